@@ -184,7 +184,7 @@ func build(t *testing.T, pkg string) string {
 		return path
 	}
 	if built.folder == "" {
-		folder, err := os.MkdirTemp("", pluginName) // shared by tests: it outlives each
+		folder, err := os.MkdirTemp("", pluginName) //nolint:usetesting // shared by tests: it outlives each
 		if err != nil {
 			t.Fatal(err)
 		}
