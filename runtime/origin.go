@@ -149,8 +149,8 @@ func checkMethods(policy Policy, methods []connect.Method) error {
 	if policy > Nearest {
 		return connect.Errorf(connect.CodeInvalidArgument, "rpcmesh: there is no policy %d", policy)
 	}
-	if len(methods) == 0 || len(methods) > maxMethods {
-		return connect.Errorf(connect.CodeInvalidArgument, "rpcmesh: register between 1 and %d methods at a time", maxMethods)
+	if len(methods) > maxMethods {
+		return connect.Errorf(connect.CodeInvalidArgument, "rpcmesh: register %d methods at a time at most", maxMethods)
 	}
 	seen := make(map[string]bool, len(methods))
 	for _, m := range methods {
