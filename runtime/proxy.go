@@ -78,5 +78,8 @@ func (p *Proxy) WaitFor(ctx context.Context, procedures ...string) error {
 	return p.ns.WaitFor(ctx, procedures...)
 }
 
+// Route returns the nodes that a call of procedure passes, the proxy first. See [Namespace.Route].
+func (p *Proxy) Route(procedure string) []Hop { return p.ns.Route(procedure) }
+
 // Close ends the link and every call on it.
 func (p *Proxy) Close() error { return p.node.Close() }
