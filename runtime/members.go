@@ -3,6 +3,7 @@ package rpcmesh
 import (
 	"fmt"
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/rpcmesh/rpcmesh/runtime/internal/mesh"
@@ -50,6 +51,38 @@ func memberOf(info mesh.MemberInfo) Member {
 		m.Neighbours[ns.Namespace] = ids
 	}
 	return m
+}
+
+// Hop is a node on the way of a call.
+type Hop struct {
+	Node NodeID
+	Name string
+}
+
+// Route returns the nodes that a call of procedure passes as things stand now: this one first, the
+// origin's last. Of a function with several origins it is the way to the nearest. Where the caller's
+// end is told no more than that a node passes calls on, out of a group, the nodes behind that one are
+// left out but for the last. It returns nil where the function cannot be called from here. It is for
+// showing: each call finds its own way.
+func (ns *Namespace) Route(procedure string) []Hop {
+	table := ns.node.table.Load()
+	choice, ok := table.Find(ns.name, procedure)
+	if !ok {
+		return nil
+	}
+	target := choice.Targets[0]
+	path := table.Path(ns.name, target)
+	names := map[mesh.NodeID]string{mesh.NodeID(ns.node.id): ns.node.name, target.Node: target.Name}
+	for m := range table.Members() {
+		if slices.Contains(path, m.ID) {
+			names[m.ID] = m.Info.GetName()
+		}
+	}
+	route := make([]Hop, len(path))
+	for i, id := range path {
+		route[i] = Hop{Node: NodeID(id), Name: names[id]}
+	}
+	return route
 }
 
 // absence says in words what table knows of a function that it has no way to.

@@ -54,7 +54,7 @@ func Dial(ctx context.Context, url string, cfg ProxyConfig) (*Proxy, error) {
 		return nil, err
 	}
 	p := &Proxy{node: n, ns: n.Namespace(cfg.Namespace)}
-	if p.link, err = n.Link(url, p.ns.name); err == nil {
+	if p.link, err = n.Link(url, p.ns.name); err == nil { //nolint:contextcheck // ctx bounds the dialling, not the link
 		err = p.link.Ready(ctx)
 	}
 	if err != nil {
@@ -77,6 +77,9 @@ func (p *Proxy) Functions() iter.Seq[Function] { return p.ns.Functions() }
 func (p *Proxy) WaitFor(ctx context.Context, procedures ...string) error {
 	return p.ns.WaitFor(ctx, procedures...)
 }
+
+// Route returns the nodes that a call of procedure passes, the proxy first. See [Namespace.Route].
+func (p *Proxy) Route(procedure string) []Hop { return p.ns.Route(procedure) }
 
 // Close ends the link and every call on it.
 func (p *Proxy) Close() error { return p.node.Close() }
