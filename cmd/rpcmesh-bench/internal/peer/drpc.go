@@ -93,7 +93,9 @@ func (c *drpcClient) Stream(ctx context.Context) (Stream, error) {
 
 func (c *drpcClient) Close() error { return c.pool.Close() }
 
-type drpcStream struct{ stream benchv1.DRPCEchoService_ChatClient }
+type drpcStream struct {
+	stream benchv1.DRPCEchoService_ChatClient
+}
 
 func (s drpcStream) Send(payload []byte) error {
 	return s.stream.Send(&benchv1.ChatRequest{Payload: payload})

@@ -163,6 +163,8 @@ type tcpStream struct {
 	in   *bufio.Reader
 	out  []byte // Send's
 	got  []byte // Receive's
+
+	prefix [tcpPrefix]byte // Receive's
 }
 
 func newTCPStream(conn net.Conn) *tcpStream {
@@ -178,11 +180,10 @@ func (s *tcpStream) Send(payload []byte) error {
 
 // Receive returns bytes that are valid until the next one.
 func (s *tcpStream) Receive() ([]byte, error) {
-	var prefix [tcpPrefix]byte
-	if _, err := io.ReadFull(s.in, prefix[:]); err != nil {
+	if _, err := io.ReadFull(s.in, s.prefix[:]); err != nil {
 		return nil, err
 	}
-	n := binary.BigEndian.Uint32(prefix[:])
+	n := binary.BigEndian.Uint32(s.prefix[:])
 	if n > tcpLimit {
 		return nil, fmt.Errorf("a message of %d bytes, the limit is %d", n, tcpLimit)
 	}
