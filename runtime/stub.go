@@ -41,8 +41,8 @@ func NewMethodSpec(service func() protoreflect.ServiceDescriptor, method protore
 				"the messages' package knows no method %s of this service: generate it and the stubs from the same .proto file", method)
 		}
 		return connect.Spec{
-			StreamType:       streamTypeOf(md),
-			IdempotencyLevel: idempotencyOf(md),
+			StreamType:       streamTypeOfMethod(md),
+			IdempotencyLevel: idempotencyOfMethod(md),
 			Schema:           md,
 			Procedure:        "/" + string(md.Parent().FullName()) + "/" + string(md.Name()),
 		}, nil
@@ -63,7 +63,7 @@ func (m MethodSpec) of(kind connect.StreamType) (connect.Spec, error) {
 	return spec, nil
 }
 
-func streamTypeOf(md protoreflect.MethodDescriptor) connect.StreamType {
+func streamTypeOfMethod(md protoreflect.MethodDescriptor) connect.StreamType {
 	kind := connect.StreamTypeUnary
 	if md.IsStreamingClient() {
 		kind |= connect.StreamTypeClient
@@ -74,7 +74,7 @@ func streamTypeOf(md protoreflect.MethodDescriptor) connect.StreamType {
 	return kind
 }
 
-func idempotencyOf(md protoreflect.MethodDescriptor) connect.IdempotencyLevel {
+func idempotencyOfMethod(md protoreflect.MethodDescriptor) connect.IdempotencyLevel {
 	opts, _ := md.Options().(*descriptorpb.MethodOptions)
 	switch opts.GetIdempotencyLevel() {
 	case descriptorpb.MethodOptions_NO_SIDE_EFFECTS:
@@ -116,8 +116,8 @@ func UnimplementedError(procedure string) error {
 	return connect.Errorf(connect.CodeUnimplemented, "%s is registered but its server does not implement it", procedure)
 }
 
-// bind makes a ServiceMethod of what serves one call of kind.
-func bind[S any](
+// bindMethod makes a ServiceMethod of what serves one call of kind.
+func bindMethod[S any](
 	method MethodSpec,
 	kind connect.StreamType,
 	serve func(ctx context.Context, srv S, spec connect.Spec, stream connect.ServerStream) error,
@@ -134,14 +134,14 @@ func bind[S any](
 	}
 }
 
-// receiver is the half that connect's two kinds of stream have in common.
-type receiver interface{ Receive(msg any) error }
+// messageReceiver is the half that connect's two kinds of stream have in common.
+type messageReceiver interface{ Receive(msg any) error }
 
 // receiveOnly reads the only message of its direction, and the end behind it, into msg. A count
 // other than one is unimplemented, as Connect and gRPC have it. side is "request" or "response".
-func receiveOnly(stream receiver, msg any, procedure, side string) error {
+func receiveOnly(stream messageReceiver, msg any, procedure, side string) error {
 	if err := stream.Receive(msg); errors.Is(err, io.EOF) {
-		return noMessage(procedure, side)
+		return noMessageError(procedure, side)
 	} else if err != nil {
 		return err
 	}
@@ -156,6 +156,6 @@ func receiveOnly(stream receiver, msg any, procedure, side string) error {
 	}
 }
 
-func noMessage(procedure, side string) error {
+func noMessageError(procedure, side string) error {
 	return connect.Errorf(connect.CodeUnimplemented, "%s has no %s message: it takes exactly one", procedure, side)
 }

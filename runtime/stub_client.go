@@ -76,7 +76,7 @@ type ClientBidiStream[Req, Res any] interface {
 
 // CallUnary calls a method with one request and one response. A nil req fails with invalid_argument.
 func CallUnary[Res, Req any](ctx context.Context, client *connect.Client, method MethodSpec, req *Req) (*Res, error) {
-	spec, stream, err := openWith(ctx, client, method, connect.StreamTypeUnary, req)
+	spec, stream, err := openCallWith(ctx, client, method, connect.StreamTypeUnary, req)
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +86,7 @@ func CallUnary[Res, Req any](ctx context.Context, client *connect.Client, method
 	if errClose := stream.Close(); err == nil {
 		err = errClose
 	} else if errors.Is(err, io.EOF) {
-		err = noMessage(spec.Procedure, "response")
+		err = noMessageError(spec.Procedure, "response")
 	}
 	if err != nil {
 		return nil, err
@@ -99,11 +99,11 @@ func CallUnary[Res, Req any](ctx context.Context, client *connect.Client, method
 func CallServerStream[Res, Req any](
 	ctx context.Context, client *connect.Client, method MethodSpec, req *Req,
 ) (ClientReceiveStream[Res], error) {
-	spec, stream, err := openWith(ctx, client, method, connect.StreamTypeServer, req)
+	spec, stream, err := openCallWith(ctx, client, method, connect.StreamTypeServer, req)
 	if err != nil {
 		return nil, err
 	}
-	return &clientStream[Req, Res]{stream: stream, procedure: spec.Procedure}, nil
+	return &stubClientStream[Req, Res]{stream: stream, procedure: spec.Procedure}, nil
 }
 
 // CallClientStream calls a method with a stream of requests and one response. The caller owns the
@@ -111,7 +111,7 @@ func CallServerStream[Res, Req any](
 func CallClientStream[Req, Res any](
 	ctx context.Context, client *connect.Client, method MethodSpec,
 ) (ClientSendStream[Req, Res], error) {
-	stream, err := open[Req, Res](ctx, client, method, connect.StreamTypeClient)
+	stream, err := openCall[Req, Res](ctx, client, method, connect.StreamTypeClient)
 	if err != nil {
 		return nil, err
 	}
@@ -123,16 +123,16 @@ func CallClientStream[Req, Res any](
 func CallBidiStream[Req, Res any](
 	ctx context.Context, client *connect.Client, method MethodSpec,
 ) (ClientBidiStream[Req, Res], error) {
-	stream, err := open[Req, Res](ctx, client, method, connect.StreamTypeBidi)
+	stream, err := openCall[Req, Res](ctx, client, method, connect.StreamTypeBidi)
 	if err != nil {
 		return nil, err
 	}
 	return stream, nil
 }
 
-func open[Req, Res any](
+func openCall[Req, Res any](
 	ctx context.Context, client *connect.Client, method MethodSpec, kind connect.StreamType,
-) (*clientStream[Req, Res], error) {
+) (*stubClientStream[Req, Res], error) {
 	spec, err := method.of(kind)
 	if err != nil {
 		return nil, err
@@ -141,12 +141,12 @@ func open[Req, Res any](
 	if err != nil {
 		return nil, err
 	}
-	return &clientStream[Req, Res]{stream: stream, procedure: spec.Procedure}, nil
+	return &stubClientStream[Req, Res]{stream: stream, procedure: spec.Procedure}, nil
 }
 
-// openWith opens a call and sends its only request. When the call ends before it has taken that, the
+// openCallWith opens a call and sends its only request. When the call ends before it has taken that, the
 // stream is returned none the less: receiving from it tells why.
-func openWith[Req any](
+func openCallWith[Req any](
 	ctx context.Context, client *connect.Client, method MethodSpec, kind connect.StreamType, req *Req,
 ) (connect.Spec, connect.ClientStream, error) {
 	spec, err := method.of(kind)
@@ -154,7 +154,7 @@ func openWith[Req any](
 		return spec, nil, err
 	}
 	if req == nil {
-		return spec, nil, nilRequest(spec.Procedure)
+		return spec, nil, nilRequestError(spec.Procedure)
 	}
 	stream, err := client.CallClientStream(ctx, spec)
 	if err != nil {
@@ -170,39 +170,39 @@ func openWith[Req any](
 	return spec, stream, nil
 }
 
-func nilRequest(procedure string) error {
+func nilRequestError(procedure string) error {
 	return connect.Errorf(connect.CodeInvalidArgument, "%s was given a nil request: give it an empty message", procedure)
 }
 
-// clientStream is the caller's end of all three kinds of stream; each interface shows its part.
-type clientStream[Req, Res any] struct {
+// stubClientStream is the caller's end of all three kinds of stream; each interface shows its part.
+type stubClientStream[Req, Res any] struct {
 	stream    connect.ClientStream
 	procedure string
 }
 
-func (s *clientStream[Req, Res]) SendHeaders() error { return s.stream.SendHeaders() }
+func (s *stubClientStream[Req, Res]) SendHeaders() error { return s.stream.SendHeaders() }
 
-func (s *clientStream[Req, Res]) Send(req *Req) error {
+func (s *stubClientStream[Req, Res]) Send(req *Req) error {
 	if req == nil {
-		return nilRequest(s.procedure)
+		return nilRequestError(s.procedure)
 	}
 	return s.stream.Send(req)
 }
 
-func (s *clientStream[Req, Res]) CloseSend() error { return s.stream.CloseSend() }
+func (s *stubClientStream[Req, Res]) CloseSend() error { return s.stream.CloseSend() }
 
-func (s *clientStream[Req, Res]) Receive() (*Res, error) { return receiveNext[Res](s.stream) }
+func (s *stubClientStream[Req, Res]) Receive() (*Res, error) { return receiveNext[Res](s.stream) }
 
-func (s *clientStream[Req, Res]) Close() error { return s.stream.Close() }
+func (s *stubClientStream[Req, Res]) Close() error { return s.stream.Close() }
 
-func (s *clientStream[Req, Res]) All() iter.Seq2[*Res, error] {
+func (s *stubClientStream[Req, Res]) All() iter.Seq2[*Res, error] {
 	return func(yield func(*Res, error) bool) {
 		defer func() { _ = s.stream.Close() }() // the loop has had the call's outcome, or wants none
 		untilEnd(s.Receive)(yield)
 	}
 }
 
-func (s *clientStream[Req, Res]) CloseAndReceive() (*Res, error) {
+func (s *stubClientStream[Req, Res]) CloseAndReceive() (*Res, error) {
 	defer func() { _ = s.stream.Close() }() // the response, or the call's error, is all there is to say
 	if err := s.stream.CloseSend(); err != nil && !errors.Is(err, io.EOF) {
 		return nil, err

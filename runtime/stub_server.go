@@ -61,14 +61,14 @@ func UnaryMethod[S, Req, Res any](
 	method MethodSpec,
 	handle func(srv S, ctx context.Context, req *Req) (*Res, error),
 ) ServiceMethod[S] {
-	return bind(method, connect.StreamTypeUnary,
+	return bindMethod(method, connect.StreamTypeUnary,
 		func(ctx context.Context, srv S, spec connect.Spec, stream connect.ServerStream) error {
 			req := new(Req)
 			if err := receiveOnly(stream, req, spec.Procedure, "request"); err != nil {
 				return err
 			}
 			res, err := handle(srv, ctx, req)
-			return answer(stream, spec, res, err)
+			return sendAnswer(stream, spec, res, err)
 		})
 }
 
@@ -78,13 +78,13 @@ func ServerStreamMethod[S, Req, Res any](
 	method MethodSpec,
 	handle func(srv S, ctx context.Context, req *Req, stream ServerSendStream[Res]) error,
 ) ServiceMethod[S] {
-	return bind(method, connect.StreamTypeServer,
+	return bindMethod(method, connect.StreamTypeServer,
 		func(ctx context.Context, srv S, spec connect.Spec, stream connect.ServerStream) error {
 			req := new(Req)
 			if err := receiveOnly(stream, req, spec.Procedure, "request"); err != nil {
 				return err
 			}
-			return handle(srv, ctx, req, &serverStream[Req, Res]{stream: stream, procedure: spec.Procedure})
+			return handle(srv, ctx, req, &stubServerStream[Req, Res]{stream: stream, procedure: spec.Procedure})
 		})
 }
 
@@ -94,10 +94,10 @@ func ClientStreamMethod[S, Req, Res any](
 	method MethodSpec,
 	handle func(srv S, ctx context.Context, stream ServerReceiveStream[Req]) (*Res, error),
 ) ServiceMethod[S] {
-	return bind(method, connect.StreamTypeClient,
+	return bindMethod(method, connect.StreamTypeClient,
 		func(ctx context.Context, srv S, spec connect.Spec, stream connect.ServerStream) error {
-			res, err := handle(srv, ctx, &serverStream[Req, Res]{stream: stream, procedure: spec.Procedure})
-			return answer(stream, spec, res, err)
+			res, err := handle(srv, ctx, &stubServerStream[Req, Res]{stream: stream, procedure: spec.Procedure})
+			return sendAnswer(stream, spec, res, err)
 		})
 }
 
@@ -106,14 +106,14 @@ func BidiStreamMethod[S, Req, Res any](
 	method MethodSpec,
 	handle func(srv S, ctx context.Context, stream ServerBidiStream[Req, Res]) error,
 ) ServiceMethod[S] {
-	return bind(method, connect.StreamTypeBidi,
+	return bindMethod(method, connect.StreamTypeBidi,
 		func(ctx context.Context, srv S, spec connect.Spec, stream connect.ServerStream) error {
-			return handle(srv, ctx, &serverStream[Req, Res]{stream: stream, procedure: spec.Procedure})
+			return handle(srv, ctx, &stubServerStream[Req, Res]{stream: stream, procedure: spec.Procedure})
 		})
 }
 
-// answer sends the single response of a handler that returned res and err.
-func answer[Res any](stream connect.ServerStream, spec connect.Spec, res *Res, err error) error {
+// sendAnswer sends the single response of a handler that returned res and err.
+func sendAnswer[Res any](stream connect.ServerStream, spec connect.Spec, res *Res, err error) error {
 	if err != nil {
 		return err
 	}
@@ -123,27 +123,27 @@ func answer[Res any](stream connect.ServerStream, spec connect.Spec, res *Res, e
 	return stream.Send(res)
 }
 
-// serverStream is the handler's end of all three kinds of stream; each interface shows its part.
-type serverStream[Req, Res any] struct {
+// stubServerStream is the handler's end of all three kinds of stream; each interface shows its part.
+type stubServerStream[Req, Res any] struct {
 	stream    connect.ServerStream
 	procedure string
 }
 
-func (s *serverStream[Req, Res]) SendHeaders() error { return s.stream.SendHeaders() }
+func (s *stubServerStream[Req, Res]) SendHeaders() error { return s.stream.SendHeaders() }
 
-func (s *serverStream[Req, Res]) Send(res *Res) error {
+func (s *stubServerStream[Req, Res]) Send(res *Res) error {
 	if res == nil {
 		return connect.Errorf(connect.CodeInternal, "the handler of %s sent a nil message", s.procedure)
 	}
 	return s.stream.Send(res)
 }
 
-func (s *serverStream[Req, Res]) Receive() (*Req, error) { return receiveNext[Req](s.stream) }
+func (s *stubServerStream[Req, Res]) Receive() (*Req, error) { return receiveNext[Req](s.stream) }
 
-func (s *serverStream[Req, Res]) All() iter.Seq2[*Req, error] { return untilEnd(s.Receive) }
+func (s *stubServerStream[Req, Res]) All() iter.Seq2[*Req, error] { return untilEnd(s.Receive) }
 
 // receiveNext reads one message. A clean end is io.EOF itself, however the stream words it.
-func receiveNext[Msg any](stream receiver) (*Msg, error) {
+func receiveNext[Msg any](stream messageReceiver) (*Msg, error) {
 	msg := new(Msg)
 	if err := stream.Receive(msg); errors.Is(err, io.EOF) {
 		return nil, io.EOF
@@ -158,7 +158,7 @@ func untilEnd[Msg any](receive func() (*Msg, error)) iter.Seq2[*Msg, error] {
 	return func(yield func(*Msg, error) bool) {
 		for {
 			msg, err := receive()
-			if err == io.EOF || !yield(msg, err) || err != nil {
+			if errors.Is(err, io.EOF) || !yield(msg, err) || err != nil {
 				return
 			}
 		}
