@@ -1,5 +1,5 @@
-// Package golden holds what an example writes to the account that is checked in. It is for tests.
-package golden
+// Package exampletest runs examples and compares what they write with what is checked in.
+package exampletest
 
 import (
 	"flag"
@@ -8,16 +8,17 @@ import (
 	"strings"
 )
 
-var update = flag.Bool("update", false, "write the accounts anew instead of comparing with them")
+var update = flag.Bool("update", false, "write the accounts of examples anew instead of comparing with them")
 
-// T is what Check needs of a *testing.T.
+// T is what this package needs of a *testing.T.
 type T interface {
 	Helper()
 	Fatalf(format string, args ...any)
+	Cleanup(f func())
 }
 
-// Check compares got with the file at path, but for ports and times of day.
-func Check(t T, path, got string) {
+// CheckAccount compares got with the file at path, but for ports and times of day.
+func CheckAccount(t T, path, got string) {
 	t.Helper()
 	got = mask(got)
 	if *update {
