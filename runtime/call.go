@@ -312,8 +312,9 @@ func (s *outgoing) repeatable(failure *rpcmeshv1.CallFailure) bool {
 	case rpcmeshv1.CallFailure_CERTAINTY_UNKNOWN:
 		whole := s.single() || s.closed
 		return whole && s.spec.IdempotencyLevel != connect.IdempotencyUnknown
+	default:
+		return false
 	}
-	return false
 }
 
 func (s *outgoing) expired() bool {

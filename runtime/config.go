@@ -23,8 +23,8 @@ const (
 	DefaultMaxMessage  = 4 << 20
 	DefaultWindow      = 256 << 10
 	DefaultMaxCalls    = 1 << 16
-	DefaultRedialMin   = 100 * time.Millisecond
-	DefaultRedialMax   = 10 * time.Second
+	DefaultRedialFirst = 100 * time.Millisecond
+	DefaultRedialLast  = 10 * time.Second
 )
 
 const (
@@ -114,8 +114,8 @@ type Limits struct {
 	MaxCalls int
 }
 
-// resolve checks cfg and returns a copy with its defaults filled in.
-func (cfg Config) resolve() (Config, error) {
+// resolved checks cfg and returns a copy with its defaults filled in.
+func resolved(cfg Config) (Config, error) {
 	if cfg.Secret == "" && cfg.Authenticate == nil && !cfg.AcceptAnyone {
 		return cfg, connect.NewError(connect.CodeInvalidArgument,
 			"rpcmesh: Config has no Secret: set Secret or Authenticate, or AcceptAnyone to link with whoever can reach this node")
@@ -136,7 +136,8 @@ func (cfg Config) resolve() (Config, error) {
 	cfg.Interceptors = slices.Clone(cfg.Interceptors)
 	cfg.Addresses = slices.Clone(cfg.Addresses)
 	cfg.Metadata = maps.Clone(cfg.Metadata)
-	return cfg, cfg.resolveTimes()
+	err := cfg.resolveTimes()
+	return cfg, err
 }
 
 func (cfg *Config) checkIdentity() error {
@@ -175,10 +176,10 @@ func (cfg *Config) resolveTimes() error {
 		cfg.Keepalive = DefaultKeepalive
 	}
 	if cfg.RedialMin == 0 {
-		cfg.RedialMin = DefaultRedialMin
+		cfg.RedialMin = DefaultRedialFirst
 	}
 	if cfg.RedialMax == 0 {
-		cfg.RedialMax = max(DefaultRedialMax, cfg.RedialMin)
+		cfg.RedialMax = max(DefaultRedialLast, cfg.RedialMin)
 	}
 	switch {
 	case cfg.Keepalive < 100*time.Millisecond:

@@ -35,7 +35,7 @@ type Link struct {
 	synced  bool     // the session's first table exchange is done
 	err     error    // why the last attempt or session ended
 	refused bool     // err is the other end's refusal
-	changed chan struct{}
+	changed signal
 }
 
 // Link dials the node at rawURL, an http or https URL with the path under which that node is mounted,
@@ -61,7 +61,7 @@ func (n *Node) Link(rawURL string, namespaces ...string) (*Link, error) {
 	ctx, cancel := context.WithCancel(n.ctx)
 	l := &Link{
 		node: n, url: u, namespaces: slices.Clone(namespaces), cancel: cancel,
-		done: make(chan struct{}), changed: make(chan struct{}),
+		done: make(chan struct{}),
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -97,7 +97,7 @@ func parseURL(raw string) (*url.URL, error) {
 func (l *Link) Ready(ctx context.Context) error {
 	for {
 		l.mu.Lock()
-		changed, err := l.changed, l.err
+		changed, err := l.changed.wait(), l.err
 		up, refused := l.synced, l.refused
 		l.mu.Unlock()
 		switch {
@@ -204,14 +204,14 @@ func (l *Link) note(s *session, err error, refused bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.session, l.synced, l.err, l.refused = s, false, err, refused
-	wake(&l.changed)
+	l.changed.fire()
 }
 
 func (l *Link) noteSynced() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.synced = l.session != nil
-	wake(&l.changed)
+	l.changed.fire()
 }
 
 // LinkInfo is what a node knows of one of its links.

@@ -45,6 +45,7 @@ func isRefusal(err error) bool {
 	case connect.CodeUnauthenticated, connect.CodePermissionDenied, connect.CodeNotFound,
 		connect.CodeInvalidArgument, connect.CodeAlreadyExists, connect.CodeFailedPrecondition:
 		return true
+	default:
+		return false
 	}
-	return false
 }

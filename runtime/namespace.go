@@ -122,7 +122,7 @@ func (ns *Namespace) WaitVisible(ctx context.Context) error {
 	}()
 	for {
 		n.mu.Lock()
-		visible, moved := n.core.Visible(token), n.moved
+		visible, moved := n.core.Visible(token), n.moved.wait()
 		n.mu.Unlock()
 		if visible {
 			return nil

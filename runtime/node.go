@@ -47,8 +47,8 @@ type Node struct {
 	links      map[*Link]struct{}
 	namespaces map[string]*Namespace
 	watchers   map[*watcher]struct{}
-	changed    chan struct{} // closed, and replaced, at each change of the table
-	moved      chan struct{} // likewise, whenever the core has taken something in
+	changed    signal        // the table has changed
+	moved      signal        // the core has taken something in
 	alarm      chan struct{} // wakes the ticker to look at the core's next time again
 }
 
@@ -69,7 +69,7 @@ func NewNode(cfg Config) (*Node, error) {
 
 func newNode(cfg Config, proxy bool) (*Node, error) {
 	named := cfg.Name != ""
-	cfg, err := cfg.resolve()
+	cfg, err := resolved(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -80,8 +80,6 @@ func newNode(cfg Config, proxy bool) (*Node, error) {
 		links:       map[*Link]struct{}{},
 		namespaces:  map[string]*Namespace{},
 		watchers:    map[*watcher]struct{}{},
-		changed:     make(chan struct{}),
-		moved:       make(chan struct{}),
 		alarm:       make(chan struct{}, 1),
 	}
 	if !named {
@@ -223,9 +221,9 @@ func (n *Node) settle() {
 func (n *Node) publish() {
 	snapshot := n.core.Snapshot()
 	if n.table.Swap(snapshot) != snapshot {
-		wake(&n.changed)
+		n.changed.fire()
 	}
-	wake(&n.moved)
+	n.moved.fire()
 	sessions := *n.sessions.Load()
 	for _, id := range n.core.Pending() {
 		if s := sessions[id]; s != nil {
@@ -237,17 +235,11 @@ func (n *Node) publish() {
 	}
 }
 
-// wake lets go of all that wait for a channel to close.
-func wake(c *chan struct{}) {
-	close(*c)
-	*c = make(chan struct{})
-}
-
 // await returns the current table and a channel that closes when it changes.
 func (n *Node) await() (*mesh.Snapshot, <-chan struct{}) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.table.Load(), n.changed
+	return n.table.Load(), n.changed.wait()
 }
 
 // tick gives the core the time when it wants it.

@@ -128,7 +128,8 @@ func (ns *Namespace) register(policy Policy, methods []connect.Method) (*Origin,
 		o.procedures = append(o.procedures, m.Spec.Procedure)
 		functions[i] = mesh.Function{
 			Procedure: m.Spec.Procedure, StreamType: uint8(m.Spec.StreamType),
-			Idempotency: uint8(m.Spec.IdempotencyLevel), Registered: now.UnixNano(), Policy: mesh.Policy(policy),
+			Idempotency: uint8(m.Spec.IdempotencyLevel), //nolint:gosec // checked by checkMethods
+			Registered:  now.UnixNano(), Policy: mesh.Policy(policy),
 		}
 	}
 	n := ns.node
@@ -149,8 +150,8 @@ func checkMethods(policy Policy, methods []connect.Method) error {
 	if policy > Nearest {
 		return connect.Errorf(connect.CodeInvalidArgument, "rpcmesh: there is no policy %d", policy)
 	}
-	if len(methods) == 0 || len(methods) > maxMethods {
-		return connect.Errorf(connect.CodeInvalidArgument, "rpcmesh: register between 1 and %d methods at a time", maxMethods)
+	if len(methods) > maxMethods {
+		return connect.Errorf(connect.CodeInvalidArgument, "rpcmesh: register %d methods at a time at most", maxMethods)
 	}
 	seen := make(map[string]bool, len(methods))
 	for _, m := range methods {
@@ -159,6 +160,8 @@ func checkMethods(policy Policy, methods []connect.Method) error {
 			return connect.Errorf(connect.CodeInvalidArgument, "rpcmesh: method %q has no handler", m.Spec.Procedure)
 		case m.Spec.StreamType > connect.StreamTypeBidi:
 			return connect.Errorf(connect.CodeInvalidArgument, "rpcmesh: method %q has no such stream type", m.Spec.Procedure)
+		case m.Spec.IdempotencyLevel < 0 || m.Spec.IdempotencyLevel > connect.IdempotencyIdempotent:
+			return connect.Errorf(connect.CodeInvalidArgument, "rpcmesh: method %q has no such idempotency level", m.Spec.Procedure)
 		case seen[m.Spec.Procedure]:
 			return connect.Errorf(connect.CodeAlreadyExists, "rpcmesh: method %q is given twice", m.Spec.Procedure)
 		}

@@ -54,7 +54,7 @@ func Dial(ctx context.Context, url string, cfg ProxyConfig) (*Proxy, error) {
 		return nil, err
 	}
 	p := &Proxy{node: n, ns: n.Namespace(cfg.Namespace)}
-	if p.link, err = n.Link(url, p.ns.name); err == nil {
+	if p.link, err = n.Link(url, p.ns.name); err == nil { //nolint:contextcheck // ctx bounds the dialling, not the link
 		err = p.link.Ready(ctx)
 	}
 	if err != nil {

@@ -34,7 +34,7 @@ func (ns *Namespace) find(spec connect.Spec) (route, error) {
 
 // balance spreads a node's calls over the origins of replicated functions.
 type balance struct {
-	turns   sync.Map // procedure to *atomic.Uint32
+	turns   sync.Map // procedure to *atomic.Uint64
 	pending sync.Map // mesh.NodeID to *atomic.Int64: calls under way
 }
 
@@ -66,12 +66,13 @@ func (b *balance) pick(procedure string, policy mesh.Policy, targets []mesh.Targ
 	return targets[b.turn(procedure, len(targets))]
 }
 
+// turn counts the calls of procedure around n.
 func (b *balance) turn(procedure string, n int) int {
 	v, ok := b.turns.Load(procedure)
 	if !ok {
-		v, _ = b.turns.LoadOrStore(procedure, new(atomic.Uint32))
+		v, _ = b.turns.LoadOrStore(procedure, new(atomic.Uint64))
 	}
-	return int((v.(*atomic.Uint32).Add(1) - 1) % uint32(n))
+	return int((v.(*atomic.Uint64).Add(1) - 1) % uint64(n)) //nolint:gosec // n is a length, the result below it
 }
 
 func (b *balance) count(node mesh.NodeID) *atomic.Int64 {

@@ -60,7 +60,7 @@ func (n *Node) Serve(ctx context.Context, l net.Listener) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	stop := context.AfterFunc(n.ctx, cancel)
+	stop := context.AfterFunc(n.ctx, cancel) //nolint:contextcheck // the node's life ends serving too
 	defer stop()
 	ended := make(chan struct{})
 	go func() {

@@ -158,7 +158,7 @@ func untilEnd[Msg any](receive func() (*Msg, error)) iter.Seq2[*Msg, error] {
 	return func(yield func(*Msg, error) bool) {
 		for {
 			msg, err := receive()
-			if err == io.EOF || !yield(msg, err) || err != nil {
+			if errors.Is(err, io.EOF) || !yield(msg, err) || err != nil {
 				return
 			}
 		}

@@ -39,8 +39,10 @@ const (
 
 // String returns the kind's name.
 func (k EventKind) String() string {
-	names := [...]string{"", "member joined", "member changed", "member left", "member lost",
-		"function added", "function removed", "function shadowed", "events missed"}
+	names := [...]string{
+		"", "member joined", "member changed", "member left", "member lost",
+		"function added", "function removed", "function shadowed", "events missed",
+	}
 	if int(k) < len(names) {
 		return names[k]
 	}
@@ -185,7 +187,7 @@ func (n *Node) handle(e mesh.Event) {
 		n.log.Error("another living node has this node's name and stands back", "cause", e.Cause)
 		return
 	case mesh.MemberJoined, mesh.MemberLeft, mesh.MemberLost:
-		n.log.Info(eventKinds[e.Kind].String(), "namespace", e.Namespace, "member", e.Name, "cause", e.Cause)
+		n.log.Info("membership", "event", eventKinds[e.Kind].String(), "namespace", e.Namespace, "member", e.Name, "cause", e.Cause)
 	case mesh.FunctionShadowed:
 		n.log.Warn("function shadowed", "namespace", e.Namespace, "procedure", e.Procedure,
 			"origin", e.Name, "serving", e.OwnerName)

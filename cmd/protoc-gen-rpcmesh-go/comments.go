@@ -8,9 +8,9 @@ import (
 	"google.golang.org/protobuf/types/descriptorpb"
 )
 
-// docOf returns the comments of a declaration as lines of text.
-func docOf(comments protogen.CommentSet) []string {
-	return paragraphs(linesOf(comments.Leading), linesOf(comments.Trailing))
+// methodDoc returns the comments before and behind a method.
+func methodDoc(method *protogen.Method) []string {
+	return paragraphs(linesOf(method.Comments.Leading), linesOf(method.Comments.Trailing))
 }
 
 // linesOf splits a comment into lines as they stand behind "//". A line begins with white space, so
@@ -43,8 +43,9 @@ func paragraphs(texts ...[]string) []string {
 	return all
 }
 
-// deprecation returns the paragraph that marks what is deprecated, unless doc has one.
-func deprecation(deprecated bool, doc []string) []string {
+// deprecation returns the paragraph that marks what is deprecated, unless doc has one. Its words are
+// protoc-gen-go's.
+func deprecation(deprecated bool, file protoreflect.FileDescriptor, doc []string) []string {
 	if !deprecated {
 		return nil
 	}
@@ -53,27 +54,30 @@ func deprecation(deprecated bool, doc []string) []string {
 			return nil
 		}
 	}
-	return []string{" Deprecated: its .proto file says not to use it."}
+	return []string{" Deprecated: Marked as deprecated in " + file.Path() + "."}
 }
 
-func isDeprecatedFile(file *protogen.File) bool {
-	return file.Proto.GetOptions().GetDeprecated()
-}
-
-func isDeprecatedService(file *protogen.File, service *protogen.Service) bool {
+// serviceDeprecation is the deprecation of a service: its own or its file's.
+func serviceDeprecation(service *protogen.Service, doc []string) []string {
+	file := service.Desc.ParentFile()
 	opts, _ := service.Desc.Options().(*descriptorpb.ServiceOptions)
-	return opts.GetDeprecated() || isDeprecatedFile(file)
+	return deprecation(opts.GetDeprecated() || isDeprecatedFile(file), file, doc)
 }
 
-func isDeprecatedMethod(method *protogen.Method) bool {
+func methodDeprecation(method *protogen.Method, doc []string) []string {
 	opts, _ := method.Desc.Options().(*descriptorpb.MethodOptions)
+	return deprecation(opts.GetDeprecated(), method.Desc.ParentFile(), doc)
+}
+
+func isDeprecatedFile(file protoreflect.FileDescriptor) bool {
+	opts, _ := file.Options().(*descriptorpb.FileOptions)
 	return opts.GetDeprecated()
 }
 
 // headComments returns the comments at a file's syntax or edition line and at its package line: those
 // that stand apart before it, and the one that belongs to it.
-func headComments(file *protogen.File, field protoreflect.FieldNumber) (detached [][]string, doc []string) {
-	location := file.Desc.SourceLocations().ByPath(protoreflect.SourcePath{int32(field)})
+func headComments(file protoreflect.FileDescriptor, field protoreflect.FieldNumber) (detached [][]string, doc []string) {
+	location := file.SourceLocations().ByPath(protoreflect.SourcePath{int32(field)})
 	for _, comment := range location.LeadingDetachedComments {
 		detached = append(detached, linesOf(protogen.Comments(comment)))
 	}

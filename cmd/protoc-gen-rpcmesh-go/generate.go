@@ -17,6 +17,8 @@ type options struct {
 	packageSuffix string
 }
 
+func defaultOptions() *options { return &options{packageSuffix: "rpcmesh"} }
+
 func (o *options) set(name, value string) error {
 	if name != "package_suffix" {
 		return fmt.Errorf("unknown option %q: there are package_suffix, paths, module, M and annotate_code", name)
@@ -26,7 +28,7 @@ func (o *options) set(name, value string) error {
 }
 
 // generate adds the stubs of all files that are to be generated to plugin's output.
-func generate(plugin *protogen.Plugin, opts options) error {
+func generate(plugin *protogen.Plugin, opts *options) error {
 	plugin.SupportedFeatures = uint64(pluginpb.CodeGeneratorResponse_FEATURE_PROTO3_OPTIONAL |
 		pluginpb.CodeGeneratorResponse_FEATURE_SUPPORTS_EDITIONS)
 	plugin.SupportedEditionsMinimum = descriptorpb.Edition_EDITION_PROTO2
@@ -64,7 +66,7 @@ type stubPackage struct {
 }
 
 // newStubPackage returns the package for the stubs of file and of all files that share its package.
-func newStubPackage(all []*protogen.File, file *protogen.File, opts options) (*stubPackage, error) {
+func newStubPackage(all []*protogen.File, file *protogen.File, opts *options) (*stubPackage, error) {
 	pkg := &stubPackage{name: file.GoPackageName, importPath: file.GoImportPath}
 	if opts.packageSuffix != "" {
 		pkg.name += protogen.GoPackageName(opts.packageSuffix)

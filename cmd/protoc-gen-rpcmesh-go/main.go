@@ -68,7 +68,7 @@ func main() {
 		fmt.Println(pluginName, version())
 		return
 	}
-	opts := options{packageSuffix: "rpcmesh"}
+	opts := defaultOptions()
 	protogen.Options{
 		ParamFunc:         opts.set,
 		ImportRewriteFunc: importPathOf,

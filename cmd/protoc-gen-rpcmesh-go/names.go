@@ -80,7 +80,9 @@ func claim[T any](items []T, take func(item T, underscores string) bool) {
 		}
 	}
 	for _, item := range others {
-		for underscores := "_"; !take(item, underscores); underscores += "_" {
+		underscores := "_"
+		for !take(item, underscores) {
+			underscores += "_"
 		}
 	}
 }

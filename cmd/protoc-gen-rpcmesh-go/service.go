@@ -54,15 +54,14 @@ var (
 )
 
 // server writes what the side that implements a service needs.
-func (g *generator) server(file *protogen.File, service *protogen.Service) {
+func (g *generator) server(service *protogen.Service) {
 	names := g.pkg.names.services[service]
 	fullName := string(service.Desc.FullName())
-	doc := docOf(service.Comments)
-	deprecated := isDeprecatedService(file, service)
+	doc := linesOf(service.Comments.Leading)
 
 	g.annotate(service, names.server())
 	g.comment(text("%s is what an origin of %s implements. Its methods are called concurrently.", names.server(), fullName),
-		doc, deprecation(deprecated, doc))
+		doc, serviceDeprecation(service, doc))
 	g.p("type ", names.server(), " interface {")
 	for _, method := range service.Methods {
 		g.methodDoc(method)
@@ -70,9 +69,9 @@ func (g *generator) server(file *protogen.File, service *protogen.Service) {
 	}
 	g.p("}")
 	g.p()
-	g.unimplemented(service, deprecated)
+	g.unimplemented(service)
 	g.comment(text("%s registers srv at reg, a namespace or a group, as an origin of every function of\n%s: of all of them or, if it fails, of none.",
-		names.register(), fullName), deprecation(deprecated, nil))
+		names.register(), fullName), serviceDeprecation(service, nil))
 	g.p("func ", names.register(), "(reg ", registrarIdent, ", srv ", names.server(), ") (*", originIdent, ", error) {")
 	g.p("return ", registerIdent, "(reg, srv,")
 	for _, method := range service.Methods {
@@ -84,10 +83,10 @@ func (g *generator) server(file *protogen.File, service *protogen.Service) {
 	g.p()
 }
 
-func (g *generator) unimplemented(service *protogen.Service, deprecated bool) {
+func (g *generator) unimplemented(service *protogen.Service) {
 	names := g.pkg.names.services[service]
 	g.comment(text("%s fails every method with unimplemented. Embedded in a server, it stands in for the\nmethods that the server does not have, and for those that the service gains.",
-		names.unimplemented()), deprecation(deprecated, nil))
+		names.unimplemented()), serviceDeprecation(service, nil))
 	g.p("type ", names.unimplemented(), " struct{}")
 	g.p()
 	for _, method := range service.Methods {
@@ -123,14 +122,13 @@ func (g *generator) serverSignature(method *protogen.Method, named bool) []any {
 }
 
 // client writes what the calling side of a service needs.
-func (g *generator) client(file *protogen.File, service *protogen.Service) {
+func (g *generator) client(service *protogen.Service) {
 	names := g.pkg.names.services[service]
 	fullName := string(service.Desc.FullName())
-	doc := docOf(service.Comments)
-	deprecated := isDeprecatedService(file, service)
+	doc := linesOf(service.Comments.Leading)
 
 	g.annotate(service, names.client())
-	g.comment(text("%s calls %s. It is safe for concurrent use.", names.client(), fullName), doc, deprecation(deprecated, doc))
+	g.comment(text("%s calls %s. It is safe for concurrent use.", names.client(), fullName), doc, serviceDeprecation(service, doc))
 	g.p("type ", names.client(), " interface {")
 	for _, method := range service.Methods {
 		g.methodDoc(method)
@@ -139,7 +137,7 @@ func (g *generator) client(file *protogen.File, service *protogen.Service) {
 	g.p("}")
 	g.p()
 	g.comment(text("%s returns a client that calls through t: a namespace, a group, a proxy or any other\ntransport. The interceptors are around every call, the first of them outermost.",
-		names.newClient()), deprecation(deprecated, nil))
+		names.newClient()), serviceDeprecation(service, nil))
 	g.p("func ", names.newClient(), "(t ", transportIdent, ", interceptors ...", interceptorIdent, ") ", names.client(), " {")
 	g.p("return &", names.clientStruct(), "{client: ", newClientIdent, "(t, interceptors...)}")
 	g.p("}")
@@ -177,7 +175,7 @@ func (g *generator) streams(service *protogen.Service) {
 		default:
 			continue
 		}
-		deprecated := deprecation(isDeprecatedMethod(method), nil)
+		deprecated := methodDeprecation(method, nil)
 		g.comment(text("%s is the handler's end of a call of %s.", names.serverStream(), method.Desc.FullName()), deprecated)
 		g.p(append([]any{"type ", names.serverStream(), " = "}, server...)...)
 		g.p()
