@@ -26,7 +26,7 @@ func TestRun(t *testing.T) {
 	if err := command(t.Context(), nil, &account); err != nil {
 		t.Fatalf("%v, after\n%s", err, &account)
 	}
-	exampletest.CheckAccount(t, "testdata/account.txt", account.String())
+	exampletest.CheckAccount(t, account.String())
 }
 
 // TestServe runs the nodes one by one, as in terminals of their own, stops one in the middle and starts

@@ -25,7 +25,7 @@ func TestRun(t *testing.T) {
 	if err := run(t.Context(), &account); err != nil {
 		t.Fatalf("%v, after\n%s", err, &account)
 	}
-	exampletest.CheckAccount(t, "testdata/account.txt", account.String())
+	exampletest.CheckAccount(t, account.String())
 }
 
 // TestProgram runs the program as a process.

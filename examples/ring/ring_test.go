@@ -27,7 +27,7 @@ func TestTour(t *testing.T) {
 	if err := command(t.Context(), nil, &account); err != nil {
 		t.Fatalf("%v, after\n%s", err, &account)
 	}
-	exampletest.CheckAccount(t, "testdata/account.txt", account.String())
+	exampletest.CheckAccount(t, account.String())
 }
 
 // TestServe runs the nodes one by one, as in terminals of their own, stops one and starts it again.

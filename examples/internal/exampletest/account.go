@@ -1,4 +1,4 @@
-// Package exampletest runs examples and compares what they write with what is checked in.
+// Package exampletest runs examples and compares what they write with their READMEs.
 package exampletest
 
 import (
@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-var update = flag.Bool("update", false, "write the accounts of examples anew instead of comparing with them")
+var update = flag.Bool("update", false, "write the account into README.md instead of comparing it")
 
 // T is what this package needs of a *testing.T.
 type T interface {
@@ -17,24 +17,32 @@ type T interface {
 	Cleanup(f func())
 }
 
-// CheckAccount compares got with the file at path, but for ports and times of day.
-func CheckAccount(t T, path, got string) {
+// CheckAccount compares got, but for ports and times of day, with the account in README.md, which is its
+// block of text.
+func CheckAccount(t T, got string) {
 	t.Helper()
-	got = mask(got)
+	const path = "README.md"
+	readme, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	before, rest, found := strings.Cut(string(readme), "```text\n")
+	want, after, ended := strings.Cut(rest, "```\n")
+	if !found || !ended {
+		t.Fatalf("%s has no block of text for the account", path)
+	}
+	got = strings.TrimPrefix(mask(got), "\n")
 	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o600); err != nil {
+		if err := os.WriteFile(path, []byte(before+"```text\n"+got+"```\n"+after), 0o600); err != nil {
 			t.Fatalf("%v", err)
 		}
 		return
 	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatalf("%v; run with -update to write it", err)
-	}
-	gotLines, wantLines := strings.Split(got, "\n"), strings.Split(string(want), "\n")
+	gotLines, wantLines := strings.Split(got, "\n"), strings.Split(want, "\n")
 	for i := range max(len(gotLines), len(wantLines)) {
 		if g, w := line(gotLines, i), line(wantLines, i); g != w {
-			t.Fatalf("%s, line %d (run with -update if what is new is right):\n got: %s\nwant: %s\n\nall of it:\n%s", path, i+1, g, w, got)
+			t.Fatalf("%s differs in line %d of the account (run with -update if what is new is right):\n got: %s\nwant: %s\n\nall of it:\n%s",
+				path, i+1, g, w, got)
 		}
 	}
 }
