@@ -1,0 +1,36 @@
+// Package carrier carries the packets of a link on a stock Connect stream: the client side on
+// net/http's transport, the server side as a handler on any mux. Both sides have the method set of
+// link.Conn.
+//
+// A packet is the encoding of one rpcmesh.link.v1.Packet. The codec here hands its bytes through,
+// since the link package writes and reads them itself; on the wire it is an ordinary Connect stream
+// of the "proto" codec.
+package carrier
+
+import (
+	"connectrpc.com/connect/v2"
+
+	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
+)
+
+// Procedure is the one that a link is a call of.
+const Procedure = "/rpcmesh.link.v1.LinkService/Session"
+
+// bindingLabel and bindingLength say what both ends export from a TLS channel (RFC 5705).
+const (
+	bindingLabel  = "EXPORTER-rpcmesh-link-v1"
+	bindingLength = 32
+)
+
+// receiveBuffer is the HTTP/2 flow-control window of a stream and of its connection, in bytes. It is
+// wide because the link's own windows are what holds a sender back.
+const receiveBuffer = 16 << 20
+
+func sessionSpec() connect.Spec {
+	service := linkv1.File_rpcmesh_link_v1_link_proto.Services().ByName("LinkService")
+	return connect.Spec{
+		StreamType: connect.StreamTypeBidi,
+		Procedure:  Procedure,
+		Schema:     service.Methods().ByName("Session"),
+	}
+}
