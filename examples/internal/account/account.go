@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"iter"
 	"strings"
 	"text/tabwriter"
 
@@ -27,7 +28,10 @@ type Call struct {
 // Caller is what a call is made through: a namespace, a group or a proxy.
 type Caller interface {
 	connect.Transport
+	Functions() iter.Seq[rpcmesh.Function]
 	Route(procedure string) []rpcmesh.Hop
+	WaitFor(ctx context.Context, procedures ...string) error
+	Watch(ctx context.Context) iter.Seq[rpcmesh.Event]
 }
 
 // Account is a text of headings, lines and columns. One goroutine at a time may use it.
@@ -79,15 +83,12 @@ func (a *Account) Failure(ctx context.Context, from Caller, c Call) error {
 // End writes what is left to be written and returns the first error of writing.
 func (a *Account) End() error { return a.columns.Flush() }
 
-// Route returns the names of the nodes that a call passes now, with arrows between.
+// Route returns the names of the nodes that a call passes as things stand, with arrows between: "" if
+// the function cannot be called.
 func Route(from Caller, procedure string) string {
-	hops := from.Route(procedure)
-	if len(hops) == 0 {
-		return "no route"
-	}
-	names := make([]string, len(hops))
-	for i, h := range hops {
-		names[i] = h.Name
+	var names []string
+	for _, hop := range from.Route(procedure) {
+		names = append(names, hop.Name)
 	}
 	return strings.Join(names, " -> ")
 }

@@ -4,34 +4,46 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
+	"time"
 
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
 )
 
-// Follow writes to w, until ctx ends, which functions of calls come and go in ns, and makes each call
-// when its function comes.
+// Follow writes to w, until ctx ends, how the functions of calls come, go and change their route in ns.
+// It makes each call when its function comes or has a new route.
 func Follow(ctx context.Context, w io.Writer, ns *rpcmesh.Namespace, calls []Call) {
+	known := map[string]string{} // route by procedure
 	for e := range ns.Watch(ctx) {
-		switch e.Kind {
-		case rpcmesh.FunctionAdded:
-			i := slices.IndexFunc(calls, func(c Call) bool { return c.Procedure == e.Procedure })
-			if i >= 0 {
-				fmt.Fprintf(w, "%s  + %s\n", e.Time.Format("15:04:05"), once(ctx, ns, calls[i]))
+		now := e.Time.Format(time.TimeOnly)
+		for _, c := range calls {
+			route := Route(ns, c.Procedure)
+			if route == known[c.Procedure] {
+				continue
 			}
-		case rpcmesh.FunctionRemoved:
-			fmt.Fprintf(w, "%s  - %s of %s: %s\n", e.Time.Format("15:04:05"), Short(e.Procedure), e.NodeName, e.Cause)
+			known[c.Procedure] = route
+			if route == "" {
+				fmt.Fprintf(w, "%s  - %s is gone%s\n", now, Short(c.Procedure), because(e, c))
+				continue
+			}
+			fmt.Fprintf(w, "%s  + %s by %s: %s\n", now, c.Text, route, outcome(c.Do(ctx, ns)))
 		}
 	}
 }
 
-func once(ctx context.Context, from Caller, c Call) string {
-	result, err := c.Do(ctx, from)
-	if err != nil {
-		result = err.Error()
+// because says why the function of c has gone, if e tells.
+func because(e rpcmesh.Event, c Call) string {
+	if e.Cause == "" || (e.Procedure != "" && e.Procedure != c.Procedure) {
+		return ""
 	}
-	return fmt.Sprintf("%s by %s: %s", c.Text, Route(from, c.Procedure), result)
+	return ": " + e.Cause
+}
+
+func outcome(result string, err error) string {
+	if err != nil {
+		return err.Error()
+	}
+	return result
 }
 
 // Short returns a procedure without its package: "B.Divide" for "/example.chain.v1.B/Divide".
