@@ -78,6 +78,9 @@ func (p *Proxy) WaitFor(ctx context.Context, procedures ...string) error {
 	return p.ns.WaitFor(ctx, procedures...)
 }
 
+// Watch yields what is and then each change. See [Namespace.Watch].
+func (p *Proxy) Watch(ctx context.Context) iter.Seq[Event] { return p.ns.Watch(ctx) }
+
 // Route returns the nodes that a call of procedure passes, the proxy first. See [Namespace.Route].
 func (p *Proxy) Route(procedure string) []Hop { return p.ns.Route(procedure) }
 
