@@ -71,7 +71,7 @@ func (ns *Namespace) Route(procedure string) []Hop {
 		return nil
 	}
 	target := choice.Targets[0]
-	path := table.Path(ns.name, target)
+	path := table.Path(target)
 	names := map[mesh.NodeID]string{mesh.NodeID(ns.node.id): ns.node.name, target.Node: target.Name}
 	for m := range table.Members() {
 		if slices.Contains(path, m.ID) {
