@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -97,7 +96,7 @@ func (t *tour) closed(ctx context.Context) error {
 	}
 	_, err := look.Do(ctx, t.at("C", "public"))
 	if code := connect.CodeOf(err); code != connect.CodeUnimplemented {
-		return fmt.Errorf("C calls %s: %w", look.Text, errors.Join(fmt.Errorf("the code is %s", code), err))
+		return fmt.Errorf("%s from public has the code %s: %w", look.Text, code, err)
 	}
 	return nil
 }
