@@ -6,6 +6,7 @@ replace github.com/rpcmesh/rpcmesh => ../..
 
 tool (
 	connectrpc.com/connect/v2/cmd/protoc-gen-connect-go
+	github.com/rpcmesh/rpcmesh/cmd/protoc-gen-rpcmesh-go
 	google.golang.org/grpc/cmd/protoc-gen-go-grpc
 	google.golang.org/protobuf/cmd/protoc-gen-go
 	storj.io/drpc/cmd/protoc-gen-go-drpc
@@ -13,9 +14,11 @@ tool (
 
 require (
 	connectrpc.com/connect/v2 v2.0.2
+	github.com/google/go-cmp v0.7.0
 	github.com/nats-io/nats-server/v2 v2.15.2
 	github.com/nats-io/nats.go v1.55.0
 	github.com/rpcmesh/rpcmesh v0.0.0
+	golang.org/x/sys v0.49.0
 	google.golang.org/grpc v1.85.0
 	google.golang.org/protobuf v1.36.12
 	storj.io/drpc v1.0.0
@@ -32,7 +35,6 @@ require (
 	github.com/zeebo/errs v1.2.2 // indirect
 	golang.org/x/crypto v0.58.0 // indirect
 	golang.org/x/net v0.62.0 // indirect
-	golang.org/x/sys v0.49.0 // indirect
 	golang.org/x/text v0.43.0 // indirect
 	golang.org/x/time v0.16.0 // indirect
 	google.golang.org/genproto/googleapis/rpc v0.0.0-20260817212433-ac3dfec99bb1 // indirect

@@ -30,7 +30,7 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := benchmark(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil && !errors.Is(err, flag.ErrHelp) {
+	if err := benchmark(ctx, os.Args[1:], os.Stdout, terminal(os.Stderr)); err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "rpcmesh-bench:", err)
 		stop()
 		os.Exit(1) //nolint:gocritic // stop has been called
@@ -41,7 +41,7 @@ func benchmark(ctx context.Context, args []string, out, progress io.Writer) erro
 	if cluster.IsChild() {
 		return cluster.Child(ctx)
 	}
-	o, err := parse(args, progress)
+	o, err := parse(args)
 	if err != nil {
 		return err
 	}
@@ -71,6 +71,14 @@ func benchmark(ctx context.Context, args []string, out, progress io.Writer) erro
 	return err
 }
 
+// terminal is f if it is one: a line that rewrites itself is of no use in a file.
+func terminal(f *os.File) io.Writer {
+	if info, err := f.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
+		return f
+	}
+	return io.Discard
+}
+
 // options are the flags.
 type options struct {
 	peers, scenarios      string
@@ -80,10 +88,9 @@ type options struct {
 	profiles              string
 }
 
-func parse(args []string, usage io.Writer) (options, error) {
+func parse(args []string) (options, error) {
 	o := options{}
 	flags := flag.NewFlagSet("rpcmesh-bench", flag.ContinueOnError)
-	flags.SetOutput(usage)
 	flags.StringVar(&o.peers, "peers", "", "the `names` of peers to run, with commas between (default all)")
 	flags.StringVar(&o.scenarios, "scenarios", "", "a regular `expression` that scenarios' names match, or goals for those that goals compare (default all)")
 	flags.IntVar(&o.rounds, "rounds", 5, "how often each measurement is made")
@@ -122,8 +129,8 @@ const (
 func (o *options) fit(measurements int) {
 	o.rounds, o.total = 1, quickTotal
 	o.warmup = 100 * time.Millisecond
-	share := quickTotal/time.Duration(max(measurements, 1)) - quickStart - o.warmup
-	o.window = min(max(share, 100*time.Millisecond), time.Second)
+	share := quickTotal/time.Duration(measurements) - quickStart - o.warmup
+	o.window = min(max(share, 100*time.Millisecond), time.Second).Truncate(10 * time.Millisecond)
 }
 
 func list(w io.Writer, plan []measurement) error {

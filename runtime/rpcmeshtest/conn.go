@@ -141,7 +141,7 @@ func (e *end) failure(d *deadline) error {
 	switch {
 	case e.closed:
 		return net.ErrClosed
-	case e.c.broken:
+	case e.c.broken && !e.c.held:
 		return syscall.ECONNRESET
 	case d.passed():
 		return os.ErrDeadlineExceeded

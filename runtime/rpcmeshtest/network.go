@@ -170,8 +170,8 @@ func (n *Network) Cut(a, b string) {
 }
 
 // Silence makes the path between a and b a black hole until Heal: nothing that either sends arrives,
-// dialling gets no answer, and neither is told. What was sent meanwhile arrives after Heal, as TCP sends
-// it again.
+// dialling gets no answer, and neither is told, not even of a reset. What was sent meanwhile arrives
+// after Heal, as TCP sends it again.
 func (n *Network) Silence(a, b string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -85,6 +85,14 @@ func (l Limits) validate() error {
 	return nil
 }
 
+// checkMessage says what keeps msg from being sent.
+func (l *Limits) checkMessage(msg []byte) error {
+	if len(msg) <= l.MaxMessage {
+		return nil
+	}
+	return connect.Errorf(connect.CodeResourceExhausted, "a message of %d bytes: the limit is %d", len(msg), l.MaxMessage)
+}
+
 // resolve returns the config with its defaults in place, or what is wrong with it.
 func (cfg Config) resolve() (Config, error) {
 	cfg.Limits = cfg.Limits.withDefaults()

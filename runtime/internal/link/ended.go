@@ -1,6 +1,10 @@
 package link
 
-import "fmt"
+import (
+	"fmt"
+
+	"connectrpc.com/connect/v2"
+)
 
 // EndKind says what ended a session.
 type EndKind uint8
@@ -52,6 +56,18 @@ func (e *Ended) Error() string {
 		return fmt.Sprintf("link closed: the other end broke the protocol: %v", e.Err)
 	default:
 		return fmt.Sprintf("link lost: %v", e.Err)
+	}
+}
+
+// tell is what the connection is closed with: what the other end is told.
+func (e *Ended) tell() error {
+	switch e.Kind {
+	case EndClosed, EndGoodbye:
+		return nil
+	case EndSilent:
+		return connect.NewError(connect.CodeUnavailable, "link: nothing was received for too long")
+	default:
+		return e.Err
 	}
 }
 

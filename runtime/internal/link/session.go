@@ -2,9 +2,18 @@ package link
 
 import (
 	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"connectrpc.com/connect/v2"
 
 	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
+	rpcmeshv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/v1"
 )
+
+// closeTimeout bounds how long Close waits for the goodbye to be sent.
+const closeTimeout = time.Second
 
 // Peer is the other end of a session, as it says itself.
 type Peer struct {
@@ -18,39 +27,227 @@ type Peer struct {
 
 // Session is a link that has been started. Its methods may be called concurrently.
 type Session struct {
-	peer Peer
+	conn    Conn
+	cfg     Config
+	dialler bool
+	peer    Peer
+	epoch   time.Time // where the session's clock starts
+	handler Handler
+
+	done     chan struct{} // closed with cause
+	said     chan struct{} // closed when the goodbye has been sent
+	rearm    chan struct{} // wakes the keeper
+	received atomic.Uint64 // packets
+
+	mu       sync.Mutex
+	cause    *Ended
+	closing  *linkv1.Goodbye
+	own      table // calls that this end opened
+	theirs   table
+	running  bool
+	handlers int // running, also those whose call has ended
+	alarm    int64
+	out      outbox
+	writer   sync.Cond
+
+	reader readerState
 }
 
-// Dial starts a session on a connection that this end dialled. ask says who this node is and what it
-// wants the link to carry; the limits in it are filled in. It returns within the handshake timeout. If
-// it fails, the connection is closed; the error is a *connect.Error: unauthenticated where the proof
-// was wrong, failed_precondition for a link to itself, already_exists where the other end is another
-// start of this very node.
-func Dial(ctx context.Context, c Conn, cfg Config, ask *linkv1.Join) (*Session, error) {
-	panic("not implemented")
-}
-
-// Accept starts a session on a connection that the other end dialled, likewise. answer is called once
-// the other end has proven the secret; what it returns says who this node is and what the link will
-// carry, an error refuses the link (a *connect.Error is told to the other end).
-func Accept(ctx context.Context, c Conn, cfg Config, answer func(peer Peer) (*linkv1.Join, error)) (*Session, error) {
-	panic("not implemented")
+func newSession(c Conn, cfg Config, dialler bool, peer Peer) *Session {
+	s := &Session{
+		conn: c, cfg: cfg, dialler: dialler, peer: peer,
+		epoch: time.Now(),
+		done:  make(chan struct{}),
+		said:  make(chan struct{}),
+		rearm: make(chan struct{}, 1),
+	}
+	s.own.limit = min(int(peer.Join.GetMaxCalls()), maxMaxCalls)
+	s.theirs.limit = cfg.Limits.MaxCalls
+	s.out = outbox{buf: make([]byte, HeadRoom, minOutBuffer), packet: 1}
+	s.writer.L = &s.mu
+	return s
 }
 
 // Peer returns the other end.
 func (s *Session) Peer() Peer { return s.peer }
 
+// Done is closed when the session has ended or is about to.
+func (s *Session) Done() <-chan struct{} { return s.done }
+
 // Run reads until the session ends, then ends every call on it and waits for the session's goroutines
 // (handlers belong to the Workers). It is called once, soon after Dial or Accept, and returns an *Ended.
-func (s *Session) Run(h Handler) error { panic("not implemented") }
+func (s *Session) Run(h Handler) error {
+	s.mu.Lock()
+	s.handler, s.running = h, true
+	s.mu.Unlock()
+	var own sync.WaitGroup
+	own.Go(s.writeLoop)
+	own.Go(s.keep)
+	s.TableChanged()
+	s.fail(s.read())
+	own.Wait()
+	s.loseCalls()
+	return s.cause
+}
 
 // Close sends what is ready to be sent and a goodbye, then ends the session. It waits for the sending
 // at most a second, and not for Run.
-func (s *Session) Close(bye *linkv1.Goodbye) { panic("not implemented") }
+func (s *Session) Close(bye *linkv1.Goodbye) {
+	if bye == nil {
+		bye = new(linkv1.Goodbye)
+	}
+	s.mu.Lock()
+	if s.closing == nil {
+		s.closing = bye
+	}
+	running := s.running
+	s.writer.Signal()
+	s.mu.Unlock()
+	ended := &Ended{Kind: EndClosed, Leaving: bye.GetLeaving(), Reason: bye.GetReason()}
+	if !running {
+		s.fail(ended)
+		return
+	}
 
-// TableChanged makes the writer pull the table again. It never blocks.
-func (s *Session) TableChanged() { panic("not implemented") }
+	timeout := time.NewTimer(closeTimeout)
+	defer timeout.Stop()
+	select {
+	case <-s.said:
+	case <-s.done:
+	case <-timeout.C:
+	}
+	s.fail(ended)
+}
+
+// fail ends the session; the first cause counts.
+func (s *Session) fail(cause *Ended) {
+	s.mu.Lock()
+	first := s.cause == nil
+	if first {
+		s.cause = cause
+		close(s.done)
+		s.writer.Broadcast()
+	}
+	s.mu.Unlock()
+	if first {
+		s.conn.Close(cause.tell())
+	}
+}
+
+// loseCalls ends what is still open, once nobody reads or writes any more.
+func (s *Session) loseCalls() {
+	s.mu.Lock()
+	var ends []callEnd
+	for _, t := range []*table{&s.own, &s.theirs} {
+		for i := range t.slots {
+			if end := t.slots[i].end; end != nil {
+				ends = append(ends, end)
+			}
+		}
+	}
+	s.mu.Unlock()
+	for _, end := range ends {
+		end.lose(s.cause)
+	}
+	s.mu.Lock()
+	s.own, s.theirs = table{}, table{}
+	s.out = outbox{packet: s.out.packet}
+	s.mu.Unlock()
+}
+
+// lost is the error of a call that ends with its session.
+func (s *Session) lost(cause *Ended) *connect.Error {
+	return connect.NewError(connect.CodeUnavailable, cause.Error()).WithCause(cause)
+}
+
+// failure says how far a call of this end had come when the mesh ended it.
+func (s *Session) failure(certainty rpcmeshv1.CallFailure_Certainty) *rpcmeshv1.CallFailure {
+	return &rpcmeshv1.CallFailure{Certainty: certainty, Node: s.cfg.Node[:], NodeName: s.cfg.Name}
+}
+
+// certainty is how sure it is whether the handler ran, for a call that this end opened on the session.
+// The session's lock is held.
+func (s *Session) certainty(h *half, answered bool) rpcmeshv1.CallFailure_Certainty {
+	switch {
+	case answered:
+		return rpcmeshv1.CallFailure_CERTAINTY_STARTED
+	case h.opened == 0 || h.opened == s.out.packet:
+		return rpcmeshv1.CallFailure_CERTAINTY_NOT_STARTED
+	default:
+		return rpcmeshv1.CallFailure_CERTAINTY_UNKNOWN
+	}
+}
 
 // Open prepares a call over the session. The call is opened with its first SendHeaders, Send,
 // CloseSend or Receive. It fails with a *connect.Error if the session has ended.
-func (s *Session) Open(ctx context.Context, o Open) (*ClientCall, error) { panic("not implemented") }
+func (s *Session) Open(ctx context.Context, o Open) (*ClientCall, error) {
+	s.mu.Lock()
+	err := s.closed()
+	s.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	c := &ClientCall{open: o, ctx: ctx}
+	c.init(&s.mu, &s.cfg.Limits)
+	c.s = s
+	return c, nil
+}
+
+// closed is why no call can be opened. The session's lock is held.
+func (s *Session) closed() *connect.Error {
+	switch {
+	case s.cause != nil:
+		return s.lost(s.cause)
+	case s.closing != nil:
+		return connect.NewError(connect.CodeUnavailable, "the link is closing")
+	}
+	return nil
+}
+
+// openCall takes an id for a call of this end's. The session's lock is held.
+func (s *Session) openCall(e callEnd) *connect.Error {
+	if err := s.closed(); err != nil {
+		return err
+	}
+	i, ok := s.own.take(e)
+	if !ok {
+		return connect.Errorf(connect.CodeResourceExhausted, "the link has its %d calls open", s.own.limit)
+	}
+	h := e.core()
+	h.s, h.id = s, slotID(i, s.dialler)
+	h.credit = int(s.peer.Join.GetWindow())
+	h.window = s.cfg.Limits.Window
+	if h.deadline != 0 {
+		s.arm(h.deadline)
+	}
+	return nil
+}
+
+// letGo cancels a call of this end's and keeps its id until the other end has answered. The session's
+// lock is held.
+func (s *Session) letGo(h *half, code connect.Code) {
+	i, _ := idSlot(h.id)
+	if h.opened == 0 {
+		s.own.release(i)
+		return
+	}
+	s.own.letGo(i)
+	s.out.buf = appendCancel(s.out.buf, h.id, code)
+}
+
+// answered ends a call of the other end's with end, the body of an End. The session's lock is held.
+func (s *Session) answer(h *half, end []byte) {
+	f := outFrame{hasEnd: true, end: end}
+	s.out.buf = f.appendTo(s.out.buf, h.id, nil)
+	s.endTheirs(h.id)
+}
+
+// endTheirs frees the slot of a call of the other end's, whose end is in the packet being filled. The
+// session's lock is held.
+func (s *Session) endTheirs(id uint32) {
+	i, _ := idSlot(id)
+	s.theirs.end(i, s.out.packet)
+}
+
+// now is the time on the session's clock.
+func (s *Session) now() int64 { return int64(time.Since(s.epoch)) }

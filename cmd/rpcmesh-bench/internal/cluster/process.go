@@ -3,9 +3,7 @@ package cluster
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"strings"
@@ -19,7 +17,7 @@ type process struct {
 	cmd    *exec.Cmd
 	in     *json.Encoder
 	out    *json.Decoder
-	stderr *tail
+	stderr *head
 }
 
 // spawn starts this executable as the role that s names, and waits until it is ready. The child is
@@ -29,7 +27,7 @@ func spawn(ctx context.Context, s start) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &process{name: s.Name, cmd: exec.CommandContext(ctx, exe), stderr: new(tail)} //nolint:gosec // it is this executable
+	p := &process{name: s.Name, cmd: exec.CommandContext(ctx, exe), stderr: new(head)} //nolint:gosec // it is this executable
 	p.cmd.Env = append(os.Environ(), roleVariable+"=1")
 	p.cmd.Stderr = p.stderr
 	p.cmd.SysProcAttr = bound()
@@ -63,19 +61,14 @@ func (p *process) exchange(message any) (reply, error) {
 	if err == nil {
 		err = p.out.Decode(&answer)
 	}
-	if err == nil && answer.Error != "" {
-		err = errors.New(answer.Error)
+	if err != nil {
+		p.stop() // and with it what it said has come in
+		return reply{}, fmt.Errorf("%s: the process ended: %w: %s", p.name, err, p.stderr.firstLine())
 	}
-	if err == nil {
-		return answer, nil
+	if answer.Error != "" {
+		return reply{}, fmt.Errorf("%s: %s", p.name, answer.Error)
 	}
-	if errors.Is(err, io.EOF) || errors.Is(err, os.ErrClosed) || errors.Is(err, io.ErrUnexpectedEOF) {
-		err = errors.New("the process ended")
-	}
-	if said := p.stderr.String(); said != "" {
-		return reply{}, fmt.Errorf("%s: %w; it said: %s", p.name, err, said)
-	}
-	return reply{}, fmt.Errorf("%s: %w", p.name, err)
+	return answer, nil
 }
 
 // stop kills the child, which has nothing to lose, and waits for its end.
@@ -84,25 +77,25 @@ func (p *process) stop() {
 	_ = p.cmd.Wait()
 }
 
-// tail keeps the last that was written to it.
-type tail struct {
+// head keeps the beginning of what is written to it: a crash says first what it is.
+type head struct {
 	mu   sync.Mutex
 	kept []byte
 }
 
-// tailLimit is how much a tail keeps, in bytes.
-const tailLimit = 2 << 10
+// headLimit is how much a head keeps, in bytes.
+const headLimit = 512
 
-func (t *tail) Write(b []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.kept = append(t.kept, b...)
-	t.kept = t.kept[max(0, len(t.kept)-tailLimit):]
+func (h *head) Write(b []byte) (int, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.kept = append(h.kept, b[:min(len(b), headLimit-len(h.kept))]...)
 	return len(b), nil
 }
 
-func (t *tail) String() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return strings.TrimSpace(string(t.kept))
+func (h *head) firstLine() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	line, _, _ := strings.Cut(strings.TrimSpace(string(h.kept)), "\n")
+	return line
 }

@@ -25,7 +25,7 @@ func (h *histogram) record(d time.Duration) {
 }
 
 func (h *histogram) merge(other *histogram) {
-	for i, n := range other.counts {
+	for i, n := range &other.counts {
 		h.counts[i] += n
 	}
 	h.total += other.total
@@ -39,7 +39,7 @@ func (h *histogram) quantile(q float64) time.Duration {
 	}
 	rank := q * float64(h.total)
 	var below float64
-	for i, n := range h.counts {
+	for i, n := range &h.counts {
 		if n == 0 || below+float64(n) < rank {
 			below += float64(n)
 			continue
@@ -54,7 +54,7 @@ func (h *histogram) quantile(q float64) time.Duration {
 // bucketOf: values below 64 have a bucket each; above, the highest 7 bits choose it.
 func bucketOf(v uint64) int {
 	if v < subBuckets {
-		return int(v) //nolint:gosec // below 64
+		return int(v)
 	}
 	shift := bits.Len64(v) - subBits - 1
 	return (shift+1)<<subBits + int(v>>shift) - subBuckets //nolint:gosec // below 2 * 64

@@ -60,7 +60,7 @@ func Ready(ctx context.Context, client peer.Client) error {
 	retry := time.NewTicker(5 * time.Millisecond)
 	defer retry.Stop()
 	for {
-		_, err := echo(ctx, client, make([]byte, 1))
+		err := echo(ctx, client, make([]byte, 1))
 		if err == nil {
 			return nil
 		}
@@ -72,12 +72,12 @@ func Ready(ctx context.Context, client peer.Client) error {
 	}
 }
 
-func echo(ctx context.Context, client peer.Client, payload []byte) (int, error) {
+func echo(ctx context.Context, client peer.Client, payload []byte) error {
 	res, err := client.Unary(ctx, payload)
 	if err == nil && len(res) != len(payload) {
 		err = fmt.Errorf("sent %d bytes, %d came back", len(payload), len(res))
 	}
-	return len(res), err
+	return err
 }
 
 // callers runs n callers at once, each for about d, and puts their counts together. One that fails ends
@@ -118,7 +118,7 @@ func (u unary) Run(ctx context.Context, d time.Duration) (Result, error) {
 	h, err := callers(ctx, u.callers, func(ctx context.Context, _ int, h *histogram) error {
 		payload := make([]byte, u.payload)
 		for last := time.Since(start); last < d; {
-			if _, err := echo(ctx, u.client, payload); err != nil {
+			if err := echo(ctx, u.client, payload); err != nil {
 				return err
 			}
 			now := time.Since(start)

@@ -34,7 +34,7 @@ func (p paced) Run(ctx context.Context, d time.Duration) (Result, error) {
 		}
 		payload := make([]byte, p.payload)
 		for released := range due {
-			if _, err := echo(ctx, p.client, payload); err != nil {
+			if err := echo(ctx, p.client, payload); err != nil {
 				return err
 			}
 			h.record(time.Since(start) - released)
@@ -52,7 +52,7 @@ func (p paced) pace(ctx context.Context, start time.Time, d time.Duration, due c
 	}
 	defer ticks.close()
 	gap := float64(time.Second) / float64(p.rate)
-	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // arrivals need no secrecy
+	random := rand.New(rand.NewPCG(1, 2))
 	var arrival float64
 	for {
 		if err := ticks.wait(); err != nil {

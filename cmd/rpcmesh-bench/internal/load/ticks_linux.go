@@ -16,7 +16,7 @@ func newTicks(every time.Duration) (ticks, error) {
 	if err != nil {
 		return ticks{}, os.NewSyscallError("timerfd_create", err)
 	}
-	timer := os.NewFile(uintptr(fd), "timer") //nolint:gosec // a descriptor is not negative
+	timer := os.NewFile(uintptr(fd), "timer")
 	period := unix.NsecToTimespec(every.Nanoseconds())
 	if err := unix.TimerfdSettime(fd, 0, &unix.ItimerSpec{Interval: period, Value: period}, nil); err != nil {
 		timer.Close()

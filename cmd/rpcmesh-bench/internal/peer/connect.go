@@ -54,7 +54,7 @@ func serveHTTP(ctx context.Context, h http.Handler) (string, error) {
 	protocols.SetUnencryptedHTTP2(true)
 	s := &http.Server{Handler: h, Protocols: protocols, ReadHeaderTimeout: 10 * time.Second}
 	context.AfterFunc(ctx, func() { s.Close() })
-	go s.Serve(l)
+	serve(ctx, func() error { return s.Serve(l) })
 	return l.Addr().String(), nil
 }
 

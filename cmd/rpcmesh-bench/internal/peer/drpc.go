@@ -31,7 +31,7 @@ func (drpcPeer) Serve(ctx context.Context, _ string, _ Options) (string, error) 
 	if err != nil {
 		return "", err
 	}
-	go drpcserver.New(mux).Serve(ctx, l)
+	serve(ctx, func() error { return drpcserver.New(mux).Serve(ctx, l) })
 	return l.Addr().String(), nil
 }
 

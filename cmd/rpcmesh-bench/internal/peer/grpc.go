@@ -55,7 +55,7 @@ func serveGRPC(ctx context.Context, o Options, register func(*grpc.Server), opts
 	s := grpc.NewServer(opts...)
 	register(s)
 	context.AfterFunc(ctx, s.Stop)
-	go s.Serve(l)
+	serve(ctx, func() error { return s.Serve(l) })
 	return l.Addr().String(), nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"os"
 	"slices"
 )
 
@@ -67,7 +68,7 @@ type Stream interface {
 
 // All are the peers, in the order of the tables.
 func All() []Peer {
-	return []Peer{grpcPeer{}, connectPeer{}, natsPeer{}, drpcPeer{}, tcpPeer{}}
+	return []Peer{meshPeer{}, grpcPeer{}, connectPeer{}, natsPeer{}, drpcPeer{}, tcpPeer{}}
 }
 
 // Named returns the peer of that name.
@@ -78,6 +79,15 @@ func Named(name string) (Peer, error) {
 		return nil, fmt.Errorf("no such peer: %q", name)
 	}
 	return all[i], nil
+}
+
+// serve runs a server until ctx ends. Should it end before, it says why.
+func serve(ctx context.Context, run func() error) {
+	go func() {
+		if err := run(); err != nil && ctx.Err() == nil {
+			fmt.Fprintln(os.Stderr, "serving:", err)
+		}
+	}()
 }
 
 func listen(ctx context.Context) (net.Listener, error) {

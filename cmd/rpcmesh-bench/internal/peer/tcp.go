@@ -58,11 +58,11 @@ func (tcpPeer) Dial(_ context.Context, addr string, _ Options) (Client, error) {
 	return &tcpClient{addr: addr}, nil
 }
 
-// copyPlain copies by read and write. The kernel's splice, which io.Copy would use, costs short
+// copyPlain copies by read and write until either side ends. The kernel's splice, which io.Copy would use, costs short
 // messages more.
 func copyPlain(dst io.Writer, src io.Reader) {
 	buf := make([]byte, tcpBuffer)
-	io.CopyBuffer(struct{ io.Writer }{dst}, struct{ io.Reader }{src}, buf)
+	_, _ = io.CopyBuffer(struct{ io.Writer }{dst}, struct{ io.Reader }{src}, buf)
 }
 
 func serveTCP(ctx context.Context, handle func(net.Conn)) (string, error) {

@@ -65,7 +65,11 @@ func (e Environment) lines() []string {
 			versions = append(versions, path+" "+version)
 		}
 	}
-	return []string{strings.Join(machine, ", "), strings.Join(versions, ", ")}
+	lines := []string{strings.Join(machine, ", ")}
+	if len(versions) > 0 {
+		lines = append(lines, strings.Join(versions, ", "))
+	}
+	return lines
 }
 
 func cpuModel() string {

@@ -153,8 +153,9 @@ type Verdict struct {
 type State string
 
 const (
-	// Met and Missed goals were measured.
-	Met    State = "met"
+	// Met goals were reached.
+	Met State = "met"
+	// Missed goals were measured, and not reached.
 	Missed State = "missed"
 	// Open goals lack a measurement.
 	Open State = "not measured"

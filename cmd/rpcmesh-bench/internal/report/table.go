@@ -36,13 +36,17 @@ func (r *Report) WriteText(w io.Writer) error {
 }
 
 func (r *Report) head(b *strings.Builder) {
-	fmt.Fprintf(b, "`%s`: medians of %d rounds of %v, interleaved. CPU and allocations are summed over all\n", r.Command, r.Rounds, r.Window)
-	fmt.Fprintf(b, "processes; ± is the distance of the highest from the lowest calls/s; × is against %s on the same path.\n\n", Baseline)
+	times := "one round"
+	if r.Rounds > 1 {
+		times = fmt.Sprintf("medians of %d interleaved rounds", r.Rounds)
+	}
+	fmt.Fprintf(b, "`%s`: %s, %v each. × is against %s on the same path. CPU\n", r.Command, times, r.Window, Baseline)
+	b.WriteString("and allocations are summed over all processes. ± is from the lowest to the highest calls/s.\n\n")
 	for _, line := range r.Environment.lines() {
 		fmt.Fprintf(b, "- %s\n", line)
 	}
 	for _, p := range r.Peers {
-		if p.Note != "" {
+		if p.Note != "" && slices.ContainsFunc(r.Cells, func(c *Cell) bool { return c.Peer == p.Name }) {
 			fmt.Fprintf(b, "- %s: %s\n", p.Name, p.Note)
 		}
 	}
@@ -119,8 +123,11 @@ func (r *Report) row(c *Cell) []string {
 	case scenario.Beside:
 		row = append(row, number(c.Median.Bulk*float64(c.Scenario.Bulk)/1e6))
 	}
-	wide := spread(values(c.Samples, callsPerSecond))
-	return append(row, number(c.Median.Allocations), fmt.Sprintf("%.0f %%", 100*wide))
+	wide := "–"
+	if len(c.Samples) > 1 {
+		wide = fmt.Sprintf("%.0f %%", 100*spread(values(c.Samples, callsPerSecond)))
+	}
+	return append(row, number(c.Median.Allocations), wide)
 }
 
 func (r *Report) verdicts(b *strings.Builder) {
@@ -131,20 +138,20 @@ func (r *Report) verdicts(b *strings.Builder) {
 		}
 		rows = append(rows, []string{v.Goal, v.Wanted, times(v.Reached), v.Figures, string(v.State)})
 	}
-	open := len(r.Verdicts) - len(rows) + 1
 	b.WriteString("\n### Goals\n\n")
 	if len(rows) > 1 {
 		table(b, rows, 1)
+		b.WriteByte('\n')
 	}
-	if open > 0 {
-		fmt.Fprintf(b, "\n%d goals were not measured in this run.\n", open)
+	if open := len(r.Verdicts) - len(rows) + 1; open > 0 {
+		fmt.Fprintf(b, "%d of %d goals were not measured in this run.\n", open, len(r.Verdicts))
 	}
 }
 
 // number prints three significant digits or more, and thousands apart.
 func number(v float64) string {
 	switch {
-	case v == 0:
+	case v < 0.005:
 		return "–"
 	case v < 10:
 		return strconv.FormatFloat(v, 'f', 2, 64)

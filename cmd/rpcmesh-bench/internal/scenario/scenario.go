@@ -50,7 +50,7 @@ type Scenario struct {
 
 // Name is the scenario's unique name, by which flags select it, for example unary/64B/64/relay1/tls.
 func (s Scenario) Name() string {
-	name := fmt.Sprintf("%s/%s/%s/%s", s.Kind, Bytes(s.Payload), s.count(), s.Path())
+	name := fmt.Sprintf("%s/%s/%s/%s", s.Kind, size(s.Payload, ""), s.count(), s.Path())
 	if s.TLS {
 		name += "/tls"
 	}
@@ -62,7 +62,7 @@ func (s Scenario) count() string {
 	case Paced:
 		return strconv.Itoa(s.Rate)
 	case Beside:
-		return fmt.Sprintf("%dx%s", s.Callers, Bytes(s.Bulk))
+		return fmt.Sprintf("%dx%s", s.Callers, size(s.Bulk, ""))
 	default:
 		return strconv.Itoa(s.Callers)
 	}
@@ -79,17 +79,18 @@ func (s Scenario) Path() string {
 // Title names the scenario's table: it says the load, and leaves out the path.
 func (s Scenario) Title() string {
 	var title string
+	payload := size(s.Payload, " ")
 	switch s.Kind {
 	case Unary:
-		title = fmt.Sprintf("Unary, %s, %s", Bytes(s.Payload), counted(s.Callers, "caller"))
+		title = fmt.Sprintf("Unary, %s, %s", payload, counted(s.Callers, "caller"))
 	case Paced:
-		title = fmt.Sprintf("Unary, %s, %d calls/s offered", Bytes(s.Payload), s.Rate)
+		title = fmt.Sprintf("Unary, %s, %d calls/s offered", payload, s.Rate)
 	case PingPong:
-		title = fmt.Sprintf("Ping-pong, %s, %s", Bytes(s.Payload), counted(s.Callers, "stream"))
+		title = fmt.Sprintf("Ping-pong, %s, %s", payload, counted(s.Callers, "stream"))
 	case Throughput:
-		title = fmt.Sprintf("Throughput, %s, %s", Bytes(s.Payload), counted(s.Callers, "stream"))
+		title = fmt.Sprintf("Throughput, %s, %s", payload, counted(s.Callers, "stream"))
 	case Beside:
-		title = fmt.Sprintf("One caller of %s beside %d of %s", Bytes(s.Payload), s.Callers, Bytes(s.Bulk))
+		title = fmt.Sprintf("One caller of %s beside %d of %s", payload, s.Callers, size(s.Bulk, " "))
 	}
 	if s.TLS {
 		title += ", TLS 1.3"
@@ -110,17 +111,15 @@ func (s Scenario) Fits(t peer.Traits) bool {
 	return true
 }
 
-// Bytes prints a size as names and tables have it: 64B, 1KiB, 1MiB.
-func Bytes(n int) string {
-	for _, unit := range []struct {
-		size int
-		name string
-	}{{1 << 20, "MiB"}, {1 << 10, "KiB"}} {
-		if n >= unit.size && n%unit.size == 0 {
-			return strconv.Itoa(n/unit.size) + unit.name
-		}
+// size prints a number of bytes, with space before the unit.
+func size(n int, space string) string {
+	switch {
+	case n >= 1<<20 && n%(1<<20) == 0:
+		return strconv.Itoa(n>>20) + space + "MiB"
+	case n >= 1<<10 && n%(1<<10) == 0:
+		return strconv.Itoa(n>>10) + space + "KiB"
 	}
-	return strconv.Itoa(n) + "B"
+	return strconv.Itoa(n) + space + "B"
 }
 
 func counted(n int, noun string) string {

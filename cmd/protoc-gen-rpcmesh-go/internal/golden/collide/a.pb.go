@@ -10,7 +10,6 @@ import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
-	sync "sync"
 	unsafe "unsafe"
 )
 
@@ -21,48 +20,11 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-type Nothing struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Nothing) Reset() {
-	*x = Nothing{}
-	mi := &file_collide_a_proto_msgTypes[0]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Nothing) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Nothing) ProtoMessage() {}
-
-func (x *Nothing) ProtoReflect() protoreflect.Message {
-	mi := &file_collide_a_proto_msgTypes[0]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Nothing.ProtoReflect.Descriptor instead.
-func (*Nothing) Descriptor() ([]byte, []int) {
-	return file_collide_a_proto_rawDescGZIP(), []int{0}
-}
-
 var File_collide_a_proto protoreflect.FileDescriptor
 
 const file_collide_a_proto_rawDesc = "" +
 	"\n" +
-	"\x0fcollide/a.proto\x12\x0egolden.collide\"\t\n" +
-	"\aNothing2x\n" +
+	"\x0fcollide/a.proto\x12\x0egolden.collide\x1a\x15collide/nothing.proto2x\n" +
 	"\x01A\x12:\n" +
 	"\x02BC\x12\x17.golden.collide.Nothing\x1a\x17.golden.collide.Nothing(\x010\x01\x127\n" +
 	"\x01D\x12\x17.golden.collide.Nothing\x1a\x17.golden.collide.Nothing(\x012t\n" +
@@ -86,19 +48,6 @@ const file_collide_a_proto_rawDesc = "" +
 	"\x02XY\x129\n" +
 	"\x01Z\x12\x17.golden.collide.Nothing\x1a\x17.golden.collide.Nothing(\x010\x01BNZLgithub.com/rpcmesh/rpcmesh/cmd/protoc-gen-rpcmesh-go/internal/golden/collideb\x06proto3"
 
-var (
-	file_collide_a_proto_rawDescOnce sync.Once
-	file_collide_a_proto_rawDescData []byte
-)
-
-func file_collide_a_proto_rawDescGZIP() []byte {
-	file_collide_a_proto_rawDescOnce.Do(func() {
-		file_collide_a_proto_rawDescData = protoimpl.X.CompressGZIP(unsafe.Slice(unsafe.StringData(file_collide_a_proto_rawDesc), len(file_collide_a_proto_rawDesc)))
-	})
-	return file_collide_a_proto_rawDescData
-}
-
-var file_collide_a_proto_msgTypes = make([]protoimpl.MessageInfo, 1)
 var file_collide_a_proto_goTypes = []any{
 	(*Nothing)(nil), // 0: golden.collide.Nothing
 }
@@ -143,19 +92,19 @@ func file_collide_a_proto_init() {
 	if File_collide_a_proto != nil {
 		return
 	}
+	file_collide_nothing_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_collide_a_proto_rawDesc), len(file_collide_a_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   1,
+			NumMessages:   0,
 			NumExtensions: 0,
 			NumServices:   8,
 		},
 		GoTypes:           file_collide_a_proto_goTypes,
 		DependencyIndexes: file_collide_a_proto_depIdxs,
-		MessageInfos:      file_collide_a_proto_msgTypes,
 	}.Build()
 	File_collide_a_proto = out.File
 	file_collide_a_proto_goTypes = nil

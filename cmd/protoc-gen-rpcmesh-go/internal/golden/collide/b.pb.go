@@ -24,7 +24,7 @@ var File_collide_b_proto protoreflect.FileDescriptor
 
 const file_collide_b_proto_rawDesc = "" +
 	"\n" +
-	"\x0fcollide/b.proto\x12\x0egolden.collide\x1a\x0fcollide/a.proto2?\n" +
+	"\x0fcollide/b.proto\x12\x0egolden.collide\x1a\x15collide/nothing.proto2?\n" +
 	"\x04Foo_\x127\n" +
 	"\x03Bar\x12\x17.golden.collide.Nothing\x1a\x17.golden.collide.Nothing2>\n" +
 	"\x03FOO\x127\n" +
@@ -65,7 +65,7 @@ func file_collide_b_proto_init() {
 	if File_collide_b_proto != nil {
 		return
 	}
-	file_collide_a_proto_init()
+	file_collide_nothing_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

@@ -175,6 +175,78 @@ type PingerServer_Client struct {
 
 func (*PingerServer_Client) isPingerServer_Kind() {}
 
+type DongerTickServerStream struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DongerTickServerStream) Reset() {
+	*x = DongerTickServerStream{}
+	mi := &file_same_same_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DongerTickServerStream) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DongerTickServerStream) ProtoMessage() {}
+
+func (x *DongerTickServerStream) ProtoReflect() protoreflect.Message {
+	mi := &file_same_same_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DongerTickServerStream.ProtoReflect.Descriptor instead.
+func (*DongerTickServerStream) Descriptor() ([]byte, []int) {
+	return file_same_same_proto_rawDescGZIP(), []int{2}
+}
+
+type DongerTockServerStream struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DongerTockServerStream) Reset() {
+	*x = DongerTockServerStream{}
+	mi := &file_same_same_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DongerTockServerStream) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DongerTockServerStream) ProtoMessage() {}
+
+func (x *DongerTockServerStream) ProtoReflect() protoreflect.Message {
+	mi := &file_same_same_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DongerTockServerStream.ProtoReflect.Descriptor instead.
+func (*DongerTockServerStream) Descriptor() ([]byte, []int) {
+	return file_same_same_proto_rawDescGZIP(), []int{3}
+}
+
 var File_same_same_proto protoreflect.FileDescriptor
 
 const file_same_same_proto_rawDesc = "" +
@@ -184,14 +256,19 @@ const file_same_same_proto_rawDesc = "" +
 	"\x04text\x18\x01 \x01(\tR\x04text\"0\n" +
 	"\fPingerServer\x12\x18\n" +
 	"\x06Client\x18\x01 \x01(\tH\x00R\x06ClientB\x06\n" +
-	"\x04kind*4\n" +
+	"\x04kind\"\x18\n" +
+	"\x16DongerTickServerStream\"\x18\n" +
+	"\x16DongerTockServerStream*4\n" +
 	"\x0fNewPongerClient\x12!\n" +
 	"\x1dNEW_PONGER_CLIENT_UNSPECIFIED\x10\x002i\n" +
 	"\x06Pinger\x12,\n" +
 	"\x04Ping\x12\x11.golden.same.Ping\x1a\x11.golden.same.Ping\x121\n" +
 	"\x05Pings\x12\x11.golden.same.Ping\x1a\x11.golden.same.Ping(\x010\x0126\n" +
 	"\x06Ponger\x12,\n" +
-	"\x04Pong\x12\x11.golden.same.Ping\x1a\x11.golden.same.PingBKZIgithub.com/rpcmesh/rpcmesh/cmd/protoc-gen-rpcmesh-go/internal/golden/sameb\x06proto3"
+	"\x04Pong\x12\x11.golden.same.Ping\x1a\x11.golden.same.Ping2h\n" +
+	"\x06Donger\x12,\n" +
+	"\x04Tick\x12\x11.golden.same.Ping\x1a\x11.golden.same.Ping\x120\n" +
+	"\x04Tock\x12\x11.golden.same.Ping\x1a\x11.golden.same.Ping(\x010\x01BKZIgithub.com/rpcmesh/rpcmesh/cmd/protoc-gen-rpcmesh-go/internal/golden/sameb\x06proto3"
 
 var (
 	file_same_same_proto_rawDescOnce sync.Once
@@ -206,21 +283,27 @@ func file_same_same_proto_rawDescGZIP() []byte {
 }
 
 var file_same_same_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_same_same_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_same_same_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_same_same_proto_goTypes = []any{
-	(NewPongerClient)(0), // 0: golden.same.NewPongerClient
-	(*Ping)(nil),         // 1: golden.same.Ping
-	(*PingerServer)(nil), // 2: golden.same.PingerServer
+	(NewPongerClient)(0),           // 0: golden.same.NewPongerClient
+	(*Ping)(nil),                   // 1: golden.same.Ping
+	(*PingerServer)(nil),           // 2: golden.same.PingerServer
+	(*DongerTickServerStream)(nil), // 3: golden.same.DongerTickServerStream
+	(*DongerTockServerStream)(nil), // 4: golden.same.DongerTockServerStream
 }
 var file_same_same_proto_depIdxs = []int32{
 	1, // 0: golden.same.Pinger.Ping:input_type -> golden.same.Ping
 	1, // 1: golden.same.Pinger.Pings:input_type -> golden.same.Ping
 	1, // 2: golden.same.Ponger.Pong:input_type -> golden.same.Ping
-	1, // 3: golden.same.Pinger.Ping:output_type -> golden.same.Ping
-	1, // 4: golden.same.Pinger.Pings:output_type -> golden.same.Ping
-	1, // 5: golden.same.Ponger.Pong:output_type -> golden.same.Ping
-	3, // [3:6] is the sub-list for method output_type
-	0, // [0:3] is the sub-list for method input_type
+	1, // 3: golden.same.Donger.Tick:input_type -> golden.same.Ping
+	1, // 4: golden.same.Donger.Tock:input_type -> golden.same.Ping
+	1, // 5: golden.same.Pinger.Ping:output_type -> golden.same.Ping
+	1, // 6: golden.same.Pinger.Pings:output_type -> golden.same.Ping
+	1, // 7: golden.same.Ponger.Pong:output_type -> golden.same.Ping
+	1, // 8: golden.same.Donger.Tick:output_type -> golden.same.Ping
+	1, // 9: golden.same.Donger.Tock:output_type -> golden.same.Ping
+	5, // [5:10] is the sub-list for method output_type
+	0, // [0:5] is the sub-list for method input_type
 	0, // [0:0] is the sub-list for extension type_name
 	0, // [0:0] is the sub-list for extension extendee
 	0, // [0:0] is the sub-list for field type_name
@@ -240,9 +323,9 @@ func file_same_same_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_same_same_proto_rawDesc), len(file_same_same_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   2,
+			NumMessages:   4,
 			NumExtensions: 0,
-			NumServices:   2,
+			NumServices:   3,
 		},
 		GoTypes:           file_same_same_proto_goTypes,
 		DependencyIndexes: file_same_same_proto_depIdxs,

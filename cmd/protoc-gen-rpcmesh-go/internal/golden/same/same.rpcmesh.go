@@ -144,3 +144,82 @@ type ponger_Client struct{ client *connect.Client }
 func (c *ponger_Client) Pong(ctx context.Context, req *Ping) (*Ping, error) {
 	return rpcmesh.CallUnary[Ping](ctx, c.client, ponger_PongSpec, req)
 }
+
+// DongerName is the name of the service golden.same.Donger.
+const DongerName = "golden.same.Donger"
+
+// The procedures of golden.same.Donger: what a mesh knows its functions by.
+const (
+	// DongerTickProcedure is the procedure of Tick.
+	DongerTickProcedure = "/golden.same.Donger/Tick"
+	// Donger_TockProcedure is the procedure of Tock.
+	Donger_TockProcedure = "/golden.same.Donger/Tock"
+)
+
+// DongerServer is what an origin of golden.same.Donger implements. Its methods are called concurrently.
+//
+// Donger has a message named as the stream type of Tock would be. Tick has no stream type.
+type DongerServer interface {
+	Tick(ctx context.Context, req *Ping) (*Ping, error)
+	Tock(ctx context.Context, stream Donger_TockServerStream) error
+}
+
+// UnimplementedDongerServer fails every method with unimplemented. Embedded in a server, it stands in for the
+// methods that the server does not have, and for those that the service gains.
+type UnimplementedDongerServer struct{}
+
+func (UnimplementedDongerServer) Tick(context.Context, *Ping) (*Ping, error) {
+	return nil, rpcmesh.UnimplementedError(DongerTickProcedure)
+}
+
+func (UnimplementedDongerServer) Tock(context.Context, Donger_TockServerStream) error {
+	return rpcmesh.UnimplementedError(Donger_TockProcedure)
+}
+
+// RegisterDongerOrigin registers srv at reg, a namespace or a group, as an origin of every function of
+// golden.same.Donger: of all of them or, if it fails, of none.
+func RegisterDongerOrigin(reg rpcmesh.Registrar, srv DongerServer) (*rpcmesh.Origin, error) {
+	return rpcmesh.RegisterService(reg, srv,
+		rpcmesh.UnaryMethod(dongerTickSpec, DongerServer.Tick),
+		rpcmesh.BidiStreamMethod(donger_TockSpec, DongerServer.Tock),
+	)
+}
+
+// DongerClient calls golden.same.Donger. It is safe for concurrent use.
+//
+// Donger has a message named as the stream type of Tock would be. Tick has no stream type.
+type DongerClient interface {
+	Tick(ctx context.Context, req *Ping) (*Ping, error)
+	Tock(ctx context.Context) (Donger_TockClientStream, error)
+}
+
+// NewDongerClient returns a client that calls through t: a namespace, a group, a proxy or any other
+// transport. The interceptors are around every call, the first of them outermost.
+func NewDongerClient(t connect.Transport, interceptors ...connect.ClientInterceptor) DongerClient {
+	return &dongerClient{client: connect.NewClient(t, interceptors...)}
+}
+
+// Donger_TockServerStream is the handler's end of a call of golden.same.Donger.Tock.
+type Donger_TockServerStream = rpcmesh.ServerBidiStream[Ping, Ping]
+
+// Donger_TockClientStream is the caller's end of a call of golden.same.Donger.Tock.
+type Donger_TockClientStream = rpcmesh.ClientBidiStream[Ping, Ping]
+
+func dongerService() protoreflect.ServiceDescriptor {
+	return File_same_same_proto.Services().ByName("Donger")
+}
+
+var (
+	dongerTickSpec  = rpcmesh.NewMethodSpec(dongerService, "Tick")
+	donger_TockSpec = rpcmesh.NewMethodSpec(dongerService, "Tock")
+)
+
+type dongerClient struct{ client *connect.Client }
+
+func (c *dongerClient) Tick(ctx context.Context, req *Ping) (*Ping, error) {
+	return rpcmesh.CallUnary[Ping](ctx, c.client, dongerTickSpec, req)
+}
+
+func (c *dongerClient) Tock(ctx context.Context) (Donger_TockClientStream, error) {
+	return rpcmesh.CallBidiStream[Ping, Ping](ctx, c.client, donger_TockSpec)
+}
