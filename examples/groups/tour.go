@@ -112,7 +112,7 @@ func (t *tour) allForOne(ctx context.Context) error {
 
 // failover calls a function of two members while the first is there, gone, and back.
 func (t *tour) failover(ctx context.Context) error {
-	t.Heading("Search is in public at C and in private at F: the first member of the group that has it serves")
+	t.Heading("Search is in public at C and in private at F: the first member that has it serves")
 	if err := t.search(ctx, "C is there", "public index"); err != nil {
 		return err
 	}
