@@ -74,6 +74,9 @@ func (c *Conn) Silence() {
 	c.out.silence()
 }
 
+// BreakSend makes this end's Send fail, and nothing else.
+func (c *Conn) BreakSend() { c.out.breakSend(ErrCut) }
+
 // Pause holds back all that this end has not received, until Resume. Senders block as the buffer fills.
 func (c *Conn) Pause() { c.in.pause(true) }
 
@@ -91,6 +94,7 @@ type direction struct {
 	last    []byte // returned by receive
 	bytes   int
 	closed  error // for the receiver, once it has received all
+	broken  error // for the sender
 	gone    error // for both, at once
 	silent  bool
 	paused  bool
@@ -109,12 +113,14 @@ func (d *direction) send(p []byte) error {
 		d.changed.Wait()
 	}
 	switch {
-	case d.gone != nil:
-		return d.gone
-	case d.closed != nil:
-		return errClosed
 	case d.silent:
 		return nil
+	case d.gone != nil:
+		return d.gone
+	case d.broken != nil:
+		return d.broken
+	case d.closed != nil:
+		return errClosed
 	}
 	var buf []byte
 	if n := len(d.spare); n > 0 {
@@ -171,6 +177,8 @@ func (d *direction) abandon(err error) {
 		}
 	})
 }
+
+func (d *direction) breakSend(err error) { d.update(func() { d.broken = err }) }
 
 func (d *direction) silence() { d.update(func() { d.silent = true; d.packets = nil; d.bytes = 0 }) }
 
