@@ -83,6 +83,18 @@ func (c *Conn) Pause() { c.in.pause(true) }
 // Resume ends a Pause.
 func (c *Conn) Resume() { c.in.pause(false) }
 
+// Buffered is how many bytes wait for this end to receive them.
+func (c *Conn) Buffered() (n int) {
+	c.in.update(func() { n = c.in.bytes })
+	return n
+}
+
+// Closed reports whether Receive finds an end once what is buffered has been received.
+func (c *Conn) Closed() (closed bool) {
+	c.in.update(func() { closed = c.in.closed != nil || c.in.gone != nil })
+	return closed
+}
+
 // direction is what one end sends and the other receives.
 type direction struct {
 	size int
