@@ -91,7 +91,7 @@ func (s *Session) Run(h Handler) error {
 }
 
 // Close sends what is ready to be sent and a goodbye, then ends the session. It waits for the sending
-// at most a second, and not for Run.
+// at most a second, and not for Run. Before Run, it ends the session without a goodbye.
 func (s *Session) Close(bye *linkv1.Goodbye) {
 	if bye == nil {
 		bye = new(linkv1.Goodbye)
@@ -103,9 +103,8 @@ func (s *Session) Close(bye *linkv1.Goodbye) {
 	running := s.running
 	s.writer.Signal()
 	s.mu.Unlock()
-	ended := &Ended{Kind: EndClosed, Leaving: bye.GetLeaving(), Reason: bye.GetReason()}
 	if !running {
-		s.fail(ended)
+		s.fail(closedBy(bye))
 		return
 	}
 
@@ -116,7 +115,11 @@ func (s *Session) Close(bye *linkv1.Goodbye) {
 	case <-s.done:
 	case <-timeout.C:
 	}
-	s.fail(ended)
+	s.fail(closedBy(bye))
+}
+
+func closedBy(bye *linkv1.Goodbye) *Ended {
+	return &Ended{Kind: EndClosed, Leaving: bye.GetLeaving(), Reason: bye.GetReason()}
 }
 
 // fail ends the session; the first cause counts.
@@ -124,6 +127,10 @@ func (s *Session) fail(cause *Ended) {
 	s.mu.Lock()
 	first := s.cause == nil
 	if first {
+		if s.closing != nil && cause.Kind == EndBroken {
+			// The other end has hung up on the goodbye.
+			cause = closedBy(s.closing)
+		}
 		s.cause = cause
 		close(s.done)
 		s.writer.Broadcast()
