@@ -58,6 +58,9 @@ func (c *Conn) plainFrame(fh http2.FrameHeader) error {
 	}
 	f, err := r.frames.ReadFrameForHeader(fh)
 	if err != nil {
+		if mh, ok := f.(*http2.MetaHeadersFrame); ok && mh.Truncated {
+			return breachf(http2.ErrCodeEnhanceYourCalm, "more than %d bytes of headers", maxHeaderList)
+		}
 		return framerBreach(r.frames, err)
 	}
 	switch f := f.(type) {
