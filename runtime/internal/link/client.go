@@ -160,20 +160,21 @@ func (c *ClientCall) deadlineTime() time.Time {
 	return deadline
 }
 
-// watch makes the end of the context end the call.
+// watch makes the end of the context end the call; the returned function, which may be nil, ends that.
 func (c *ClientCall) watch() (stop func() bool) {
+	var unarm, unwatch func() bool
 	if c.local != nil && !c.open.Deadline.IsZero() {
-		stop = time.AfterFunc(time.Until(c.open.Deadline), c.expire).Stop
+		unarm = time.AfterFunc(time.Until(c.open.Deadline), c.expire).Stop
 	}
 	if c.ctx.Done() == nil {
-		return stop
+		return unarm
 	}
-	unwatch := context.AfterFunc(c.ctx, func() { c.giveUp(contextError(c.ctx.Err())) })
-	if stop == nil {
+	unwatch = context.AfterFunc(c.ctx, func() { c.giveUp(contextError(c.ctx.Err())) })
+	if unarm == nil {
 		return unwatch
 	}
 	return func() bool {
-		stopped := stop()
+		stopped := unarm()
 		return unwatch() && stopped
 	}
 }

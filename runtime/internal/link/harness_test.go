@@ -7,7 +7,6 @@ import (
 	"io"
 	"sync"
 	"testing"
-	"time"
 
 	"connectrpc.com/connect/v2"
 	"go.uber.org/goleak"
@@ -112,6 +111,13 @@ func newMesh(tb testing.TB, n int, limits link.Limits) *mesh {
 // chain returns n nodes in a row, each linked to the next.
 func chain(tb testing.TB, n int, limits link.Limits) *mesh {
 	m := newMesh(tb, n, limits)
+	m.linkRow()
+	return m
+}
+
+// linkRow links each node to the next.
+func (m *mesh) linkRow() {
+	n := len(m.nodes)
 	for i := range n - 1 {
 		if i%2 == 0 {
 			m.link(i, i+1)
@@ -129,7 +135,6 @@ func chain(tb testing.TB, n int, limits link.Limits) *mesh {
 			}
 		}
 	}
-	return m
 }
 
 // session returns the end at i of the link between i and j.
@@ -259,5 +264,3 @@ func unary(c *link.ClientCall, msg []byte) ([]byte, error) {
 	}
 	return reply, nil
 }
-
-var _ = time.Second

@@ -1,98 +1,254 @@
 package mesh
 
 import (
+	"cmp"
+	"slices"
 	"time"
 
 	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
 )
 
 // Core is the routing core of one node. One goroutine at a time may use it.
-type Core struct{}
+type Core struct {
+	cfg       Config
+	inc       uint64 // what this node's records bear: Config.Incarnation, or later
+	rebuttals int    // of records of this node that were not its own
+	yielded   bool
+	left      bool
+	now       time.Time // of the last call
+
+	spaces    map[string]*space
+	declared  []*space // in order of declaration
+	databases []*database
+	links     map[LinkID]*link
+	order     []*link // by id
+
+	unsettled bool
+	renamed   bool // spaces or databases came or went
+	events    []Event
+	wishes    map[uint64]*wish
+	lastWish  uint64
+	snapshot  *Snapshot
+}
+
+// space is a namespace or group that was declared.
+type space struct {
+	name  string
+	db    *database // of a group: the domain of its name, or nil as long as no link carries that
+	own   *record   // this node's in db
+	group *group    // nil: it is a namespace
+}
 
 // New returns a core without namespaces and links.
-func New(cfg Config) *Core { return &Core{} }
+func New(cfg Config) *Core {
+	cfg.Limits = cfg.Limits.withDefaults()
+	if cfg.Info == nil {
+		cfg.Info = &linkv1.NodeInfo{}
+	}
+	return &Core{
+		cfg: cfg, inc: cfg.Incarnation, spaces: map[string]*space{}, links: map[LinkID]*link{}, wishes: map[uint64]*wish{},
+	}
+}
 
 // Declare makes this node a member of a namespace. Declaring again, or a group's name, does nothing.
 // Errors: *NameError, *LimitError.
-func (c *Core) Declare(now time.Time, ns string) error { return nil }
-
-// DeclareGroup makes name stand for members, in this order, and declares those. Declaring the same
-// again does nothing. Errors: *NameError (also where name is a namespace already, or a group with other
-// members), *LimitError.
-func (c *Core) DeclareGroup(now time.Time, name string, members []string, bridged bool) error {
+func (c *Core) Declare(now time.Time, ns string) error {
+	c.now = now
+	if c.spaces[ns] != nil {
+		return nil
+	}
+	if err := c.mayDeclare(1, ns); err != nil {
+		return err
+	}
+	c.declare(ns)
 	return nil
 }
 
-// Declared reports whether name is a namespace or group of this node.
-func (c *Core) Declared(name string) bool { return false }
-
-// Register adds origins to a namespace, or to all members of a group: all of them or none. Errors:
-// *UndeclaredError, *NameError, *ExistsError, *PolicyError, *LimitError.
-func (c *Core) Register(now time.Time, ns string, fns []Function) error { return nil }
-
-// Unregister withdraws origins of this node. Those that are none are skipped.
-func (c *Core) Unregister(now time.Time, ns string, procedures []string) {}
-
-// Ask returns what this node's Join says of these names. Errors: *UndeclaredError.
-func (c *Core) Ask(names []string) ([]*linkv1.LinkNamespace, error) { return nil, nil }
-
-// Answer returns what the listener's Join says to a dialler's, and which of the names asked for it
-// cannot carry: this node does not hold them, or holds a group that shares no member with the
-// dialler's. Errors: *NameError, *LimitError.
-func (c *Core) Answer(asked []*linkv1.LinkNamespace) (answer []*linkv1.LinkNamespace, unknown []string, err error) {
-	return nil, nil, nil
+// mayDeclare checks names, n of which are new.
+func (c *Core) mayDeclare(n int, names ...string) error {
+	for _, name := range names {
+		if err := CheckNamespace(name); err != nil {
+			return err
+		}
+	}
+	if len(c.spaces)+n > c.cfg.Limits.Namespaces {
+		return &LimitError{What: "namespaces of one node", Limit: c.cfg.Limits.Namespaces}
+	}
+	return nil
 }
 
-// LinkUp adds a link. Errors, upon which the link is to be closed: [ErrSelf], *DuplicateError,
-// *ProtocolError.
-func (c *Core) LinkUp(now time.Time, id LinkID, peer Peer) error { return nil }
+func (c *Core) declare(ns string) *space {
+	s := &space{name: ns}
+	c.open(s)
+	c.spaces[ns] = s
+	c.declared = append(c.declared, s)
+	return s
+}
 
-// LinkDown removes a link. One that is not known is skipped.
-func (c *Core) LinkDown(now time.Time, id LinkID, cause Cause) {}
+// open gives a space its domain, with this node as a member of it.
+func (c *Core) open(s *space) {
+	c.renamed = true
+	s.db = newDatabase(c, s.name)
+	c.databases = append(c.databases, s.db)
+	if !c.cfg.Observer {
+		s.own = s.db.join(vertex{c.cfg.ID, s.name}, c.inc, c.cfg.Incarnation)
+		s.db.own = []*record{s.own}
+		s.db.tell(s.own, c.about())
+	}
+	c.unsettled = true
+}
+
+// about is what this node tells of itself.
+func (c *Core) about() *item {
+	return &item{kind: kindAbout, extra: &extra{info: c.cfg.Info, leaving: c.left}}
+}
+
+// Declared reports whether name is a namespace or group of this node.
+func (c *Core) Declared(name string) bool { return c.spaces[name] != nil }
+
+// members returns the namespaces that a name stands for, in order.
+func (c *Core) members(name string) []*space {
+	switch s := c.spaces[name]; {
+	case s == nil:
+		return nil
+	case s.group != nil:
+		return s.group.members
+	default:
+		return []*space{s}
+	}
+}
+
+// tell adds an item to a record of this node, as its next version.
+func (d *database) tell(r *record, it *item) {
+	r.version++
+	it.version = r.version
+	d.put(r, it)
+	d.trim(r)
+	d.spread(r)
+}
+
+// spread lets the links tell of what is new in a record.
+func (d *database) spread(r *record) {
+	d.core.unsettled = true
+	for _, l := range d.links {
+		l.enqueue(r)
+	}
+}
 
 // Leave withdraws all functions of this node and says that it is about to go. It cannot be taken
 // back. Links stay, until LinkDown.
-func (c *Core) Leave(now time.Time) {}
+func (c *Core) Leave(now time.Time) {
+	c.now = now
+	c.left = true
+	for _, s := range c.declared {
+		if s.own != nil {
+			c.restate(s, 0)
+		}
+	}
+}
 
-// Receive takes in what a peer told. Errors, upon which the link is to be closed: *ProtocolError,
-// *LimitError. Nothing is taken in with an error.
-func (c *Core) Receive(now time.Time, id LinkID, t *linkv1.Table) error { return nil }
+// restate makes a record of this node a new one, later than version, with what is to be told now.
+// Those that have an older one, be it true or not, take it anew as a whole.
+func (c *Core) restate(s *space, version uint64) {
+	r, d := s.own, s.db
+	old := r.feed
+	base := max(r.version, version) + 1
+	d.clear(r, "")
+	r.inc = c.inc
+	r.version, r.floor = base, base
+	d.tell(r, c.about())
+	for _, e := range old {
+		if e.it.stale || e.it.removed || e.it.kind == kindAbout || c.left && e.it.kind == kindFunction {
+			continue
+		}
+		again := *e.it
+		d.tell(r, &again)
+	}
+}
 
 // Tick does what is due, and returns when to call it again: digests, every [DigestInterval] on each
 // link, and forgetting, after [ForgetAfter].
-func (c *Core) Tick(now time.Time) (next time.Time) { return now.Add(DigestInterval) }
+func (c *Core) Tick(now time.Time) (next time.Time) {
+	c.now = now
+	c.settle()
+	next = now.Add(DigestInterval)
+	for _, l := range c.order {
+		if !l.digest.After(now) {
+			l.digest = now.Add(DigestInterval)
+			l.compare()
+		}
+		next = earlier(next, l.digest)
+	}
+	for _, d := range c.databases {
+		if due := d.expire(now); !due.IsZero() {
+			next = earlier(next, due)
+		}
+	}
+	return next
+}
 
-// Pull returns the next that a link's peer is to be told, of about maxBytes, or nil if nothing is
-// left. What is pulled counts as told.
-func (c *Core) Pull(now time.Time, id LinkID, maxBytes int) *linkv1.Table { return nil }
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
 
 // Pending returns the links that may have got something to pull since the last call. Each of them is
 // to be pulled until nil.
-func (c *Core) Pending() []LinkID { return nil }
-
-// Synced reports whether the first exchange over a link is done.
-func (c *Core) Synced(id LinkID) bool { return false }
+func (c *Core) Pending() []LinkID {
+	c.settle()
+	var ids []LinkID
+	for _, l := range c.order {
+		if l.pending {
+			l.pending = false
+			ids = append(ids, l.id)
+		}
+	}
+	return ids
+}
 
 // Events returns what happened since the last call.
-func (c *Core) Events() []Event { return nil }
+func (c *Core) Events() []Event {
+	c.settle()
+	events := c.events
+	c.events = nil
+	return events
+}
 
-// WatchFunctions says whether events of single functions are wanted of a namespace or group, at
+// settle brings routes, groups and acknowledgements up to what changed.
+func (c *Core) settle() {
+	if !c.unsettled {
+		return
+	}
+	for _, d := range c.databases {
+		if d.moved {
+			d.reroute(c.now)
+		}
+	}
+	c.derive()
+	for _, d := range c.databases {
+		d.report()
+	}
+	c.unsettled = false
+}
+
+// WatchFunctions says whether events of single functions are wanted of a namespace or group. At
 // first they are not. Calls nest: each true needs its false.
-func (c *Core) WatchFunctions(ns string, on bool) {}
+func (c *Core) WatchFunctions(ns string, on bool) {
+	n := 1
+	if !on {
+		n = -1
+	}
+	for _, s := range c.members(ns) {
+		s.db.watchers += n
+	}
+}
 
-// Snapshot returns what is known now. It is the same as before if nothing changed.
-func (c *Core) Snapshot() *Snapshot { return &Snapshot{} }
+func compareLinks(a *link, id LinkID) int { return cmp.Compare(a.id, id) }
 
-// Token stands for a wish to know when all have seen something.
-type Token struct{ id uint64 }
-
-// WantVisible asks all members of a namespace or group that can be reached to acknowledge what this
-// node has registered there so far. Errors: *UndeclaredError.
-func (c *Core) WantVisible(now time.Time, ns string) (Token, error) { return Token{}, nil }
-
-// Visible reports whether all members within reach have acknowledged. It may change with any call
-// of Receive or LinkDown, and is forgotten with Release.
-func (c *Core) Visible(t Token) bool { return false }
-
-// Release ends a wish. It must be called for each token.
-func (c *Core) Release(now time.Time, t Token) {}
+func (c *Core) insert(l *link) {
+	c.links[l.id] = l
+	i, _ := slices.BinarySearchFunc(c.order, l.id, compareLinks)
+	c.order = slices.Insert(c.order, i, l)
+}

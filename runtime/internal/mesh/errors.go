@@ -8,6 +8,9 @@ import (
 // ErrSelf is what [Core.LinkUp] returns for a link from a node to itself (invalid_argument).
 var ErrSelf = errors.New("mesh: the link leads from this node to itself")
 
+// ErrLeft is what [Core.Register] returns after [Core.Leave] (failed_precondition).
+var ErrLeft = errors.New("mesh: this node is leaving")
+
 // NameError is a namespace, group, procedure or list of members that cannot be (invalid_argument).
 type NameError struct {
 	What   string // "namespace", "procedure", "group"

@@ -28,3 +28,27 @@ func DefaultLimits() Limits {
 		SchemaBytes:     64,
 	}
 }
+
+// withDefaults fills in what is zero.
+func (l Limits) withDefaults() Limits {
+	d := DefaultLimits()
+	for _, f := range []struct {
+		value    *int
+		fallback int
+	}{
+		{&l.Namespaces, d.Namespaces},
+		{&l.Members, d.Members},
+		{&l.Neighbours, d.Neighbours},
+		{&l.MemberFunctions, d.MemberFunctions},
+		{&l.Functions, d.Functions},
+		{&l.Addresses, d.Addresses},
+		{&l.Metadata, d.Metadata},
+		{&l.InfoBytes, d.InfoBytes},
+		{&l.SchemaBytes, d.SchemaBytes},
+	} {
+		if *f.value == 0 {
+			*f.value = f.fallback
+		}
+	}
+	return l
+}

@@ -8,6 +8,7 @@
 package mesh
 
 import (
+	"bytes"
 	"encoding/hex"
 	"time"
 
@@ -19,6 +20,8 @@ type NodeID [16]byte
 
 // String returns the first half of the id in hexadecimal: short, and distinct enough for people.
 func (id NodeID) String() string { return hex.EncodeToString(id[:8]) }
+
+func (id NodeID) compare(o NodeID) int { return bytes.Compare(id[:], o[:]) }
 
 // LinkID identifies a link at one core. The owner chooses it and never uses it again.
 type LinkID uint64

@@ -910,7 +910,9 @@ type Summary struct {
 	// It is the first on this link.
 	Opening bool `protobuf:"varint,3,opt,name=opening,proto3" json:"opening,omitempty"`
 	// The receiver is to answer with its own versions of what is listed.
-	Answer        bool `protobuf:"varint,4,opt,name=answer,proto3" json:"answer,omitempty"`
+	Answer bool `protobuf:"varint,4,opt,name=answer,proto3" json:"answer,omitempty"`
+	// Another part of it follows.
+	More          bool `protobuf:"varint,5,opt,name=more,proto3" json:"more,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -973,6 +975,13 @@ func (x *Summary) GetAnswer() bool {
 	return false
 }
 
+func (x *Summary) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
 // Entry is the version of a record that the sender of a summary has.
 type Entry struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
@@ -980,8 +989,10 @@ type Entry struct {
 	Namespace   string                 `protobuf:"bytes,2,opt,name=namespace,proto3" json:"namespace,omitempty"`
 	Incarnation uint64                 `protobuf:"fixed64,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
 	Version     uint64                 `protobuf:"varint,4,opt,name=version,proto3" json:"version,omitempty"`
+	// As Record.floor.
+	Floor uint64 `protobuf:"varint,5,opt,name=floor,proto3" json:"floor,omitempty"`
 	// Of its items.
-	Sum           uint64 `protobuf:"fixed64,5,opt,name=sum,proto3" json:"sum,omitempty"`
+	Sum           uint64 `protobuf:"fixed64,6,opt,name=sum,proto3" json:"sum,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1040,6 +1051,13 @@ func (x *Entry) GetIncarnation() uint64 {
 func (x *Entry) GetVersion() uint64 {
 	if x != nil {
 		return x.Version
+	}
+	return 0
+}
+
+func (x *Entry) GetFloor() uint64 {
+	if x != nil {
+		return x.Floor
 	}
 	return 0
 }
@@ -1256,18 +1274,20 @@ const file_rpcmesh_link_v1_table_proto_rawDesc = "" +
 	"\aremoved\x18\x02 \x01(\bR\aremoved\"6\n" +
 	"\x06Digest\x12\x12\n" +
 	"\x04sums\x18\x01 \x03(\x06R\x04sums\x12\x18\n" +
-	"\aopening\x18\x02 \x01(\bR\aopening\"\x87\x01\n" +
+	"\aopening\x18\x02 \x01(\bR\aopening\"\x9b\x01\n" +
 	"\aSummary\x12\x18\n" +
 	"\abuckets\x18\x01 \x01(\x06R\abuckets\x120\n" +
 	"\aentries\x18\x02 \x03(\v2\x16.rpcmesh.link.v1.EntryR\aentries\x12\x18\n" +
 	"\aopening\x18\x03 \x01(\bR\aopening\x12\x16\n" +
-	"\x06answer\x18\x04 \x01(\bR\x06answer\"\x87\x01\n" +
+	"\x06answer\x18\x04 \x01(\bR\x06answer\x12\x12\n" +
+	"\x04more\x18\x05 \x01(\bR\x04more\"\x9d\x01\n" +
 	"\x05Entry\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\fR\x04node\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12 \n" +
 	"\vincarnation\x18\x03 \x01(\x06R\vincarnation\x12\x18\n" +
-	"\aversion\x18\x04 \x01(\x04R\aversion\x12\x10\n" +
-	"\x03sum\x18\x05 \x01(\x06R\x03sum\"\xa7\x01\n" +
+	"\aversion\x18\x04 \x01(\x04R\aversion\x12\x14\n" +
+	"\x05floor\x18\x05 \x01(\x04R\x05floor\x12\x10\n" +
+	"\x03sum\x18\x06 \x01(\x06R\x03sum\"\xa7\x01\n" +
 	"\x04Seen\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\fR\x04node\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12 \n" +
