@@ -24,7 +24,10 @@ type Client struct {
 	http   *http.Transport
 	cancel context.CancelFunc
 	in     packet
-	closed sync.Once
+
+	sending sync.Mutex // the stream's first Send is not to be beside its Close, nor after
+	ended   bool       // guarded by sending
+	closed  sync.Once
 }
 
 // Dialer says how connections are made.
@@ -74,6 +77,11 @@ func (d Dialer) Open(ctx context.Context, base *url.URL) (*Client, error) {
 // Send sends the packet p[link.HeadRoom:]. Where the stream has ended it returns io.EOF, and Receive
 // says why.
 func (c *Client) Send(p []byte) error {
+	c.sending.Lock()
+	defer c.sending.Unlock()
+	if c.ended {
+		return io.EOF
+	}
 	return c.stream.Send(&packet{b: p[link.HeadRoom:]})
 }
 
@@ -91,7 +99,10 @@ func (c *Client) Receive() ([]byte, error) {
 // Close ends the stream and its connection. A client cannot say why, so the error is not sent.
 func (c *Client) Close(error) {
 	c.closed.Do(func() {
-		c.cancel()
+		c.cancel() // which ends a Send too
+		c.sending.Lock()
+		defer c.sending.Unlock()
+		c.ended = true
 		_ = c.stream.Close() // what it reports is our own cancel
 		c.http.CloseIdleConnections()
 	})
