@@ -3,7 +3,6 @@ package rpcmesh
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"maps"
 	"strings"
 	"time"
@@ -138,15 +137,11 @@ func (n *Node) linkLimits() link.Limits {
 }
 
 // causeOf says for the table why a session ended.
-func causeOf(err error) mesh.Cause {
-	if ended, ok := errors.AsType[*link.Ended](err); ok {
-		return mesh.Cause{Text: ended.Error(), Goodbye: ended.Kind == link.EndGoodbye && ended.Leaving}
-	}
-	return mesh.Cause{Text: err.Error()}
+func causeOf(ended *link.Ended) mesh.Cause {
+	return mesh.Cause{Text: ended.Error(), Goodbye: ended.Kind == link.EndGoodbye && ended.Leaving}
 }
 
-// runSession adds a link that has come up, runs it to its end and takes it out again. It returns why
-// the link ended.
+// runSession adds a link that has come up and runs it to its end. It returns why the link ended.
 func (n *Node) runSession(ls *link.Session, addr string, local []*linkv1.LinkNamespace, owner *Link) error {
 	peer := ls.Peer()
 	s := &session{node: n, link: ls, owner: owner, addr: addr, since: time.Now()}
@@ -158,9 +153,7 @@ func (n *Node) runSession(ls *link.Session, addr string, local []*linkv1.LinkNam
 		return err
 	}
 	n.log.Info("link up", attrPeer(peer), attrAddr(addr))
-	err := ls.Run(s)
-	n.remove(s, err)
-	return err
+	return ls.Run(s)
 }
 
 func (n *Node) add(s *session, peer link.Peer, local []*linkv1.LinkNamespace) error {
@@ -202,7 +195,9 @@ func (n *Node) standBack(name string) {
 	}
 }
 
-func (n *Node) remove(s *session, cause error) {
+// Ended takes the link out of the table.
+func (s *session) Ended(cause *link.Ended) {
+	n := s.node
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.core.LinkDown(time.Now(), s.id, causeOf(cause))
