@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"time"
 
 	"connectrpc.com/connect/v2"
 
@@ -83,6 +84,9 @@ func (c *Conn) Pause() { c.in.pause(true) }
 // Resume ends a Pause.
 func (c *Conn) Resume() { c.in.pause(false) }
 
+// Throttle makes Receive at this end take its time: so many bytes a second.
+func (c *Conn) Throttle(rate int) { c.in.update(func() { c.in.rate = rate }) }
+
 // Buffered is how many bytes wait for this end to receive them.
 func (c *Conn) Buffered() (n int) {
 	c.in.update(func() { n = c.in.bytes })
@@ -110,6 +114,7 @@ type direction struct {
 	gone    error // for both, at once
 	silent  bool
 	paused  bool
+	rate    int
 }
 
 func newDirection(size int) *direction {
@@ -145,6 +150,14 @@ func (d *direction) send(p []byte) error {
 }
 
 func (d *direction) receive() ([]byte, error) {
+	p, err := d.take()
+	if rate := d.rate; rate > 0 {
+		time.Sleep(time.Duration(len(p)) * time.Second / time.Duration(rate))
+	}
+	return p, err
+}
+
+func (d *direction) take() ([]byte, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.last != nil {
