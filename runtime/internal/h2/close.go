@@ -1,9 +1,11 @@
 package h2
 
 import (
+	"errors"
 	"io"
 	"time"
 
+	"connectrpc.com/connect/v2"
 	"golang.org/x/net/http2"
 )
 
@@ -70,12 +72,16 @@ func (c *Conn) awaitsEnd(err error) bool {
 	return !c.client || s.breach != nil || err == nil && !s.remoteEnd
 }
 
+// halfCloser is a connection that can end writing alone, which the peer reads as io.EOF.
+type halfCloser interface{ CloseWrite() error }
+
 // drain reads until the peer closes. While it can it minds the frames, since farewell may wait for
-// a window.
+// a window, and since the GOAWAY is all that tells the end where a connection cannot be half closed.
 func (c *Conn) drain() {
-	for {
-		if err := c.skipFrame(); err != nil && err != errRequestEnd {
-			break
+	_, halfCloses := c.nc.(halfCloser)
+	for err := error(nil); !lost(err); err = c.skipFrame() {
+		if c.state.goAway != "" && !halfCloses && (c.state.remoteEnd || !c.client) {
+			return
 		}
 	}
 	c.mu.Lock()
@@ -87,6 +93,14 @@ func (c *Conn) drain() {
 			return
 		}
 	}
+}
+
+// lost reports whether no further frame can be read after err.
+func lost(err error) bool {
+	if _, ok := errors.AsType[*connect.Error](err); ok || err == errRequestEnd || err == nil {
+		return false
+	}
+	return true
 }
 
 // farewell writes what is said last and ends writing.
@@ -102,8 +116,8 @@ func (c *Conn) farewell(err error) {
 		c.kill()
 		return
 	}
-	if half, ok := c.nc.(interface{ CloseWrite() error }); ok {
-		_ = half.CloseWrite()
+	if hc, ok := c.nc.(halfCloser); ok {
+		_ = hc.CloseWrite()
 	}
 }
 

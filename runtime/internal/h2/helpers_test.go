@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"io"
+	"log"
 	"math/big"
 	"net"
 	"net/http"
@@ -242,6 +243,7 @@ func reverseProxy(addr string) http.Handler {
 	return &httputil.ReverseProxy{
 		Rewrite:       func(r *httputil.ProxyRequest) { r.SetURL(&url.URL{Scheme: "http", Host: addr}) },
 		Transport:     decoupled{&http.Transport{Protocols: p}},
+		ErrorLog:      log.New(io.Discard, "", 0), // it logs each client that closes
 		FlushInterval: -1,
 	}
 }

@@ -142,14 +142,16 @@ func (c *Conn) skipFrame() error {
 		return c.nextFrame()
 	}
 	d.left, d.pad = 0, d.left+d.pad
-	return c.skipPadding()
+	if err := c.skipPadding(); err != nil || !d.end {
+		return err
+	}
+	c.setRemoteEnd()
+	return nil
 }
 
 // endStream takes the peer's END_STREAM.
 func (c *Conn) endStream() error {
-	c.mu.Lock()
-	c.state.remoteEnd = true
-	c.mu.Unlock()
+	c.setRemoteEnd()
 	switch {
 	case c.reading.msg.begun():
 		return connect.NewError(connect.CodeInternal, "the peer ended its stream within a message")
@@ -160,14 +162,18 @@ func (c *Conn) endStream() error {
 	}
 }
 
+func (c *Conn) setRemoteEnd() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.state.remoteEnd = true
+}
+
 // endMessage takes the message that says how the call ended.
 func (c *Conn) endMessage(p []byte) error {
 	if !c.client {
 		return connect.NewError(connect.CodeInternal, "the peer sent an end-of-stream message, which is a server's")
 	}
-	c.mu.Lock()
-	c.state.remoteEnd = true // whatever HTTP/2 still says
-	c.mu.Unlock()
+	c.setRemoteEnd() // whatever HTTP/2 still says
 	if err := parseEnd(p); err != nil {
 		return err
 	}
