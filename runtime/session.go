@@ -11,7 +11,6 @@ import (
 	"connectrpc.com/connect/v2"
 
 	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
-	"github.com/rpcmesh/rpcmesh/runtime/internal/carrier"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/mesh"
 )
@@ -35,7 +34,7 @@ type channel interface {
 }
 
 // accept serves a stream that another node has opened.
-func (n *Node) accept(ctx context.Context, conn *carrier.Server) {
+func (n *Node) accept(ctx context.Context, conn channel) {
 	n.mu.Lock()
 	if n.phase != running {
 		n.mu.Unlock()

@@ -17,7 +17,12 @@ func (c *Conn) Close(err error) {
 	if err == io.EOF { // as Receive says it
 		err = nil
 	}
-	c.closing.Do(func() { c.close(err) })
+	if c.closing.Swap(true) {
+		<-c.closed
+		return
+	}
+	c.close(err)
+	close(c.closed)
 }
 
 func (c *Conn) close(err error) {

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/http2"
@@ -23,7 +24,8 @@ type Conn struct {
 	client bool
 	opts   Options
 
-	closing sync.Once
+	closing atomic.Bool
+	closed  chan struct{}  // when Close is done
 	wg      sync.WaitGroup // goroutines that write what must not wait for a writer
 
 	readMu  sync.Mutex // whose turn it is to read; Close alone contends with Receive
@@ -64,7 +66,7 @@ type state struct {
 }
 
 func newConn(nc net.Conn, client bool, head []byte, o Options) *Conn {
-	c := &Conn{nc: nc, raw: newRawWriter(nc), client: client, opts: o.withDefaults()}
+	c := &Conn{nc: nc, raw: newRawWriter(nc), client: client, opts: o.withDefaults(), closed: make(chan struct{})}
 	c.cond.L = &c.mu
 	c.state = state{
 		maxFrame: initialMaxFrame, firstWindow: initialWindow,
