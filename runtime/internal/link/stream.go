@@ -14,8 +14,11 @@ type stream struct {
 	half
 	mu     *sync.Mutex
 	limits *Limits
-	other  *stream // the other end of a local call, nil for others
-	err    *connect.Error
+	other  *stream        // the other end of a local call, nil for others
+	err    *connect.Error // why nothing more can be sent or received here
+
+	inside  int  // how many goroutines are in send or receive
+	retired bool // none will begin
 
 	inbox     queue
 	inCost    int  // of the message at the end of inbox that is not whole
@@ -34,6 +37,18 @@ type stream struct {
 func (c *stream) init(mu *sync.Mutex, limits *Limits) {
 	c.mu, c.limits = mu, limits
 	c.readable.L, c.writable.L = mu, mu
+}
+
+// maxSpare bounds how many ends of each kind a session keeps for later calls.
+const maxSpare = 1024
+
+// idle reports whether nobody uses the stream any more. mu is held.
+func (c *stream) idle() bool { return c.retired && c.inside == 0 && !c.inRing }
+
+// leave ends the use of the stream by a goroutine that has counted itself in. mu is held.
+func (c *stream) leave(e interface{ recycle() }) {
+	c.inside--
+	e.recycle()
 }
 
 // take takes data that has come, or says what is wrong with it. It reports whether credit was granted.
