@@ -18,8 +18,12 @@ import (
 	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
 )
 
-// maxNamespaces bounds how many namespaces one link carries.
-const maxNamespaces = 256
+const (
+	// maxNamespaces bounds how many namespaces one link carries.
+	maxNamespaces = 256
+	// dialTimeout bounds how long it may take to connect.
+	dialTimeout = 10 * time.Second
+)
 
 // Link is a node's lasting wish to be linked to another: it dials, and dials again whenever the link
 // is lost. Its node owns it. All methods may be called concurrently.
@@ -166,37 +170,42 @@ func (l *Link) keep(ctx context.Context) {
 
 // once dials and, once linked, runs the session to its end.
 func (l *Link) once(ctx context.Context) error {
-	ls, asked, err := l.dial(ctx)
-	if err == nil {
-		err = l.node.runSession(ls, l.url.Host, asked, l)
-	}
+	err := l.dialAndRun(ctx)
 	l.note(nil, err, isRefusal(err))
 	return err
 }
 
-func (l *Link) dial(ctx context.Context) (*link.Session, []*linkv1.LinkNamespace, error) {
+func (l *Link) dialAndRun(ctx context.Context) error {
 	n := l.node
-	dialer := carrier.Dialer{Dial: n.cfg.Dial, TLS: n.cfg.DialTLS, MaxPacket: link.MaxPacket}
-	conn, err := dialer.Open(ctx, l.url)
+	conn, err := l.connect(ctx)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
+	defer context.AfterFunc(ctx, func() { conn.Close(nil) })()
 	n.mu.Lock()
 	asked, err := n.core.Ask(l.namespaces)
 	n.mu.Unlock()
 	if err != nil {
 		conn.Close(nil)
-		return nil, nil, asConnect(err)
+		return asConnect(err)
 	}
 	ls, err := link.Dial(ctx, conn, n.linkConfig(), n.join(asked))
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
 	if err := n.admit(ctx, ls.Peer(), conn); err != nil {
 		ls.Close(&linkv1.Goodbye{Reason: "refused"})
-		return nil, nil, err
+		return err
 	}
-	return ls, asked, nil
+	return n.runSession(ls, conn.Addr(), asked, l)
+}
+
+func (l *Link) connect(ctx context.Context) (carrier.Own, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	cfg := &l.node.cfg
+	dialer := carrier.Dialer{Dial: cfg.Dial, TLS: cfg.DialTLS, MaxPacket: link.MaxPacket}
+	return dialer.Open(ctx, l.url)
 }
 
 // note records a change and wakes those who wait for it.

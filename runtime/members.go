@@ -60,10 +60,10 @@ type Hop struct {
 }
 
 // Route returns the nodes that a call of procedure passes as things stand now: this one first, the
-// origin's last. Of a function with several origins it is the way to the nearest. Where the caller's
-// end is told no more than that a node passes calls on, out of a group, the nodes behind that one are
-// left out but for the last. It returns nil where the function cannot be called from here. It is for
-// showing: each call finds its own way.
+// origin's last; of a function with several origins, the way to the nearest. Where this node is outside a
+// group that the function is in, the last is the node that holds the group: it passes the call on. Route
+// returns nil where the function cannot be called from here. It is for showing: each call finds its own
+// way.
 func (ns *Namespace) Route(procedure string) []Hop {
 	table := ns.node.table.Load()
 	choice, ok := table.Find(ns.name, procedure)

@@ -9,9 +9,11 @@ import (
 	"net/http"
 	"time"
 
+	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connecthttp"
 
 	"github.com/rpcmesh/rpcmesh/runtime/internal/carrier"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/h2"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
 )
 
@@ -22,7 +24,7 @@ const headerTimeout = 5 * time.Second
 // under a path, mount it on a mux of its own and put that behind [http.StripPrefix]; the path is then
 // part of the URL that others link to. The server must speak HTTP/2, with TLS or without.
 func (n *Node) Mount(mux connecthttp.ServeMux) {
-	carrier.Mount(mux, link.MaxPacket, n.accept)
+	carrier.Mount(mux, link.MaxPacket, func(ctx context.Context, conn *carrier.Server) { n.accept(ctx, conn) })
 }
 
 // Handler returns a handler with nothing but the node mounted on it.
@@ -44,47 +46,58 @@ func (n *Node) Serve(ctx context.Context, l net.Listener) error {
 	n.tasks.Add(1)
 	n.mu.Unlock()
 	defer n.tasks.Done()
-	protocols := new(http.Protocols)
-	protocols.SetHTTP1(true)
-	protocols.SetHTTP2(true)
-	protocols.SetUnencryptedHTTP2(true)
-	server := &http.Server{
-		Handler:           n.Handler(),
-		Protocols:         protocols,
-		ReadHeaderTimeout: headerTimeout,
-		ErrorLog:          slog.NewLogLogger(n.log.Handler(), slog.LevelDebug),
-		HTTP2:             carrier.ServerConfig(),
-	}
 	if n.cfg.TLS != nil {
-		server.TLSConfig = n.cfg.TLS.Clone()
+		if err := checkServerTLS(n.cfg.TLS); err != nil {
+			return errors.Join(err, l.Close())
+		}
+		l = tls.NewListener(l, h2.ServerTLS(n.cfg.TLS))
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	stop := context.AfterFunc(n.ctx, cancel) //nolint:contextcheck // the node's life ends serving too
+	stop := context.AfterFunc(n.ctx, cancel)
 	defer stop()
+	links := h2.NewListener(l, h2.Options{MaxMessage: link.MaxPacket}, func(c *h2.Conn) error {
+		defer context.AfterFunc(ctx, func() { c.Close(errStopped) })()
+		n.accept(ctx, carrier.Accepted(c))
+		return nil
+	})
+	server := n.server()
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
 		<-ctx.Done()
 		_ = server.Close() // it reports the listener's own error, which Serve returns
 	}()
-	err := serveOn(server, l)
+	err := server.Serve(links)
 	cancel()
 	<-ended
-	if errors.Is(err, http.ErrServerClosed) {
+	links.Wait()
+	if errors.Is(err, http.ErrServerClosed) || errors.Is(err, net.ErrClosed) {
 		return nil
 	}
 	return err
 }
 
-func serveOn(server *http.Server, l net.Listener) error {
-	if server.TLSConfig == nil {
-		return server.Serve(l)
+var errStopped = connect.NewError(connect.CodeUnavailable, "the node has stopped listening")
+
+// server is for all connections that are no links of our own endpoint's.
+func (n *Node) server() *http.Server {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true)
+	protocols.SetUnencryptedHTTP2(true)
+	return &http.Server{
+		Handler:           n.Handler(),
+		Protocols:         protocols,
+		ReadHeaderTimeout: headerTimeout,
+		ErrorLog:          slog.NewLogLogger(n.log.Handler(), slog.LevelDebug),
+		HTTP2:             carrier.ServerConfig(),
 	}
-	if len(server.TLSConfig.Certificates) == 0 && server.TLSConfig.GetCertificate == nil &&
-		server.TLSConfig.GetConfigForClient == nil {
-		return errors.Join(errors.New("rpcmesh: Config.TLS has no certificate"), l.Close())
+}
+
+func checkServerTLS(cfg *tls.Config) error {
+	if len(cfg.Certificates) > 0 || cfg.GetCertificate != nil || cfg.GetConfigForClient != nil {
+		return nil
 	}
-	server.TLSConfig.MinVersion = max(server.TLSConfig.MinVersion, tls.VersionTLS12)
-	return server.ServeTLS(l, "", "")
+	return connect.NewError(connect.CodeInvalidArgument, "rpcmesh: Config.TLS has no certificate to serve with")
 }

@@ -3,7 +3,6 @@ package rpcmesh
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"maps"
 	"strings"
 	"time"
@@ -11,7 +10,6 @@ import (
 	"connectrpc.com/connect/v2"
 
 	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
-	"github.com/rpcmesh/rpcmesh/runtime/internal/carrier"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/mesh"
 )
@@ -35,7 +33,7 @@ type channel interface {
 }
 
 // accept serves a stream that another node has opened.
-func (n *Node) accept(ctx context.Context, conn *carrier.Server) {
+func (n *Node) accept(ctx context.Context, conn channel) {
 	n.mu.Lock()
 	if n.phase != running {
 		n.mu.Unlock()
@@ -139,15 +137,11 @@ func (n *Node) linkLimits() link.Limits {
 }
 
 // causeOf says for the table why a session ended.
-func causeOf(err error) mesh.Cause {
-	if ended, ok := errors.AsType[*link.Ended](err); ok {
-		return mesh.Cause{Text: ended.Error(), Goodbye: ended.Kind == link.EndGoodbye && ended.Leaving}
-	}
-	return mesh.Cause{Text: err.Error()}
+func causeOf(ended *link.Ended) mesh.Cause {
+	return mesh.Cause{Text: ended.Error(), Goodbye: ended.Kind == link.EndGoodbye && ended.Leaving}
 }
 
-// runSession adds a link that has come up, runs it to its end and takes it out again. It returns why
-// the link ended.
+// runSession adds a link that has come up and runs it to its end. It returns why the link ended.
 func (n *Node) runSession(ls *link.Session, addr string, local []*linkv1.LinkNamespace, owner *Link) error {
 	peer := ls.Peer()
 	s := &session{node: n, link: ls, owner: owner, addr: addr, since: time.Now()}
@@ -159,9 +153,7 @@ func (n *Node) runSession(ls *link.Session, addr string, local []*linkv1.LinkNam
 		return err
 	}
 	n.log.Info("link up", attrPeer(peer), attrAddr(addr))
-	err := ls.Run(s)
-	n.remove(s, err)
-	return err
+	return ls.Run(s)
 }
 
 func (n *Node) add(s *session, peer link.Peer, local []*linkv1.LinkNamespace) error {
@@ -203,7 +195,9 @@ func (n *Node) standBack(name string) {
 	}
 }
 
-func (n *Node) remove(s *session, cause error) {
+// Ended takes the link out of the table.
+func (s *session) Ended(cause *link.Ended) {
+	n := s.node
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.core.LinkDown(time.Now(), s.id, causeOf(cause))

@@ -20,6 +20,10 @@
 // are in the package greetv1rpcmesh, in gen/greet/v1/greetv1rpcmesh/greet.rpcmesh.go. A file without
 // services gives no output.
 //
+// The stream types, GreeterCountServerStream and the like, are other names for the runtime's generic
+// interfaces. So the generated code has no method of a stream, one helper serves all streams of a shape,
+// and a test can give a handler a stream of its own making.
+//
 // # Options
 //
 // The options of protoc-gen-go that say where output goes mean here what they mean there: paths,

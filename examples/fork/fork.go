@@ -86,8 +86,9 @@ func start(p place, nodes map[string]*loopback.Node) (*loopback.Node, error) {
 	if err != nil {
 		return nil, err
 	}
+	ns := node.Namespace(namespace) // also where nothing is registered: a relay is a member too
 	if p.register != nil {
-		_, err = p.register(node.Namespace(namespace))
+		_, err = p.register(ns)
 	}
 	if err == nil && p.parent != "" {
 		_, err = node.Link(nodes[p.parent].URL, namespace)

@@ -31,9 +31,13 @@ func start(ctx context.Context) (company, error) {
 		}
 	}
 	for _, l := range []struct{ from, to, namespace string }{
-		{"B", "A", "public"}, {"C", "B", "public"},
-		{"D", "A", "private"}, {"E", "D", "private"}, {"F", "E", "private"},
-		{"A", "G", "open"}, {"G", "H", "open"},
+		{"B", "A", "public"},
+		{"C", "B", "public"},
+		{"D", "A", "private"},
+		{"E", "D", "private"},
+		{"F", "E", "private"},
+		{"A", "G", "open"},
+		{"G", "H", "open"},
 		{"X", "A", "all"},
 	} {
 		if err := nodes.link(ctx, l.from, l.to, l.namespace); err != nil {

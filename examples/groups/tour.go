@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -97,7 +96,7 @@ func (t *tour) closed(ctx context.Context) error {
 	}
 	_, err := look.Do(ctx, t.at("C", "public"))
 	if code := connect.CodeOf(err); code != connect.CodeUnimplemented {
-		return fmt.Errorf("C calls %s: %w", look.Text, errors.Join(fmt.Errorf("the code is %s", code), err))
+		return fmt.Errorf("%s from public has the code %s: %w", look.Text, code, err)
 	}
 	return nil
 }
@@ -113,7 +112,7 @@ func (t *tour) allForOne(ctx context.Context) error {
 
 // failover calls a function of two members while the first is there, gone, and back.
 func (t *tour) failover(ctx context.Context) error {
-	t.Heading("Search is in public at C and in private at F: the first member of the group that has it serves")
+	t.Heading("Search is in public at C and in private at F: the first member that has it serves")
 	if err := t.search(ctx, "C is there", "public index"); err != nil {
 		return err
 	}

@@ -36,7 +36,7 @@ func TestProgram(t *testing.T) {
 	user := module(t)
 	request := &pluginpb.CodeGeneratorRequest{
 		FileToGenerate: []string{protoFile},
-		Parameter:      proto.String("paths=source_relative"),
+		Parameter:      new("paths=source_relative"),
 		ProtoFile:      descriptors(t).GetFile(),
 	}
 	for name, plugin := range buildPlugins(t) {
@@ -109,7 +109,7 @@ func TestBufVersion(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	version := regexp.MustCompile(`github.com/bufbuild/buf (v\S+)`).FindSubmatch(mod)[1]
+	version := regexp.MustCompile(`github\.com/bufbuild/buf (v\S+)`).FindSubmatch(mod)[1]
 	if !strings.Contains(shell(t, complete), "cmd/buf@"+string(version)+" generate") {
 		t.Errorf("the README's buf is not %s", version)
 	}

@@ -22,6 +22,10 @@ func tour(ctx context.Context, w io.Writer, nodes []*node) error {
 		return err
 	}
 	a := account.New(w)
+	a.Heading("A, B and C in a ring")
+	for i, n := range nodes {
+		a.Row(n.name+" listens at "+n.URL, "links to "+n.next+" in "+n.namespace, "offers "+account.Short(calls[i].Procedure))
+	}
 	a.Heading("Every node calls the functions of both others")
 	for i, n := range nodes {
 		if err := a.Calls(ctx, n.ring, ofOthers(i)); err != nil {
@@ -65,7 +69,11 @@ func cut(ctx context.Context, a *account.Account, nodes []*node, n *node) error 
 	a.Row("call", "before", "now", "result")
 	for i, from := range nodes {
 		for _, c := range ofOthers(i) {
-			a.Row(c.Text, before[key(from, c)], after[key(from, c)], results[key(from, c)])
+			was, is := before[key(from, c)], after[key(from, c)]
+			if is == was {
+				is = "as before"
+			}
+			a.Row(c.Text, was, is, results[key(from, c)])
 		}
 	}
 	n.cable.Mend()

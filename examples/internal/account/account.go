@@ -76,7 +76,11 @@ func (a *Account) Failure(ctx context.Context, from Caller, c Call) error {
 	if err == nil {
 		return fmt.Errorf("%s was meant to fail and returned %s", c.Text, result)
 	}
-	a.Row(c.Text, Route(from, c.Procedure), err.Error())
+	route := Route(from, c.Procedure)
+	if route == "" {
+		route = "no route"
+	}
+	a.Row(c.Text, route, err.Error())
 	return nil
 }
 
@@ -89,6 +93,9 @@ func Route(from Caller, procedure string) string {
 	var names []string
 	for _, hop := range from.Route(procedure) {
 		names = append(names, hop.Name)
+	}
+	if _, ok := from.(*rpcmesh.Proxy); ok && names != nil {
+		names[0] = "proxy" // its name is made up anew each time
 	}
 	return strings.Join(names, " -> ")
 }

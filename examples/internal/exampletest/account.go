@@ -61,5 +61,5 @@ var (
 
 // mask replaces what differs from run to run by something of about the same width.
 func mask(s string) string {
-	return times.ReplaceAllString(ports.ReplaceAllString(s, "127.0.0.1:PORT"), "hh:mm:ss")
+	return times.ReplaceAllString(ports.ReplaceAllString(s, "127.0.0.1:NNNNN"), "hh:mm:ss")
 }

@@ -12,6 +12,7 @@ import (
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connecthttp"
 
+	"github.com/rpcmesh/rpcmesh/runtime/internal/h2"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
 )
 
@@ -107,7 +108,7 @@ func (s *Server) Close(err error) {
 }
 
 // Binding returns what both ends export from the TLS channel, nil in cleartext.
-func (s *Server) Binding() ([]byte, error) { return binding(s.tls) }
+func (s *Server) Binding() ([]byte, error) { return h2.Binding(s.tls) }
 
 // TLS returns the state of the TLS channel, nil in cleartext.
 func (s *Server) TLS() *tls.ConnectionState { return s.tls }

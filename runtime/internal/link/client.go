@@ -43,7 +43,7 @@ type ClientCall struct {
 	stop  func() bool // ends the watch on ctx
 
 	started    atomic.Bool // set with mu held
-	sentAll    bool
+	sentAll    bool        // set by the one who sends, with mu held
 	answered   bool // the handler has said something
 	gotHeaders bool
 	headers    []byte // of the response, until Receive hands them out
@@ -118,7 +118,9 @@ func (c *ClientCall) transmitStarted(head []byte, f *outFrame) error {
 	case head == nil && !f.hasData && !f.closeSend:
 		return nil
 	}
-	c.sentAll = c.sentAll || f.closeSend
+	if f.closeSend {
+		c.sentAll = true
+	}
 	whole := c.send(c, head, f)
 	switch {
 	case c.err != nil:

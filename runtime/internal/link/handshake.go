@@ -240,9 +240,10 @@ func (h *handshake) receiveProof() error {
 	return nil
 }
 
-// mac is the proof of the dialler or of the listener: HMAC-SHA256, keyed by the secret, over a label
-// that says whose it is, both Hellos as they were sent (and with them the version, the features, and
-// both ends' ids, incarnations and nonces), and the connection's binding; each with its length before it.
+// mac is the proof of the dialler or of the listener: HMAC-SHA256, keyed by the secret's SHA-256 (HMAC
+// itself takes no notice of zeros at a key's end), over a label that says whose it is, both Hellos as
+// they were sent (and with them the version, the features, and both ends' ids, incarnations and
+// nonces), and the connection's binding; each with its length before it.
 func (h *handshake) mac(dialler bool) []byte {
 	label, first, second := "rpcmesh link 1 listener", h.theirs, h.mine
 	if h.dialler {
@@ -251,7 +252,8 @@ func (h *handshake) mac(dialler bool) []byte {
 	if dialler {
 		label = "rpcmesh link 1 dialler"
 	}
-	m := hmac.New(sha256.New, h.cfg.Secret)
+	key := sha256.Sum256(h.cfg.Secret)
+	m := hmac.New(sha256.New, key[:])
 	for _, part := range [][]byte{[]byte(label), first, second, h.binding} {
 		m.Write(binary.BigEndian.AppendUint32(nil, uint32(len(part))))
 		m.Write(part)

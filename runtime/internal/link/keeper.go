@@ -9,8 +9,9 @@ const brokenGrace = 500 * time.Millisecond
 
 // keep is the session's keeper: it looks for signs of life, and ends the calls whose time is up.
 func (s *Session) keep() {
-	interval := int64(s.cfg.KeepaliveInterval)
-	beat := heartbeat{allowed: int(s.cfg.KeepaliveTimeout/s.cfg.KeepaliveInterval) - 1}
+	// Half an interval, so that what is found late for not being looked at counts for little.
+	interval := max(int64(s.cfg.KeepaliveInterval)/2, 1)
+	beat := heartbeat{allowed: int(int64(s.cfg.KeepaliveTimeout)/interval) - 1}
 	tick := s.now() + interval
 	var giveUp int64
 	timer := time.NewTimer(time.Duration(interval))
@@ -42,31 +43,35 @@ func (s *Session) keep() {
 // heartbeat is what the keeper remembers of the last beat.
 type heartbeat struct {
 	received, sends uint64
-	quiet, allowed  int // beats without a packet
+	quiet, unsaid   int // beats since a packet was received, and sent
+	allowed         int
 }
 
-// beat asks for a sign of life where the link was silent since the last beat, in either direction: the
+// beat asks for a sign of life where the link has been silent for an interval, in either direction: the
 // other end may have its own idea of how long a silence may be. It reports false if the other end has
 // been silent for too long. Beats are counted, not time, so that a process that was stopped does not
 // blame the other end.
 func (s *Session) beat(b *heartbeat) bool {
-	received := s.received.Load()
-	if received == b.received {
-		b.quiet++
-	} else {
-		b.quiet = 0
-	}
+	count(&b.quiet, &b.received, s.received.Load())
 	if b.quiet >= b.allowed {
 		return false
 	}
 	s.mu.Lock()
-	if b.quiet > 0 || s.out.sends == b.sends {
+	defer s.mu.Unlock()
+	count(&b.unsaid, &b.sends, s.out.sends)
+	if b.quiet >= 2 || b.unsaid >= 2 {
 		s.out.ping = true
 		s.wakeWriter()
 	}
-	b.received, b.sends = received, s.out.sends
-	s.mu.Unlock()
 	return true
+}
+
+// count counts the beats since a number last changed.
+func count(beats *int, last *uint64, now uint64) {
+	*beats++
+	if *last != now {
+		*beats, *last = 0, now
+	}
 }
 
 // checkBroken ends a session whose Send has failed, if the reader has not done so in time.

@@ -74,8 +74,9 @@ func (s *Session) Peer() Peer { return s.peer }
 // Done is closed when the session has ended or is about to.
 func (s *Session) Done() <-chan struct{} { return s.done }
 
-// Run reads until the session ends, then ends every call on it and waits for the session's goroutines
-// (handlers belong to the Workers). It is called once, soon after Dial or Accept, and returns an *Ended.
+// Run reads until the session ends, then tells h, ends every call on it and waits for the session's
+// goroutines (handlers belong to the Workers). It is called once, soon after Dial or Accept, and returns
+// an *Ended.
 func (s *Session) Run(h Handler) error {
 	s.mu.Lock()
 	s.handler, s.running = h, true
@@ -84,14 +85,17 @@ func (s *Session) Run(h Handler) error {
 	own.Go(s.writeLoop)
 	own.Go(s.keep)
 	s.TableChanged()
-	s.fail(s.read())
-	own.Wait()
+	ended := s.read()
+	own.Go(func() { s.fail(ended) }) // closing may take a while, and others wait to know
+	<-s.done
+	h.Ended(s.cause)
 	s.loseCalls()
+	own.Wait()
 	return s.cause
 }
 
 // Close sends what is ready to be sent and a goodbye, then ends the session. It waits for the sending
-// at most a second, and not for Run.
+// at most a second, and not for Run. Before Run, it ends the session without a goodbye.
 func (s *Session) Close(bye *linkv1.Goodbye) {
 	if bye == nil {
 		bye = new(linkv1.Goodbye)
@@ -103,9 +107,8 @@ func (s *Session) Close(bye *linkv1.Goodbye) {
 	running := s.running
 	s.writer.Signal()
 	s.mu.Unlock()
-	ended := &Ended{Kind: EndClosed, Leaving: bye.GetLeaving(), Reason: bye.GetReason()}
 	if !running {
-		s.fail(ended)
+		s.fail(closedBy(bye))
 		return
 	}
 
@@ -116,7 +119,11 @@ func (s *Session) Close(bye *linkv1.Goodbye) {
 	case <-s.done:
 	case <-timeout.C:
 	}
-	s.fail(ended)
+	s.fail(closedBy(bye))
+}
+
+func closedBy(bye *linkv1.Goodbye) *Ended {
+	return &Ended{Kind: EndClosed, Leaving: bye.GetLeaving(), Reason: bye.GetReason()}
 }
 
 // fail ends the session; the first cause counts.
@@ -124,6 +131,10 @@ func (s *Session) fail(cause *Ended) {
 	s.mu.Lock()
 	first := s.cause == nil
 	if first {
+		if s.closing != nil && cause.Kind == EndBroken {
+			// The other end has hung up on the goodbye.
+			cause = closedBy(s.closing)
+		}
 		s.cause = cause
 		close(s.done)
 		s.writer.Broadcast()
@@ -134,7 +145,7 @@ func (s *Session) fail(cause *Ended) {
 	}
 }
 
-// loseCalls ends what is still open, once nobody reads or writes any more.
+// loseCalls ends what is still open, once nobody reads any more or begins to write.
 func (s *Session) loseCalls() {
 	s.mu.Lock()
 	var ends []callEnd

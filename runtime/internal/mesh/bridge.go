@@ -38,13 +38,14 @@ func (c *Core) merge(a, b *database) *database {
 		}
 	}
 	moved := map[*record]*record{}
+	for _, r := range slices.Concat(a.own, b.own) {
+		moved[r] = d.adopt(r) // first: others' copies of them know less
+		d.own = append(d.own, moved[r])
+	}
 	for _, r := range slices.Concat(a.records, b.records) {
-		if r != nil {
+		if r != nil && moved[r] == nil {
 			moved[r] = d.adopt(r)
 		}
-	}
-	for _, r := range slices.Concat(a.own, b.own) {
-		d.own = append(d.own, moved[r])
 	}
 	for _, ld := range slices.Concat(a.links, b.links) {
 		ld.move(d, moved)
@@ -73,7 +74,7 @@ func (d *database) adopt(r *record) *record {
 	switch {
 	case n == nil:
 		n = d.join(r.vertex, r.inc, r.start)
-	case !n.older(r.inc, r.version):
+	case !r.newer(n.inc, n.version):
 		return n
 	default:
 		d.clear(n, "")

@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -181,8 +182,10 @@ func (c *Core) deriveDown(m *space) {
 		var best offer
 		for _, g := range m.groups() {
 			v := g.space.db.current()
-			if it, _ := v.pick(p, fromGroup, nil); it != nil && (best.it == nil || it.fn.Registered < best.it.fn.Registered) {
-				best = offer{it, v.origin(it), g}
+			if it, _ := v.pick(p, fromGroup, nil); it != nil {
+				if o := (offer{it, v.origin(it), g}); best.it == nil || o.before(best) {
+					best = o
+				}
 			}
 		}
 		m.pass(p, best, down)
@@ -197,16 +200,17 @@ func (s *space) groups() []*group {
 // deriveUp brings into a group's domain what is in its members, of the first member that has it.
 func (g *group) deriveUp() {
 	touched := map[string]bool{}
-	for _, m := range g.members {
+	for _, m := range append([]*space{g.space}, g.members...) {
 		for p := range m.db.touched {
 			touched[p] = true
 		}
 	}
+	domain := g.space.db.current()
 	for _, p := range slices.Sorted(maps.Keys(touched)) {
 		var first offer
 		for _, m := range g.members {
 			v := m.db.current()
-			if it, _ := v.pick(p, towardGroup, g); it != nil {
+			if it, _ := v.pick(p, towardGroup, &domain); it != nil {
 				first = offer{it, v.origin(it), g}
 				break
 			}
@@ -220,6 +224,10 @@ type offer struct {
 	it     *item
 	origin NodeID
 	group  *group
+}
+
+func (o offer) before(p offer) bool {
+	return cmp.Or(cmp.Compare(o.it.fn.Registered, p.it.fn.Registered), o.origin.compare(p.origin)) < 0
 }
 
 // pass makes this node's record tell of a function that it passes on, or no longer, if o is none.

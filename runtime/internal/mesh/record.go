@@ -226,9 +226,9 @@ func (r *record) after(version uint64) []entry {
 	return r.feed[sort.Search(len(r.feed), func(i int) bool { return r.feed[i].version > version }):]
 }
 
-// older reports whether (inc, version) is older than the record.
-func (r *record) older(inc, version uint64) bool {
-	return inc < r.inc || inc == r.inc && version < r.version
+// newer reports whether the record is newer than (inc, version).
+func (r *record) newer(inc, version uint64) bool {
+	return r.inc > inc || r.inc == inc && r.version > version
 }
 
 // info returns what the node tells of itself.

@@ -105,8 +105,8 @@ func (s *Snapshot) Find(ns, procedure string) (Choice, bool) {
 }
 
 // find resolves a procedure in a domain.
-func (s *Snapshot) find(v *view, procedure string, sc scope, except *group) (Choice, bool) {
-	it, many := v.pick(procedure, sc, except)
+func (s *Snapshot) find(v *view, procedure string, sc scope, into *view) (Choice, bool) {
+	it, many := v.pick(procedure, sc, into)
 	switch {
 	case it == nil:
 		return Choice{}, false
@@ -123,13 +123,13 @@ func (s *Snapshot) find(v *view, procedure string, sc scope, except *group) (Cho
 
 // through resolves a procedure that is derived here, where it is derived from.
 func (s *Snapshot) through(it *item) (Choice, bool) {
-	g := it.extra.group
-	p := s.places[g.space.name]
+	p := s.places[it.extra.group.space.name]
+	domain := s.views[p.domain]
 	if it.derivation() == down {
-		return s.find(s.views[p.domain], it.fn.Procedure, fromGroup, nil)
+		return s.find(domain, it.fn.Procedure, fromGroup, nil)
 	}
 	for _, i := range p.members {
-		if c, ok := s.find(s.views[i], it.fn.Procedure, towardGroup, g); ok {
+		if c, ok := s.find(s.views[i], it.fn.Procedure, towardGroup, domain); ok {
 			return c, true
 		}
 	}

@@ -1,5 +1,7 @@
 package mesh
 
+import "slices"
+
 // view is a database as one snapshot has it.
 type view struct {
 	names    []string
@@ -9,16 +11,16 @@ type view struct {
 	sets     [][]Target
 }
 
-// pick returns the item of a procedure that serves among those in scope, or nil. What is derived
-// here for the group except does not count.
-func (v *view) pick(procedure string, s scope, except *group) (it *item, many *candidates) {
+// pick returns the item of a procedure that serves among those in scope, or nil, and the others.
+// With into, what is to go up into that domain of a group, what came down from there does not count.
+func (v *view) pick(procedure string, s scope, into *view) (it *item, many *candidates) {
 	switch it = v.fns.get(procedure); {
 	case it == nil:
 		return nil, nil
 	case it.kind == kindMany:
 		many = it.extra.many
-		return v.first(many, s, except), many
-	case !v.serves(it, s, except):
+		return v.first(many, s, into), many
+	case !v.serves(it, s, into):
 		return nil, nil
 	default:
 		return it, nil
@@ -26,21 +28,35 @@ func (v *view) pick(procedure string, s scope, except *group) (it *item, many *c
 }
 
 // serves reports whether an item is within reach and in scope.
-func (v *view) serves(it *item, s scope, except *group) bool {
+func (v *view) serves(it *item, s scope, into *view) bool {
 	if it.removed || !v.routes[it.rec].reached {
 		return false
 	}
-	e := it.extra
-	return e == nil || s.has(it) && (except == nil || e.group != except)
+	return it.extra == nil || s.has(it) && (into == nil || it.derivation() != down || !into.offers(it.fn.Procedure, it.fn.Registered, v.origin(it)))
+}
+
+// offers reports whether an origin itself is in the domain and within reach.
+func (v *view) offers(procedure string, registered int64, origin NodeID) bool {
+	is := func(it *item) bool {
+		return it.derivation() == 0 && it.fn.Registered == registered && v.serves(it, fromGroup, nil) && v.origin(it) == origin
+	}
+	switch it := v.fns.get(procedure); {
+	case it == nil:
+		return false
+	case it.kind == kindMany:
+		return slices.ContainsFunc(it.extra.many.items, is)
+	default:
+		return is(it)
+	}
 }
 
 // first returns the item that serves of several. Of those of one origin it is the nearest.
-func (v *view) first(m *candidates, s scope, except *group) (best *item) {
+func (v *view) first(m *candidates, s scope, into *view) (best *item) {
 	for _, it := range m.items {
 		if it.removed {
 			break
 		}
-		if !v.serves(it, s, except) {
+		if !v.serves(it, s, into) {
 			continue
 		}
 		switch {
@@ -48,7 +64,7 @@ func (v *view) first(m *candidates, s scope, except *group) (best *item) {
 			best = it
 		case it.fn.Registered != best.fn.Registered || v.origin(it) != v.origin(best):
 			return best
-		case it.derivation() == 0 == (best.derivation() == 0) && v.routes[it.rec].cost < v.routes[best.rec].cost:
+		case (it.derivation() == 0) == (best.derivation() == 0) && v.routes[it.rec].cost < v.routes[best.rec].cost:
 			best = it
 		}
 	}

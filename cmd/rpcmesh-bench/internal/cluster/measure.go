@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -51,7 +50,7 @@ func Measure(ctx context.Context, p peer.Peer, s scenario.Scenario, o Options) (
 	defer c.stop()
 	sample, err := c.measure(ctx)
 	if cause := context.Cause(ctx); err != nil && cause != nil {
-		err = errors.Join(cause, err)
+		err = fmt.Errorf("%w: %w", cause, err)
 	}
 	return sample, err
 }

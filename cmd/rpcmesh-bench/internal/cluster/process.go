@@ -63,7 +63,11 @@ func (p *process) exchange(message any) (reply, error) {
 	}
 	if err != nil {
 		p.stop() // and with it what it said has come in
-		return reply{}, fmt.Errorf("%s: the process ended: %w: %s", p.name, err, p.stderr.firstLine())
+		err = fmt.Errorf("%s: the process ended: %w", p.name, err)
+		if said := p.stderr.firstLine(); said != "" {
+			err = fmt.Errorf("%w; it said: %s", err, said)
+		}
+		return reply{}, err
 	}
 	if answer.Error != "" {
 		return reply{}, fmt.Errorf("%s: %s", p.name, answer.Error)

@@ -48,7 +48,7 @@ func (h *histogram) quantile(q float64) time.Duration {
 		return time.Duration(float64(low) + (rank-below)/float64(n)*float64(high-low))
 	}
 	low, _ := boundsOf(buckets - 1)
-	return time.Duration(low) //nolint:gosec // 2^37 at most
+	return time.Duration(low)
 }
 
 // bucketOf: values below 64 have a bucket each; above, the highest 7 bits choose it.
@@ -57,14 +57,14 @@ func bucketOf(v uint64) int {
 		return int(v)
 	}
 	shift := bits.Len64(v) - subBits - 1
-	return (shift+1)<<subBits + int(v>>shift) - subBuckets //nolint:gosec // below 2 * 64
+	return (shift+1)<<subBits + int(v>>shift) - subBuckets
 }
 
 func boundsOf(bucket int) (low, high uint64) {
 	if bucket < subBuckets {
-		return uint64(bucket), uint64(bucket) + 1 //nolint:gosec // no bucket is negative
+		return uint64(bucket), uint64(bucket) + 1
 	}
 	shift := bucket>>subBits - 1
-	low = uint64(bucket-shift<<subBits) << shift //nolint:gosec // no bucket is negative
+	low = uint64(bucket-shift<<subBits) << shift
 	return low, low + 1<<shift
 }

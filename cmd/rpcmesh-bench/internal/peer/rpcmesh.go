@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"time"
 
 	benchv1 "github.com/rpcmesh/rpcmesh/cmd/rpcmesh-bench/gen/bench/v1"
 	"github.com/rpcmesh/rpcmesh/cmd/rpcmesh-bench/gen/bench/v1/benchv1rpcmesh"
@@ -13,6 +14,7 @@ import (
 const (
 	meshNamespace = "bench"
 	meshSecret    = "every process of a benchmark knows it"
+	meshReady     = 5 * time.Second
 )
 
 // meshPeer is rpcmesh with its generated stubs, every process a node with default settings that proves
@@ -83,6 +85,8 @@ func linkMesh(ctx context.Context, addr string, o Options) (*rpcmesh.Node, error
 	if err != nil {
 		return nil, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, meshReady)
+	defer cancel()
 	return node, link.Ready(ctx)
 }
 

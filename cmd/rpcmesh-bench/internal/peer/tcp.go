@@ -172,7 +172,7 @@ func newTCPStream(conn net.Conn) *tcpStream {
 }
 
 func (s *tcpStream) Send(payload []byte) error {
-	s.out = binary.BigEndian.AppendUint32(s.out[:0], uint32(len(payload))) //nolint:gosec // the receiver has a limit
+	s.out = binary.BigEndian.AppendUint32(s.out[:0], uint32(len(payload)))
 	s.out = append(s.out, payload...)
 	_, err := s.conn.Write(s.out)
 	return err

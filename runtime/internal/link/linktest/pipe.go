@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"time"
 
 	"connectrpc.com/connect/v2"
 
@@ -74,11 +75,29 @@ func (c *Conn) Silence() {
 	c.out.silence()
 }
 
+// BreakSend makes this end's Send fail, and nothing else.
+func (c *Conn) BreakSend() { c.out.breakSend(ErrCut) }
+
 // Pause holds back all that this end has not received, until Resume. Senders block as the buffer fills.
 func (c *Conn) Pause() { c.in.pause(true) }
 
 // Resume ends a Pause.
 func (c *Conn) Resume() { c.in.pause(false) }
+
+// Throttle makes Receive at this end take its time: so many bytes a second.
+func (c *Conn) Throttle(rate int) { c.in.update(func() { c.in.rate = rate }) }
+
+// Buffered is how many bytes wait for this end to receive them.
+func (c *Conn) Buffered() (n int) {
+	c.in.update(func() { n = c.in.bytes })
+	return n
+}
+
+// Closed reports whether Receive finds an end once what is buffered has been received.
+func (c *Conn) Closed() (closed bool) {
+	c.in.update(func() { closed = c.in.closed != nil || c.in.gone != nil })
+	return closed
+}
 
 // direction is what one end sends and the other receives.
 type direction struct {
@@ -91,9 +110,11 @@ type direction struct {
 	last    []byte // returned by receive
 	bytes   int
 	closed  error // for the receiver, once it has received all
+	broken  error // for the sender
 	gone    error // for both, at once
 	silent  bool
 	paused  bool
+	rate    int
 }
 
 func newDirection(size int) *direction {
@@ -109,12 +130,14 @@ func (d *direction) send(p []byte) error {
 		d.changed.Wait()
 	}
 	switch {
-	case d.gone != nil:
-		return d.gone
-	case d.closed != nil:
-		return errClosed
 	case d.silent:
 		return nil
+	case d.gone != nil:
+		return d.gone
+	case d.broken != nil:
+		return d.broken
+	case d.closed != nil:
+		return errClosed
 	}
 	var buf []byte
 	if n := len(d.spare); n > 0 {
@@ -127,6 +150,14 @@ func (d *direction) send(p []byte) error {
 }
 
 func (d *direction) receive() ([]byte, error) {
+	p, err := d.take()
+	if rate := d.rate; rate > 0 {
+		time.Sleep(time.Duration(len(p)) * time.Second / time.Duration(rate))
+	}
+	return p, err
+}
+
+func (d *direction) take() ([]byte, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.last != nil {
@@ -171,6 +202,8 @@ func (d *direction) abandon(err error) {
 		}
 	})
 }
+
+func (d *direction) breakSend(err error) { d.update(func() { d.broken = err }) }
 
 func (d *direction) silence() { d.update(func() { d.silent = true; d.packets = nil; d.bytes = 0 }) }
 
