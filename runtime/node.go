@@ -210,6 +210,10 @@ func (n *Node) Close() error {
 
 func (n *Node) end() {
 	n.mu.Lock()
+	if n.phase == running && !n.proxy {
+		n.core.Leave(time.Now()) // so that those behind the neighbours know, too
+		n.settle()
+	}
 	n.phase = closed
 	sessions := *n.sessions.Load()
 	watchers := maps.Clone(n.watchers)
