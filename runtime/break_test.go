@@ -265,42 +265,65 @@ func TestIdempotentCallIsRepeated(t *testing.T) {
 	}
 }
 
-// TestNotStartedIsRepeated: a call that met a gap on its way is tried again, whatever its method, as soon as
-// there is a way.
+// TestNotStartedIsRepeated: a call that reached its origin's node after the function was withdrawn there did not
+// start, and is tried again elsewhere, whatever its method and with all that was sent.
 func TestNotStartedIsRepeated(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *rpcmeshtest.Cluster) {
-		// c reaches a by b. Time and again the link from b to a is lost, and there is a way by d.
+		// d calls by way of c, which has a by one side and b by the other.
 		for _, name := range []string{"a", "b", "c", "d"} {
 			c.Node(name)
 		}
-		c.Link("b", "a", "public")
-		c.Link("c", "b", "public")
-		c.Link("d", "b", "public")
-		var runs atomic.Int32
-		mustRegister(t, c.Node("a").Namespace("public"), worker(func(context.Context, string) (string, error) {
-			runs.Add(1)
-			return "done", nil
-		}))
-		mustRegister(t, c.Node("a").Namespace("public"), chatMethod("/test.v1.At/A"))
-		synctest.Wait()
-		for i := range 20 {
-			c.Cut("a", "b")
-			if i == 0 {
-				c.Link("d", "a", "public") // from now on there is the way by d
-			}
-			// No waiting here: c may or may not know yet.
-			got, err := do(t.Context(), c.Node("c").Namespace("public"), workSpec(), "")
-			if err != nil || got != "done" {
-				t.Fatalf("round %d: %q, %v", i, got, err)
-			}
-			stream := openChat(t, c.Node("c").Namespace("public"), "/test.v1.At/A")
-			mustSendAndReceive(t, stream, "hello")
-			stream.Close()
-			c.Heal("a", "b")
-			time.Sleep(time.Minute) // fake time
+		c.Link("a", "c", "public")
+		c.Link("b", "c", "public")
+		c.Link("d", "c", "public")
+		offer := func(name string) *rpcmesh.Origin {
+			return mustRegister(t, c.Node(name).Namespace("public").Replicated(rpcmesh.Nearest),
+				worker(func(context.Context, string) (string, error) { return name, nil }), chatMethod("/test.v1.At/Chat"))
 		}
-		if got := runs.Load(); got != 20 {
-			t.Errorf("%d runs of 20 calls", got)
+		onlyA := offer("a")
+		synctest.Wait()
+		ns := c.Node("d").Namespace("public")
+		calls := map[string]func() error{
+			"unary": func() error {
+				got, err := do(t.Context(), ns, workSpec(), "")
+				if err == nil && got != "b" {
+					return fmt.Errorf("%s answered", got)
+				}
+				return err
+			},
+			"stream": func() error {
+				stream := openChat(t, ns, "/test.v1.At/Chat")
+				defer stream.Close()
+				for i := range 10 {
+					if err := stream.Send(&greetv1.ChatRequest{Line: fmt.Sprint(i)}); err != nil {
+						return err
+					}
+				}
+				for i := range 10 {
+					res, err := stream.Receive()
+					if err != nil || res.GetLine() != fmt.Sprint(i) {
+						return fmt.Errorf("received %v, %w; want %d", res, err, i)
+					}
+				}
+				return nil
+			},
+		}
+		for name, call := range calls {
+			// What d says is held up, while behind it a's origin goes and b's comes.
+			c.Silence("c", "d")
+			got := make(chan error, 1)
+			go func() { got <- call() }()
+			synctest.Wait()
+			onlyA.Unregister()
+			onlyB := offer("b")
+			synctest.Wait()
+			c.Heal("c", "d")
+			if err := <-got; err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			onlyB.Unregister()
+			onlyA = offer("a")
+			synctest.Wait()
 		}
 	})
 }
@@ -370,19 +393,16 @@ func TestCallsDuringBreaks(t *testing.T) {
 // TestRedial: the side that dialled dials again, with pauses that double up to their bound.
 func TestRedial(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *rpcmeshtest.Cluster) {
-		var dialled []time.Time
+		var d dials
 		c.Node("a")
-		c.Node("b", func(cfg *rpcmesh.Config) {
-			dial := cfg.Dial
-			cfg.Dial = countDials(dial, &dialled)
-			cfg.RedialMin, cfg.RedialMax = 100*time.Millisecond, 10*time.Second
-		})
+		c.Node("b", d.count)
 		c.Link("b", "a", "public")
+		d.take()
 		c.Cut("a", "b")
 		time.Sleep(5 * time.Minute) // fake time
-		dialled = dialled[1:]       // the first was before the cut
+		dialled := d.take()
 		for i := 1; i < len(dialled); i++ {
-			most := min(100*time.Millisecond<<i, 10*time.Second)
+			most := min(100*time.Millisecond<<min(i, 10), 10*time.Second)
 			if pause := dialled[i].Sub(dialled[i-1]); pause > most || pause < most/2 {
 				t.Errorf("pause %d was %v, want between %v and %v", i, pause, most/2, most)
 			}

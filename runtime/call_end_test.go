@@ -359,5 +359,5 @@ func TestCallForHours(t *testing.T) {
 		if heard != 24 || news != 24*60/7 {
 			w.Errorf("in a day: %d answers and %d pieces of news", heard, news)
 		}
-	})
+	}, func(cfg *rpcmesh.Config) { cfg.Keepalive = time.Minute })
 }

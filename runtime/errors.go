@@ -2,6 +2,7 @@ package rpcmesh
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 
 	"connectrpc.com/connect/v2"
@@ -19,6 +20,10 @@ func asConnect(err error) error {
 		return nil
 	}
 	text := "rpcmesh: " + strings.TrimPrefix(err.Error(), "mesh: ")
+	if e, ok := errors.AsType[*mesh.PolicyError](err); ok {
+		text = fmt.Sprintf("rpcmesh: %s is registered in namespace %q by %q with the policy %v, not %v",
+			e.Procedure, e.Namespace, e.OwnerName, Policy(e.Want), Policy(e.Got))
+	}
 	return connect.NewError(codeOfMesh(err), text)
 }
 

@@ -95,8 +95,11 @@ func (s *incoming) end(err *connect.Error) {
 		err = connect.NewError(connect.CodeInternal, "the handler sent no response")
 	}
 	if err == nil && s.single {
-		_ = s.call.Reply(s.info.ResponseHeader(), s.last, s.info.ResponseTrailer())
-		return
+		failed := s.call.Reply(s.info.ResponseHeader(), s.last, s.info.ResponseTrailer())
+		if failed == nil {
+			return
+		}
+		err = toWire(failed) // it is too long, say
 	}
 	if s.info.ResponseHeader().Len() > 0 {
 		_ = s.SendHeaders()

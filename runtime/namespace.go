@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"slices"
 	"time"
 
 	"connectrpc.com/connect/v2"
@@ -18,7 +19,9 @@ type Namespace struct {
 	node    *Node
 	name    string
 	members []string // of a group; of a namespace, itself
-	err     error    // the name is not valid
+	isGroup bool
+	bridged bool
+	err     error // the name is not valid
 }
 
 var (
@@ -106,36 +109,57 @@ func (ns *Namespace) WaitVisible(ctx context.Context) error {
 	if ns.err != nil {
 		return ns.err
 	}
-	n := ns.node
-	n.mu.Lock()
-	token, err := n.core.WantVisible(time.Now(), ns.name)
-	n.settle()
-	n.mu.Unlock()
-	if err != nil {
-		return asConnect(err)
-	}
-	defer func() {
+	return ns.node.waitVisible(ctx, ns.name)
+}
+
+// waitVisible is WaitVisible for each of namespaces.
+func (n *Node) waitVisible(ctx context.Context, namespaces ...string) error {
+	tokens, err := n.wantVisible(namespaces)
+	defer n.release(tokens)
+	for err == nil {
 		n.mu.Lock()
-		defer n.mu.Unlock()
-		n.core.Release(time.Now(), token)
-		n.settle()
-	}()
-	for {
-		n.mu.Lock()
-		visible, moved := n.core.Visible(token), n.moved.wait()
+		unseen := slices.IndexFunc(tokens, func(t mesh.Token) bool { return !n.core.Visible(t) })
+		moved := n.moved.wait()
 		n.mu.Unlock()
-		if visible {
+		if unseen < 0 {
 			return nil
 		}
 		select {
 		case <-moved:
 		case <-n.ctx.Done():
-			return errClosed()
+			err = errClosed()
 		case <-ctx.Done():
-			return connect.Errorf(codeOfContext(ctx), "rpcmesh: not every member of %q has seen this node's functions yet", ns.name).
+			err = connect.Errorf(codeOfContext(ctx), "rpcmesh: not every member of %q has seen this node's functions yet", namespaces[unseen]).
 				WithCause(context.Cause(ctx))
 		}
 	}
+	return err
+}
+
+func (n *Node) wantVisible(namespaces []string) (tokens []mesh.Token, err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.phase == closed {
+		return nil, errClosed()
+	}
+	for _, name := range namespaces {
+		token, err := n.core.WantVisible(time.Now(), name)
+		if err != nil {
+			return tokens, asConnect(err)
+		}
+		tokens = append(tokens, token)
+	}
+	n.settle()
+	return tokens, nil
+}
+
+func (n *Node) release(tokens []mesh.Token) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, t := range tokens {
+		n.core.Release(time.Now(), t)
+	}
+	n.settle()
 }
 
 // codeOfContext is the code for an operation that ended because ctx did.

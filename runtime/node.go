@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"connectrpc.com/connect/v2"
+
 	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/mesh"
@@ -37,6 +39,7 @@ type Node struct {
 	table    atomic.Pointer[mesh.Snapshot]
 	sessions atomic.Pointer[map[mesh.LinkID]*session] // replaced under mu, never changed
 	origins  origins
+	locals   localCalls
 	balance  balance
 
 	mu         sync.Mutex
@@ -148,32 +151,54 @@ func (n *Node) Group(name string, members []string, opts ...GroupOption) (*Names
 	if n.phase != running {
 		return nil, errClosed()
 	}
+	if ns, ok := n.namespaces[name]; ok {
+		if !ns.isGroup || ns.bridged != o.bridged || !slices.Equal(ns.members, members) {
+			return nil, connect.Errorf(connect.CodeAlreadyExists,
+				"rpcmesh: %q is a namespace of this node already, or another group", name)
+		}
+		return ns, nil
+	}
 	if err := n.core.DeclareGroup(time.Now(), name, members, o.bridged); err != nil {
 		return nil, asConnect(err)
 	}
 	n.settle()
-	if ns, ok := n.namespaces[name]; ok {
-		return ns, nil
-	}
-	ns := &Namespace{node: n, name: name, members: slices.Clone(members)}
+	ns := &Namespace{node: n, name: name, members: slices.Clone(members), isGroup: true, bridged: o.bridged}
 	n.namespaces[name] = ns
 	return ns, nil
 }
 
-// Shutdown leaves the mesh in order: it withdraws the node's functions, waits until the calls that
-// run here and those made from here have ended or ctx has, says goodbye on every link and closes
-// the node. It returns ctx's error if calls were cut off.
+// Shutdown leaves the mesh in order: it withdraws the node's functions and waits until the others know,
+// for [Config.Keepalive] at most; waits until the calls that run here and those made from here have ended
+// or ctx has; says goodbye on every link and closes the node. It returns ctx's error if calls were cut
+// off.
 func (n *Node) Shutdown(ctx context.Context) error {
-	n.mu.Lock()
-	if n.phase == running {
-		n.phase = draining
-		n.core.Leave(time.Now())
-		n.settle()
+	if names, ok := n.leave(); ok {
+		// A call that is on its way while the link is closed would be lost.
+		known, cancel := context.WithTimeout(ctx, n.cfg.Keepalive)
+		_ = n.waitVisible(known, names...) // those that are too slow are told by the goodbye
+		cancel()
 	}
-	n.mu.Unlock()
 	err := n.origins.drain(ctx)
 	n.end()
 	return err
+}
+
+// leave withdraws the node's functions and returns the namespaces that it leaves. It reports false where
+// the node is leaving already.
+func (n *Node) leave() ([]string, bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.phase != running {
+		return nil, false
+	}
+	n.phase = draining
+	n.core.Leave(time.Now())
+	n.settle()
+	var names []string
+	for name := range n.namespaces {
+		names = append(names, name)
+	}
+	return names, true
 }
 
 // Close leaves the mesh at once: it ends every link and every call, and returns when every goroutine
@@ -185,6 +210,10 @@ func (n *Node) Close() error {
 
 func (n *Node) end() {
 	n.mu.Lock()
+	if n.phase == running && !n.proxy {
+		n.core.Leave(time.Now()) // so that those behind the neighbours know, too
+		n.settle()
+	}
 	n.phase = closed
 	sessions := *n.sessions.Load()
 	watchers := maps.Clone(n.watchers)
@@ -195,11 +224,23 @@ func (n *Node) end() {
 	}
 	goodbyes.Wait()
 	n.cancel()
+	n.locals.close()
 	for w := range watchers {
 		w.stop()
 	}
 	n.tasks.Wait()
 	n.workers.Wait()
+}
+
+// spawn runs f on a goroutine that Close waits for, unless the node is closed.
+func (n *Node) spawn(f func()) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.phase == closed {
+		return false
+	}
+	n.tasks.Go(f)
+	return true
 }
 
 func (n *Node) info() *linkv1.NodeInfo {

@@ -3,20 +3,35 @@ package rpcmesh_test
 import (
 	"context"
 	"net"
+	"slices"
 	"sync"
 	"time"
+
+	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
 )
 
-// dialFunc is a Config's Dial.
-type dialFunc = func(ctx context.Context, network, addr string) (net.Conn, error)
+// dials are the times at which a node dialled.
+type dials struct {
+	mu sync.Mutex
+	at []time.Time
+}
 
-// countDials notes when dial is used.
-func countDials(dial dialFunc, at *[]time.Time) dialFunc {
-	var mu sync.Mutex
-	return func(ctx context.Context, network, addr string) (net.Conn, error) {
-		mu.Lock()
-		*at = append(*at, time.Now())
-		mu.Unlock()
+// count has a node note when it dials.
+func (d *dials) count(cfg *rpcmesh.Config) {
+	dial := cfg.Dial
+	cfg.Dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		d.mu.Lock()
+		d.at = append(d.at, time.Now())
+		d.mu.Unlock()
 		return dial(ctx, network, addr)
 	}
+}
+
+// take returns the times noted since the last take.
+func (d *dials) take() []time.Time {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	at := slices.Clone(d.at)
+	d.at = nil
+	return at
 }

@@ -14,8 +14,9 @@ import (
 
 // route is where a call goes, and the table that said so.
 type route struct {
-	table  *mesh.Snapshot
-	target mesh.Target
+	table   *mesh.Snapshot
+	target  mesh.Target
+	pending *atomic.Int64 // the target's, where the policy goes by it
 }
 
 // find picks the origin for a call of spec.
@@ -29,7 +30,12 @@ func (ns *Namespace) find(spec connect.Spec) (route, error) {
 		return route{}, connect.Errorf(connect.CodeUnimplemented,
 			"rpcmesh: %s is a %s function at node %q, and was called as a %s one", spec.Procedure, kind, choice.Targets[0].Name, spec.StreamType)
 	}
-	return route{table: table, target: ns.node.balance.pick(spec.Procedure, choice.Policy, choice.Targets)}, nil
+	b := &ns.node.balance
+	r := route{table: table, target: b.pick(spec.Procedure, choice.Policy, choice.Targets)}
+	if Policy(choice.Policy) == LeastPending {
+		r.pending = b.count(r.target.Node)
+	}
+	return r, nil
 }
 
 // balance spreads a node's calls over the origins of replicated functions.
@@ -116,7 +122,12 @@ func refuse(why string) link.Route {
 
 // notStarted is the error of a call that this node could not even hand on.
 func (n *Node) notStarted(why string) error {
+	return n.failed(why, rpcmeshv1.CallFailure_CERTAINTY_NOT_STARTED)
+}
+
+// failed is the error of a call that failed at this node.
+func (n *Node) failed(why string, certainty rpcmeshv1.CallFailure_Certainty) error {
 	return withFailure(connect.NewError(connect.CodeUnavailable, "rpcmesh: "+why), &rpcmeshv1.CallFailure{
-		Certainty: rpcmeshv1.CallFailure_CERTAINTY_NOT_STARTED, Node: n.id[:], NodeName: n.name,
+		Certainty: certainty, Node: n.id[:], NodeName: n.name,
 	})
 }

@@ -172,7 +172,7 @@ func (n *Node) add(s *session, peer link.Peer, local []*linkv1.LinkNamespace) er
 		Observer: peer.Join.GetProxy(), Local: local, Remote: peer.Join.GetNamespaces(),
 	})
 	if err != nil {
-		return err
+		return asConnect(err)
 	}
 	n.replaceSessions(func(m map[mesh.LinkID]*session) { m[s.id] = s })
 	if s.owner != nil {

@@ -20,11 +20,11 @@ import (
 
 var stormSeed = flag.Uint64("storm.seed", 0, "the seed of TestStorm; 0: a few fixed ones")
 
-// TestStorm has links of a graph of 20 nodes going down and up, by reset and by silence, and nodes dying, with
-// 200 calls in flight. No handler runs twice for one call that must not be repeated, no call hangs past its
+// TestStorm has links of a graph of 20 nodes going down and up, by reset and by silence, with 200 calls in
+// flight. No handler runs twice for one call that must not be repeated, no call hangs past its
 // deadline, and once the storm is over every call succeeds.
 func TestStorm(t *testing.T) {
-	seeds := []uint64{1, 2, 3}
+	seeds := []uint64{1, 2}
 	if testing.Short() {
 		seeds = seeds[:1]
 	}
@@ -42,7 +42,7 @@ const (
 	stormNodes    = 20
 	stormCallers  = 200
 	stormCall     = 5 * time.Second // the deadline of each call
-	stormDuration = 60 * time.Second
+	stormDuration = 15 * time.Second
 )
 
 // storm is one run. Each caller and the weather have a random source of their own, so that the seed says what
@@ -165,13 +165,13 @@ func (s *storm) run() {
 	}
 }
 
-// blow lets links and nodes fall and stand up again until the storm is over.
+// blow lets links fall, by the dozen, and stand up again after a while, until the storm is over.
 func (s *storm) blow(rnd *rand.Rand) {
 	links := slices.SortedFunc(maps.Keys(s.links), func(a, b [2]string) int { return slices.Compare(a[:], b[:]) })
 	for until := time.Now().Add(stormDuration); time.Now().Before(until); {
 		time.Sleep(time.Duration(rnd.IntN(300)) * time.Millisecond) // fake time
 		l := links[rnd.IntN(len(links))]
-		switch rnd.IntN(8) {
+		switch rnd.IntN(5) {
 		case 0, 1:
 			s.c.Cut(l[0], l[1])
 		case 2:
@@ -180,9 +180,8 @@ func (s *storm) blow(rnd *rand.Rand) {
 			s.c.Reset(l[0], l[1])
 		case 4:
 			s.c.ResetAll(l[0])
-		default:
-			s.c.Heal(l[0], l[1])
 		}
+		time.AfterFunc(time.Duration(rnd.IntN(5000))*time.Millisecond, func() { s.c.Heal(l[0], l[1]) })
 	}
 }
 

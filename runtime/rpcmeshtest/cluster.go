@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"connectrpc.com/connect/v2"
+
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
 )
 
@@ -182,7 +184,8 @@ func (c *Cluster) Start(name string) *rpcmesh.Node {
 }
 
 func (c *Cluster) serve(name string, node *rpcmesh.Node, l net.Listener) {
-	if err := node.Serve(context.Background(), l); err != nil {
+	err := node.Serve(context.Background(), l)
+	if err != nil && connect.CodeOf(err) != connect.CodeFailedPrecondition { // closed before it could serve
 		c.tb.Errorf("rpcmeshtest: node %q: Serve: %v", name, err)
 	}
 }
