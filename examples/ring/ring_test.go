@@ -48,8 +48,8 @@ func TestServe(t *testing.T) {
 	if err := b.Stop(); err != nil {
 		t.Errorf("B ended with %v", err)
 	}
-	a.WaitFor(markA, "- Text.Reverse is gone")
-	third.WaitFor(markC, "- Text.Reverse is gone")
+	a.WaitFor(markA, "- Text.Reverse of B is gone")
+	third.WaitFor(markC, "- Text.Reverse of B is gone")
 
 	markA, markC = a.Mark(), third.Mark()
 	exampletest.Start(t, command, "-serve", "b", "-listen", bURL[len("http://"):], "-link", url(a))
