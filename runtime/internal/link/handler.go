@@ -9,7 +9,7 @@ import (
 	rpcmeshv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/v1"
 )
 
-// Handler decides what a session leaves open. Route and Table are called on the session's reader, one
+// Handler decides what a session leaves open. Route, Table and Ended are called on the session's reader, one
 // at a time, and must not block. PullTable is called on the session's writer.
 type Handler interface {
 	// Route says what to do with a call that the other end opens. in and what it holds is valid until
@@ -20,6 +20,9 @@ type Handler interface {
 	// PullTable returns what the other end is to be told next, in at most limit bytes, and nil when it
 	// has been told all. It is called after Run has started and after each TableChanged.
 	PullTable(limit int) *linkv1.Table
+	// Ended is called once, when the session has ended and before its calls are: what they are tried
+	// again over is to be known by then.
+	Ended(cause *Ended)
 }
 
 // Incoming is a call that the other end opens.

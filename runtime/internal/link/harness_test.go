@@ -73,6 +73,8 @@ func (n *node) Table(t *linkv1.Table) error {
 	return nil
 }
 
+func (n *node) Ended(*link.Ended) {}
+
 func (n *node) PullTable(int) *linkv1.Table {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -2,6 +2,7 @@ package link
 
 import (
 	"errors"
+	"io"
 	"slices"
 
 	"connectrpc.com/connect/v2"
@@ -25,6 +26,9 @@ func (s *Session) read() *Ended {
 	for {
 		p, err := s.conn.Receive()
 		if err != nil {
+			if errors.Is(err, io.EOF) {
+				err = errHungUp
+			}
 			return &Ended{Kind: EndBroken, Err: err}
 		}
 		s.received.Add(1)
@@ -84,6 +88,9 @@ func (s *Session) packet(p []byte) *Ended {
 	}
 	return nil
 }
+
+// errHungUp is no io.EOF, which callers take for the good end of a call.
+var errHungUp = errors.New("the other end hung up without a goodbye")
 
 var errPacket = connect.NewError(connect.CodeInvalidArgument, "link: malformed packet")
 

@@ -102,7 +102,7 @@ func (h *relayHalf) frame(f *frame) {
 // accept notes what a frame says, or says what is wrong with it. The lock is held.
 func (h *relayHalf) accept(f *frame) *connect.Error {
 	if f.has&hasWindow != 0 {
-		if h.credit+int(f.window) > maxGrant {
+		if !mayGrant(h.credit, f.window) {
 			return connect.NewError(connect.CodeResourceExhausted, "link: too much credit")
 		}
 		h.credit += int(f.window)

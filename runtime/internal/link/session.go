@@ -78,8 +78,9 @@ func (s *Session) Peer() Peer { return s.peer }
 // Done is closed when the session has ended or is about to.
 func (s *Session) Done() <-chan struct{} { return s.done }
 
-// Run reads until the session ends, then ends every call on it and waits for the session's goroutines
-// (handlers belong to the Workers). It is called once, soon after Dial or Accept, and returns an *Ended.
+// Run reads until the session ends, then tells h, ends every call on it and waits for the session's
+// goroutines (handlers belong to the Workers). It is called once, soon after Dial or Accept, and returns
+// an *Ended.
 func (s *Session) Run(h Handler) error {
 	s.mu.Lock()
 	s.handler, s.running = h, true
@@ -88,9 +89,12 @@ func (s *Session) Run(h Handler) error {
 	own.Go(s.writeLoop)
 	own.Go(s.keep)
 	s.TableChanged()
-	s.fail(s.read())
-	own.Wait()
+	ended := s.read()
+	own.Go(func() { s.fail(ended) }) // closing may take a while, and others wait to know
+	<-s.done
+	h.Ended(s.cause)
 	s.loseCalls()
+	own.Wait()
 	return s.cause
 }
 
@@ -147,7 +151,7 @@ func (s *Session) fail(cause *Ended) {
 	}
 }
 
-// loseCalls ends what is still open, once nobody reads or writes any more.
+// loseCalls ends what is still open, once nobody reads any more or begins to write.
 func (s *Session) loseCalls() {
 	s.mu.Lock()
 	var ends []callEnd

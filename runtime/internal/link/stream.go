@@ -97,7 +97,7 @@ func (c *stream) consumed(n int) bool {
 
 // credited adds to the credit and lets a message that waits for it go on. mu is held.
 func (c *stream) credited(n uint32, e callEnd) *connect.Error {
-	if c.credit+int(n) > maxGrant {
+	if !mayGrant(c.credit, n) {
 		return connect.NewError(connect.CodeResourceExhausted, "too much credit")
 	}
 	c.credit += int(n)

@@ -21,6 +21,117 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Policy says how calls are spread over a function's origins.
+type Policy int32
+
+const (
+	// One origin serves, the others are shadowed.
+	Policy_POLICY_UNSPECIFIED   Policy = 0
+	Policy_POLICY_ROUND_ROBIN   Policy = 1
+	Policy_POLICY_RANDOM        Policy = 2
+	Policy_POLICY_LEAST_PENDING Policy = 3
+	Policy_POLICY_NEAREST       Policy = 4
+)
+
+// Enum value maps for Policy.
+var (
+	Policy_name = map[int32]string{
+		0: "POLICY_UNSPECIFIED",
+		1: "POLICY_ROUND_ROBIN",
+		2: "POLICY_RANDOM",
+		3: "POLICY_LEAST_PENDING",
+		4: "POLICY_NEAREST",
+	}
+	Policy_value = map[string]int32{
+		"POLICY_UNSPECIFIED":   0,
+		"POLICY_ROUND_ROBIN":   1,
+		"POLICY_RANDOM":        2,
+		"POLICY_LEAST_PENDING": 3,
+		"POLICY_NEAREST":       4,
+	}
+)
+
+func (x Policy) Enum() *Policy {
+	p := new(Policy)
+	*p = x
+	return p
+}
+
+func (x Policy) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Policy) Descriptor() protoreflect.EnumDescriptor {
+	return file_rpcmesh_link_v1_table_proto_enumTypes[0].Descriptor()
+}
+
+func (Policy) Type() protoreflect.EnumType {
+	return &file_rpcmesh_link_v1_table_proto_enumTypes[0]
+}
+
+func (x Policy) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Policy.Descriptor instead.
+func (Policy) EnumDescriptor() ([]byte, []int) {
+	return file_rpcmesh_link_v1_table_proto_rawDescGZIP(), []int{0}
+}
+
+// Derivation says how a function came from one namespace into another at a node that holds a group,
+// towards an end that has a plain namespace of the group's name.
+type Derivation int32
+
+const (
+	// It is the member's own.
+	Derivation_DERIVATION_UNSPECIFIED Derivation = 0
+	// It was offered to the group and shows in its members.
+	Derivation_DERIVATION_DOWN Derivation = 1
+	// It is in a member and shows in the group. It never goes down from there.
+	Derivation_DERIVATION_UP Derivation = 2
+)
+
+// Enum value maps for Derivation.
+var (
+	Derivation_name = map[int32]string{
+		0: "DERIVATION_UNSPECIFIED",
+		1: "DERIVATION_DOWN",
+		2: "DERIVATION_UP",
+	}
+	Derivation_value = map[string]int32{
+		"DERIVATION_UNSPECIFIED": 0,
+		"DERIVATION_DOWN":        1,
+		"DERIVATION_UP":          2,
+	}
+)
+
+func (x Derivation) Enum() *Derivation {
+	p := new(Derivation)
+	*p = x
+	return p
+}
+
+func (x Derivation) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Derivation) Descriptor() protoreflect.EnumDescriptor {
+	return file_rpcmesh_link_v1_table_proto_enumTypes[1].Descriptor()
+}
+
+func (Derivation) Type() protoreflect.EnumType {
+	return &file_rpcmesh_link_v1_table_proto_enumTypes[1]
+}
+
+func (x Derivation) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Derivation.Descriptor instead.
+func (Derivation) EnumDescriptor() ([]byte, []int) {
+	return file_rpcmesh_link_v1_table_proto_rawDescGZIP(), []int{1}
+}
+
 // NodeInfo is a node as its members see it.
 type NodeInfo struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -94,11 +205,38 @@ func (x *NodeInfo) GetMetadata() map[string]string {
 	return nil
 }
 
-// Table tells of one namespace that the link carries.
+// Table tells of one namespace that the link carries, the domain of all that is in it.
+//
+// # Records
+//
+// Each member of a domain has a record there: a set of items (what it tells of itself, its
+// neighbours, its bridges, its functions), each with the version of the record at which it was last
+// changed or removed. A record is told as the items changed since a version that the receiver is
+// known to have; a whole record is what changed since version 0. So a long record goes in pieces, and
+// a receiver that was cut off goes on from where it was. The newer (incarnation, version) wins.
+//
+// # When a link comes up
+//
+// Each end first says what it has: a summary of all its records, or, where that would be long, a
+// digest, which the other end answers with a summary of what differs. From then on each end tells
+// what the other lacks, then complete, then every change as it comes. After that, a digest at
+// intervals finds what differs nevertheless.
+//
+// Told are the records of members that the teller can reach, and of others only to an end that has
+// an older version of them.
 type Table struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The namespace, as the link carries it.
-	Namespace     string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Namespace string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// How many tables of this namespace the sender had received from the receiver. What was sent
+	// later is not yet reflected in digest and summary.
+	Seen    uint64    `protobuf:"varint,2,opt,name=seen,proto3" json:"seen,omitempty"`
+	Records []*Record `protobuf:"bytes,3,rep,name=records,proto3" json:"records,omitempty"`
+	// The receiver has now been told all that the sender had when the link came up.
+	Complete      bool     `protobuf:"varint,4,opt,name=complete,proto3" json:"complete,omitempty"`
+	Digest        *Digest  `protobuf:"bytes,5,opt,name=digest,proto3" json:"digest,omitempty"`
+	Summary       *Summary `protobuf:"bytes,6,opt,name=summary,proto3" json:"summary,omitempty"`
+	Acks          []*Seen  `protobuf:"bytes,7,rep,name=acks,proto3" json:"acks,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -140,6 +278,929 @@ func (x *Table) GetNamespace() string {
 	return ""
 }
 
+func (x *Table) GetSeen() uint64 {
+	if x != nil {
+		return x.Seen
+	}
+	return 0
+}
+
+func (x *Table) GetRecords() []*Record {
+	if x != nil {
+		return x.Records
+	}
+	return nil
+}
+
+func (x *Table) GetComplete() bool {
+	if x != nil {
+		return x.Complete
+	}
+	return false
+}
+
+func (x *Table) GetDigest() *Digest {
+	if x != nil {
+		return x.Digest
+	}
+	return nil
+}
+
+func (x *Table) GetSummary() *Summary {
+	if x != nil {
+		return x.Summary
+	}
+	return nil
+}
+
+func (x *Table) GetAcks() []*Seen {
+	if x != nil {
+		return x.Acks
+	}
+	return nil
+}
+
+// Record tells of one member in one namespace.
+type Record struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The member's 16 bytes of id.
+	Node []byte `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	// The namespace that the member holds this record in, where it is another than the table's: it is
+	// seen across a bridge.
+	Namespace string `protobuf:"bytes,2,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// Nanoseconds since 1970 of the node's start, or later where it had to outdo a record of it that
+	// was not its own.
+	Incarnation uint64 `protobuf:"fixed64,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	// When the node did start, where that is not incarnation.
+	Start uint64 `protobuf:"fixed64,4,opt,name=start,proto3" json:"start,omitempty"`
+	// The items below are those changed after version since, up to version.
+	Since   uint64 `protobuf:"varint,5,opt,name=since,proto3" json:"since,omitempty"`
+	Version uint64 `protobuf:"varint,6,opt,name=version,proto3" json:"version,omitempty"`
+	// Removals up to this version may be missing. A receiver that has an older version, but not none,
+	// takes the record anew from since 0.
+	Floor uint64 `protobuf:"varint,7,opt,name=floor,proto3" json:"floor,omitempty"`
+	// There are items after version too.
+	More       bool         `protobuf:"varint,8,opt,name=more,proto3" json:"more,omitempty"`
+	About      *About       `protobuf:"bytes,9,opt,name=about,proto3" json:"about,omitempty"`
+	Neighbours []*Neighbour `protobuf:"bytes,10,rep,name=neighbours,proto3" json:"neighbours,omitempty"`
+	Bridges    []*Bridge    `protobuf:"bytes,11,rep,name=bridges,proto3" json:"bridges,omitempty"`
+	Functions  []*Function  `protobuf:"bytes,12,rep,name=functions,proto3" json:"functions,omitempty"`
+	// Set while the member wants to know who has seen its record.
+	Ask           *Ask `protobuf:"bytes,13,opt,name=ask,proto3" json:"ask,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Record) Reset() {
+	*x = Record{}
+	mi := &file_rpcmesh_link_v1_table_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Record) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Record) ProtoMessage() {}
+
+func (x *Record) ProtoReflect() protoreflect.Message {
+	mi := &file_rpcmesh_link_v1_table_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Record.ProtoReflect.Descriptor instead.
+func (*Record) Descriptor() ([]byte, []int) {
+	return file_rpcmesh_link_v1_table_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Record) GetNode() []byte {
+	if x != nil {
+		return x.Node
+	}
+	return nil
+}
+
+func (x *Record) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *Record) GetIncarnation() uint64 {
+	if x != nil {
+		return x.Incarnation
+	}
+	return 0
+}
+
+func (x *Record) GetStart() uint64 {
+	if x != nil {
+		return x.Start
+	}
+	return 0
+}
+
+func (x *Record) GetSince() uint64 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
+}
+
+func (x *Record) GetVersion() uint64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *Record) GetFloor() uint64 {
+	if x != nil {
+		return x.Floor
+	}
+	return 0
+}
+
+func (x *Record) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
+func (x *Record) GetAbout() *About {
+	if x != nil {
+		return x.About
+	}
+	return nil
+}
+
+func (x *Record) GetNeighbours() []*Neighbour {
+	if x != nil {
+		return x.Neighbours
+	}
+	return nil
+}
+
+func (x *Record) GetBridges() []*Bridge {
+	if x != nil {
+		return x.Bridges
+	}
+	return nil
+}
+
+func (x *Record) GetFunctions() []*Function {
+	if x != nil {
+		return x.Functions
+	}
+	return nil
+}
+
+func (x *Record) GetAsk() *Ask {
+	if x != nil {
+		return x.Ask
+	}
+	return nil
+}
+
+// About is what a member tells of itself.
+type About struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The item's version less Record.since; likewise below.
+	At   uint64    `protobuf:"varint,1,opt,name=at,proto3" json:"at,omitempty"`
+	Info *NodeInfo `protobuf:"bytes,2,opt,name=info,proto3" json:"info,omitempty"`
+	// The node is about to go.
+	Leaving       bool `protobuf:"varint,3,opt,name=leaving,proto3" json:"leaving,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *About) Reset() {
+	*x = About{}
+	mi := &file_rpcmesh_link_v1_table_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *About) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*About) ProtoMessage() {}
+
+func (x *About) ProtoReflect() protoreflect.Message {
+	mi := &file_rpcmesh_link_v1_table_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use About.ProtoReflect.Descriptor instead.
+func (*About) Descriptor() ([]byte, []int) {
+	return file_rpcmesh_link_v1_table_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *About) GetAt() uint64 {
+	if x != nil {
+		return x.At
+	}
+	return 0
+}
+
+func (x *About) GetInfo() *NodeInfo {
+	if x != nil {
+		return x.Info
+	}
+	return nil
+}
+
+func (x *About) GetLeaving() bool {
+	if x != nil {
+		return x.Leaving
+	}
+	return false
+}
+
+// Neighbour is a node that the member has a link to that carries the namespace. It counts only
+// while both tell of each other.
+type Neighbour struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	At      uint64                 `protobuf:"varint,1,opt,name=at,proto3" json:"at,omitempty"`
+	Removed bool                   `protobuf:"varint,2,opt,name=removed,proto3" json:"removed,omitempty"`
+	Node    []byte                 `protobuf:"bytes,3,opt,name=node,proto3" json:"node,omitempty"`
+	// What the way to the neighbour costs; at least 1.
+	Cost          uint32 `protobuf:"varint,4,opt,name=cost,proto3" json:"cost,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Neighbour) Reset() {
+	*x = Neighbour{}
+	mi := &file_rpcmesh_link_v1_table_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Neighbour) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Neighbour) ProtoMessage() {}
+
+func (x *Neighbour) ProtoReflect() protoreflect.Message {
+	mi := &file_rpcmesh_link_v1_table_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Neighbour.ProtoReflect.Descriptor instead.
+func (*Neighbour) Descriptor() ([]byte, []int) {
+	return file_rpcmesh_link_v1_table_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Neighbour) GetAt() uint64 {
+	if x != nil {
+		return x.At
+	}
+	return 0
+}
+
+func (x *Neighbour) GetRemoved() bool {
+	if x != nil {
+		return x.Removed
+	}
+	return false
+}
+
+func (x *Neighbour) GetNode() []byte {
+	if x != nil {
+		return x.Node
+	}
+	return nil
+}
+
+func (x *Neighbour) GetCost() uint32 {
+	if x != nil {
+		return x.Cost
+	}
+	return 0
+}
+
+// Bridge is another namespace that the member joins to this one. It counts only while the member
+// tells of it in both.
+type Bridge struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	At            uint64                 `protobuf:"varint,1,opt,name=at,proto3" json:"at,omitempty"`
+	Removed       bool                   `protobuf:"varint,2,opt,name=removed,proto3" json:"removed,omitempty"`
+	Namespace     string                 `protobuf:"bytes,3,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Bridge) Reset() {
+	*x = Bridge{}
+	mi := &file_rpcmesh_link_v1_table_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Bridge) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Bridge) ProtoMessage() {}
+
+func (x *Bridge) ProtoReflect() protoreflect.Message {
+	mi := &file_rpcmesh_link_v1_table_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Bridge.ProtoReflect.Descriptor instead.
+func (*Bridge) Descriptor() ([]byte, []int) {
+	return file_rpcmesh_link_v1_table_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Bridge) GetAt() uint64 {
+	if x != nil {
+		return x.At
+	}
+	return 0
+}
+
+func (x *Bridge) GetRemoved() bool {
+	if x != nil {
+		return x.Removed
+	}
+	return false
+}
+
+func (x *Bridge) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+// Function is a function that can be called at the member.
+type Function struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	At      uint64                 `protobuf:"varint,1,opt,name=at,proto3" json:"at,omitempty"`
+	Removed bool                   `protobuf:"varint,2,opt,name=removed,proto3" json:"removed,omitempty"`
+	// "/pkg.Service/Method".
+	Procedure string `protobuf:"bytes,3,opt,name=procedure,proto3" json:"procedure,omitempty"`
+	// As connect.StreamType: 0 unary, 1 client, 2 server, 3 bidi.
+	StreamType uint32 `protobuf:"varint,4,opt,name=stream_type,json=streamType,proto3" json:"stream_type,omitempty"`
+	// As connect.IdempotencyLevel.
+	Idempotency uint32 `protobuf:"varint,5,opt,name=idempotency,proto3" json:"idempotency,omitempty"`
+	// When it was registered, in nanoseconds since 1970. The earliest wins.
+	Registered uint64 `protobuf:"fixed64,6,opt,name=registered,proto3" json:"registered,omitempty"`
+	// How calls are spread over all origins; SINGLE: there is to be one.
+	Policy Policy `protobuf:"varint,7,opt,name=policy,proto3,enum=rpcmesh.link.v1.Policy" json:"policy,omitempty"`
+	// A hash of what it takes and gives.
+	Schema []byte `protobuf:"bytes,8,opt,name=schema,proto3" json:"schema,omitempty"`
+	// The node that registered it, where the member only passes calls on to it.
+	Origin []byte `protobuf:"bytes,9,opt,name=origin,proto3" json:"origin,omitempty"`
+	// How the member came by it.
+	Derivation    Derivation `protobuf:"varint,10,opt,name=derivation,proto3,enum=rpcmesh.link.v1.Derivation" json:"derivation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Function) Reset() {
+	*x = Function{}
+	mi := &file_rpcmesh_link_v1_table_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Function) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Function) ProtoMessage() {}
+
+func (x *Function) ProtoReflect() protoreflect.Message {
+	mi := &file_rpcmesh_link_v1_table_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Function.ProtoReflect.Descriptor instead.
+func (*Function) Descriptor() ([]byte, []int) {
+	return file_rpcmesh_link_v1_table_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Function) GetAt() uint64 {
+	if x != nil {
+		return x.At
+	}
+	return 0
+}
+
+func (x *Function) GetRemoved() bool {
+	if x != nil {
+		return x.Removed
+	}
+	return false
+}
+
+func (x *Function) GetProcedure() string {
+	if x != nil {
+		return x.Procedure
+	}
+	return ""
+}
+
+func (x *Function) GetStreamType() uint32 {
+	if x != nil {
+		return x.StreamType
+	}
+	return 0
+}
+
+func (x *Function) GetIdempotency() uint32 {
+	if x != nil {
+		return x.Idempotency
+	}
+	return 0
+}
+
+func (x *Function) GetRegistered() uint64 {
+	if x != nil {
+		return x.Registered
+	}
+	return 0
+}
+
+func (x *Function) GetPolicy() Policy {
+	if x != nil {
+		return x.Policy
+	}
+	return Policy_POLICY_UNSPECIFIED
+}
+
+func (x *Function) GetSchema() []byte {
+	if x != nil {
+		return x.Schema
+	}
+	return nil
+}
+
+func (x *Function) GetOrigin() []byte {
+	if x != nil {
+		return x.Origin
+	}
+	return nil
+}
+
+func (x *Function) GetDerivation() Derivation {
+	if x != nil {
+		return x.Derivation
+	}
+	return Derivation_DERIVATION_UNSPECIFIED
+}
+
+// Ask asks each member to acknowledge that it has this item, by Table.acks towards the asking one.
+type Ask struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	At    uint64                 `protobuf:"varint,1,opt,name=at,proto3" json:"at,omitempty"`
+	// No longer.
+	Removed       bool `protobuf:"varint,2,opt,name=removed,proto3" json:"removed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Ask) Reset() {
+	*x = Ask{}
+	mi := &file_rpcmesh_link_v1_table_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Ask) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Ask) ProtoMessage() {}
+
+func (x *Ask) ProtoReflect() protoreflect.Message {
+	mi := &file_rpcmesh_link_v1_table_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Ask.ProtoReflect.Descriptor instead.
+func (*Ask) Descriptor() ([]byte, []int) {
+	return file_rpcmesh_link_v1_table_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Ask) GetAt() uint64 {
+	if x != nil {
+		return x.At
+	}
+	return 0
+}
+
+func (x *Ask) GetRemoved() bool {
+	if x != nil {
+		return x.Removed
+	}
+	return false
+}
+
+// Digest sums up what the sender has, in 1 or 64 sums. A record counts in the sum that the top bits
+// of its member's hash name.
+type Digest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Sums  []uint64               `protobuf:"fixed64,1,rep,packed,name=sums,proto3" json:"sums,omitempty"`
+	// It is the first on this link.
+	Opening       bool `protobuf:"varint,2,opt,name=opening,proto3" json:"opening,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Digest) Reset() {
+	*x = Digest{}
+	mi := &file_rpcmesh_link_v1_table_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Digest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Digest) ProtoMessage() {}
+
+func (x *Digest) ProtoReflect() protoreflect.Message {
+	mi := &file_rpcmesh_link_v1_table_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Digest.ProtoReflect.Descriptor instead.
+func (*Digest) Descriptor() ([]byte, []int) {
+	return file_rpcmesh_link_v1_table_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Digest) GetSums() []uint64 {
+	if x != nil {
+		return x.Sums
+	}
+	return nil
+}
+
+func (x *Digest) GetOpening() bool {
+	if x != nil {
+		return x.Opening
+	}
+	return false
+}
+
+// Summary lists what the sender has in those of the 64 sums that buckets has a bit for.
+type Summary struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Buckets uint64                 `protobuf:"fixed64,1,opt,name=buckets,proto3" json:"buckets,omitempty"`
+	Entries []*Entry               `protobuf:"bytes,2,rep,name=entries,proto3" json:"entries,omitempty"`
+	// It is the first on this link.
+	Opening bool `protobuf:"varint,3,opt,name=opening,proto3" json:"opening,omitempty"`
+	// The receiver is to answer with its own versions of what is listed.
+	Answer bool `protobuf:"varint,4,opt,name=answer,proto3" json:"answer,omitempty"`
+	// Another part of it follows.
+	More          bool `protobuf:"varint,5,opt,name=more,proto3" json:"more,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Summary) Reset() {
+	*x = Summary{}
+	mi := &file_rpcmesh_link_v1_table_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Summary) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Summary) ProtoMessage() {}
+
+func (x *Summary) ProtoReflect() protoreflect.Message {
+	mi := &file_rpcmesh_link_v1_table_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Summary.ProtoReflect.Descriptor instead.
+func (*Summary) Descriptor() ([]byte, []int) {
+	return file_rpcmesh_link_v1_table_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Summary) GetBuckets() uint64 {
+	if x != nil {
+		return x.Buckets
+	}
+	return 0
+}
+
+func (x *Summary) GetEntries() []*Entry {
+	if x != nil {
+		return x.Entries
+	}
+	return nil
+}
+
+func (x *Summary) GetOpening() bool {
+	if x != nil {
+		return x.Opening
+	}
+	return false
+}
+
+func (x *Summary) GetAnswer() bool {
+	if x != nil {
+		return x.Answer
+	}
+	return false
+}
+
+func (x *Summary) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
+// Entry is the version of a record that the sender of a summary has.
+type Entry struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Node        []byte                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Namespace   string                 `protobuf:"bytes,2,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Incarnation uint64                 `protobuf:"fixed64,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Version     uint64                 `protobuf:"varint,4,opt,name=version,proto3" json:"version,omitempty"`
+	// As Record.floor.
+	Floor uint64 `protobuf:"varint,5,opt,name=floor,proto3" json:"floor,omitempty"`
+	// Of its items.
+	Sum           uint64 `protobuf:"fixed64,6,opt,name=sum,proto3" json:"sum,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Entry) Reset() {
+	*x = Entry{}
+	mi := &file_rpcmesh_link_v1_table_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Entry) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Entry) ProtoMessage() {}
+
+func (x *Entry) ProtoReflect() protoreflect.Message {
+	mi := &file_rpcmesh_link_v1_table_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Entry.ProtoReflect.Descriptor instead.
+func (*Entry) Descriptor() ([]byte, []int) {
+	return file_rpcmesh_link_v1_table_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Entry) GetNode() []byte {
+	if x != nil {
+		return x.Node
+	}
+	return nil
+}
+
+func (x *Entry) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *Entry) GetIncarnation() uint64 {
+	if x != nil {
+		return x.Incarnation
+	}
+	return 0
+}
+
+func (x *Entry) GetVersion() uint64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *Entry) GetFloor() uint64 {
+	if x != nil {
+		return x.Floor
+	}
+	return 0
+}
+
+func (x *Entry) GetSum() uint64 {
+	if x != nil {
+		return x.Sum
+	}
+	return 0
+}
+
+// Seen says which members have seen the version of a record that asked for it.
+type Seen struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Node        []byte                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Namespace   string                 `protobuf:"bytes,2,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Incarnation uint64                 `protobuf:"fixed64,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	// The version at which the ask was made.
+	Version uint64 `protobuf:"varint,4,opt,name=version,proto3" json:"version,omitempty"`
+	// Who has seen it, besides those told of before.
+	Members       []*Member `protobuf:"bytes,5,rep,name=members,proto3" json:"members,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Seen) Reset() {
+	*x = Seen{}
+	mi := &file_rpcmesh_link_v1_table_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Seen) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Seen) ProtoMessage() {}
+
+func (x *Seen) ProtoReflect() protoreflect.Message {
+	mi := &file_rpcmesh_link_v1_table_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Seen.ProtoReflect.Descriptor instead.
+func (*Seen) Descriptor() ([]byte, []int) {
+	return file_rpcmesh_link_v1_table_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Seen) GetNode() []byte {
+	if x != nil {
+		return x.Node
+	}
+	return nil
+}
+
+func (x *Seen) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *Seen) GetIncarnation() uint64 {
+	if x != nil {
+		return x.Incarnation
+	}
+	return 0
+}
+
+func (x *Seen) GetVersion() uint64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *Seen) GetMembers() []*Member {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+// Member names a member.
+type Member struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          []byte                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Namespace     string                 `protobuf:"bytes,2,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Member) Reset() {
+	*x = Member{}
+	mi := &file_rpcmesh_link_v1_table_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Member) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Member) ProtoMessage() {}
+
+func (x *Member) ProtoReflect() protoreflect.Message {
+	mi := &file_rpcmesh_link_v1_table_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Member.ProtoReflect.Descriptor instead.
+func (*Member) Descriptor() ([]byte, []int) {
+	return file_rpcmesh_link_v1_table_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Member) GetNode() []byte {
+	if x != nil {
+		return x.Node
+	}
+	return nil
+}
+
+func (x *Member) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
 var File_rpcmesh_link_v1_table_proto protoreflect.FileDescriptor
 
 const file_rpcmesh_link_v1_table_proto_rawDesc = "" +
@@ -152,9 +1213,101 @@ const file_rpcmesh_link_v1_table_proto_rawDesc = "" +
 	"\bmetadata\x18\x04 \x03(\v2'.rpcmesh.link.v1.NodeInfo.MetadataEntryR\bmetadata\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"%\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x98\x02\n" +
 	"\x05Table\x12\x1c\n" +
-	"\tnamespace\x18\x01 \x01(\tR\tnamespaceB\xb6\x01\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
+	"\x04seen\x18\x02 \x01(\x04R\x04seen\x121\n" +
+	"\arecords\x18\x03 \x03(\v2\x17.rpcmesh.link.v1.RecordR\arecords\x12\x1a\n" +
+	"\bcomplete\x18\x04 \x01(\bR\bcomplete\x12/\n" +
+	"\x06digest\x18\x05 \x01(\v2\x17.rpcmesh.link.v1.DigestR\x06digest\x122\n" +
+	"\asummary\x18\x06 \x01(\v2\x18.rpcmesh.link.v1.SummaryR\asummary\x12)\n" +
+	"\x04acks\x18\a \x03(\v2\x15.rpcmesh.link.v1.SeenR\x04acks\"\xca\x03\n" +
+	"\x06Record\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\fR\x04node\x12\x1c\n" +
+	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12 \n" +
+	"\vincarnation\x18\x03 \x01(\x06R\vincarnation\x12\x14\n" +
+	"\x05start\x18\x04 \x01(\x06R\x05start\x12\x14\n" +
+	"\x05since\x18\x05 \x01(\x04R\x05since\x12\x18\n" +
+	"\aversion\x18\x06 \x01(\x04R\aversion\x12\x14\n" +
+	"\x05floor\x18\a \x01(\x04R\x05floor\x12\x12\n" +
+	"\x04more\x18\b \x01(\bR\x04more\x12,\n" +
+	"\x05about\x18\t \x01(\v2\x16.rpcmesh.link.v1.AboutR\x05about\x12:\n" +
+	"\n" +
+	"neighbours\x18\n" +
+	" \x03(\v2\x1a.rpcmesh.link.v1.NeighbourR\n" +
+	"neighbours\x121\n" +
+	"\abridges\x18\v \x03(\v2\x17.rpcmesh.link.v1.BridgeR\abridges\x127\n" +
+	"\tfunctions\x18\f \x03(\v2\x19.rpcmesh.link.v1.FunctionR\tfunctions\x12&\n" +
+	"\x03ask\x18\r \x01(\v2\x14.rpcmesh.link.v1.AskR\x03ask\"`\n" +
+	"\x05About\x12\x0e\n" +
+	"\x02at\x18\x01 \x01(\x04R\x02at\x12-\n" +
+	"\x04info\x18\x02 \x01(\v2\x19.rpcmesh.link.v1.NodeInfoR\x04info\x12\x18\n" +
+	"\aleaving\x18\x03 \x01(\bR\aleaving\"]\n" +
+	"\tNeighbour\x12\x0e\n" +
+	"\x02at\x18\x01 \x01(\x04R\x02at\x12\x18\n" +
+	"\aremoved\x18\x02 \x01(\bR\aremoved\x12\x12\n" +
+	"\x04node\x18\x03 \x01(\fR\x04node\x12\x12\n" +
+	"\x04cost\x18\x04 \x01(\rR\x04cost\"P\n" +
+	"\x06Bridge\x12\x0e\n" +
+	"\x02at\x18\x01 \x01(\x04R\x02at\x12\x18\n" +
+	"\aremoved\x18\x02 \x01(\bR\aremoved\x12\x1c\n" +
+	"\tnamespace\x18\x03 \x01(\tR\tnamespace\"\xd3\x02\n" +
+	"\bFunction\x12\x0e\n" +
+	"\x02at\x18\x01 \x01(\x04R\x02at\x12\x18\n" +
+	"\aremoved\x18\x02 \x01(\bR\aremoved\x12\x1c\n" +
+	"\tprocedure\x18\x03 \x01(\tR\tprocedure\x12\x1f\n" +
+	"\vstream_type\x18\x04 \x01(\rR\n" +
+	"streamType\x12 \n" +
+	"\vidempotency\x18\x05 \x01(\rR\vidempotency\x12\x1e\n" +
+	"\n" +
+	"registered\x18\x06 \x01(\x06R\n" +
+	"registered\x12/\n" +
+	"\x06policy\x18\a \x01(\x0e2\x17.rpcmesh.link.v1.PolicyR\x06policy\x12\x16\n" +
+	"\x06schema\x18\b \x01(\fR\x06schema\x12\x16\n" +
+	"\x06origin\x18\t \x01(\fR\x06origin\x12;\n" +
+	"\n" +
+	"derivation\x18\n" +
+	" \x01(\x0e2\x1b.rpcmesh.link.v1.DerivationR\n" +
+	"derivation\"/\n" +
+	"\x03Ask\x12\x0e\n" +
+	"\x02at\x18\x01 \x01(\x04R\x02at\x12\x18\n" +
+	"\aremoved\x18\x02 \x01(\bR\aremoved\"6\n" +
+	"\x06Digest\x12\x12\n" +
+	"\x04sums\x18\x01 \x03(\x06R\x04sums\x12\x18\n" +
+	"\aopening\x18\x02 \x01(\bR\aopening\"\x9b\x01\n" +
+	"\aSummary\x12\x18\n" +
+	"\abuckets\x18\x01 \x01(\x06R\abuckets\x120\n" +
+	"\aentries\x18\x02 \x03(\v2\x16.rpcmesh.link.v1.EntryR\aentries\x12\x18\n" +
+	"\aopening\x18\x03 \x01(\bR\aopening\x12\x16\n" +
+	"\x06answer\x18\x04 \x01(\bR\x06answer\x12\x12\n" +
+	"\x04more\x18\x05 \x01(\bR\x04more\"\x9d\x01\n" +
+	"\x05Entry\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\fR\x04node\x12\x1c\n" +
+	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12 \n" +
+	"\vincarnation\x18\x03 \x01(\x06R\vincarnation\x12\x18\n" +
+	"\aversion\x18\x04 \x01(\x04R\aversion\x12\x14\n" +
+	"\x05floor\x18\x05 \x01(\x04R\x05floor\x12\x10\n" +
+	"\x03sum\x18\x06 \x01(\x06R\x03sum\"\xa7\x01\n" +
+	"\x04Seen\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\fR\x04node\x12\x1c\n" +
+	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12 \n" +
+	"\vincarnation\x18\x03 \x01(\x06R\vincarnation\x12\x18\n" +
+	"\aversion\x18\x04 \x01(\x04R\aversion\x121\n" +
+	"\amembers\x18\x05 \x03(\v2\x17.rpcmesh.link.v1.MemberR\amembers\":\n" +
+	"\x06Member\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\fR\x04node\x12\x1c\n" +
+	"\tnamespace\x18\x02 \x01(\tR\tnamespace*y\n" +
+	"\x06Policy\x12\x16\n" +
+	"\x12POLICY_UNSPECIFIED\x10\x00\x12\x16\n" +
+	"\x12POLICY_ROUND_ROBIN\x10\x01\x12\x11\n" +
+	"\rPOLICY_RANDOM\x10\x02\x12\x18\n" +
+	"\x14POLICY_LEAST_PENDING\x10\x03\x12\x12\n" +
+	"\x0ePOLICY_NEAREST\x10\x04*P\n" +
+	"\n" +
+	"Derivation\x12\x1a\n" +
+	"\x16DERIVATION_UNSPECIFIED\x10\x00\x12\x13\n" +
+	"\x0fDERIVATION_DOWN\x10\x01\x12\x11\n" +
+	"\rDERIVATION_UP\x10\x02B\xb6\x01\n" +
 	"\x13com.rpcmesh.link.v1B\n" +
 	"TableProtoP\x01Z5github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1;linkv1\xa2\x02\x03RLX\xaa\x02\x0fRpcmesh.Link.V1\xca\x02\x0fRpcmesh\\Link\\V1\xe2\x02\x1bRpcmesh\\Link\\V1\\GPBMetadata\xea\x02\x11Rpcmesh::Link::V1b\x06proto3"
 
@@ -170,19 +1323,47 @@ func file_rpcmesh_link_v1_table_proto_rawDescGZIP() []byte {
 	return file_rpcmesh_link_v1_table_proto_rawDescData
 }
 
-var file_rpcmesh_link_v1_table_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_rpcmesh_link_v1_table_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_rpcmesh_link_v1_table_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_rpcmesh_link_v1_table_proto_goTypes = []any{
-	(*NodeInfo)(nil), // 0: rpcmesh.link.v1.NodeInfo
-	(*Table)(nil),    // 1: rpcmesh.link.v1.Table
-	nil,              // 2: rpcmesh.link.v1.NodeInfo.MetadataEntry
+	(Policy)(0),       // 0: rpcmesh.link.v1.Policy
+	(Derivation)(0),   // 1: rpcmesh.link.v1.Derivation
+	(*NodeInfo)(nil),  // 2: rpcmesh.link.v1.NodeInfo
+	(*Table)(nil),     // 3: rpcmesh.link.v1.Table
+	(*Record)(nil),    // 4: rpcmesh.link.v1.Record
+	(*About)(nil),     // 5: rpcmesh.link.v1.About
+	(*Neighbour)(nil), // 6: rpcmesh.link.v1.Neighbour
+	(*Bridge)(nil),    // 7: rpcmesh.link.v1.Bridge
+	(*Function)(nil),  // 8: rpcmesh.link.v1.Function
+	(*Ask)(nil),       // 9: rpcmesh.link.v1.Ask
+	(*Digest)(nil),    // 10: rpcmesh.link.v1.Digest
+	(*Summary)(nil),   // 11: rpcmesh.link.v1.Summary
+	(*Entry)(nil),     // 12: rpcmesh.link.v1.Entry
+	(*Seen)(nil),      // 13: rpcmesh.link.v1.Seen
+	(*Member)(nil),    // 14: rpcmesh.link.v1.Member
+	nil,               // 15: rpcmesh.link.v1.NodeInfo.MetadataEntry
 }
 var file_rpcmesh_link_v1_table_proto_depIdxs = []int32{
-	2, // 0: rpcmesh.link.v1.NodeInfo.metadata:type_name -> rpcmesh.link.v1.NodeInfo.MetadataEntry
-	1, // [1:1] is the sub-list for method output_type
-	1, // [1:1] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	15, // 0: rpcmesh.link.v1.NodeInfo.metadata:type_name -> rpcmesh.link.v1.NodeInfo.MetadataEntry
+	4,  // 1: rpcmesh.link.v1.Table.records:type_name -> rpcmesh.link.v1.Record
+	10, // 2: rpcmesh.link.v1.Table.digest:type_name -> rpcmesh.link.v1.Digest
+	11, // 3: rpcmesh.link.v1.Table.summary:type_name -> rpcmesh.link.v1.Summary
+	13, // 4: rpcmesh.link.v1.Table.acks:type_name -> rpcmesh.link.v1.Seen
+	5,  // 5: rpcmesh.link.v1.Record.about:type_name -> rpcmesh.link.v1.About
+	6,  // 6: rpcmesh.link.v1.Record.neighbours:type_name -> rpcmesh.link.v1.Neighbour
+	7,  // 7: rpcmesh.link.v1.Record.bridges:type_name -> rpcmesh.link.v1.Bridge
+	8,  // 8: rpcmesh.link.v1.Record.functions:type_name -> rpcmesh.link.v1.Function
+	9,  // 9: rpcmesh.link.v1.Record.ask:type_name -> rpcmesh.link.v1.Ask
+	2,  // 10: rpcmesh.link.v1.About.info:type_name -> rpcmesh.link.v1.NodeInfo
+	0,  // 11: rpcmesh.link.v1.Function.policy:type_name -> rpcmesh.link.v1.Policy
+	1,  // 12: rpcmesh.link.v1.Function.derivation:type_name -> rpcmesh.link.v1.Derivation
+	12, // 13: rpcmesh.link.v1.Summary.entries:type_name -> rpcmesh.link.v1.Entry
+	14, // 14: rpcmesh.link.v1.Seen.members:type_name -> rpcmesh.link.v1.Member
+	15, // [15:15] is the sub-list for method output_type
+	15, // [15:15] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_rpcmesh_link_v1_table_proto_init() }
@@ -195,13 +1376,14 @@ func file_rpcmesh_link_v1_table_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rpcmesh_link_v1_table_proto_rawDesc), len(file_rpcmesh_link_v1_table_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   3,
+			NumEnums:      2,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
 		GoTypes:           file_rpcmesh_link_v1_table_proto_goTypes,
 		DependencyIndexes: file_rpcmesh_link_v1_table_proto_depIdxs,
+		EnumInfos:         file_rpcmesh_link_v1_table_proto_enumTypes,
 		MessageInfos:      file_rpcmesh_link_v1_table_proto_msgTypes,
 	}.Build()
 	File_rpcmesh_link_v1_table_proto = out.File

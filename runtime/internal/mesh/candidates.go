@@ -1,0 +1,213 @@
+package mesh
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/binary"
+	"slices"
+)
+
+// candidates are several items of one procedure.
+type candidates struct {
+	items []*item // those to be taken first first, the removed ones last
+	sets  []*replicaSet
+}
+
+// origin returns the node that registered a function.
+func (d *database) origin(it *item) NodeID {
+	if it.derivation() != 0 {
+		return it.extra.origin
+	}
+	return d.records[it.rec].node
+}
+
+// precedence orders items of one procedure, the same at every node: the earlier registered, then
+// that of the lower node, comes first. Items of one origin are next to each other, the origin's own
+// first.
+func (d *database) precedence(a, b *item) int {
+	if a.removed != b.removed {
+		return boolCompare(a.removed, b.removed)
+	}
+	oa, ob := d.origin(a), d.origin(b)
+	return cmp.Or(
+		cmp.Compare(a.fn.Registered, b.fn.Registered),
+		bytes.Compare(oa[:], ob[:]),
+		boolCompare(a.derivation() != 0, b.derivation() != 0),
+		d.records[a.rec].compare(d.records[b.rec].vertex),
+	)
+}
+
+// boolCompare orders false before true.
+func boolCompare(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	default:
+		return 1
+	}
+}
+
+// scope says which candidates count.
+type scope uint8
+
+const (
+	inNamespace scope = iota // all
+	towardGroup              // those that may go up into a group: not what came up into one
+	fromGroup                // those that may go down into a group's members: the origins' own
+)
+
+func (s scope) has(it *item) bool {
+	switch s {
+	case towardGroup:
+		return it.derivation() != up
+	case fromGroup:
+		return it.derivation() == 0
+	default:
+		return true
+	}
+}
+
+// many makes the index's item for several of one procedure.
+func (d *database) many(procedure string, items []*item) *item {
+	m := &candidates{items: items}
+	first := items[0]
+	for _, it := range items {
+		if it.removed {
+			break
+		}
+		if it.fn.Registered != first.fn.Registered || d.origin(it) != d.origin(first) {
+			d.contest(procedure)
+		}
+		if p := it.fn.Policy; p != Single && m.set(p, inNamespace) == nil {
+			for s := inNamespace; s <= fromGroup; s++ {
+				m.sets = append(m.sets, d.sets.of(d, items, p, s))
+			}
+		}
+	}
+	return &item{kind: kindMany, fn: Function{Procedure: procedure}, extra: &extra{many: m}}
+}
+
+// set returns the set of those with a policy, or nil.
+func (m *candidates) set(p Policy, s scope) *replicaSet {
+	for i := 0; i < len(m.sets); i += int(fromGroup) + 1 {
+		if m.sets[i].policy == p {
+			return m.sets[i+int(s)]
+		}
+	}
+	return nil
+}
+
+// replicaSet is the origins of replicated functions that all have the same ones. It is shared among
+// these, so that a change of routes costs one sorting for all of them.
+type replicaSet struct {
+	id      int32
+	uses    int
+	key     string
+	policy  Policy
+	members []replica
+}
+
+// replica is an origin in a replicaSet.
+type replica struct {
+	rec     int32
+	derived bool
+	origin  NodeID
+}
+
+// replicaSets are those of a database.
+type replicaSets struct {
+	byKey   map[string]*replicaSet
+	byID    []*replicaSet
+	unused  []int32 // ids that no snapshot of these routes knows
+	retired []int32 // ids that one may know
+	// targets are the sets' as the routes are now, by id. Snapshots share the array: what is in it
+	// stays as it is, until sort makes another.
+	targets [][]Target
+}
+
+// of returns the set of those items in the scope that have the policy. What is derived here is left out: calls
+// for it are resolved by the group.
+func (s *replicaSets) of(d *database, items []*item, p Policy, sc scope) *replicaSet {
+	key := []byte{byte(p)}
+	var members []replica
+	for _, it := range items {
+		if it.removed || it.fn.Policy != p || it.more().group != nil || !sc.has(it) {
+			continue
+		}
+		m := replica{rec: it.rec, derived: it.derivation() != 0, origin: d.origin(it)}
+		members = append(members, m)
+		key = binary.LittleEndian.AppendUint32(key, uint32(m.rec))
+		key = append(key, m.origin[:]...)
+	}
+	if set := s.byKey[string(key)]; set != nil {
+		set.uses++
+		return set
+	}
+	set := &replicaSet{uses: 1, key: string(key), policy: p, members: members}
+	s.byKey[set.key] = set
+	if n := len(s.unused); n > 0 {
+		set.id, s.unused = s.unused[n-1], s.unused[:n-1]
+		s.byID[set.id] = set
+		s.targets[set.id] = d.sorted(set)
+		return set
+	}
+	set.id = int32(len(s.byID))
+	s.byID = append(s.byID, set)
+	s.targets = append(s.targets, d.sorted(set))
+	return set
+}
+
+func (s *replicaSets) release(m *candidates) {
+	for _, set := range m.sets {
+		if set.uses--; set.uses == 0 {
+			delete(s.byKey, set.key)
+			s.byID[set.id] = nil
+			s.retired = append(s.retired, set.id)
+		}
+	}
+}
+
+// sort sorts all sets' targets by new routes.
+func (s *replicaSets) sort(d *database) {
+	s.unused = append(s.unused, s.retired...)
+	s.retired = nil
+	s.targets = make([][]Target, len(s.byID))
+	for i, set := range s.byID {
+		if set != nil {
+			s.targets[i] = d.sorted(set)
+		}
+	}
+}
+
+// sorted returns the targets of a set within reach, nearest first, each origin once.
+func (d *database) sorted(set *replicaSet) []Target {
+	in := make([]replica, 0, len(set.members))
+	for _, m := range set.members {
+		if int(m.rec) < len(d.routes) && d.routes[m.rec].reached {
+			in = append(in, m)
+		}
+	}
+	slices.SortStableFunc(in, func(a, b replica) int {
+		return cmp.Or(
+			boolCompare(a.derived, b.derived),
+			cmp.Compare(d.routes[a.rec].cost, d.routes[b.rec].cost),
+			d.records[a.rec].compare(d.records[b.rec].vertex),
+		)
+	})
+	seen := make(map[NodeID]bool, len(in))
+	in = slices.DeleteFunc(in, func(m replica) bool {
+		dup := seen[m.origin]
+		seen[m.origin] = true
+		return dup
+	})
+	slices.SortStableFunc(in, func(a, b replica) int {
+		return cmp.Compare(d.routes[a.rec].cost, d.routes[b.rec].cost)
+	})
+	targets := make([]Target, len(in))
+	for i, m := range in {
+		targets[i] = d.routes[m.rec].targets[0]
+	}
+	return targets
+}

@@ -1,0 +1,245 @@
+package mesh
+
+import (
+	"slices"
+	"time"
+)
+
+// database is all that is known of a domain: a namespace, or several that are bridged here.
+type database struct {
+	core  *Core
+	id    int
+	names []string // of the namespaces, sorted
+	own   []*record
+
+	records  []*record // by index; nil: free
+	free     []int32
+	byVertex map[vertex]*record
+	fns      index // of functions, removed ones too
+	size     int   // live functions of all records
+	staged   int   // functions of all stages
+
+	sets      replicaSets
+	contested map[string]*contest
+	groups    []*group // whose functions come from here or go here
+	watchers  int
+	asks      map[*record]*asked
+	links     []*linkDomain
+	present   map[NodeID]int // reached records of each node that is not leaving
+
+	moved    bool // routes are to be found again
+	renamed  bool // records came or went
+	changed  bool // functions did
+	disputed bool // the contested are to be looked at again
+	touched  map[string][]touch
+
+	routes   []route
+	vertices map[vertex]int32
+	view     *view
+}
+
+// touch is an origin that came or went.
+type touch struct {
+	it    *item
+	added bool
+	cause string
+}
+
+func newDatabase(c *Core, names ...string) *database {
+	return &database{
+		core: c, id: len(c.databases), names: names,
+		byVertex: map[vertex]*record{}, fns: newIndex(), contested: map[string]*contest{},
+		asks: map[*record]*asked{}, present: map[NodeID]int{}, touched: map[string][]touch{},
+		sets: replicaSets{byKey: map[string]*replicaSet{}}, moved: true, renamed: true, changed: true,
+	}
+}
+
+// join adds an empty record.
+func (d *database) join(v vertex, inc, start uint64) *record {
+	r := newRecord(v, inc, start)
+	if n := len(d.free); n > 0 {
+		r.idx, d.free = d.free[n-1], d.free[:n-1]
+		d.records[r.idx] = r
+	} else {
+		r.idx = int32(len(d.records))
+		d.records = append(d.records, r)
+	}
+	d.byVertex[v] = r
+	r.path.lost = &loss{at: d.core.now}
+	d.moved, d.renamed = true, true
+	return r
+}
+
+// forget removes a record with all that it told.
+func (d *database) forget(r *record) {
+	d.clear(r, "")
+	for _, it := range r.graves {
+		d.update(it.fn.Procedure, it, nil, "")
+	}
+	delete(d.byVertex, r.vertex)
+	delete(d.asks, r)
+	for _, a := range d.asks {
+		a.leave(r)
+	}
+	for _, l := range d.links {
+		l.told[r.idx] = told{}
+		delete(l.acked, r)
+	}
+	d.records[r.idx] = nil
+	d.free = append(d.free, r.idx)
+	d.moved, d.renamed = true, true
+}
+
+// clear takes all items out of a record. With a cause, it is remembered of the functions.
+func (d *database) clear(r *record, cause string) {
+	for _, it := range r.graves {
+		d.update(it.fn.Procedure, it, nil, "")
+	}
+	r.graves = nil
+	for _, e := range r.feed {
+		if it := e.it; it.kind == kindFunction && !it.stale {
+			d.update(it.fn.Procedure, it, d.grave(r, it, cause), cause)
+		}
+	}
+	d.size -= r.live
+	d.unstage(r)
+	for id := range r.neighbours {
+		delete(r.neighbours, id)
+		d.relink(r, id)
+	}
+	fresh := newRecord(r.vertex, r.inc, r.start)
+	r.version, r.floor, r.about, r.ask, r.bridges = 0, 0, nil, nil, fresh.bridges
+	r.functions, r.derived = fresh.functions, fresh.derived
+	r.live, r.gone, r.feed, r.stale, r.sum, r.shown = 0, 0, nil, 0, 0, nil
+	d.moved = true
+}
+
+// grave makes what stays of a function after its record is gone, if it is to stay.
+func (d *database) grave(r *record, it *item, cause string) *item {
+	if cause == "" || it.removed || len(r.graves) >= maxGraves {
+		return nil
+	}
+	g := &item{rec: r.idx, removed: true, fn: Function{Procedure: it.fn.Procedure}, extra: &extra{at: d.core.now, cause: cause}}
+	if r.graves == nil {
+		r.graves = map[string]*item{}
+	}
+	r.graves[it.fn.Procedure] = g
+	return g
+}
+
+// put adds an item to a record, in the place of what the record told before.
+func (d *database) put(r *record, it *item) {
+	it.rec = r.idx
+	live := r.live
+	old := r.put(it)
+	d.size += r.live - live
+	switch it.kind {
+	case kindFunction:
+		d.install(r, old, it)
+	case kindNeighbour:
+		d.relink(r, it.extra.neighbour)
+	case kindBridge, kindAbout:
+		r.shown = nil
+		d.moved = true
+	case kindAsk:
+		d.noteAsk(r)
+	}
+}
+
+// install puts a function of a record into the index, in the place of old or of a grave.
+func (d *database) install(r *record, old, it *item) {
+	if g := r.graves[it.fn.Procedure]; g != nil && old == nil {
+		delete(r.graves, it.fn.Procedure)
+		old = g
+	}
+	d.update(it.fn.Procedure, old, it, "")
+}
+
+// trim lets go of old removals of a record.
+func (d *database) trim(r *record) {
+	for _, it := range r.trim(d.core.spare) {
+		d.update(it.fn.Procedure, it, nil, "")
+	}
+}
+
+// update puts an item into the index in the place of another of the same procedure and record.
+// Either may be nil.
+func (d *database) update(procedure string, old, it *item, cause string) {
+	d.changed = true
+	d.touch(procedure, old, it, cause)
+	cur := d.fns.get(procedure)
+	if cur == nil || cur == old {
+		d.fns.set(procedure, it)
+		return
+	}
+	var items []*item
+	if cur.kind == kindMany {
+		items = slices.Clone(cur.extra.many.items)
+		d.sets.release(cur.extra.many)
+	} else {
+		items = []*item{cur}
+	}
+	if i := slices.Index(items, old); i >= 0 {
+		items = slices.Delete(items, i, i+1)
+	}
+	if it != nil {
+		i, _ := slices.BinarySearchFunc(items, it, d.precedence)
+		items = slices.Insert(items, i, it)
+	}
+	switch len(items) {
+	case 0:
+		d.fns.set(procedure, nil)
+	case 1:
+		d.fns.set(procedure, items[0])
+	default:
+		d.fns.set(procedure, d.many(procedure, items))
+	}
+}
+
+// touch notes that an origin within reach came or went, for those who care.
+func (d *database) touch(procedure string, old, it *item, cause string) {
+	if len(d.groups) == 0 && d.watchers == 0 {
+		return
+	}
+	t := d.touched[procedure]
+	if old != nil && !old.removed && d.records[old.rec].path.reached {
+		t = append(t, touch{old, false, cause})
+	}
+	if it != nil && !it.removed && d.records[it.rec].path.reached {
+		t = append(t, touch{it, true, ""})
+	}
+	if len(t) > 0 {
+		d.touched[procedure] = t
+	}
+}
+
+// relink looks again whether r and its neighbour tell of each other.
+func (d *database) relink(r *record, id NodeID) {
+	o := d.byVertex[vertex{id, r.ns}]
+	if o == nil || o == r {
+		return
+	}
+	both := r.lists(id) && o.lists(r.node)
+	here, there := r.setEdge(o, both), o.setEdge(r, both)
+	d.moved = d.moved || here || there
+}
+
+// expire forgets the records that have been out of reach for long, and returns when the next will be.
+func (d *database) expire(now time.Time) (next time.Time) {
+	for _, r := range slices.Clone(d.records) {
+		if r == nil || r.path.reached || d.isOwn(r) {
+			continue
+		}
+		due := r.path.lost.at.Add(ForgetAfter)
+		switch {
+		case !due.After(now):
+			d.forget(r)
+		case next.IsZero() || due.Before(next):
+			next = due
+		}
+	}
+	return next
+}
+
+// isOwn reports whether this node is the one to tell the record.
+func (d *database) isOwn(r *record) bool { return slices.Contains(d.own, r) }

@@ -1,0 +1,83 @@
+package mesh
+
+import (
+	"errors"
+	"fmt"
+)
+
+// ErrSelf is what [Core.LinkUp] returns for a link from a node to itself (invalid_argument).
+var ErrSelf = errors.New("mesh: the link leads from this node to itself")
+
+// ErrLeft is what [Core.Register] returns after [Core.Leave] (failed_precondition).
+var ErrLeft = errors.New("mesh: this node is leaving")
+
+// NameError is a namespace, group, procedure or list of members that cannot be (invalid_argument).
+type NameError struct {
+	What   string // "namespace", "procedure", "group"
+	Name   string
+	Reason string
+}
+
+func (e *NameError) Error() string { return fmt.Sprintf("mesh: %s %q %s", e.What, e.Name, e.Reason) }
+
+// UndeclaredError is a namespace that this node does not hold (failed_precondition).
+type UndeclaredError struct{ Namespace string }
+
+func (e *UndeclaredError) Error() string {
+	return fmt.Sprintf("mesh: namespace %q is not held by this node", e.Namespace)
+}
+
+// ExistsError is a function that already has an origin in the namespace (already_exists).
+type ExistsError struct {
+	Procedure, Namespace string
+	Owner                NodeID
+	OwnerName            string
+}
+
+func (e *ExistsError) Error() string {
+	return fmt.Sprintf("mesh: %s is already registered in namespace %q by %s (%s)",
+		e.Procedure, e.Namespace, e.OwnerName, e.Owner)
+}
+
+// PolicyError is a replicated function with another policy than that of its earlier origins
+// (failed_precondition).
+type PolicyError struct {
+	Procedure, Namespace string
+	Owner                NodeID
+	OwnerName            string
+	Want, Got            Policy // the earlier origin's, the refused one's
+}
+
+func (e *PolicyError) Error() string {
+	return fmt.Sprintf("mesh: %s is registered in namespace %q by %s (%s) with policy %v, not %v",
+		e.Procedure, e.Namespace, e.OwnerName, e.Owner, e.Want, e.Got)
+}
+
+// DuplicateError is another living node with this node's id (already_exists).
+type DuplicateError struct {
+	Node  NodeID
+	Name  string
+	Yield bool // this node started later and has to go
+}
+
+func (e *DuplicateError) Error() string {
+	if e.Yield {
+		return fmt.Sprintf("mesh: a node named %q (%s) that started earlier is alive; this one must stop", e.Name, e.Node)
+	}
+	return fmt.Sprintf("mesh: another node named %q (%s), started later than this one, is alive; it must stop", e.Name, e.Node)
+}
+
+// ProtocolError is a peer that said what the protocol does not allow. Its link is to be closed.
+type ProtocolError struct{ Reason string }
+
+func (e *ProtocolError) Error() string { return "mesh: the peer broke the protocol: " + e.Reason }
+
+// LimitError is a table or registration beyond a bound of [Limits] (resource_exhausted).
+type LimitError struct {
+	What  string // what there is too much of
+	Limit int
+}
+
+func (e *LimitError) Error() string {
+	return fmt.Sprintf("mesh: more than %d %s", e.Limit, e.What)
+}

@@ -1,0 +1,255 @@
+package mesh
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"time"
+
+	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
+)
+
+// group is several namespaces seen as one.
+type group struct {
+	space   *space
+	members []*space
+	bridged bool
+}
+
+// DeclareGroup makes name stand for members, in this order, and declares those. Declaring the same
+// again does nothing. Errors: *NameError (also where name is a namespace already, or a group with other
+// members), *LimitError.
+func (c *Core) DeclareGroup(now time.Time, name string, members []string, bridged bool) error {
+	c.now = now
+	if s := c.spaces[name]; s != nil {
+		if s.group == nil {
+			return &NameError{What: "group", Name: name, Reason: "is a namespace of this node already"}
+		}
+		if !s.group.is(members, bridged) {
+			return &NameError{What: "group", Name: name, Reason: "is declared with other members already"}
+		}
+		return nil
+	}
+	if err := c.mayGroup(name, members); err != nil {
+		return err
+	}
+	s := &space{name: name, group: &group{bridged: bridged}}
+	s.group.space = s
+	c.spaces[name] = s
+	c.declared = append(c.declared, s)
+	c.renamed = true
+	for _, m := range members {
+		if c.spaces[m] == nil {
+			c.declare(m)
+		}
+		s.group.members = append(s.group.members, c.spaces[m])
+	}
+	if bridged {
+		c.bridge(s.group.members)
+	}
+	c.unsettled = true
+	return nil
+}
+
+func (c *Core) mayGroup(name string, members []string) error {
+	bad := func(reason string) error { return &NameError{What: "group", Name: clip(name), Reason: reason} }
+	if len(members) == 0 {
+		return bad("has no members")
+	}
+	n := 1
+	for i, m := range members {
+		switch s := c.spaces[m]; {
+		case m == name:
+			return bad("has itself as a member")
+		case slices.Contains(members[:i], m):
+			return bad("has a member twice")
+		case s == nil:
+			n++
+		case s.group != nil:
+			return bad("has a group as a member")
+		}
+	}
+	return c.mayDeclare(n, append([]string{name}, members...)...)
+}
+
+func (g *group) is(members []string, bridged bool) bool {
+	return g.bridged == bridged && slices.EqualFunc(g.members, members, func(s *space, name string) bool { return s.name == name })
+}
+
+// shared returns the members that are among names.
+func (g *group) shared(names []string) []*space {
+	var shared []*space
+	for _, m := range g.members {
+		if slices.Contains(names, m.name) {
+			shared = append(shared, m)
+		}
+	}
+	return shared
+}
+
+// Ask returns what this node's Join says of these names. Errors: *UndeclaredError.
+func (c *Core) Ask(names []string) ([]*linkv1.LinkNamespace, error) {
+	var asked []*linkv1.LinkNamespace
+	for _, name := range names {
+		s := c.spaces[name]
+		if s == nil {
+			return nil, &UndeclaredError{Namespace: name}
+		}
+		asked = append(asked, s.offer())
+	}
+	return asked, nil
+}
+
+func (s *space) offer() *linkv1.LinkNamespace {
+	n := &linkv1.LinkNamespace{Name: s.name}
+	if s.group != nil {
+		for _, m := range s.group.members {
+			n.Members = append(n.Members, m.name)
+		}
+	}
+	return n
+}
+
+// Answer returns what the listener's Join says to a dialler's, and which of the names asked for it
+// cannot carry: this node does not hold them, or holds a group that shares no member with the
+// dialler's. Errors: *ProtocolError, *LimitError.
+func (c *Core) Answer(asked []*linkv1.LinkNamespace) (answer []*linkv1.LinkNamespace, unknown []string, err error) {
+	if len(asked) > c.cfg.Limits.Namespaces {
+		return nil, nil, &LimitError{What: "namespaces of one link", Limit: c.cfg.Limits.Namespaces}
+	}
+	done := map[string]bool{}
+	for _, a := range asked {
+		name := a.GetName()
+		if err := CheckNamespace(name); err != nil {
+			return nil, nil, broken("%v", err)
+		}
+		if done[name] {
+			continue
+		}
+		done[name] = true
+		s := c.spaces[name]
+		if s == nil || s.group != nil && len(a.GetMembers()) > 0 && len(s.group.shared(a.GetMembers())) == 0 {
+			unknown = append(unknown, name)
+			continue
+		}
+		answer = append(answer, s.offer())
+	}
+	return answer, unknown, nil
+}
+
+// activate gives a group the domain of its name, for ends that hold that as a plain namespace.
+func (c *Core) activate(s *space) {
+	if s.db != nil {
+		return
+	}
+	c.open(s)
+	s.db.groups = append(s.db.groups, s.group)
+	for _, m := range s.group.members {
+		m.db.groups = append(m.db.groups, s.group)
+		for it := range m.db.fns.all {
+			m.db.touched[it.fn.Procedure] = append(m.db.touched[it.fn.Procedure], touch{})
+		}
+	}
+}
+
+// derive makes the groups' records tell what changed in their members, and the other way round.
+//
+// What an origin offers to a group goes down into its members; what is in a member goes up into the
+// group. What went up goes nowhere else, so nothing of one member gets into another, and nothing
+// holds itself up.
+func (c *Core) derive() {
+	if c.left {
+		return
+	}
+	for _, s := range c.declared {
+		if s.group == nil && s.own != nil {
+			c.deriveDown(s)
+		}
+	}
+	for _, s := range c.declared {
+		if s.group != nil && s.own != nil {
+			s.group.deriveUp()
+		}
+	}
+}
+
+// deriveDown brings into a member what was offered to its groups.
+func (c *Core) deriveDown(m *space) {
+	offered := map[string]bool{}
+	for _, g := range m.groups() {
+		for p := range g.space.db.touched {
+			offered[p] = true
+		}
+	}
+	for _, p := range slices.Sorted(maps.Keys(offered)) {
+		var best offer
+		for _, g := range m.groups() {
+			v := g.space.db.current()
+			if it, _ := v.pick(p, fromGroup, nil); it != nil {
+				if o := (offer{it, v.origin(it), g}); best.it == nil || o.before(best) {
+					best = o
+				}
+			}
+		}
+		m.pass(p, best, down)
+	}
+}
+
+// groups returns those with a domain of their own that a namespace is a member of.
+func (s *space) groups() []*group {
+	return slices.DeleteFunc(slices.Clone(s.db.groups), func(g *group) bool { return !slices.Contains(g.members, s) })
+}
+
+// deriveUp brings into a group's domain what is in its members, of the first member that has it.
+func (g *group) deriveUp() {
+	touched := map[string]bool{}
+	for _, m := range append([]*space{g.space}, g.members...) {
+		for p := range m.db.touched {
+			touched[p] = true
+		}
+	}
+	domain := g.space.db.current()
+	for _, p := range slices.Sorted(maps.Keys(touched)) {
+		var first offer
+		for _, m := range g.members {
+			v := m.db.current()
+			if it, _ := v.pick(p, towardGroup, &domain); it != nil {
+				first = offer{it, v.origin(it), g}
+				break
+			}
+		}
+		g.space.pass(p, first, up)
+	}
+}
+
+// offer is a function that a group passes on.
+type offer struct {
+	it     *item
+	origin NodeID
+	group  *group
+}
+
+func (o offer) before(p offer) bool {
+	return cmp.Or(cmp.Compare(o.it.fn.Registered, p.it.fn.Registered), o.origin.compare(p.origin)) < 0
+}
+
+// pass makes this node's record tell of a function that it passes on, or no longer, if o is none.
+func (s *space) pass(procedure string, o offer, how linkv1.Derivation) {
+	now := s.own.derived[procedure]
+	told := now != nil && !now.removed
+	switch {
+	case o.it == nil && told:
+		s.db.tell(s.own, &item{removed: true, fn: Function{Procedure: procedure}, extra: &extra{derivation: how, at: s.db.core.now}})
+	case o.it == nil || told && now.passes(o):
+	case !told && s.own.live >= s.db.core.cfg.Limits.MemberFunctions:
+	default:
+		s.db.tell(s.own, &item{fn: o.it.fn, extra: &extra{derivation: how, origin: o.origin, group: o.group}})
+	}
+}
+
+// passes reports whether the item passes on just that.
+func (it *item) passes(o offer) bool {
+	f, g := &it.fn, &o.it.fn
+	return it.extra.origin == o.origin && it.extra.group == o.group && f.Registered == g.Registered && f.Policy == g.Policy &&
+		f.StreamType == g.StreamType && f.Idempotency == g.Idempotency && string(f.Schema) == string(g.Schema)
+}

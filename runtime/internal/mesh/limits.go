@@ -1,0 +1,54 @@
+package mesh
+
+// Limits bound what a core holds, whoever tells it. A zero field means its default. A peer that
+// tells more is cut off with a [*LimitError].
+type Limits struct {
+	Namespaces      int // declared at this node, groups included; default 4,096
+	Members         int // records in one domain, those out of reach included; default 16,384
+	Neighbours      int // of one member in one namespace; default 16,384
+	MemberFunctions int // of one member in one namespace; default 1,048,576
+	Functions       int // in one domain; default 4,194,304
+	Addresses       int // of one node; default 64
+	Metadata        int // entries of one node; default 64
+	InfoBytes       int // of all of a node's info; default 16 KiB
+	SchemaBytes     int // of one function's schema hash; default 64
+}
+
+// DefaultLimits returns the defaults.
+func DefaultLimits() Limits {
+	return Limits{
+		Namespaces:      4096,
+		Members:         16384,
+		Neighbours:      16384,
+		MemberFunctions: 1 << 20,
+		Functions:       1 << 22,
+		Addresses:       64,
+		Metadata:        64,
+		InfoBytes:       16 << 10,
+		SchemaBytes:     64,
+	}
+}
+
+// withDefaults fills in what is zero.
+func (l Limits) withDefaults() Limits {
+	d := DefaultLimits()
+	for _, f := range []struct {
+		value    *int
+		fallback int
+	}{
+		{&l.Namespaces, d.Namespaces},
+		{&l.Members, d.Members},
+		{&l.Neighbours, d.Neighbours},
+		{&l.MemberFunctions, d.MemberFunctions},
+		{&l.Functions, d.Functions},
+		{&l.Addresses, d.Addresses},
+		{&l.Metadata, d.Metadata},
+		{&l.InfoBytes, d.InfoBytes},
+		{&l.SchemaBytes, d.SchemaBytes},
+	} {
+		if *f.value == 0 {
+			*f.value = f.fallback
+		}
+	}
+	return l
+}

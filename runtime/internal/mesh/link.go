@@ -1,0 +1,227 @@
+package mesh
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"time"
+
+	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
+)
+
+// link is a session with a peer.
+type link struct {
+	id      LinkID
+	peer    Peer
+	cost    uint32
+	domains []*linkDomain // by name
+	turn    int           // whose domain's turn it is to be pulled
+	pending bool
+	synced  bool
+	digest  time.Time // when the next is due
+}
+
+// linkDomain is one domain on a link.
+type linkDomain struct {
+	link *link
+	name string
+	db   *database
+
+	sent, seen uint64 // tables
+	told       []told // by record
+	queue      []*record
+	acked      map[*record]int // of those that ask: how many of its members were passed on
+
+	opening   opening
+	known     bool   // what the peer has
+	complete  bool   // said so
+	completed bool   // the peer said so
+	sums      int    // of the digest that is to be sent: 0, 1 or 64
+	summarize uint64 // the buckets to summarize, and to be answered
+	answer    uint64 // the buckets to answer for
+	response  bool   // the peer waits for an answer, even if it is empty
+}
+
+// opening is what was said first on a link.
+type opening uint8
+
+const (
+	unopened opening = iota
+	withSummary
+	withDigest
+)
+
+// told is which version of a record the peer has, as far as is known here.
+type told struct {
+	inc, version, floor uint64
+	sent                uint64 // the table that it was sent in
+	queued              bool
+}
+
+// before reports whether l is to be taken rather than o, to the same peer.
+func (l *link) before(o *link) bool {
+	return cmp.Or(
+		cmp.Compare(o.peer.Incarnation, l.peer.Incarnation),
+		cmp.Compare(l.cost, o.cost),
+		cmp.Compare(l.id, o.id),
+	) < 0
+}
+
+// LinkUp adds a link. Errors, upon which the link is to be closed: [ErrSelf], *DuplicateError,
+// *ProtocolError, *LimitError.
+func (c *Core) LinkUp(now time.Time, id LinkID, peer Peer) error {
+	c.now = now
+	if err := c.checkPeer(peer); err != nil {
+		return err
+	}
+	carried := c.carried(peer)
+	if len(carried) == 0 {
+		return &ProtocolError{Reason: "the link carries no namespace that both ends hold"}
+	}
+	if c.links[id] != nil {
+		panic("mesh: a LinkID was used again")
+	}
+	l := &link{id: id, peer: peer, cost: max(1, peer.Cost), pending: true, digest: now.Add(DigestInterval)}
+	c.insert(l)
+	for _, name := range carried {
+		s := c.spaces[name]
+		if s.group != nil {
+			c.activate(s)
+		}
+		ld := &linkDomain{link: l, name: name, db: s.db, acked: map[*record]int{}}
+		l.domains = append(l.domains, ld)
+		s.db.links = append(s.db.links, ld)
+		for _, r := range s.db.records {
+			if r != nil && r.node == peer.ID {
+				r.goodbye, r.shown = false, nil
+			}
+		}
+		c.adjoin(s, peer.ID)
+	}
+	c.unsettled = true
+	return nil
+}
+
+func (c *Core) checkPeer(peer Peer) error {
+	switch {
+	case c.yielded:
+		return c.duplicate(true)
+	case peer.ID == c.cfg.ID && peer.Incarnation == c.cfg.Incarnation:
+		return ErrSelf
+	case peer.ID == c.cfg.ID:
+		return c.meet(peer.Incarnation)
+	case len(peer.Remote) > c.cfg.Limits.Namespaces:
+		return &LimitError{What: "namespaces of one link", Limit: c.cfg.Limits.Namespaces}
+	}
+	return checkInfo(peer.Info, c.cfg.Limits)
+}
+
+// carried returns the domains of a link by what both ends' Joins say. A group and a namespace of
+// one name meet in the domain of that name, two groups in those of the members they share.
+func (c *Core) carried(peer Peer) []string {
+	remote := map[string]*linkv1.LinkNamespace{}
+	for _, n := range peer.Remote {
+		remote[n.GetName()] = n
+	}
+	carried := map[string]bool{}
+	for _, here := range peer.Local {
+		there := remote[here.GetName()]
+		s := c.spaces[here.GetName()]
+		switch {
+		case there == nil || s == nil:
+		case s.group == nil || len(there.GetMembers()) == 0:
+			carried[s.name] = true
+		default:
+			for _, m := range s.group.shared(there.GetMembers()) {
+				carried[m.name] = true
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(carried))
+}
+
+// LinkDown removes a link. One that is not known is skipped.
+func (c *Core) LinkDown(now time.Time, id LinkID, cause Cause) {
+	c.now = now
+	l := c.links[id]
+	if l == nil {
+		return
+	}
+	delete(c.links, id)
+	i, _ := slices.BinarySearchFunc(c.order, id, compareLinks)
+	c.order = slices.Delete(c.order, i, i+1)
+	for _, ld := range l.domains {
+		d := ld.db
+		d.links = slices.DeleteFunc(d.links, func(o *linkDomain) bool { return o == ld })
+		for _, r := range d.records {
+			if r == nil {
+				continue
+			}
+			if r.node == l.peer.ID {
+				r.fell = cause.Text
+				r.goodbye, r.shown = r.goodbye || cause.Goodbye, nil
+			}
+			d.abandon(r, ld)
+		}
+		d.moved = true
+		c.adjoin(c.spaces[ld.name], l.peer.ID)
+	}
+	c.unsettled = true
+}
+
+// adjoin makes this node's record in a domain tell of a neighbour what its links to it say.
+func (c *Core) adjoin(s *space, peer NodeID) {
+	s.db.moved = true
+	if s.own == nil {
+		return
+	}
+	cost := uint32(0)
+	for _, ld := range s.db.links {
+		if l := ld.link; ld.name == s.name && l.peer.ID == peer && !l.peer.Observer && (cost == 0 || l.cost < cost) {
+			cost = l.cost
+		}
+	}
+	now := s.own.neighbours[peer]
+	listed := now != nil && !now.removed
+	switch {
+	case cost == 0 && listed:
+		s.db.tell(s.own, &item{kind: kindNeighbour, removed: true, extra: &extra{neighbour: peer}})
+	case cost != 0 && (!listed || now.extra.cost != cost):
+		s.db.tell(s.own, &item{kind: kindNeighbour, extra: &extra{neighbour: peer, cost: cost}})
+	}
+}
+
+// Synced reports whether the first exchange over a link is done.
+func (c *Core) Synced(id LinkID) bool {
+	l := c.links[id]
+	return l != nil && l.synced
+}
+
+// enqueue notes that there is something of a record to tell.
+func (ld *linkDomain) enqueue(r *record) {
+	if ld.db.core.cfg.Observer {
+		return
+	}
+	t := ld.of(r)
+	if t.queued || r.inc == t.inc && r.version <= t.version {
+		return
+	}
+	t.queued = true
+	ld.queue = append(ld.queue, r)
+	ld.link.pending = true
+}
+
+// of returns what the peer was told of a record.
+func (ld *linkDomain) of(r *record) *told {
+	if n := len(ld.db.records); len(ld.told) < n {
+		ld.told = append(ld.told, make([]told, n-len(ld.told))...)
+	}
+	return &ld.told[r.idx]
+}
+
+// has notes that the peer has a version of a record.
+func (t *told) has(inc, version, floor uint64) {
+	if inc > t.inc || inc == t.inc && version > t.version {
+		t.inc, t.version, t.floor = inc, version, floor
+	}
+}

@@ -1,0 +1,83 @@
+// Package mesh is the routing core of a node: who is in a namespace, what can be called there, and
+// over which link.
+//
+// It is a link-state protocol with a namespace as its routing domain, and it is pure: time comes in
+// as an argument, what to tell the peers is pulled, and nothing here waits, logs or starts anything.
+// A [Core] is used by one goroutine at a time; its owner's lock sees to that. A [Snapshot] of it is
+// immutable and free for all.
+package mesh
+
+import (
+	"bytes"
+	"encoding/hex"
+	"time"
+
+	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
+)
+
+// NodeID identifies a node in a mesh.
+type NodeID [16]byte
+
+// String returns the first half of the id in hexadecimal: short, and distinct enough for people.
+func (id NodeID) String() string { return hex.EncodeToString(id[:8]) }
+
+func (id NodeID) compare(o NodeID) int { return bytes.Compare(id[:], o[:]) }
+
+// LinkID identifies a link at one core. The owner chooses it and never uses it again.
+type LinkID uint64
+
+// Policy says how calls are spread over the origins of a function. The values are the wire's.
+type Policy uint8
+
+// The policies. All origins of a function must agree on one.
+const (
+	Single       = Policy(linkv1.Policy_POLICY_UNSPECIFIED)   // the earliest registered serves, others are shadowed
+	RoundRobin   = Policy(linkv1.Policy_POLICY_ROUND_ROBIN)   // each in turn
+	Random       = Policy(linkv1.Policy_POLICY_RANDOM)        // any
+	LeastPending = Policy(linkv1.Policy_POLICY_LEAST_PENDING) // the one with the fewest calls open, of two chosen at random
+	Nearest      = Policy(linkv1.Policy_POLICY_NEAREST)       // the one with the cheapest path
+)
+
+// Function is a function as its origin registered it. It is immutable once registered.
+type Function struct {
+	Procedure   string // "/pkg.Service/Method"
+	StreamType  uint8  // as connect.StreamType
+	Idempotency uint8  // as connect.IdempotencyLevel
+	Policy      Policy
+	Registered  int64  // nanoseconds since 1970; zero on registering: now
+	Schema      []byte // hash of what it takes and gives; may be empty
+}
+
+// Config is what a core starts with.
+type Config struct {
+	ID          NodeID
+	Incarnation uint64           // when the node started, in nanoseconds since 1970
+	Info        *linkv1.NodeInfo // must not be changed afterwards
+	// Observer is set for a proxy: it is no member, tells of nothing, and its routes are those of its
+	// link's peer.
+	Observer bool
+	Limits   Limits
+}
+
+// Peer is the other end of a link, and what its Join and ours say.
+type Peer struct {
+	ID          NodeID
+	Incarnation uint64
+	Info        *linkv1.NodeInfo // must not be changed afterwards
+	Observer    bool             // the peer is a proxy
+	// Local is what this end's Join said that the link carries, Remote what the peer's did.
+	Local, Remote []*linkv1.LinkNamespace
+	Cost          uint32 // of one hop over this link; zero: 1
+}
+
+// Cause says why a link went down.
+type Cause struct {
+	Text    string // for people: what broke
+	Goodbye bool   // the peer is leaving the mesh
+}
+
+// DigestInterval is how often each link compares what both ends have.
+const DigestInterval = 15 * time.Second
+
+// ForgetAfter is how long records of nodes out of reach are kept.
+const ForgetAfter = 10 * time.Minute

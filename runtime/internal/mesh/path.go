@@ -1,0 +1,238 @@
+package mesh
+
+import (
+	"cmp"
+	"slices"
+	"time"
+)
+
+// pathState is what a record has for finding paths.
+type pathState struct {
+	edges   []edge // to neighbours, both telling of each other; sorted by neighbour
+	reached bool
+	lost    *loss  // while it is not reached
+	counted bool   // in database.present
+	last    *shown // as it was then
+	// A site is all vertices of a node that bridges join; lead is the one with the first namespace.
+	lead int32
+	next *record // in the site; nil: it is the last
+}
+
+// edge is a link as its end tells it.
+type edge struct {
+	to   *record
+	cost uint32
+}
+
+// loss says when and why a vertex went out of reach.
+type loss struct {
+	at    time.Time
+	cause string // empty: it never was in reach
+}
+
+// setEdge adds, changes or removes the edge to a neighbour, and reports whether that made a
+// difference.
+func (r *record) setEdge(o *record, there bool) bool {
+	p := &r.path
+	i, found := slices.BinarySearchFunc(p.edges, o, func(e edge, o *record) int { return e.to.compare(o.vertex) })
+	switch {
+	case !there && !found:
+		return false
+	case !there:
+		p.edges = slices.Delete(p.edges, i, i+1)
+	default:
+		e := edge{o, r.neighbours[o.node].extra.cost}
+		switch {
+		case !found:
+			p.edges = slices.Insert(p.edges, i, e)
+		case p.edges[i] == e:
+			return false
+		default:
+			p.edges[i] = e
+		}
+	}
+	r.shown = nil
+	return true
+}
+
+// findSites joins the records that bridges join.
+func (d *database) findSites() {
+	for _, r := range d.records {
+		if r != nil {
+			r.path.lead, r.path.next = r.idx, nil
+		}
+	}
+	for _, r := range d.records {
+		if r == nil || len(r.bridges) == 0 || r.path.lead != r.idx || r.path.next != nil {
+			continue
+		}
+		site := []*record{r}
+		for i := 0; i < len(site); i++ {
+			for ns := range site[i].bridges {
+				o := d.byVertex[vertex{r.node, ns}]
+				if o != nil && site[i].joins(ns) && o.joins(site[i].ns) && !slices.Contains(site, o) {
+					site = append(site, o)
+				}
+			}
+		}
+		slices.SortFunc(site, func(a, b *record) int { return cmp.Compare(a.ns, b.ns) })
+		for i, s := range site {
+			s.path.lead = site[0].idx
+			if i+1 < len(site) {
+				s.path.next = site[i+1]
+			}
+		}
+	}
+}
+
+// search is Dijkstra's algorithm over the sites of a database. Of several cheapest paths it takes
+// the one with the fewest links, and of these the one whose nodes come first in order, compared
+// from this end on. The rest of that one is what the next node takes too, so the path that is shown
+// is the path that a call takes.
+type search struct {
+	d     *database
+	found []found // by lead
+	queue []step
+}
+
+// found is the path to a site.
+type found struct {
+	known  bool
+	done   bool
+	cost   uint64
+	hops   int32
+	before int32       // the lead of the site before; none: this is the start
+	via    *linkDomain // the first link
+}
+
+// step is a path in the queue, a binary heap.
+type step struct {
+	cost uint64
+	hops int32
+	lead int32
+}
+
+const none = -1
+
+func (d *database) search() *search {
+	s := &search{d: d, found: make([]found, len(d.records))}
+	via := d.bestLinks()
+	if len(d.own) == 0 {
+		for v, l := range via {
+			if r := d.byVertex[v]; r != nil {
+				s.relax(none, found{}, edge{r, l.link.cost}, l)
+			}
+		}
+	} else {
+		start := d.own[0].path.lead
+		s.found[start] = found{known: true, done: true, before: none}
+		for r := d.records[start]; r != nil; r = r.path.next {
+			for _, e := range r.path.edges {
+				if l := via[e.to.vertex]; l != nil {
+					s.relax(start, s.found[start], e, l)
+				}
+			}
+		}
+	}
+	for len(s.queue) > 0 {
+		u := s.pop().lead
+		f := &s.found[u]
+		if f.done {
+			continue
+		}
+		f.done = true
+		for r := d.records[u]; r != nil; r = r.path.next {
+			for _, e := range r.path.edges {
+				s.relax(u, *f, e, f.via)
+			}
+		}
+	}
+	return s
+}
+
+// bestLinks returns the link to take to each neighbour: to its latest incarnation, the cheapest, the
+// oldest.
+func (d *database) bestLinks() map[vertex]*linkDomain {
+	best := make(map[vertex]*linkDomain, len(d.links))
+	for _, l := range d.links {
+		v := vertex{l.link.peer.ID, l.name}
+		if b := best[v]; !l.link.peer.Observer && (b == nil || l.link.before(b.link)) {
+			best[v] = l
+		}
+	}
+	return best
+}
+
+// relax looks at the path that goes on from u, found by f, over e.
+func (s *search) relax(u int32, f found, e edge, via *linkDomain) {
+	lead := e.to.path.lead
+	t := &s.found[lead]
+	if t.done {
+		return
+	}
+	n := found{known: true, cost: f.cost + uint64(e.cost), hops: f.hops + 1, before: u, via: via}
+	if t.known {
+		c := cmp.Or(cmp.Compare(n.cost, t.cost), cmp.Compare(n.hops, t.hops))
+		switch {
+		case c > 0:
+			return
+		case c == 0:
+			if c = s.compare(u, t.before); c < 0 || c == 0 && via.name < t.via.name {
+				*t = n
+			}
+			return
+		}
+	}
+	*t = n
+	s.push(step{n.cost, n.hops, lead})
+}
+
+// compare orders paths of the same length by their nodes, from the start on.
+func (s *search) compare(a, b int32) int {
+	if a == b {
+		return 0
+	}
+	for s.found[a].before != s.found[b].before {
+		a, b = s.found[a].before, s.found[b].before
+	}
+	return s.d.records[a].compare(s.d.records[b].vertex)
+}
+
+func (a step) less(b step) bool {
+	return a.cost < b.cost || a.cost == b.cost && a.hops < b.hops
+}
+
+func (s *search) push(x step) {
+	s.queue = append(s.queue, x)
+	q := s.queue
+	for i := len(q) - 1; i > 0; {
+		up := (i - 1) / 2
+		if !q[i].less(q[up]) {
+			return
+		}
+		q[i], q[up] = q[up], q[i]
+		i = up
+	}
+}
+
+func (s *search) pop() step {
+	q := s.queue
+	top := q[0]
+	last := len(q) - 1
+	q[0] = q[last]
+	q = q[:last]
+	s.queue = q
+	for i := 0; ; {
+		least := i
+		for _, child := range [2]int{2*i + 1, 2*i + 2} {
+			if child < last && q[child].less(q[least]) {
+				least = child
+			}
+		}
+		if least == i {
+			return top
+		}
+		q[i], q[least] = q[least], q[i]
+		i = least
+	}
+}

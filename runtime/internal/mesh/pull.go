@@ -1,0 +1,169 @@
+package mesh
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
+)
+
+// Pull returns the next that a link's peer is to be told, of about maxBytes, or nil if nothing is
+// left. What is pulled counts as told.
+func (c *Core) Pull(now time.Time, id LinkID, maxBytes int) *linkv1.Table {
+	c.now = now
+	l := c.links[id]
+	if l == nil || c.yielded {
+		return nil
+	}
+	c.settle()
+	for range l.domains {
+		ld := l.domains[l.turn]
+		l.turn = (l.turn + 1) % len(l.domains)
+		if t := ld.pull(maxBytes); t != nil {
+			return t
+		}
+	}
+	return nil
+}
+
+// pull puts together a table of a domain.
+func (ld *linkDomain) pull(room int) *linkv1.Table {
+	t := &linkv1.Table{Namespace: ld.name, Seen: ld.seen}
+	ld.sent++ // what is told now is told in this one
+	some := ld.open(t)
+	if !some {
+		some = ld.pullSummary(t)
+	}
+	if ld.known {
+		some = ld.pullRecords(t, room) || some
+		if len(ld.queue) == 0 {
+			some = ld.pullComplete(t) || some
+			some = ld.pullAcks(t) || some
+		}
+	}
+	if ld.sums > 0 && (ld.known && len(ld.queue) == 0 || ld.sums > 1) {
+		t.Digest, t.Complete = ld.digest(ld.sums, false), ld.complete
+		ld.sums, some = 0, true
+	}
+	if !some {
+		ld.sent--
+		return nil
+	}
+	return t
+}
+
+// pullRecords adds what the peer lacks of the records in the queue.
+func (ld *linkDomain) pullRecords(t *linkv1.Table, room int) bool {
+	for room > 0 && len(ld.queue) > 0 {
+		r := ld.queue[0]
+		ld.queue = ld.queue[1:]
+		if ld.db.records[r.idx] != r {
+			continue // forgotten
+		}
+		td := ld.of(r)
+		td.queued = false
+		switch {
+		case r.version == 0 || !td.lacks(r):
+			continue
+		case !r.path.reached && td.version == 0:
+			continue // it will be in the queue again when it is reached
+		}
+		w, size := ld.write(r, td, room)
+		t.Records = append(t.Records, w)
+		room -= size
+		if w.More {
+			ld.enqueue(r)
+		}
+	}
+	return len(t.Records) > 0
+}
+
+// lacks reports whether the peer has an older version of a record.
+func (t *told) lacks(r *record) bool {
+	return t.inc < r.inc || t.inc == r.inc && t.version < r.version
+}
+
+// write tells what changed in a record since the peer's version, of about room bytes.
+func (ld *linkDomain) write(r *record, td *told, room int) (*linkv1.Record, int) {
+	w := &linkv1.Record{Node: r.node[:], Incarnation: r.inc, Version: r.version, Floor: r.floor}
+	if r.ns != ld.name {
+		w.Namespace = r.ns
+	}
+	if r.start != r.inc {
+		w.Start = r.start
+	}
+	if td.inc == r.inc && r.floor <= max(td.version, td.floor) {
+		w.Since = td.version
+	}
+	size := recordBytes
+	for _, e := range r.after(w.Since) {
+		if e.it.stale {
+			continue
+		}
+		if size > room && size > recordBytes {
+			w.More = true
+			break
+		}
+		size += e.it.write(w)
+		w.Version = e.version
+	}
+	if !w.More {
+		w.Version = r.version
+	}
+	*td = told{inc: r.inc, version: w.Version, floor: r.floor, sent: ld.sent, queued: td.queued}
+	return w, size
+}
+
+// pullComplete says once that the peer has been told all.
+func (ld *linkDomain) pullComplete(t *linkv1.Table) bool {
+	if ld.complete {
+		return false
+	}
+	ld.complete, t.Complete = true, true
+	return true
+}
+
+// pullAcks passes on who has seen what, towards the members that ask.
+func (ld *linkDomain) pullAcks(t *linkv1.Table) bool {
+	for _, r := range ld.db.asking() {
+		a := ld.db.asks[r]
+		route := &ld.db.routes[r.idx]
+		if !route.reached || route.targets[0].Local || route.targets[0].Link != ld.link.id || route.targets[0].LinkNamespace != ld.name {
+			continue
+		}
+		if n := ld.acked[r]; n < len(a.order) {
+			t.Acks = append(t.Acks, ld.writeAck(r, a.order[n:]))
+			ld.acked[r] = len(a.order)
+		}
+	}
+	return len(t.Acks) > 0
+}
+
+func (ld *linkDomain) writeAck(r *record, by []*record) *linkv1.Seen {
+	w := &linkv1.Seen{Node: r.node[:], Incarnation: r.inc, Version: r.ask.version}
+	if r.ns != ld.name {
+		w.Namespace = r.ns
+	}
+	for _, m := range by {
+		wm := &linkv1.Member{Node: m.node[:]}
+		if m.ns != ld.name {
+			wm.Namespace = m.ns
+		}
+		w.Members = append(w.Members, wm)
+	}
+	return w
+}
+
+// asking returns the records that ask who has seen them, in order.
+func (d *database) asking() []*record {
+	if len(d.asks) == 0 {
+		return nil
+	}
+	records := make([]*record, 0, len(d.asks))
+	for r := range d.asks {
+		records = append(records, r)
+	}
+	slices.SortFunc(records, func(a, b *record) int { return cmp.Compare(a.idx, b.idx) })
+	return records
+}

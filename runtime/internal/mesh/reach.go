@@ -1,0 +1,227 @@
+package mesh
+
+import (
+	"maps"
+	"slices"
+	"time"
+)
+
+// route is how a vertex is reached, as snapshots have it.
+type route struct {
+	shown   *shown // nil: there is no such vertex
+	reached bool
+	targets [1]Target
+	cost    uint64
+	before  int32 // the lead of the site before on the path; none: it is the first
+	lost    *loss
+}
+
+// shown is what is shown of a member.
+type shown struct {
+	vertex
+	inc        uint64
+	about      *extra
+	leaving    bool
+	neighbours []Neighbour
+}
+
+// reroute finds all routes anew and takes note of what came into reach and what went out of it.
+func (d *database) reroute(now time.Time) {
+	d.findSites()
+	s := d.search()
+	old := d.routes
+	d.routes = make([]route, len(d.records))
+	if d.renamed {
+		d.vertices = make(map[vertex]int32, len(d.records))
+	}
+	var gained, lost []*record
+	for _, r := range d.records {
+		if r == nil {
+			continue
+		}
+		if d.renamed {
+			d.vertices[r.vertex] = r.idx
+		}
+		f := s.found[r.path.lead]
+		switch was := r.path.reached; {
+		case f.known && !was:
+			gained = append(gained, r)
+		case !f.known && was:
+			lost = append(lost, r)
+		}
+		r.path.reached = f.known
+		d.routes[r.idx] = d.route(r, f)
+	}
+	d.lose(now, lost, old)
+	d.gain(gained)
+	d.census()
+	for _, l := range d.links {
+		l.link.pending = true // where acks go may have changed
+	}
+	d.sets.sort(d)
+	d.moved, d.renamed, d.changed = false, false, true
+	if len(gained)+len(lost) > 0 {
+		d.disputed = true
+	}
+}
+
+// route makes the route to a record by what was found.
+func (d *database) route(r *record, f found) route {
+	if r.shown == nil {
+		r.shown = d.show(r)
+	}
+	if !f.known {
+		return route{shown: r.shown, before: none}
+	}
+	t := Target{Node: r.node, Name: r.name(), Namespace: r.ns, Hops: int(f.hops)}
+	if f.via == nil {
+		t.Local = true
+	} else {
+		t.Link, t.LinkNamespace = f.via.link.id, f.via.name
+	}
+	return route{shown: r.shown, reached: true, targets: [1]Target{t}, cost: f.cost, before: f.before}
+}
+
+func (d *database) show(r *record) *shown {
+	s := &shown{vertex: r.vertex, inc: r.inc, about: &noExtra, leaving: r.leaving()}
+	if r.about != nil {
+		s.about = r.about.extra
+	}
+	for _, e := range r.path.edges {
+		s.neighbours = append(s.neighbours, Neighbour{ID: e.to.node, Cost: e.cost})
+	}
+	return s
+}
+
+// lose notes why records went out of reach, by the routes before.
+func (d *database) lose(now time.Time, lost []*record, old []route) {
+	known := map[int32]*loss{}
+	var of func(r *record) *loss
+	of = func(r *record) *loss {
+		if l := known[r.path.lead]; l != nil {
+			return l
+		}
+		var l *loss
+		switch before := old[r.idx].before; {
+		case r.leaving():
+			l = &loss{now, r.name() + " left"}
+		case before == none || d.isOwn(d.records[before]):
+			l = &loss{now, "the link to " + r.name() + " fell"}
+			if r.fell != "" {
+				l.cause += ": " + r.fell
+			}
+		case !d.records[before].path.reached:
+			l = of(d.records[before])
+		default:
+			l = &loss{now, "the link from " + d.records[before].name() + " to " + r.name() + " fell"}
+		}
+		known[r.path.lead] = l
+		return l
+	}
+	for _, r := range lost {
+		r.path.lost = of(r)
+		d.touchAll(r, false, r.path.lost.cause)
+	}
+	for _, r := range d.records {
+		if r != nil && !r.path.reached {
+			d.routes[r.idx].lost = r.path.lost
+		}
+	}
+}
+
+// gain lets the links tell of records that came into reach.
+func (d *database) gain(gained []*record) {
+	for _, r := range gained {
+		r.path.lost = nil
+		d.touchAll(r, true, "")
+		for _, l := range d.links {
+			l.enqueue(r)
+		}
+	}
+}
+
+// touchAll notes that all functions of a record came or went.
+func (d *database) touchAll(r *record, added bool, cause string) {
+	if len(d.groups) == 0 && d.watchers == 0 {
+		return
+	}
+	for _, e := range r.feed {
+		if it := e.it; it.kind == kindFunction && !it.stale && !it.removed {
+			d.touched[it.fn.Procedure] = append(d.touched[it.fn.Procedure], touch{it, added, cause})
+		}
+	}
+}
+
+// census tells of members that came, went and changed.
+func (d *database) census() {
+	type change struct {
+		before  int
+		r       *record
+		changed bool
+	}
+	changes := map[NodeID]*change{}
+	for _, r := range d.records {
+		if r == nil || r.node == d.core.cfg.ID {
+			continue
+		}
+		p := &r.path
+		there := p.reached && !r.leaving()
+		changed := there && p.counted && !p.last.same(r.shown)
+		if there != p.counted || changed {
+			c := changes[r.node]
+			if c == nil {
+				c = &change{before: d.present[r.node]}
+				changes[r.node] = c
+			}
+			c.r, c.changed = r, c.changed || changed
+		}
+		if there != p.counted {
+			if there {
+				d.present[r.node]++
+			} else {
+				d.present[r.node]--
+			}
+		}
+		p.counted, p.last = there, r.shown
+	}
+	for _, id := range slices.SortedFunc(maps.Keys(changes), NodeID.compare) {
+		c := changes[id]
+		e := Event{Node: id, Name: c.r.name()}
+		switch after := d.present[id]; {
+		case c.before == 0 && after > 0:
+			e.Kind = MemberJoined
+		case c.before > 0 && after == 0:
+			delete(d.present, id)
+			e.Kind, e.Cause = MemberLost, c.r.departure()
+			if c.r.leaving() {
+				e.Kind = MemberLeft
+			}
+		case c.changed:
+			e.Kind = MemberChanged
+		default:
+			continue
+		}
+		d.emit(e)
+	}
+}
+
+// departure says why a member went.
+func (r *record) departure() string {
+	if r.path.lost != nil {
+		return r.path.lost.cause
+	}
+	return r.name() + " left"
+}
+
+// same reports whether members would see no difference in what a node tells of itself and its links.
+func (s *shown) same(o *shown) bool {
+	return s.inc == o.inc && s.about.info == o.about.info && slices.Equal(s.neighbours, o.neighbours)
+}
+
+// emit adds an event of each namespace of the database.
+func (d *database) emit(e Event) {
+	for _, ns := range d.names {
+		e.Namespace = ns
+		d.core.events = append(d.core.events, e)
+	}
+}

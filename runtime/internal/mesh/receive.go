@@ -1,0 +1,245 @@
+package mesh
+
+import (
+	"time"
+
+	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
+)
+
+// Receive takes in what a peer told. Errors, upon which the link is to be closed: *ProtocolError,
+// *LimitError. Nothing is taken in with an error.
+func (c *Core) Receive(now time.Time, id LinkID, t *linkv1.Table) error {
+	c.now = now
+	l := c.links[id]
+	if l == nil {
+		return nil // it crossed LinkDown
+	}
+	ld := l.domain(t.GetNamespace())
+	if ld == nil {
+		return broken("a table of namespace %q, which the link does not carry", clip(t.GetNamespace()))
+	}
+	ck := check{core: c, ld: ld}
+	if err := ck.table(t); err != nil {
+		return err
+	}
+	c.unsettled = true
+	ld.seen++
+	for _, w := range t.GetRecords() {
+		ld.take(w)
+	}
+	if s := t.GetSummary(); s != nil {
+		ld.takeSummary(s, t.GetSeen())
+	}
+	if d := t.GetDigest(); d != nil {
+		ld.takeDigest(d)
+	}
+	for _, a := range t.GetAcks() {
+		ld.takeAck(a)
+	}
+	if t.GetComplete() && !ld.completed {
+		ld.completed = true
+		c.synced(l)
+	}
+	return nil
+}
+
+// synced looks whether the first exchange on a link is done.
+func (c *Core) synced(l *link) {
+	for _, ld := range l.domains {
+		if !ld.completed {
+			return
+		}
+	}
+	l.synced = true
+	c.events = append(c.events, Event{Kind: LinkSynced, Link: l.id, Node: l.peer.ID, Name: l.peer.Info.GetName()})
+}
+
+func (l *link) domain(name string) *linkDomain {
+	for _, ld := range l.domains {
+		if ld.name == name {
+			return ld
+		}
+	}
+	return nil
+}
+
+func (ld *linkDomain) vertex(node []byte, ns string) vertex {
+	if ns == "" {
+		ns = ld.name
+	}
+	return vertex{NodeID(node), ns}
+}
+
+// take takes in what is told of a record.
+func (ld *linkDomain) take(w *linkv1.Record) {
+	d := ld.db
+	v := ld.vertex(w.GetNode(), w.GetNamespace())
+	if v.node == d.core.cfg.ID && d.core.takeOwn(ld, v, w) {
+		return
+	}
+	r := d.byVertex[v]
+	inc := w.GetIncarnation()
+	switch {
+	case r == nil && w.GetSince() != 0:
+		ld.ask(v)
+		return
+	case r == nil:
+		r = d.join(v, inc, start(w))
+	}
+	ld.of(r).has(inc, w.GetVersion(), w.GetFloor())
+	switch {
+	case inc < r.inc:
+		ld.enqueue(r)
+	case inc > r.inc && w.GetSince() != 0:
+		ld.ask(v)
+	case inc > r.inc:
+		d.renew(r, inc, start(w))
+		ld.merge(r, w)
+	default:
+		ld.merge(r, w)
+	}
+}
+
+func start(w *linkv1.Record) uint64 {
+	if s := w.GetStart(); s != 0 {
+		return s
+	}
+	return w.GetIncarnation()
+}
+
+// renew empties a record, for a later incarnation.
+func (d *database) renew(r *record, inc, start uint64) {
+	d.clear(r, r.name()+" restarted without it")
+	r.inc, r.start, r.goodbye = inc, start, false
+}
+
+// merge takes in what is told of the same incarnation of a record.
+func (ld *linkDomain) merge(r *record, w *linkv1.Record) {
+	d := ld.db
+	since, follows := w.GetSince(), r.follows(w.GetSince(), w.GetFloor())
+	switch {
+	case r.stage != nil && r.stage.from == ld && since == r.stage.rec.version:
+		ld.stage(r, w)
+	case r.suspect == ld && since == 0:
+		ld.startStage(r, w)
+	case w.GetVersion() <= r.version && (follows || !w.GetMore()):
+		ld.enqueue(r) // if it is older there
+	case follows:
+		if r.stage != nil && r.stage.from == ld {
+			d.unstage(r)
+		}
+		d.apply(r, w)
+	case r.stage != nil && r.stage.from != ld:
+		r.stage.refused = true // it is coming over another link
+	case since == 0:
+		ld.startStage(r, w)
+	default:
+		ld.ask(r.vertex)
+	}
+}
+
+// follows reports whether what changed since a version brings the record up.
+func (r *record) follows(since, floor uint64) bool {
+	return since <= r.version && (r.version == 0 || floor <= max(r.version, r.floor))
+}
+
+// apply brings a record up by what changed.
+func (d *database) apply(r *record, w *linkv1.Record) {
+	if r.version == 0 {
+		r.floor = w.GetFloor()
+	}
+	for _, it := range d.core.items(w) {
+		if it.version > r.version {
+			d.put(r, it)
+		}
+	}
+	r.version = w.GetVersion()
+	d.trim(r)
+	d.spread(r)
+}
+
+// startStage begins to take a record anew that cannot be brought up.
+func (ld *linkDomain) startStage(r *record, w *linkv1.Record) {
+	ld.db.unstage(r)
+	r.stage = &stage{rec: newRecord(r.vertex, r.inc, r.start), from: ld}
+	r.stage.rec.floor = w.GetFloor()
+	ld.stage(r, w)
+}
+
+// stage takes the next piece of a record that is taken anew, and replaces the old one with the last.
+func (ld *linkDomain) stage(r *record, w *linkv1.Record) {
+	d, s := ld.db, r.stage.rec
+	d.staged -= s.live
+	for _, it := range d.core.items(w) {
+		s.put(it)
+	}
+	s.trim(d.core.spare)
+	d.staged += s.live
+	s.version = w.GetVersion()
+	if w.GetMore() {
+		return
+	}
+	d.unstage(r)
+	if r.suspect == ld {
+		r.suspect = nil
+	} else if s.version <= r.version {
+		return
+	}
+	d.replace(r, s)
+	d.spread(r)
+}
+
+// unstage ends taking a record anew. Those who told it meanwhile believe that they were heard.
+func (d *database) unstage(r *record) {
+	s := r.stage
+	if s == nil {
+		return
+	}
+	d.staged -= s.rec.live
+	r.stage = nil
+	for _, ld := range d.links {
+		if s.refused && ld != s.from {
+			ld.ask(r.vertex)
+		}
+	}
+}
+
+// replace gives a record the items of another. What both have alike is left alone.
+func (d *database) replace(r, by *record) {
+	gone := r.feed
+	was := *r
+	r.version, r.floor = by.version, by.floor
+	r.about, r.ask, r.bridges, r.neighbours, r.functions, r.derived = by.about, by.ask, by.bridges, by.neighbours, by.functions, by.derived
+	r.live, r.gone, r.feed, r.stale, r.sum = by.live, by.gone, by.feed, by.stale, by.sum
+	r.shown, d.moved = nil, true
+	d.size += by.live - was.live
+	for _, e := range gone {
+		if it := e.it; !it.stale && it.kind == kindFunction && r.named(it)[it.fn.Procedure] == nil {
+			d.update(it.fn.Procedure, it, nil, "")
+		}
+	}
+	for _, e := range r.feed {
+		it := e.it
+		it.rec = r.idx
+		if !it.stale && it.kind == kindFunction {
+			d.install(r, was.named(it)[it.fn.Procedure], it)
+		}
+	}
+	for id := range was.neighbours {
+		d.relink(r, id)
+	}
+	for id := range r.neighbours {
+		d.relink(r, id)
+	}
+	d.noteAsk(r)
+}
+
+// abandon forgets what was to come over a link that is gone.
+func (d *database) abandon(r *record, ld *linkDomain) {
+	if r.suspect == ld {
+		r.suspect = nil
+	}
+	if r.stage != nil && r.stage.from == ld {
+		d.unstage(r)
+	}
+}

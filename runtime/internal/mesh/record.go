@@ -1,0 +1,265 @@
+package mesh
+
+import (
+	"bytes"
+	"cmp"
+	"slices"
+	"sort"
+	"time"
+
+	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
+)
+
+// vertex names a record: a node as a member of a namespace.
+type vertex struct {
+	node NodeID
+	ns   string
+}
+
+func (v vertex) compare(o vertex) int {
+	return cmp.Or(bytes.Compare(v.node[:], o.node[:]), cmp.Compare(v.ns, o.ns))
+}
+
+// record is what a member tells of itself in a namespace: a set of items, each with the version of
+// the record at which it was last changed or removed.
+//
+// A record at version v holds all items of any later state of it that were changed up to v. So it
+// can be told, taken in and passed on in pieces, in the order of versions.
+type record struct {
+	vertex
+	idx     int32 // in the database
+	inc     uint64
+	start   uint64 // when the node did start
+	version uint64
+	floor   uint64 // removals up to here may be missing
+
+	about      *item
+	ask        *item
+	neighbours map[NodeID]*item
+	bridges    map[string]*item
+	functions  map[string]*item // its own, removed ones too
+	derived    map[string]*item // those it passes on, likewise
+	live       int              // functions that are not removed
+	gone       int              // items that are
+	feed       []entry          // by version; stale ones in between
+	stale      int
+	sum        uint64 // of the items that are not removed
+
+	path    pathState
+	shown   *shown           // for snapshots; nil: to be made again
+	goodbye bool             // said on a link to here
+	fell    string           // why the last link from here to the node fell
+	graves  map[string]*item // functions that went with an earlier incarnation
+	stage   *stage           // the record as it is being told anew
+	suspect *linkDomain      // where it is to be told anew, as it differs there at the same version
+}
+
+// maxGraves bounds how many functions of a node's earlier life are remembered.
+const maxGraves = 1024
+
+// entry is an item's place in a record's feed.
+type entry struct {
+	version uint64
+	it      *item
+}
+
+// stage collects a record that cannot be brought up by what changed.
+type stage struct {
+	rec     *record
+	from    *linkDomain
+	refused bool // others told it too
+}
+
+// kind is what an item is about.
+type kind uint8
+
+const (
+	kindFunction kind = iota
+	kindAbout
+	kindNeighbour
+	kindBridge
+	kindAsk
+	kindMany // not of a record: several items of one procedure, in the index
+)
+
+// The ways of a function from one namespace into another at a node that holds a group.
+const (
+	down = linkv1.Derivation_DERIVATION_DOWN
+	up   = linkv1.Derivation_DERIVATION_UP
+)
+
+// item is one thing that a record tells. Snapshots share it: it does not change but for stale.
+type item struct {
+	version uint64
+	rec     int32
+	kind    kind
+	removed bool
+	stale   bool // another took its place
+	fn      Function
+	extra   *extra
+}
+
+// extra is what few items have.
+type extra struct {
+	neighbour  NodeID
+	cost       uint32
+	bridge     string
+	info       *linkv1.NodeInfo
+	leaving    bool
+	derivation linkv1.Derivation
+	origin     NodeID    // of a derived function
+	group      *group    // of one that was derived here
+	at         time.Time // of a removal: when it was heard of
+	cause      string    // of a removal, where it is not the member's own
+	many       *candidates
+}
+
+var noExtra extra
+
+// more returns the item's extra, or an empty one. It is not to be changed.
+func (it *item) more() *extra {
+	if it.extra == nil {
+		return &noExtra
+	}
+	return it.extra
+}
+
+func (it *item) derivation() linkv1.Derivation { return it.more().derivation }
+
+func newRecord(v vertex, inc, start uint64) *record {
+	return &record{
+		vertex: v, inc: inc, start: start,
+		neighbours: map[NodeID]*item{}, bridges: map[string]*item{},
+		functions: map[string]*item{}, derived: map[string]*item{},
+	}
+}
+
+// put adds an item in the place of one of the same kind and name, which it returns if there was one.
+func (r *record) put(it *item) (old *item) {
+	switch it.kind {
+	case kindAbout:
+		old, r.about = r.about, it
+	case kindAsk:
+		old, r.ask = r.ask, it
+	case kindNeighbour:
+		old, r.neighbours[it.extra.neighbour] = r.neighbours[it.extra.neighbour], it
+	case kindBridge:
+		old, r.bridges[it.extra.bridge] = r.bridges[it.extra.bridge], it
+	case kindFunction:
+		m := r.named(it)
+		old, m[it.fn.Procedure] = m[it.fn.Procedure], it
+	}
+	if old != nil {
+		old.stale = true
+		r.stale++
+		r.count(old, -1)
+	}
+	r.count(it, 1)
+	r.feed = append(r.feed, entry{it.version, it})
+	r.compact()
+	return old
+}
+
+// named returns the record's functions of the item's sort.
+func (r *record) named(it *item) map[string]*item {
+	if it.derivation() != 0 {
+		return r.derived
+	}
+	return r.functions
+}
+
+func (r *record) count(it *item, n int) {
+	if it.removed {
+		r.gone += n
+		return
+	}
+	r.sum ^= it.sum()
+	if it.kind == kindFunction {
+		r.live += n
+	}
+}
+
+// compact drops what is stale from the feed once that is most of it.
+func (r *record) compact() {
+	if r.stale < 16+len(r.feed)/2 {
+		return
+	}
+	r.feed = slices.DeleteFunc(r.feed, func(e entry) bool { return e.it.stale })
+	r.stale = 0
+}
+
+// trim forgets the older half of the removals once there are more than spare and some, and returns
+// those of functions.
+func (r *record) trim(spare int) (forgotten []*item) {
+	if r.gone <= spare+r.live/4 {
+		return nil
+	}
+	n := r.gone / 2
+	for _, e := range r.feed {
+		if n == 0 {
+			break
+		}
+		if e.it.stale || !e.it.removed {
+			continue
+		}
+		n--
+		r.floor = e.version
+		r.gone--
+		e.it.stale = true
+		r.stale++
+		switch e.it.kind {
+		case kindNeighbour:
+			delete(r.neighbours, e.it.extra.neighbour)
+		case kindBridge:
+			delete(r.bridges, e.it.extra.bridge)
+		case kindFunction:
+			delete(r.named(e.it), e.it.fn.Procedure)
+			forgotten = append(forgotten, e.it)
+		case kindAsk:
+			r.ask = nil
+		}
+	}
+	r.compact()
+	return forgotten
+}
+
+// after returns the part of the feed that is later than a version.
+func (r *record) after(version uint64) []entry {
+	return r.feed[sort.Search(len(r.feed), func(i int) bool { return r.feed[i].version > version }):]
+}
+
+// newer reports whether the record is newer than (inc, version).
+func (r *record) newer(inc, version uint64) bool {
+	return r.inc > inc || r.inc == inc && r.version > version
+}
+
+// info returns what the node tells of itself.
+func (r *record) info() *linkv1.NodeInfo {
+	if r.about == nil {
+		return nil
+	}
+	return r.about.extra.info
+}
+
+// leaving reports whether the node said that it goes.
+func (r *record) leaving() bool { return r.goodbye || r.about != nil && r.about.extra.leaving }
+
+// name returns the node's name, or its id until that is known.
+func (r *record) name() string {
+	if n := r.info().GetName(); n != "" {
+		return n
+	}
+	return r.node.String()
+}
+
+// lists reports whether the record tells of a neighbour.
+func (r *record) lists(id NodeID) bool {
+	it := r.neighbours[id]
+	return it != nil && !it.removed
+}
+
+// joins reports whether the record tells of a bridge to another namespace.
+func (r *record) joins(ns string) bool {
+	it := r.bridges[ns]
+	return it != nil && !it.removed
+}

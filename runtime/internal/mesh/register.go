@@ -1,0 +1,112 @@
+package mesh
+
+import (
+	"time"
+)
+
+// Register adds origins to a namespace, or to all members of a group: all of them or none. Errors:
+// *UndeclaredError, *NameError, *ExistsError, *PolicyError, *LimitError, [ErrLeft].
+func (c *Core) Register(now time.Time, ns string, fns []Function) error {
+	c.now = now
+	members := c.members(ns)
+	if members == nil || c.cfg.Observer {
+		return &UndeclaredError{Namespace: ns}
+	}
+	if c.left || c.yielded {
+		return ErrLeft
+	}
+	if err := c.checkFunctions(fns); err != nil {
+		return err
+	}
+	c.settle()
+	for _, s := range members {
+		if err := s.admits(fns); err != nil {
+			return err
+		}
+	}
+	for _, s := range members {
+		for _, fn := range fns {
+			if fn.Registered == 0 {
+				fn.Registered = now.UnixNano()
+			}
+			s.db.tell(s.own, &item{fn: fn})
+		}
+	}
+	return nil
+}
+
+func (c *Core) checkFunctions(fns []Function) error {
+	seen := make(map[string]bool, len(fns))
+	for i := range fns {
+		f := &fns[i]
+		if err := CheckProcedure(f.Procedure); err != nil {
+			return err
+		}
+		if seen[f.Procedure] {
+			return &NameError{What: "procedure", Name: f.Procedure, Reason: "is registered twice at once"}
+		}
+		seen[f.Procedure] = true
+		if len(f.Schema) > c.cfg.Limits.SchemaBytes {
+			return &LimitError{What: "bytes of a schema's hash", Limit: c.cfg.Limits.SchemaBytes}
+		}
+	}
+	return nil
+}
+
+// admits checks whether this node may register functions in a namespace.
+func (s *space) admits(fns []Function) error {
+	limits := s.db.core.cfg.Limits
+	switch n := len(fns); {
+	case s.own.live+n > limits.MemberFunctions:
+		return &LimitError{What: "functions of one member", Limit: limits.MemberFunctions}
+	case s.db.size+n > limits.Functions:
+		return &LimitError{What: "functions of one namespace", Limit: limits.Functions}
+	}
+	v := s.db.current()
+	for i := range fns {
+		f := &fns[i]
+		it, _ := v.pick(f.Procedure, inNamespace, nil)
+		if own := s.own.functions[f.Procedure]; own != nil && !own.removed {
+			it = own
+		}
+		if it == nil {
+			continue
+		}
+		owner := v.origin(it)
+		name := s.db.core.nameOf(owner)
+		if f.Policy == Single || it.fn.Policy == Single || it == s.own.functions[f.Procedure] {
+			return &ExistsError{Procedure: f.Procedure, Namespace: s.name, Owner: owner, OwnerName: name}
+		}
+		if it.fn.Policy != f.Policy {
+			return &PolicyError{
+				Procedure: f.Procedure, Namespace: s.name, Owner: owner, OwnerName: name, Want: it.fn.Policy, Got: f.Policy,
+			}
+		}
+	}
+	return nil
+}
+
+// nameOf returns the name of a node that is known in some domain, else its id.
+func (c *Core) nameOf(id NodeID) string {
+	for _, d := range c.databases {
+		if name := d.nameOf(id); name != "" {
+			return name
+		}
+	}
+	return id.String()
+}
+
+// Unregister withdraws origins of this node. Those that are none are skipped.
+func (c *Core) Unregister(now time.Time, ns string, procedures []string) {
+	c.now = now
+	for _, s := range c.members(ns) {
+		if s.own == nil {
+			continue
+		}
+		for _, p := range procedures {
+			if it := s.own.functions[p]; it != nil && !it.removed {
+				s.db.tell(s.own, &item{removed: true, fn: Function{Procedure: p}, extra: &extra{at: now}})
+			}
+		}
+	}
+}

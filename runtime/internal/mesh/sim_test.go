@@ -1,0 +1,338 @@
+package mesh
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
+)
+
+// cluster is nodes and links simulated in one goroutine. Tables are delivered in the order that a
+// test wants, or in a random one.
+type cluster struct {
+	t      testing.TB
+	now    time.Time
+	nodes  []*simNode // in order of making
+	links  []*simLink // that are up
+	nextID LinkID
+	piece  int // bytes of a table
+	lossy  int // of a hundred tables so many are lost, for no reason
+	trace  func(format string, args ...any)
+	share  bool // hand tables over as they are, instead of encoding them
+	stats  stats
+}
+
+// stats counts what was delivered.
+type stats struct {
+	tables, bytes int
+	records       int
+}
+
+type simNode struct {
+	c       *cluster
+	name    string
+	core    *Core
+	started uint64
+	links   map[LinkID]*simLink
+	events  []Event
+}
+
+// simLink is a link with both its ends' ids the same. What end i said is in wire[i].
+type simLink struct {
+	id    LinkID
+	ends  [2]*simNode
+	wire  [2][]*linkv1.Table
+	ready [2]bool // end i may have something to pull
+	down  [2]bool // end i has noticed that the link is down
+	names []string
+}
+
+func newCluster(t testing.TB) *cluster {
+	return &cluster{t: t, now: time.Unix(1_700_000_000, 0), piece: 32 << 10}
+}
+
+func (c *cluster) add(name string) *simNode { return c.start(name, false) }
+
+func (c *cluster) start(name string, observer bool) *simNode {
+	n := &simNode{c: c, name: name, links: map[LinkID]*simLink{}}
+	c.nodes = append(c.nodes, n)
+	n.boot(observer)
+	return n
+}
+
+// boot gives the node a fresh core, as a start of its process does.
+func (n *simNode) boot(observer bool) {
+	n.started = uint64(n.c.now.UnixNano())
+	var id NodeID
+	copy(id[:], n.name)
+	n.core = New(Config{ID: id, Incarnation: n.started, Observer: observer, Info: &linkv1.NodeInfo{Name: n.name}})
+}
+
+func (c *cluster) node(name string) *simNode {
+	for _, n := range c.nodes {
+		if n.name == name {
+			return n
+		}
+	}
+	c.t.Fatalf("no node %s", name)
+	return nil
+}
+
+func (n *simNode) declare(names ...string) {
+	for _, ns := range names {
+		n.c.must(n.core.Declare(n.c.now, ns))
+	}
+}
+
+func (n *simNode) register(ns string, procedures ...string) error {
+	fns := make([]Function, len(procedures))
+	for i, p := range procedures {
+		fns[i] = Function{Procedure: p}
+	}
+	return n.core.Register(n.c.now, ns, fns)
+}
+
+func (c *cluster) must(err error) {
+	c.t.Helper()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// link joins two nodes as Join would: a dials and asks for names, b answers.
+func (c *cluster) link(a, b *simNode, names ...string) *simLink {
+	c.t.Helper()
+	asked, err := a.core.Ask(names)
+	c.must(err)
+	answer, unknown, err := b.core.Answer(asked)
+	c.must(err)
+	if len(unknown) > 0 {
+		c.t.Fatalf("%s does not hold %v", b.name, unknown)
+	}
+	c.nextID++
+	l := &simLink{id: c.nextID, ends: [2]*simNode{a, b}, names: names}
+	c.links = append(c.links, l)
+	a.links[l.id], b.links[l.id] = l, l
+	c.must(a.core.LinkUp(c.now, l.id, b.peer(asked, answer)))
+	c.must(b.core.LinkUp(c.now, l.id, a.peer(answer, asked)))
+	return l
+}
+
+// peer is the node as the other end of a link sees it.
+func (n *simNode) peer(local, remote []*linkv1.LinkNamespace) Peer {
+	return Peer{
+		ID: n.core.cfg.ID, Incarnation: n.started, Info: n.core.cfg.Info, Observer: n.core.cfg.Observer,
+		Local: local, Remote: remote,
+	}
+}
+
+// cut breaks a link. What is under way is lost.
+func (c *cluster) cut(l *simLink, text string) {
+	c.notice(l, 0, text)
+	c.notice(l, 1, text)
+}
+
+// notice breaks a link as one end sees it; the other end still believes that it is up.
+func (c *cluster) notice(l *simLink, i int, text string) {
+	if l.down[i] {
+		return
+	}
+	l.down[i] = true
+	n := l.ends[i]
+	delete(n.links, l.id)
+	n.core.LinkDown(c.now, l.id, Cause{Text: text})
+	if l.down[1-i] {
+		c.links = slices.DeleteFunc(c.links, func(o *simLink) bool { return o == l })
+	}
+}
+
+// between returns the links between two nodes.
+func (c *cluster) between(a, b *simNode) (links []*simLink) {
+	for _, l := range c.links {
+		if l.ends == [2]*simNode{a, b} || l.ends == [2]*simNode{b, a} {
+			links = append(links, l)
+		}
+	}
+	return links
+}
+
+// wake notes which links have something to pull.
+func (c *cluster) wake() {
+	for _, n := range c.nodes {
+		for _, id := range n.core.Pending() {
+			if l := n.links[id]; l != nil {
+				l.ready[l.end(n)] = true
+			}
+		}
+	}
+}
+
+func (l *simLink) end(n *simNode) int {
+	if l.ends[0] == n {
+		return 0
+	}
+	return 1
+}
+
+// pull puts the next table of end i on the wire, and reports whether there was one.
+func (c *cluster) pull(l *simLink, i int) bool {
+	t := l.ends[i].core.Pull(c.now, l.id, c.piece)
+	if t == nil {
+		l.ready[i] = false
+		return false
+	}
+	c.stats.tables++
+	c.stats.records += len(t.GetRecords())
+	if l.down[0] || l.down[1] {
+		return true // it is lost
+	}
+	if c.share {
+		c.stats.bytes += proto.Size(t)
+	} else {
+		t = c.encoded(t)
+	}
+	l.wire[i] = append(l.wire[i], t)
+	return true
+}
+
+func (c *cluster) encoded(t *linkv1.Table) *linkv1.Table {
+	b, err := proto.Marshal(t)
+	c.must(err)
+	c.stats.bytes += len(b)
+	d := new(linkv1.Table)
+	c.must(proto.Unmarshal(b, d))
+	return d
+}
+
+// deliver hands the other end the first table that end i has on the wire.
+func (c *cluster) deliver(l *simLink, i int) {
+	t := l.wire[i][0]
+	if c.trace != nil {
+		c.trace("%s -> %s: %v", l.ends[i].name, l.ends[1-i].name, t)
+	}
+	l.wire[i] = l.wire[i][1:]
+	if l.down[0] || l.down[1] {
+		return
+	}
+	to := l.ends[1-i]
+	if err := to.core.Receive(c.now, l.id, t); err != nil {
+		c.t.Fatalf("%s from %s: %v", to.name, l.ends[i].name, err)
+	}
+}
+
+// settle delivers all there is, in rounds, and returns how many it took.
+func (c *cluster) settle() int {
+	for round := 0; ; round++ {
+		if round > 10_000 {
+			c.t.Fatal("the mesh does not settle")
+		}
+		c.wake()
+		some := false
+		for _, l := range slices.Clone(c.links) {
+			for i := range l.ends {
+				for l.ready[i] && !l.down[i] && c.pull(l, i) {
+					some = true
+				}
+			}
+		}
+		for _, l := range slices.Clone(c.links) {
+			for i := range l.ends {
+				for len(l.wire[i]) > 0 {
+					c.deliver(l, i)
+				}
+			}
+		}
+		if !some {
+			c.collect()
+			return round
+		}
+	}
+}
+
+// step does one thing of those that can be done, at random, and reports whether there was any.
+func (c *cluster) step(rnd *rand.Rand) bool {
+	c.wake()
+	type act struct {
+		l    *simLink
+		end  int
+		pull bool
+	}
+	var acts []act
+	for _, l := range c.links {
+		for i := range l.ends {
+			if l.ready[i] && !l.down[i] && len(l.wire[i]) < 3 {
+				acts = append(acts, act{l, i, true})
+			}
+			if len(l.wire[i]) > 0 {
+				acts = append(acts, act{l, i, false})
+			}
+		}
+	}
+	if len(acts) == 0 {
+		return false
+	}
+	a := acts[rnd.IntN(len(acts))]
+	switch {
+	case a.pull:
+		c.pull(a.l, a.end)
+	case rnd.IntN(100) < c.lossy:
+		a.l.wire[a.end] = a.l.wire[a.end][1:]
+	default:
+		c.deliver(a.l, a.end)
+	}
+	return true
+}
+
+// collect gathers all events.
+func (c *cluster) collect() {
+	for _, n := range c.nodes {
+		n.events = append(n.events, n.core.Events()...)
+	}
+}
+
+// advance lets time pass, in which all nodes do what is due.
+func (c *cluster) advance(d time.Duration) {
+	c.now = c.now.Add(d)
+	for _, n := range c.nodes {
+		n.core.Tick(c.now)
+	}
+}
+
+// call follows a call hop by hop, and returns the nodes it comes by and where it ends.
+func (c *cluster) call(from *simNode, ns, procedure string) (path []string, origin *simNode, in string, err error) {
+	choice, ok := from.core.Snapshot().Find(ns, procedure)
+	if !ok {
+		return nil, nil, "", fmt.Errorf("%s does not find %s in %s", from.name, procedure, ns)
+	}
+	return c.follow(from, choice.Targets[0], procedure)
+}
+
+func (c *cluster) follow(n *simNode, t Target, procedure string) (path []string, origin *simNode, in string, err error) {
+	path = []string{n.name}
+	for range 200 {
+		if t.Local {
+			return path, n, t.Namespace, nil
+		}
+		l := n.links[t.Link]
+		if l == nil || l.down[0] || l.down[1] {
+			return path, nil, "", fmt.Errorf("%s sends %s over a link that is down", n.name, procedure)
+		}
+		n = l.ends[1-l.end(n)]
+		path = append(path, n.name)
+		d := n.core.Snapshot().Route(t.LinkNamespace, t.Node, t.Namespace, procedure)
+		switch d.Action {
+		case Local:
+			return path, n, d.Namespace, nil
+		case Forward:
+			t = d.Target
+		default:
+			return path, nil, "", fmt.Errorf("%s has no way for %s to %s/%s in %s", n.name, procedure, t.Node, t.Namespace, t.LinkNamespace)
+		}
+	}
+	return path, nil, "", fmt.Errorf("%s loops: %v", procedure, path)
+}

@@ -1,0 +1,188 @@
+package mesh
+
+import (
+	"cmp"
+	"iter"
+	"maps"
+	"slices"
+	"time"
+
+	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
+)
+
+// FunctionInfo is an origin of a function within reach.
+type FunctionInfo struct {
+	Function  *Function
+	Namespace string // where it is held
+	Node      NodeID // the origin's
+	Name      string // the node's, or Via's where only that is known
+	Via       NodeID // the member that passes calls on to Node, where that is not itself one; else Node
+	Shadowed  bool   // another origin serves
+	Local     bool
+	Hops      int // to Via
+}
+
+// Functions returns the origins within reach of a namespace or group of this node, sorted by
+// procedure, the serving ones first.
+func (s *Snapshot) Functions(ns string) iter.Seq[FunctionInfo] {
+	return func(yield func(FunctionInfo) bool) {
+		p := s.places[ns]
+		if p == nil {
+			return
+		}
+		procedures := map[string]bool{}
+		for _, i := range p.members {
+			for it := range s.views[i].fns.all {
+				procedures[it.fn.Procedure] = true
+			}
+		}
+		for _, procedure := range slices.Sorted(maps.Keys(procedures)) {
+			for _, f := range s.origins(p, procedure) {
+				if !yield(f) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// origins returns those of one procedure, each once.
+func (s *Snapshot) origins(p *place, procedure string) (origins []FunctionInfo) {
+	type origin struct {
+		node       NodeID
+		registered int64
+	}
+	seen := map[origin]bool{}
+	found := false
+	for _, i := range p.members {
+		v := s.views[i]
+		serving, _ := v.pick(procedure, inNamespace, nil)
+		if serving == nil {
+			continue
+		}
+		for _, it := range v.items(procedure) {
+			o := origin{v.origin(it), it.fn.Registered}
+			if !v.serves(it, inNamespace, nil) || seen[o] || o == (origin{v.origin(serving), serving.fn.Registered}) && it != serving {
+				continue
+			}
+			seen[o] = true
+			t := v.routes[it.rec].targets[0]
+			f := FunctionInfo{
+				Function: &it.fn, Namespace: t.Namespace, Node: o.node, Name: t.Name, Via: t.Node,
+				Shadowed: found || v.shadows(serving, it), Local: t.Local && it.derivation() == 0, Hops: t.Hops,
+			}
+			origins = append(origins, f)
+		}
+		found = true
+	}
+	slices.SortStableFunc(origins, func(a, b FunctionInfo) int { return boolCompare(a.Shadowed, b.Shadowed) })
+	return origins
+}
+
+// items returns all of a procedure.
+func (v *view) items(procedure string) []*item {
+	switch it := v.fns.get(procedure); {
+	case it == nil:
+		return nil
+	case it.kind == kindMany:
+		return it.extra.many.items
+	default:
+		return []*item{it}
+	}
+}
+
+// MemberInfo is a node within reach, this one included.
+type MemberInfo struct {
+	ID          NodeID
+	Incarnation uint64
+	Info        *linkv1.NodeInfo // not to be changed
+	Namespaces  []Membership     // those seen from here, sorted
+}
+
+// Membership is a node's place in one namespace.
+type Membership struct {
+	Namespace  string
+	Neighbours []Neighbour // sorted by id
+}
+
+// Neighbour is one end of a link as the other end tells it.
+type Neighbour struct {
+	ID   NodeID
+	Cost uint32
+}
+
+// Members returns the nodes within reach that are not about to leave, sorted by id.
+func (s *Snapshot) Members() iter.Seq[MemberInfo] {
+	return func(yield func(MemberInfo) bool) {
+		members := map[NodeID]*MemberInfo{}
+		for _, v := range s.views {
+			for i := range v.routes {
+				if r := &v.routes[i]; r.reached && !r.shown.leaving {
+					r.shown.addTo(members)
+				}
+			}
+		}
+		for _, id := range slices.SortedFunc(maps.Keys(members), NodeID.compare) {
+			m := members[id]
+			slices.SortFunc(m.Namespaces, func(a, b Membership) int { return cmp.Compare(a.Namespace, b.Namespace) })
+			m.Namespaces = slices.CompactFunc(m.Namespaces, func(a, b Membership) bool { return a.Namespace == b.Namespace })
+			if !yield(*m) {
+				return
+			}
+		}
+	}
+}
+
+func (s *shown) addTo(members map[NodeID]*MemberInfo) {
+	m := members[s.node]
+	if m == nil {
+		m = &MemberInfo{ID: s.node, Incarnation: s.inc, Info: s.about.info}
+		members[s.node] = m
+	}
+	if m.Info == nil {
+		m.Info = s.about.info
+	}
+	m.Namespaces = append(m.Namespaces, Membership{Namespace: s.ns, Neighbours: s.neighbours})
+}
+
+// Absence says why a procedure cannot be called.
+type Absence struct {
+	Seen      bool      // it could be called once; else it was never seen here, or too long ago
+	Withdrawn time.Time // when it went
+	Node      NodeID    // its last origin
+	Name      string    // the node's
+	Cause     string    // for people: which link fell, which node left, who withdrew it
+}
+
+// Absent explains why Find did not find a procedure.
+func (s *Snapshot) Absent(ns, procedure string) (last Absence) {
+	p := s.places[ns]
+	if p == nil {
+		return last
+	}
+	for _, i := range p.members {
+		v := s.views[i]
+		for _, it := range v.items(procedure) {
+			if a := v.absence(it); a.Seen && (!last.Seen || a.Withdrawn.After(last.Withdrawn)) {
+				last = a
+			}
+		}
+	}
+	return last
+}
+
+// absence says why an item does not serve.
+func (v *view) absence(it *item) Absence {
+	r := &v.routes[it.rec]
+	a := Absence{Node: r.shown.node, Name: r.shown.about.info.GetName()}
+	switch {
+	case it.removed:
+		a.Seen, a.Withdrawn, a.Cause = true, it.extra.at, it.extra.cause
+		if a.Cause == "" {
+			a.Cause = a.Name + " withdrew it"
+		}
+	case !r.reached && r.lost != nil && r.lost.cause != "":
+		a.Seen, a.Withdrawn, a.Cause = true, r.lost.at, r.lost.cause
+	}
+	return a
+}

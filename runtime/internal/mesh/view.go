@@ -1,0 +1,125 @@
+package mesh
+
+import "slices"
+
+// view is a database as one snapshot has it.
+type view struct {
+	names    []string
+	fns      index
+	routes   []route
+	vertices map[vertex]int32
+	sets     [][]Target
+}
+
+// pick returns the item of a procedure that serves among those in scope, or nil, and the others.
+// With into, what is to go up into that domain of a group, what came down from there does not count.
+func (v *view) pick(procedure string, s scope, into *view) (it *item, many *candidates) {
+	switch it = v.fns.get(procedure); {
+	case it == nil:
+		return nil, nil
+	case it.kind == kindMany:
+		many = it.extra.many
+		return v.first(many, s, into), many
+	case !v.serves(it, s, into):
+		return nil, nil
+	default:
+		return it, nil
+	}
+}
+
+// serves reports whether an item is within reach and in scope.
+func (v *view) serves(it *item, s scope, into *view) bool {
+	if it.removed || !v.routes[it.rec].reached {
+		return false
+	}
+	return it.extra == nil || s.has(it) && (into == nil || it.derivation() != down || !into.offers(it.fn.Procedure, it.fn.Registered, v.origin(it)))
+}
+
+// offers reports whether an origin itself is in the domain and within reach.
+func (v *view) offers(procedure string, registered int64, origin NodeID) bool {
+	is := func(it *item) bool {
+		return it.derivation() == 0 && it.fn.Registered == registered && v.serves(it, fromGroup, nil) && v.origin(it) == origin
+	}
+	switch it := v.fns.get(procedure); {
+	case it == nil:
+		return false
+	case it.kind == kindMany:
+		return slices.ContainsFunc(it.extra.many.items, is)
+	default:
+		return is(it)
+	}
+}
+
+// first returns the item that serves of several. Of those of one origin it is the nearest.
+func (v *view) first(m *candidates, s scope, into *view) (best *item) {
+	for _, it := range m.items {
+		if it.removed {
+			break
+		}
+		if !v.serves(it, s, into) {
+			continue
+		}
+		switch {
+		case best == nil:
+			best = it
+		case it.fn.Registered != best.fn.Registered || v.origin(it) != v.origin(best):
+			return best
+		case (it.derivation() == 0) == (best.derivation() == 0) && v.routes[it.rec].cost < v.routes[best.rec].cost:
+			best = it
+		}
+	}
+	return best
+}
+
+// origin returns the node that registered a function.
+func (v *view) origin(it *item) NodeID {
+	if it.derivation() != 0 {
+		return it.extra.origin
+	}
+	return v.routes[it.rec].targets[0].Node
+}
+
+// targets returns where calls for an item that pick returned may go, unless it is derived here.
+func (v *view) targets(it *item, many *candidates, s scope) []Target {
+	if many != nil && it.fn.Policy != Single {
+		if set := many.set(it.fn.Policy, s); set != nil {
+			return v.sets[set.id]
+		}
+	}
+	return v.routes[it.rec].targets[:]
+}
+
+// shadows reports whether an item within reach does not serve because another does.
+func (v *view) shadows(serving, it *item) bool {
+	if serving == nil || it == serving || !v.serves(it, inNamespace, nil) {
+		return false
+	}
+	if it.fn.Registered == serving.fn.Registered && v.origin(it) == v.origin(serving) {
+		return false
+	}
+	return it.fn.Policy == Single || it.fn.Policy != serving.fn.Policy
+}
+
+// own returns the item of a procedure that a vertex of this node serves, or nil. It may have one of
+// its own and one that it passes on; the caller meant the one that is not shadowed.
+func (v *view) own(rec int32, procedure string) (own *item) {
+	it := v.fns.get(procedure)
+	switch {
+	case it == nil:
+		return nil
+	case it.kind != kindMany:
+		if it.removed || it.rec != rec {
+			return nil
+		}
+		return it
+	}
+	many := it.extra.many
+	for _, it := range many.items {
+		switch {
+		case it.removed || it.rec != rec:
+		case own == nil || v.shadows(v.first(many, inNamespace, nil), own):
+			own = it
+		}
+	}
+	return own
+}

@@ -1,0 +1,106 @@
+package mesh
+
+import (
+	"cmp"
+	"slices"
+
+	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
+)
+
+// recordBytes is about what a record takes on the wire besides its items.
+const recordBytes = 48
+
+// write adds the item to what is told of its record, and returns about how many bytes it takes.
+func (it *item) write(w *linkv1.Record) int {
+	at := it.version - w.Since
+	e := it.more()
+	switch it.kind {
+	case kindAbout:
+		w.About = &linkv1.About{At: at, Info: e.info, Leaving: e.leaving}
+		return 32 + infoBytes(e.info)
+	case kindNeighbour:
+		w.Neighbours = append(w.Neighbours, &linkv1.Neighbour{At: at, Removed: it.removed, Node: e.neighbour[:], Cost: e.cost})
+		return 28
+	case kindBridge:
+		w.Bridges = append(w.Bridges, &linkv1.Bridge{At: at, Removed: it.removed, Namespace: e.bridge})
+		return 8 + len(e.bridge)
+	case kindAsk:
+		w.Ask = &linkv1.Ask{At: at, Removed: it.removed}
+		return 8
+	default:
+		w.Functions = append(w.Functions, it.writeFunction(at))
+		return 32 + len(it.fn.Procedure) + len(it.fn.Schema)
+	}
+}
+
+func (it *item) writeFunction(at uint64) *linkv1.Function {
+	f := &it.fn
+	w := &linkv1.Function{At: at, Removed: it.removed, Procedure: f.Procedure, Derivation: it.derivation()}
+	if it.removed {
+		return w
+	}
+	w.StreamType, w.Idempotency, w.Policy = uint32(f.StreamType), uint32(f.Idempotency), linkv1.Policy(f.Policy)
+	w.Registered, w.Schema = uint64(f.Registered), f.Schema
+	if w.Derivation != 0 {
+		w.Origin = it.extra.origin[:]
+	}
+	return w
+}
+
+// items returns what is told in a record, by version.
+func (c *Core) items(w *linkv1.Record) []*item {
+	items := make([]*item, 0, len(w.GetFunctions())+len(w.GetNeighbours())+len(w.GetBridges())+2)
+	add := func(at uint64, it *item) {
+		it.version = w.GetSince() + at
+		if it.removed && it.extra != nil {
+			it.extra.at = c.now
+		}
+		items = append(items, it)
+	}
+	if a := w.GetAbout(); a != nil {
+		add(a.GetAt(), &item{kind: kindAbout, extra: &extra{info: a.GetInfo(), leaving: a.GetLeaving()}})
+	}
+	if a := w.GetAsk(); a != nil {
+		add(a.GetAt(), &item{kind: kindAsk, removed: a.GetRemoved()})
+	}
+	for _, n := range w.GetNeighbours() {
+		add(n.GetAt(), &item{
+			kind: kindNeighbour, removed: n.GetRemoved(), extra: &extra{neighbour: NodeID(n.GetNode()), cost: n.GetCost()},
+		})
+	}
+	for _, b := range w.GetBridges() {
+		add(b.GetAt(), &item{kind: kindBridge, removed: b.GetRemoved(), extra: &extra{bridge: b.GetNamespace()}})
+	}
+	for _, f := range w.GetFunctions() {
+		add(f.GetAt(), readFunction(f))
+	}
+	slices.SortFunc(items, func(a, b *item) int { return cmp.Compare(a.version, b.version) })
+	return items
+}
+
+func readFunction(f *linkv1.Function) *item {
+	it := &item{removed: f.GetRemoved(), fn: Function{Procedure: f.GetProcedure()}}
+	if d := f.GetDerivation(); d != 0 || it.removed {
+		it.extra = &extra{derivation: d}
+	}
+	if it.removed {
+		return it
+	}
+	it.fn.StreamType, it.fn.Idempotency = uint8(f.GetStreamType()), uint8(f.GetIdempotency())
+	it.fn.Policy, it.fn.Registered, it.fn.Schema = Policy(f.GetPolicy()), int64(f.GetRegistered()), f.GetSchema()
+	if it.derivation() != 0 {
+		it.extra.origin = NodeID(f.GetOrigin())
+	}
+	return it
+}
+
+func infoBytes(info *linkv1.NodeInfo) int {
+	n := len(info.GetName()) + len(info.GetVersion())
+	for _, a := range info.GetAddresses() {
+		n += len(a) + 2
+	}
+	for k, v := range info.GetMetadata() {
+		n += len(k) + len(v) + 6
+	}
+	return n
+}
