@@ -23,7 +23,7 @@ type relayHalf struct {
 	// opener: this half opened the call on its session.
 	opener bool
 	queue  *queue // what came in at the other half and waits here; most calls need none
-	taken  int   // bytes of the other half's window to be granted there
+	taken  int    // bytes of the other half's window to be granted there
 	// What the other end of this half's session has said.
 	gotHeaders, gotData, gotLast bool
 	// ending: the end is in the queue, and nothing follows it.

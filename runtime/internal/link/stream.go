@@ -155,7 +155,7 @@ func (c *stream) send(e callEnd, head []byte, f *outFrame) bool {
 		s.out.ring.push(e)
 	}
 	for c.sending {
-		if c.inRing && s.mayWrite() {
+		if c.inRing && s.mayFlush() {
 			s.flush()
 		} else {
 			c.writable.Wait()
