@@ -212,6 +212,7 @@ func (c *cluster) encoded(t *linkv1.Table) *linkv1.Table {
 // deliver hands the other end the first table that end i has on the wire.
 func (c *cluster) deliver(l *simLink, i int) {
 	t := l.wire[i][0]
+	l.wire[i][0] = nil
 	if c.trace != nil {
 		c.trace("%s -> %s: %v", l.ends[i].name, l.ends[1-i].name, t)
 	}
