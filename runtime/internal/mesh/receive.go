@@ -215,7 +215,8 @@ func (d *database) replace(r, by *record) {
 	d.size += by.live - was.live
 	for _, e := range gone {
 		if it := e.it; !it.stale && it.kind == kindFunction && r.named(it)[it.fn.Procedure] == nil {
-			d.update(it.fn.Procedure, it, nil, "")
+			cause := r.departure()
+			d.update(it.fn.Procedure, it, d.grave(r, it, cause), cause)
 		}
 	}
 	for _, e := range r.feed {
