@@ -130,7 +130,9 @@ func TestMaxMessageOf64MiB(t *testing.T) {
 		t.Fatal(err)
 	}
 	name := nameOf(size)
-	got, err := greet(t.Context(), ns, name)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // the race detector takes its time
+	defer cancel()
+	got, err := greet(ctx, ns, name)
 	if err != nil || got != name {
 		t.Errorf("got %d bytes, %v", len(got), err)
 	}
