@@ -53,9 +53,12 @@ func TestClientRefusesBreaches(t *testing.T) {
 		code   http2.ErrCode
 		attack func(p *peer)
 	}{
-		"no SETTINGS":             {http2.ErrCodeProtocol, func(p *peer) { p.do(p.WritePing(false, [8]byte{})) }},
-		"push switched on":        {http2.ErrCodeProtocol, func(p *peer) { p.do(p.WriteSettings(http2.Setting{ID: http2.SettingEnablePush, Val: 1})) }},
-		"PUSH_PROMISE":            {http2.ErrCodeProtocol, func(p *peer) { p.open(); p.do(p.WritePushPromise(http2.PushPromiseParam{StreamID: 1, PromiseID: 2, EndHeaders: true})) }},
+		"no SETTINGS":      {http2.ErrCodeProtocol, func(p *peer) { p.do(p.WritePing(false, [8]byte{})) }},
+		"push switched on": {http2.ErrCodeProtocol, func(p *peer) { p.do(p.WriteSettings(http2.Setting{ID: http2.SettingEnablePush, Val: 1})) }},
+		"PUSH_PROMISE": {http2.ErrCodeProtocol, func(p *peer) {
+			p.open()
+			p.do(p.WritePushPromise(http2.PushPromiseParam{StreamID: 1, PromiseID: 2, EndHeaders: true}))
+		}},
 		"HEADERS of a new stream": {http2.ErrCodeProtocol, func(p *peer) { p.open(); p.head(2, false, ":status", "200") }},
 		"DATA of another stream":  {http2.ErrCodeProtocol, func(p *peer) { p.open(); p.do(p.WriteData(3, false, []byte("x"))) }},
 		"DATA without a response": {http2.ErrCodeProtocol, func(p *peer) { p.do(p.WriteSettings(), p.WriteData(1, false, []byte("x"))) }},
@@ -102,11 +105,17 @@ func TestClientTellsWhatTheServerDid(t *testing.T) {
 			_, err := io.WriteString(p.nc, "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
 			p.do(err)
 		}},
-		"closes":          {connect.CodeUnavailable, "closed by the peer", func(p *peer) { p.do(p.nc.Close()) }},
-		"closes and says": {connect.CodeUnavailable, `ENHANCE_YOUR_CALM "too_many_pings"`, func(p *peer) { p.open(); p.do(p.WriteGoAway(1, http2.ErrCodeEnhanceYourCalm, []byte("too_many_pings")), p.nc.Close()) }},
-		"takes no call":   {connect.CodeUnavailable, "takes no call", func(p *peer) { p.do(p.WriteSettings(), p.WriteGoAway(0, 0, nil)) }},
-		"says no type":    {connect.CodeUnknown, "content type", func(p *peer) { p.do(p.WriteSettings()); p.head(1, false, ":status", "200") }},
-		"says gRPC":       {connect.CodeUnknown, "application/grpc", func(p *peer) { p.do(p.WriteSettings()); p.head(1, false, ":status", "200", "content-type", "application/grpc") }},
+		"closes": {connect.CodeUnavailable, "closed by the peer", func(p *peer) { p.do(p.nc.Close()) }},
+		"closes and says": {connect.CodeUnavailable, `ENHANCE_YOUR_CALM "too_many_pings"`, func(p *peer) {
+			p.open()
+			p.do(p.WriteGoAway(1, http2.ErrCodeEnhanceYourCalm, []byte("too_many_pings")), p.nc.Close())
+		}},
+		"takes no call": {connect.CodeUnavailable, "takes no call", func(p *peer) { p.do(p.WriteSettings(), p.WriteGoAway(0, 0, nil)) }},
+		"says no type":  {connect.CodeUnknown, "content type", func(p *peer) { p.do(p.WriteSettings()); p.head(1, false, ":status", "200") }},
+		"says gRPC": {connect.CodeUnknown, "application/grpc", func(p *peer) {
+			p.do(p.WriteSettings())
+			p.head(1, false, ":status", "200", "content-type", "application/grpc")
+		}},
 		"compresses": {connect.CodeInternal, "gzip", func(p *peer) {
 			p.do(p.WriteSettings())
 			p.head(1, false, ":status", "200", "content-type", contentType, "connect-content-encoding", "gzip")

@@ -128,13 +128,17 @@ func TestServerRefusesBreaches(t *testing.T) {
 			_, err := io.WriteString(p.nc, strings.Repeat("GET / HTTP/1.1\r\n", 3))
 			p.do(err)
 		}},
-		"DATA before the request":        {protocol, func(p *peer) { p.preface(); p.do(p.WriteData(1, false, nil)) }},
-		"DATA of stream 0":               {protocol, func(p *peer) { p.call(); p.do(p.WriteData(0, false, []byte("x"))) }},
-		"DATA of stream 0, no request":   {protocol, func(p *peer) { p.preface(); p.do(p.WriteData(0, false, []byte("x"))) }},
-		"DATA of an idle stream":         {protocol, func(p *peer) { p.call(); p.do(p.WriteData(5, false, []byte("x"))) }},
-		"DATA after the end":             {closed, func(p *peer) { p.call(); p.do(p.WriteData(1, true, nil), p.WriteData(1, false, nil)) }},
-		"DATA beyond the stream":         {flow, func(p *peer) { p.call(); p.overrun() }},
-		"DATA beyond the connection":     {flow, func(p *peer) { p.call(); p.head(3, false, callHead...); p.do(p.WriteData(3, false, make([]byte, 100_001))) }},
+		"DATA before the request":      {protocol, func(p *peer) { p.preface(); p.do(p.WriteData(1, false, nil)) }},
+		"DATA of stream 0":             {protocol, func(p *peer) { p.call(); p.do(p.WriteData(0, false, []byte("x"))) }},
+		"DATA of stream 0, no request": {protocol, func(p *peer) { p.preface(); p.do(p.WriteData(0, false, []byte("x"))) }},
+		"DATA of an idle stream":       {protocol, func(p *peer) { p.call(); p.do(p.WriteData(5, false, []byte("x"))) }},
+		"DATA after the end":           {closed, func(p *peer) { p.call(); p.do(p.WriteData(1, true, nil), p.WriteData(1, false, nil)) }},
+		"DATA beyond the stream":       {flow, func(p *peer) { p.call(); p.overrun() }},
+		"DATA beyond the connection": {flow, func(p *peer) {
+			p.call()
+			p.head(3, false, callHead...)
+			p.do(p.WriteData(3, false, make([]byte, 100_001)))
+		}},
 		"DATA padded beyond itself":      {protocol, func(p *peer) { p.call(); p.do(p.WriteRawFrame(http2.FrameData, http2.FlagDataPadded, 1, []byte{2, 0})) }},
 		"DATA padded without a length":   {size, func(p *peer) { p.call(); p.do(p.WriteRawFrame(http2.FrameData, http2.FlagDataPadded, 1, nil)) }},
 		"HEADERS of an even stream":      {protocol, func(p *peer) { p.call(); p.head(2, false, callHead...) }},
@@ -153,16 +157,19 @@ func TestServerRefusesBreaches(t *testing.T) {
 			p.preface()
 			p.do(p.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, EndHeaders: true}))
 		}},
-		"long frame":                  {size, func(p *peer) { p.call(); p.do(p.WriteRawFrame(0xfe, 0, 0, make([]byte, maxFrame+1))) }},
-		"long SETTINGS":               {size, func(p *peer) { p.call(); p.do(p.WriteRawFrame(http2.FrameSettings, 0, 0, make([]byte, 6*5000))) }},
-		"long GOAWAY":                 {size, func(p *peer) { p.call(); p.do(p.WriteGoAway(0, 0, make([]byte, maxPlainFrame))) }},
-		"odd SETTINGS":                {size, func(p *peer) { p.call(); p.do(p.WriteRawFrame(http2.FrameSettings, 0, 0, []byte("odd"))) }},
-		"SETTINGS of a stream":        {protocol, func(p *peer) { p.call(); p.do(p.WriteRawFrame(http2.FrameSettings, 0, 1, nil)) }},
-		"SETTINGS ack too many":       {protocol, func(p *peer) { p.call(); p.do(p.WriteSettingsAck(), p.WriteSettingsAck()) }},
-		"small frame size":            {protocol, func(p *peer) { p.preface(http2.Setting{ID: http2.SettingMaxFrameSize, Val: 1000}) }},
-		"push of 2":                   {protocol, func(p *peer) { p.preface(http2.Setting{ID: http2.SettingEnablePush, Val: 2}) }},
-		"first window too large":      {flow, func(p *peer) { p.preface(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 31}) }},
-		"first window made too large": {flow, func(p *peer) { p.call(); p.do(p.WriteWindowUpdate(1, maxWindow-initialWindow), p.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: initialWindow + 1})) }},
+		"long frame":             {size, func(p *peer) { p.call(); p.do(p.WriteRawFrame(0xfe, 0, 0, make([]byte, maxFrame+1))) }},
+		"long SETTINGS":          {size, func(p *peer) { p.call(); p.do(p.WriteRawFrame(http2.FrameSettings, 0, 0, make([]byte, 6*5000))) }},
+		"long GOAWAY":            {size, func(p *peer) { p.call(); p.do(p.WriteGoAway(0, 0, make([]byte, maxPlainFrame))) }},
+		"odd SETTINGS":           {size, func(p *peer) { p.call(); p.do(p.WriteRawFrame(http2.FrameSettings, 0, 0, []byte("odd"))) }},
+		"SETTINGS of a stream":   {protocol, func(p *peer) { p.call(); p.do(p.WriteRawFrame(http2.FrameSettings, 0, 1, nil)) }},
+		"SETTINGS ack too many":  {protocol, func(p *peer) { p.call(); p.do(p.WriteSettingsAck(), p.WriteSettingsAck()) }},
+		"small frame size":       {protocol, func(p *peer) { p.preface(http2.Setting{ID: http2.SettingMaxFrameSize, Val: 1000}) }},
+		"push of 2":              {protocol, func(p *peer) { p.preface(http2.Setting{ID: http2.SettingEnablePush, Val: 2}) }},
+		"first window too large": {flow, func(p *peer) { p.preface(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 31}) }},
+		"first window made too large": {flow, func(p *peer) {
+			p.call()
+			p.do(p.WriteWindowUpdate(1, maxWindow-initialWindow), p.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: initialWindow + 1}))
+		}},
 		"stream's window too large":   {flow, func(p *peer) { p.call(); p.do(p.WriteWindowUpdate(1, maxWindow)) }},
 		"connection's too large":      {flow, func(p *peer) { p.call(); p.do(p.WriteWindowUpdate(0, maxWindow)) }},
 		"WINDOW_UPDATE of 0":          {protocol, func(p *peer) { p.call(); p.do(p.WriteWindowUpdate(0, 0)) }},
@@ -172,7 +179,10 @@ func TestServerRefusesBreaches(t *testing.T) {
 		"RST_STREAM before all":       {protocol, func(p *peer) { p.preface(); p.do(p.WriteRSTStream(1, 0)) }},
 		"short PING":                  {size, func(p *peer) { p.call(); p.do(p.WriteRawFrame(http2.FramePing, 0, 0, []byte("short"))) }},
 		"PING of a stream":            {protocol, func(p *peer) { p.call(); p.do(p.WriteRawFrame(http2.FramePing, 0, 1, make([]byte, 8))) }},
-		"PUSH_PROMISE":                {protocol, func(p *peer) { p.call(); p.do(p.WritePushPromise(http2.PushPromiseParam{StreamID: 1, PromiseID: 2, EndHeaders: true})) }},
+		"PUSH_PROMISE": {protocol, func(p *peer) {
+			p.call()
+			p.do(p.WritePushPromise(http2.PushPromiseParam{StreamID: 1, PromiseID: 2, EndHeaders: true}))
+		}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

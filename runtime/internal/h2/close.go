@@ -35,6 +35,9 @@ func (c *Conn) close(err error) {
 
 	c.readMu.Lock() // Receive has left
 	defer c.readMu.Unlock()
+	if c.reading.err == nil {
+		c.reading.err = c.state.err // it has been set, and stays
+	}
 	_ = c.nc.SetReadDeadline(time.Time{})
 	kill := time.AfterFunc(c.opts.CloseTimeout, c.kill)
 	defer kill.Stop()
