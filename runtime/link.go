@@ -186,7 +186,8 @@ func (l *Link) dialAndRun(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer context.AfterFunc(ctx, func() { conn.Close(nil) })()
+	stop := context.AfterFunc(ctx, func() { conn.Close(nil) })
+	defer stop()
 	n.mu.Lock()
 	asked, err := n.core.Ask(l.namespaces)
 	n.mu.Unlock()

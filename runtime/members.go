@@ -56,6 +56,7 @@ func memberOf(info mesh.MemberInfo) Member {
 // Hop is a node on the way of a call.
 type Hop struct {
 	Node NodeID
+	// Name is the node's; that of a relay which is just leaving is no longer known: it is empty.
 	Name string
 }
 

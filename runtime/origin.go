@@ -128,7 +128,7 @@ func (ns *Namespace) register(policy Policy, methods []connect.Method) (*Origin,
 		o.procedures = append(o.procedures, m.Spec.Procedure)
 		functions[i] = mesh.Function{
 			Procedure: m.Spec.Procedure, StreamType: uint8(m.Spec.StreamType),
-			Idempotency: uint8(m.Spec.IdempotencyLevel), //nolint:gosec // checked by checkMethods
+			Idempotency: uint8(m.Spec.IdempotencyLevel),
 			Registered:  now.UnixNano(), Policy: mesh.Policy(policy),
 		}
 	}

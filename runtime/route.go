@@ -78,7 +78,7 @@ func (b *balance) turn(procedure string, n int) int {
 	if !ok {
 		v, _ = b.turns.LoadOrStore(procedure, new(atomic.Uint64))
 	}
-	return int((v.(*atomic.Uint64).Add(1) - 1) % uint64(n)) //nolint:gosec // n is a length, the result below it
+	return int((v.(*atomic.Uint64).Add(1) - 1) % uint64(n))
 }
 
 func (b *balance) count(node mesh.NodeID) *atomic.Int64 {

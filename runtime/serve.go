@@ -57,7 +57,8 @@ func (n *Node) Serve(ctx context.Context, l net.Listener) error {
 	stop := context.AfterFunc(n.ctx, cancel)
 	defer stop()
 	links := h2.NewListener(l, h2.Options{MaxMessage: link.MaxPacket}, func(c *h2.Conn) error {
-		defer context.AfterFunc(ctx, func() { c.Close(errStopped) })()
+		stop := context.AfterFunc(ctx, func() { c.Close(errStopped) })
+		defer stop()
 		n.accept(ctx, carrier.Accepted(c))
 		return nil
 	})

@@ -47,8 +47,8 @@ func TestServe(t *testing.T) {
 	if err := b.Stop(); err != nil {
 		t.Errorf("B ended with %v", err)
 	}
-	a.WaitFor(markA, "- C.Average is gone")
-	c.WaitFor(markC, "- A.Shout is gone")
+	a.WaitFor(markA, "- C.Average of C is gone")
+	c.WaitFor(markC, "- A.Shout of A is gone")
 
 	markA, markC = a.Mark(), c.Mark()
 	exampletest.Start(t, command, "-serve", "b", "-listen", bURL[len("http://"):], "-link", url(a))

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/rpcmesh/rpcmesh/examples/internal/exampletest"
+	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
 )
 
 func TestMain(m *testing.M) {
@@ -28,6 +29,31 @@ func TestTour(t *testing.T) {
 		t.Fatalf("%v, after\n%s", err, &account)
 	}
 	exampletest.CheckAccount(t, account.String())
+}
+
+// TestStay keeps the whole ring up and calls through a proxy on its group.
+func TestStay(t *testing.T) {
+	for i := range places {
+		address := &places[i].address
+		before := *address
+		*address = "127.0.0.1:0"
+		t.Cleanup(func() { *address = before })
+	}
+	r := exampletest.Start(t, command, "-stay")
+	r.WaitFor(0, "stays up until Ctrl-C")
+	proxy, err := rpcmesh.Dial(t.Context(), url(r), rpcmesh.ProxyConfig{Namespace: "ring", Secret: secret})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer proxy.Close()
+	for _, c := range calls {
+		if _, err := c.Do(t.Context(), proxy); err != nil {
+			t.Errorf("%s: %v", c.Text, err)
+		}
+	}
+	if err := r.Stop(); err != nil {
+		t.Error(err)
+	}
 }
 
 // TestServe runs the nodes one by one, as in terminals of their own, stops one and starts it again.
@@ -48,8 +74,8 @@ func TestServe(t *testing.T) {
 	if err := b.Stop(); err != nil {
 		t.Errorf("B ended with %v", err)
 	}
-	a.WaitFor(markA, "- Text.Reverse is gone")
-	third.WaitFor(markC, "- Text.Reverse is gone")
+	a.WaitFor(markA, "- Text.Reverse of B is gone")
+	third.WaitFor(markC, "- Text.Reverse of B is gone")
 
 	markA, markC = a.Mark(), third.Mark()
 	exampletest.Start(t, command, "-serve", "b", "-listen", bURL[len("http://"):], "-link", url(a))

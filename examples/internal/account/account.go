@@ -3,6 +3,7 @@
 package account
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -92,7 +93,7 @@ func (a *Account) End() error { return a.columns.Flush() }
 func Route(from Caller, procedure string) string {
 	var names []string
 	for _, hop := range from.Route(procedure) {
-		names = append(names, hop.Name)
+		names = append(names, cmp.Or(hop.Name, "(leaving)"))
 	}
 	if _, ok := from.(*rpcmesh.Proxy); ok && names != nil {
 		names[0] = "proxy" // its name is made up anew each time

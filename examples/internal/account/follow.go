@@ -18,25 +18,24 @@ func Follow(ctx context.Context, w io.Writer, ns *rpcmesh.Namespace, calls []Cal
 		now := e.Time.Format(time.TimeOnly)
 		for _, c := range calls {
 			route := Route(ns, c.Procedure)
-			if route == known[c.Procedure] {
-				continue
+			switch {
+			case route == known[c.Procedure]:
+			case route != "":
+				known[c.Procedure] = route
+				fmt.Fprintf(w, "%s  + %s by %s: %s\n", now, c.Text, route, outcome(c.Do(ctx, ns)))
+			case e.Kind == rpcmesh.FunctionRemoved && e.Procedure == c.Procedure:
+				known[c.Procedure] = ""
+				fmt.Fprintf(w, "%s  - %s of %s is gone%s\n", now, Short(c.Procedure), e.NodeName, because(e.Cause))
 			}
-			known[c.Procedure] = route
-			if route == "" {
-				fmt.Fprintf(w, "%s  - %s is gone%s\n", now, Short(c.Procedure), because(e, c))
-				continue
-			}
-			fmt.Fprintf(w, "%s  + %s by %s: %s\n", now, c.Text, route, outcome(c.Do(ctx, ns)))
 		}
 	}
 }
 
-// because says why the function of c has gone, if e tells.
-func because(e rpcmesh.Event, c Call) string {
-	if e.Cause == "" || (e.Procedure != "" && e.Procedure != c.Procedure) {
-		return ""
+func because(cause string) string {
+	if cause == "" {
+		return "" // its own node has withdrawn it
 	}
-	return ": " + e.Cause
+	return ": " + cause
 }
 
 func outcome(result string, err error) string {

@@ -26,7 +26,7 @@ func Start(cfg rpcmesh.Config, addr string) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	listener, err := net.Listen("tcp", addr) //nolint:noctx // listening does not wait
+	listener, err := net.Listen("tcp", addr)
 	if err != nil {
 		_ = node.Close() // always nil
 		return nil, fmt.Errorf("node %s: %w", cfg.Name, err)

@@ -40,6 +40,7 @@ func (c *Conn) close(err error) {
 
 	c.readMu.Lock() // Receive has left
 	defer c.readMu.Unlock()
+	c.reading.in.detach() // its caller may still be at the message that it got
 	_ = c.nc.SetReadDeadline(time.Time{})
 	kill := time.AfterFunc(c.opts.CloseTimeout, c.kill)
 	defer kill.Stop()
@@ -79,16 +80,15 @@ type halfCloser interface{ CloseWrite() error }
 // a window, and since the GOAWAY is all that tells the end where a connection cannot be half closed.
 func (c *Conn) drain() {
 	_, halfCloses := c.nc.(halfCloser)
-	for err := error(nil); !lost(err); err = c.skipFrame() {
-		if c.state.goAway != "" && !halfCloses && (c.state.remoteEnd || !c.client) {
-			return
-		}
+	ended := func() bool { return !halfCloses && c.state.goAway != "" && (c.state.remoteEnd || !c.client) }
+	for err := error(nil); !lost(err) && !ended(); {
+		err = c.skipFrame()
 	}
 	c.mu.Lock()
 	c.state.deaf = true
 	c.cond.Broadcast()
 	c.mu.Unlock()
-	for {
+	for !ended() {
 		if _, err := c.nc.Read(c.reading.in.buf); err != nil {
 			return
 		}

@@ -101,7 +101,10 @@ func bothProtocols() *http.Protocols {
 // serveHTTP serves h at l until the test ends.
 func serveHTTP(t testing.TB, l net.Listener, h http.Handler) {
 	t.Helper()
-	srv := &http.Server{Handler: h, Protocols: bothProtocols(), ReadHeaderTimeout: 10 * time.Second}
+	srv := &http.Server{
+		Handler: h, Protocols: bothProtocols(), ReadHeaderTimeout: 10 * time.Second,
+		ErrorLog: log.New(io.Discard, "", 0),
+	}
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = srv.Serve(l) })
 	t.Cleanup(func() {

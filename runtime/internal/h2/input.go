@@ -3,6 +3,7 @@ package h2
 import (
 	"errors"
 	"io"
+	"slices"
 )
 
 // bufferSize is how much is read from the socket at once. A message that fits is handed out
@@ -60,6 +61,9 @@ func (in *input) next(n int) []byte {
 	in.r += n
 	return b
 }
+
+// detach leaves what next has handed out to whoever has it: from now on another buffer is read into.
+func (in *input) detach() { in.buf = slices.Clone(in.buf) }
 
 // Read reads what is buffered, then the socket: a long p without the detour over the buffer.
 func (in *input) Read(p []byte) (int, error) {

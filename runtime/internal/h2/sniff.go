@@ -35,18 +35,23 @@ func judge(p []byte) verdict {
 	}
 	fr := http2.NewFramer(nil, bytes.NewReader(p[n:]))
 	fr.SetMaxReadFrameSize(6 * maxSniffed)
-	f, err := fr.ReadFrame()
+	head, err := fr.ReadFrameHeader()
 	if err == io.EOF || err == io.ErrUnexpectedEOF {
 		return undecided
 	}
-	settings, ok := f.(*http2.SettingsFrame)
-	if err != nil || !ok {
+	if err != nil || head.Type != http2.FrameSettings {
 		return others
 	}
-	if value, ok := settings.Value(markID); !ok || value != markValue {
-		return others
+	f, err := fr.ReadFrameForHeader(head)
+	if err == io.EOF || err == io.ErrUnexpectedEOF {
+		return undecided
 	}
-	return ours
+	if settings, ok := f.(*http2.SettingsFrame); ok && err == nil {
+		if value, ok := settings.Value(markID); ok && value == markValue {
+			return ours
+		}
+	}
+	return others
 }
 
 // sniffConn reads from nc until it can tell whose it is, at most until the deadline, and returns

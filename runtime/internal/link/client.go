@@ -1,10 +1,10 @@
 package link
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -35,21 +35,24 @@ type Open struct {
 
 // ClientCall is the caller's side of a call. One goroutine may send while another receives; Close may
 // be called by any.
+//
+// It is a handle: what a running call needs besides is used again for others once the call is over.
 type ClientCall struct {
-	stream
-	open  Open
-	ctx   context.Context
-	local *localCall  // of a local call
-	stop  func() bool // ends the watch on ctx
+	open   Open
+	ctx    context.Context
+	s      *Session   // nil for a local call
+	pair   *localPair // of a local call
+	limits *Limits
 
-	started    atomic.Bool // set with mu held
-	sentAll    bool        // set by the one who sends, with mu held
-	answered   bool // the handler has said something
-	gotHeaders bool
-	headers    []byte // of the response, until Receive hands them out
-	end        []byte // how the call ended, until Receive finds out
-	settled    bool   // outcome is known
-	outcome    outcome
+	opened  atomic.Bool // set with mu held
+	sentAll bool        // set by the one who sends, with mu held
+
+	mu      *sync.Mutex
+	end     *callerEnd  // while the call runs
+	stop    func() bool // ends the watch on ctx
+	over    bool
+	gaveUp  bool // it is over because this side let go of it
+	outcome outcome
 }
 
 // SendHeaders opens the call, if that has not been done.
@@ -80,10 +83,10 @@ func (c *ClientCall) CloseSend() error {
 
 // transmit sends a frame, with open before it if the call has not been opened.
 func (c *ClientCall) transmit(f outFrame) error {
-	if c.started.Load() {
+	if c.opened.Load() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		return c.transmitStarted(nil, &f)
+		return c.send(nil, &f)
 	}
 	var scratch [256]byte
 	head, err := c.encodeOpen(scratch[:0])
@@ -94,26 +97,34 @@ func (c *ClientCall) transmit(f outFrame) error {
 	stop := c.watch()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.started.Load() { // somebody else was faster
-		if stop != nil {
-			stop()
+	switch {
+	case c.opened.Load(): // somebody else was faster
+		head = nil
+	case c.over:
+		err = c.gaveUpError()
+	default:
+		if err = c.start(head); err == nil {
+			stop, c.stop = nil, stop
 		}
-		return c.transmitStarted(nil, &f)
 	}
-	if err := c.start(stop, head); err != nil {
+	if stop != nil {
+		stop()
+	}
+	if err != nil {
 		return err
 	}
-	return c.transmitStarted(head, &f)
+	return c.send(head, &f)
 }
 
-// transmitStarted sends a frame of a call that has been opened, or is opened by head. mu is held.
-func (c *ClientCall) transmitStarted(head []byte, f *outFrame) error {
+// send sends a frame of a call that has been opened, or is opened by head. mu is held.
+func (c *ClientCall) send(head []byte, f *outFrame) error {
+	e := c.end
 	switch {
-	case c.err != nil:
-		return c.err
-	case c.sending:
+	case e == nil:
+		return c.sendError()
+	case e.sending:
 		return errSending
-	case c.eof, c.sentAll && (f.hasData || f.closeSend):
+	case e.err != nil, e.eof, c.sentAll && (f.hasData || f.closeSend):
 		return io.EOF
 	case head == nil && !f.hasData && !f.closeSend:
 		return nil
@@ -121,14 +132,30 @@ func (c *ClientCall) transmitStarted(head []byte, f *outFrame) error {
 	if f.closeSend {
 		c.sentAll = true
 	}
-	whole := c.send(c, head, f)
+	e.inside++
+	whole := e.stream.send(e, head, f)
+	e.leave(e)
 	switch {
-	case c.err != nil:
-		return c.err
+	case c.gaveUp:
+		return c.outcome.err
 	case !whole:
 		return io.EOF
 	}
 	return nil
+}
+
+// sendError is what Send returns when the call is over. mu is held.
+func (c *ClientCall) sendError() error {
+	if c.gaveUp {
+		return c.outcome.err
+	}
+	return io.EOF
+}
+
+// gaveUpError is why the call was over before it was opened. mu is held.
+func (c *ClientCall) gaveUpError() *connect.Error {
+	err, _ := errors.AsType[*connect.Error](c.outcome.err)
+	return err
 }
 
 // encodeOpen appends hops and open (for a local call, the request's headers alone), or says what keeps
@@ -142,19 +169,19 @@ func (c *ClientCall) encodeOpen(b []byte) ([]byte, *connect.Error) {
 		return nil, contextError(cause)
 	}
 	var timeout time.Duration
-	if deadline := c.deadlineTime(); !deadline.IsZero() {
+	if deadline := c.deadline(); !deadline.IsZero() {
 		if timeout = time.Until(deadline); timeout <= 0 {
 			return nil, contextError(context.DeadlineExceeded)
 		}
 	}
-	if c.local != nil {
+	if c.pair != nil {
 		return appendHeaders(b, c.open.Header), nil
 	}
 	return c.open.appendTo(b, timeout, headers), nil
 }
 
-// deadlineTime is when the call's time is up, zero for never.
-func (c *ClientCall) deadlineTime() time.Time {
+// deadline is when the call's time is up, zero for never.
+func (c *ClientCall) deadline() time.Time {
 	deadline, ok := c.ctx.Deadline()
 	if !ok || !c.open.Deadline.IsZero() && c.open.Deadline.Before(deadline) {
 		return c.open.Deadline
@@ -165,8 +192,10 @@ func (c *ClientCall) deadlineTime() time.Time {
 // watch makes the end of the context end the call; the returned function, which may be nil, ends that.
 func (c *ClientCall) watch() (stop func() bool) {
 	var unarm, unwatch func() bool
-	if c.local != nil && !c.open.Deadline.IsZero() {
-		unarm = time.AfterFunc(time.Until(c.open.Deadline), c.expire).Stop
+	if c.pair != nil && !c.open.Deadline.IsZero() {
+		unarm = time.AfterFunc(time.Until(c.open.Deadline), func() {
+			c.giveUp(contextError(context.DeadlineExceeded))
+		}).Stop
 	}
 	if c.ctx.Done() == nil {
 		return unarm
@@ -182,32 +211,14 @@ func (c *ClientCall) watch() (stop func() bool) {
 }
 
 // start opens the call. mu is held.
-func (c *ClientCall) start(stop func() bool, head []byte) *connect.Error {
-	c.stop = stop
-	if c.err != nil {
-		return c.err
+func (c *ClientCall) start(head []byte) (err *connect.Error) {
+	if c.pair != nil {
+		c.end = c.pair.start(c, head)
+	} else if c.end, err = c.s.startCaller(c.deadline()); err != nil {
+		err = err.WithRemote()
+		c.settle(outcome{err: err, failure: c.s.failure(rpcmeshv1.CallFailure_CERTAINTY_NOT_STARTED)})
 	}
-	if c.local != nil {
-		c.local.start(head)
-	} else if err := c.startOn(c.s); err != nil {
-		return err
-	}
-	c.started.Store(true)
-	return nil
-}
-
-// startOn gives the call an id on its session. mu is held.
-func (c *ClientCall) startOn(s *Session) *connect.Error {
-	if deadline := c.deadlineTime(); !deadline.IsZero() {
-		c.half.deadline = max(int64(deadline.Sub(s.epoch)), 1)
-	}
-	err := s.openCall(c)
-	if err == nil {
-		return nil
-	}
-	err = err.WithRemote()
-	c.settle(outcome{err: err, failure: s.failure(rpcmeshv1.CallFailure_CERTAINTY_NOT_STARTED)})
-	c.started.Store(true)
+	c.opened.Store(true)
 	return err
 }
 
@@ -215,20 +226,28 @@ func (c *ClientCall) startOn(s *Session) *connect.Error {
 // when the call has ended well, and otherwise a *connect.Error: marked as remote, with code, message
 // and details as sent, where the handler or the mesh ended the call.
 func (c *ClientCall) Receive() ([]byte, error) {
-	if !c.started.Load() {
+	if !c.opened.Load() {
 		_ = c.SendHeaders() // what keeps it from opening is found below
 	}
 	c.mu.Lock()
-	msg, err := c.receive()
-	if errors.Is(err, io.EOF) {
-		err = c.settleEnd()
+	e := c.end
+	if e == nil {
+		err := c.outcome.err
+		c.mu.Unlock()
+		return nil, err
 	}
-	headers := c.headers
-	c.headers = nil
-	var stop func() bool
-	if err != nil {
-		stop, c.stop = c.stop, nil
+	e.inside++
+	msg, err := e.receive()
+	headers := e.headers
+	e.headers = nil
+	if err != nil && !c.over {
+		c.settle(e.finish())
 	}
+	if c.over {
+		msg, err = nil, c.outcome.err
+	}
+	e.leave(e)
+	stop := c.takeStop()
 	c.mu.Unlock()
 
 	if stop != nil {
@@ -244,24 +263,21 @@ func (c *ClientCall) Receive() ([]byte, error) {
 	return msg, err
 }
 
-// settleEnd finds out how the call ended. mu is held.
-func (c *ClientCall) settleEnd() error {
-	if c.settled {
-		return c.outcome.err
-	}
-	o := decodeEnd(c.end)
-	if c.inbox.open > 0 && errors.Is(o.err, io.EOF) {
-		o.err = connect.NewError(connect.CodeInternal, "link: the call ended in the middle of a message").WithRemote()
-	}
+// settle notes that the call is over. mu is held.
+func (c *ClientCall) settle(o outcome) {
+	c.over, c.outcome = true, o
 	o.addTrailer(c.open.ResponseTrailer)
-	c.settle(o)
-	return o.err
+	if e := c.end; e != nil {
+		c.end, e.retired = nil, true
+	}
 }
 
-// settle ends the call with o. mu is held.
-func (c *ClientCall) settle(o outcome) {
-	c.outcome, c.settled, c.eof = o, true, true
-	c.stream.stop()
+// takeStop returns what ends the watch on the context, once, when the call is over. mu is held.
+func (c *ClientCall) takeStop() (stop func() bool) {
+	if c.over {
+		stop, c.stop = c.stop, nil
+	}
+	return stop
 }
 
 // Failure says how far the call had come if the mesh, not the handler, ended it, and is nil otherwise.
@@ -280,107 +296,30 @@ func (c *ClientCall) Close() error {
 
 var errClosed = connect.NewError(connect.CodeCanceled, "the caller closed the call").WithCause(context.Canceled)
 
-// giveUp lets go of the call if it is running.
+// giveUp lets go of the call, unless it is over.
 func (c *ClientCall) giveUp(err *connect.Error) {
 	c.mu.Lock()
-	running := c.abort(err)
-	if running && c.local == nil {
+	e := c.end
+	running := e != nil && e.abort(err)
+	if !c.over {
+		c.gaveUp = true
+		c.settle(outcome{err: err})
+	}
+	stop := c.takeStop()
+	var handler *ServerCall
+	if running && c.pair != nil {
+		handler = c.pair.server
+	} else if running {
 		c.s.wakeWriter()
 	}
-	stop := c.stop
-	c.stop = nil
+	if e != nil {
+		e.recycle()
+	}
 	c.mu.Unlock()
 	if stop != nil {
 		stop()
 	}
-	if running && c.local != nil {
-		c.local.server.canceled(cancelCode(err))
+	if handler != nil {
+		handler.canceled(cancelCode(err))
 	}
-}
-
-// abort lets go of the call if it is running, and reports whether it was. mu is held.
-func (c *ClientCall) abort(err *connect.Error) bool {
-	c.inbox.drop()
-	if c.err != nil || c.eof {
-		return false
-	}
-	c.err = err
-	c.stream.stop()
-	if !c.started.Load() {
-		return false
-	}
-	if c.local == nil {
-		c.s.letGo(&c.half, cancelCode(err))
-	}
-	return true
-}
-
-// cancelCode is what the other end of a call is told of why this end let go.
-func cancelCode(err *connect.Error) connect.Code {
-	if err.Code() == connect.CodeDeadlineExceeded {
-		return connect.CodeDeadlineExceeded
-	}
-	return connect.CodeCanceled
-}
-
-// contextError is the error of a call whose context has ended.
-func contextError(cause error) *connect.Error {
-	if errors.Is(cause, context.DeadlineExceeded) {
-		return connect.NewError(connect.CodeDeadlineExceeded, "the call's time is up").WithCause(cause)
-	}
-	return connect.NewError(connect.CodeCanceled, "the caller let go of the call").WithCause(cause)
-}
-
-func (c *ClientCall) frame(f *frame) {
-	defer c.mu.Unlock()
-	if err := c.accept(f); err != nil {
-		c.abort(err)
-	}
-}
-
-// accept takes what a frame says, or says what is wrong with it. mu is held.
-func (c *ClientCall) accept(f *frame) *connect.Error {
-	if f.has&hasHeaders != 0 {
-		if c.gotHeaders || c.answered {
-			return connect.NewError(connect.CodeInternal, "link: headers where none can be")
-		}
-		c.gotHeaders, c.answered = true, true
-		c.headers = append([]byte{}, f.headers...)
-	}
-	if f.has&hasWindow != 0 {
-		if err := c.credited(f.window, c); err != nil {
-			return err
-		}
-	}
-	if f.has&hasData != 0 {
-		c.answered = true
-		if err := c.take(f.data, f.more); err != nil {
-			return err
-		}
-	}
-	if f.has&hasEnd != 0 {
-		i, _ := idSlot(c.id)
-		c.s.own.release(i)
-		c.takeEnd(bytes.Clone(f.end))
-	}
-	return nil
-}
-
-// takeEnd notes the end, the body of an End. mu is held.
-func (c *ClientCall) takeEnd(end []byte) {
-	c.end, c.eof = end, true
-	c.stream.stop()
-}
-
-func (c *ClientCall) pull() { c.pullChunk(c) }
-
-func (c *ClientCall) expire() { c.giveUp(contextError(context.DeadlineExceeded)) }
-
-func (c *ClientCall) lose(cause *Ended) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.err != nil || c.eof {
-		return
-	}
-	c.settle(outcome{err: c.s.lost(cause).WithRemote(), failure: c.s.failure(c.s.certainty(&c.half, c.answered))})
 }

@@ -14,7 +14,7 @@ const HeadRoom = 16
 
 // MaxPacket is the length in bytes that no packet exceeds. A Conn need not carry longer ones, and a
 // session treats one as a violation.
-const MaxPacket = 512 << 10
+const MaxPacket = 256 << 10
 
 // Conn carries the packets of one link, in order and whole.
 type Conn interface {

@@ -144,7 +144,7 @@ func (s *Session) expireCalls(now int64) int64 {
 	}
 	s.mu.Unlock()
 	for _, end := range due {
-		end.expire()
+		end.expire(now)
 	}
 	return next
 }

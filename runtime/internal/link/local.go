@@ -6,46 +6,76 @@ import (
 	"sync"
 	"time"
 
-	"connectrpc.com/connect/v2"
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// localCall is a call whose two ends are in one process.
+// localCall is what is made for each local call: the handles of its two sides.
 type localCall struct {
+	limits Limits
+	client ClientCall
+	server ServerCall
+}
+
+// localPair is the two ends of a local call. mu guards them.
+type localPair struct {
 	mu      sync.Mutex
-	limits  Limits
 	workers *Workers
-	client  ClientCall
-	server  ServerCall
+	caller  callerEnd
+	handler handlerEnd
+	server  *ServerCall
 }
 
 // Local opens a call whose caller and handler are in one process. Everything else (windows, limits,
 // headers, deadline, cancellation, errors) is as over a session; there is no wire in between.
 func Local(ctx context.Context, o Open, limits Limits, w *Workers, serve func(*ServerCall)) *ClientCall {
-	l := &localCall{limits: limits.withDefaults(), workers: w}
-	c, s := &l.client, &l.server
-	c.open, c.ctx, c.local = o, ctx, l
-	s.handle, s.client = serve, c
-	c.init(&l.mu, &l.limits)
-	s.init(&l.mu, &l.limits)
-	c.window, s.window = l.limits.Window, l.limits.Window
-	c.other, s.other = &s.stream, &c.stream
-	return c
+	p := w.takePair()
+	l := &localCall{limits: limits.withDefaults()}
+	l.client = ClientCall{open: o, ctx: ctx, pair: p, limits: &l.limits, mu: &p.mu}
+	l.server = ServerCall{handle: serve, limits: &l.limits, mu: &p.mu}
+	p.server = &l.server
+	return &l.client
 }
 
-// start starts the handler. headers is the body of the request's Headers. mu is held.
-func (l *localCall) start(headers []byte) {
-	o, s := &l.client.open, &l.server
-	s.incoming = Incoming{
-		Namespace: o.Namespace, Procedure: o.Procedure, Origin: o.Origin,
-		OriginNamespace: o.OriginNamespace, Hops: o.Hops, StreamType: o.StreamType,
+func newLocalPair(w *Workers) *localPair {
+	p := &localPair{workers: w}
+	p.reset()
+	return p
+}
+
+// reset makes the pair ready for a call.
+func (p *localPair) reset() {
+	p.caller = callerEnd{pair: p}
+	p.handler = handlerEnd{pair: p}
+	p.caller.init(&p.mu, nil)
+	p.handler.init(&p.mu, nil)
+	p.caller.other, p.handler.other = &p.handler.stream, &p.caller.stream
+	p.server = nil
+}
+
+// recycle makes the pair ready for another call if nobody uses either end any more. mu is held.
+func (p *localPair) recycle() {
+	if p.caller.idle() && p.handler.idle() {
+		p.reset()
+		p.workers.putPair(p)
 	}
-	if deadline := l.client.deadlineTime(); !deadline.IsZero() {
+}
+
+// start starts the handler of a call. headers is the body of the request's Headers. mu is held.
+func (p *localPair) start(c *ClientCall, headers []byte) *callerEnd {
+	s, o := p.server, &c.open
+	s.incoming = Incoming{
+		Namespace: o.Namespace, Procedure: o.Procedure, Origin: o.Origin, OriginNamespace: o.OriginNamespace,
+		Hops: o.Hops, StreamType: o.StreamType, rawHeader: bytes.Clone(headers),
+	}
+	if deadline := c.deadline(); !deadline.IsZero() {
 		s.ctx.deadline = deadline
 		s.incoming.Timeout = time.Until(deadline)
 	}
-	s.headers = bytes.Clone(headers)
-	l.workers.run(s)
+	s.end, p.handler.call = &p.handler, s
+	p.caller.limits, p.handler.limits = c.limits, c.limits
+	p.caller.window, p.handler.window = c.limits.Window, c.limits.Window
+	p.workers.run(s)
+	return &p.caller
 }
 
 // sendLocal hands a frame to the other end of a local call, in pieces as its window allows. It reports
@@ -75,18 +105,7 @@ func (c *stream) sendLocal(f *outFrame) bool {
 }
 
 // takeHeaders notes the response's headers, a field of Frame. mu is held.
-func (c *ClientCall) takeHeaders(field []byte) {
+func (e *callerEnd) takeHeaders(field []byte) {
 	body, _ := protowire.ConsumeBytes(field[1:])
-	c.headers = append([]byte{}, body...)
-}
-
-// canceled ends the call because its caller, in this process, let go of it.
-func (c *ServerCall) canceled(code connect.Code) {
-	err := cancelError(code)
-	c.mu.Lock()
-	if !c.ended {
-		c.over(err)
-	}
-	c.mu.Unlock()
-	c.ctx.cancel(contextCause(err))
+	e.headers = append([]byte{}, body...)
 }

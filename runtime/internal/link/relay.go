@@ -22,8 +22,8 @@ type relayHalf struct {
 	other *relayHalf
 	// opener: this half opened the call on its session.
 	opener bool
-	queue  queue // what came in at the other half and waits here
-	taken  int   // bytes of the other half's window to be granted there
+	queue  *queue // what came in at the other half and waits here; most calls need none
+	taken  int    // bytes of the other half's window to be granted there
 	// What the other end of this half's session has said.
 	gotHeaders, gotData, gotLast bool
 	// ending: the end is in the queue, and nothing follows it.
@@ -92,7 +92,7 @@ func (h *relayHalf) frame(f *frame) {
 			i, _ := idSlot(h.id)
 			h.s.own.release(i)
 			h.closed = true
-			h.queue.drop()
+			h.dropQueue()
 		}
 		h.s.mu.Unlock()
 		h.other.forward(f)
@@ -102,7 +102,7 @@ func (h *relayHalf) frame(f *frame) {
 // accept notes what a frame says, or says what is wrong with it. The lock is held.
 func (h *relayHalf) accept(f *frame) *connect.Error {
 	if f.has&hasWindow != 0 {
-		if h.credit+int(f.window) > maxGrant {
+		if !mayGrant(h.credit, f.window) {
 			return connect.NewError(connect.CodeResourceExhausted, "link: too much credit")
 		}
 		h.credit += int(f.window)
@@ -110,13 +110,13 @@ func (h *relayHalf) accept(f *frame) *connect.Error {
 	}
 	if f.has&hasHeaders != 0 {
 		if h.gotHeaders || h.gotData {
-			return connect.NewError(connect.CodeInternal, "link: headers where none can be")
+			return errHeaders
 		}
 		h.gotHeaders = true
 	}
 	if f.has&hasData != 0 {
 		if h.gotLast {
-			return connect.NewError(connect.CodeInvalidArgument, "link: data after the last message")
+			return errAfterLast
 		}
 		if h.window <= 0 {
 			return errWindow
@@ -126,7 +126,7 @@ func (h *relayHalf) accept(f *frame) *connect.Error {
 	}
 	if f.has&hasCloseSend != 0 {
 		if h.gotLast {
-			return connect.NewError(connect.CodeInvalidArgument, "link: a second last message")
+			return errAfterLast
 		}
 		h.gotLast = true
 	}
@@ -160,7 +160,7 @@ func (h *relayHalf) close(code connect.Code, end []byte) {
 		return
 	}
 	h.closed = true
-	h.queue.drop()
+	h.dropQueue()
 	if h.opener {
 		h.s.letGo(&h.half, code)
 	} else {
@@ -173,7 +173,7 @@ func (h *relayHalf) end(end []byte) {
 	if h.closed || h.ending {
 		return
 	}
-	if h.queue.empty() {
+	if h.nothingWaits() {
 		h.close(0, end)
 		return
 	}
@@ -193,7 +193,7 @@ func (h *relayHalf) forward(f *frame) {
 		s.mu.Unlock()
 		return
 	}
-	if h.queue.empty() && (cost == 0 || h.credit > 0 && s.room(&h.half, cost)) {
+	if h.nothingWaits() && (cost == 0 || h.credit > 0 && s.room(&h.half, cost)) {
 		h.emit(raw, cost, last)
 	} else {
 		h.push(raw, cost, last)
@@ -208,15 +208,26 @@ func (h *relayHalf) forward(f *frame) {
 
 // push puts a frame into the queue. The lock is held.
 func (h *relayHalf) push(raw []byte, cost int, last bool) {
+	if h.queue == nil {
+		h.queue = new(queue)
+	}
 	h.queue.extend(raw, false)
 	h.queue.seal(cost, last)
 	h.ending = h.ending || last
 	h.turn()
 }
 
+func (h *relayHalf) nothingWaits() bool { return h.queue == nil || h.queue.empty() }
+
+func (h *relayHalf) dropQueue() {
+	if h.queue != nil {
+		h.queue.drop()
+	}
+}
+
 // turn puts the half into the ring if its first frame may be sent. The lock is held.
 func (h *relayHalf) turn() {
-	if h.closed || h.queue.empty() {
+	if h.closed || h.nothingWaits() {
 		return
 	}
 	if _, r := h.queue.front(); r.cost == 0 || h.credit > 0 {
@@ -226,7 +237,7 @@ func (h *relayHalf) turn() {
 
 // pull puts the first frame of the queue into the packet.
 func (h *relayHalf) pull() {
-	if h.closed || h.queue.empty() {
+	if h.closed || h.nothingWaits() {
 		return
 	}
 	if _, r := h.queue.front(); r.cost > 0 && h.credit <= 0 {
@@ -252,7 +263,7 @@ func (h *relayHalf) emit(raw []byte, cost int, last bool) {
 	o.buf = appendRaw(o.buf, raw, h.id)
 	if last {
 		h.closed = true
-		h.queue.drop()
+		h.dropQueue()
 		h.s.endTheirs(h.id)
 	}
 }
@@ -281,13 +292,13 @@ func (h *relayHalf) grant(n int) {
 	s.out.buf = appendWindow(s.out.buf, h.id, n)
 }
 
-func (h *relayHalf) expire() {}
+func (h *relayHalf) expire(int64) {}
 
 func (h *relayHalf) lose(cause *Ended) {
 	s := h.s
 	s.mu.Lock()
 	h.closed = true
-	h.queue.drop()
+	h.dropQueue()
 	certainty := s.certainty(&h.half, h.gotHeaders || h.gotData)
 	s.mu.Unlock()
 

@@ -3,59 +3,23 @@ package link
 import (
 	"context"
 	"io"
-	"time"
+	"sync"
 
 	"connectrpc.com/connect/v2"
 	"google.golang.org/protobuf/encoding/protowire"
-
-	rpcmeshv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/v1"
 )
 
-// ServerCall is the handler's side of a call. One goroutine may send while another receives.
+// ServerCall is the handler's side of a call. One goroutine may send while another receives. It must
+// not be used once the handler has returned.
 type ServerCall struct {
-	stream
 	incoming Incoming
 	ctx      callContext
 	handle   func(*ServerCall)
-	client   *ClientCall // the other end of a local call
-	headers  []byte      // of the request
+	limits   *Limits
 
-	sentHeaders bool
-	ended       bool
+	mu  *sync.Mutex
+	end *handlerEnd // until the handler has returned
 }
-
-// serve starts the handler of a call that the other end opens.
-func (s *Session) serve(f *frame, in *Incoming, handle func(*ServerCall)) {
-	c := &ServerCall{incoming: *in, handle: handle}
-	c.init(&s.mu, &s.cfg.Limits)
-	c.incoming.rawHeader = nil
-	if len(in.rawHeader) > 0 {
-		c.headers = append([]byte(nil), in.rawHeader...)
-	}
-	c.s, c.id = s, f.call
-	c.credit, c.window = int(s.peer.Join.GetWindow()), s.cfg.Limits.Window
-	if in.Timeout > 0 {
-		now := time.Now()
-		c.ctx.deadline = now.Add(in.Timeout)
-		c.half.deadline = int64(now.Sub(s.epoch) + in.Timeout)
-	}
-	s.mu.Lock()
-	if s.handlers >= s.cfg.Limits.MaxCalls {
-		s.mu.Unlock()
-		s.refuse(f.call, errHandlers, rpcmeshv1.CallFailure_CERTAINTY_NOT_STARTED)
-		return
-	}
-	s.handlers++
-	i, _ := idSlot(c.id)
-	s.theirs.put(i, c)
-	if c.half.deadline != 0 {
-		s.arm(c.half.deadline)
-	}
-	c.frame(f)
-	s.cfg.Workers.run(c)
-}
-
-var errHandlers = connect.NewError(connect.CodeResourceExhausted, "too many handlers are running for the link")
 
 // run handles the call. A worker calls it.
 func (c *ServerCall) run() {
@@ -65,32 +29,38 @@ func (c *ServerCall) run() {
 
 // returned makes sure that the call has ended when its handler has returned or panicked.
 func (c *ServerCall) returned() {
-	if recover() != nil || !c.hasEnded() {
-		_ = c.End(connect.NewError(connect.CodeInternal, ""), nil)
+	_ = recover() // its text is nobody's business
+	c.mu.Lock()
+	e := c.end
+	c.end = nil
+	if !e.ended {
+		e.finish(errOver, encodeEnd(errNoAnswer, nil, nil, c.limits.MaxHeader))
+		e.flush()
 	}
-	if s := c.s; s != nil {
-		s.mu.Lock()
-		s.handlers--
-		s.mu.Unlock()
+	if e.s != nil {
+		e.s.handlers--
 	}
+	e.retired = true
+	e.recycle()
+	c.mu.Unlock()
+	c.ctx.cancel(context.Canceled)
 }
 
-func (c *ServerCall) hasEnded() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.ended
-}
+var (
+	errNoAnswer = connect.NewError(connect.CodeInternal, "")
+	errOver     = connect.NewError(connect.CodeCanceled, "the call has ended").WithCause(context.Canceled)
+)
 
 // Context is the handler's: it has the call's deadline and is cancelled when the caller lets go, the
 // link is lost, or the call has ended.
 func (c *ServerCall) Context() context.Context { return &c.ctx }
 
-// Incoming says what is called. It is valid for as long as the call is referenced.
+// Incoming says what is called.
 func (c *ServerCall) Incoming() *Incoming { return &c.incoming }
 
 // Header decodes and returns the request's headers. If they are malformed, the call ends.
 func (c *ServerCall) Header() *connect.Header {
-	h, err := decodeHeaders(c.headers)
+	h, err := c.incoming.Header()
 	if err != nil {
 		_ = c.End(connect.NewError(connect.CodeInvalidArgument, "the request's headers are malformed"), nil)
 	}
@@ -102,10 +72,16 @@ func (c *ServerCall) Header() *connect.Header {
 func (c *ServerCall) Receive() ([]byte, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	msg, err := c.receive()
-	if err == io.EOF && c.inbox.open > 0 { //nolint:errorlint // receive wraps nothing
+	e := c.end
+	if e == nil {
+		return nil, errOver
+	}
+	e.inside++
+	msg, err := e.receive()
+	if err == io.EOF && e.inbox.open > 0 { //nolint:errorlint // receive wraps nothing
 		err = connect.NewError(connect.CodeInvalidArgument, "the request ended in the middle of a message")
 	}
+	e.leave(e)
 	return msg, err
 }
 
@@ -118,11 +94,10 @@ func (c *ServerCall) SendHeaders(h *connect.Header) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.sentHeaders {
+	if c.end != nil && c.end.sentHeaders {
 		return nil
 	}
-	c.sentHeaders = true
-	return c.transmit(head, &outFrame{})
+	return c.send(head, &outFrame{})
 }
 
 // encodeHeaders appends headers as a field of Frame.
@@ -143,24 +118,30 @@ func (c *ServerCall) Send(msg []byte) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.sentHeaders = true
-	return c.transmit(nil, &outFrame{hasData: true, data: msg})
+	return c.send(nil, &outFrame{hasData: true, data: msg})
 }
 
-// transmit sends a frame. mu is held.
-func (c *ServerCall) transmit(head []byte, f *outFrame) error {
+// send sends a frame. mu is held, but not while it waits.
+func (c *ServerCall) send(head []byte, f *outFrame) error {
+	e := c.end
 	switch {
-	case c.err != nil:
-		return c.err
-	case c.sending:
+	case e == nil:
+		return errOver
+	case e.err != nil:
+		return e.err
+	case e.sending:
 		return errSending
 	}
-	if c.client != nil && head != nil {
-		c.client.takeHeaders(head)
+	e.sentHeaders = true
+	if e.pair != nil && head != nil {
+		e.pair.caller.takeHeaders(head)
 	}
-	c.send(c, head, f)
-	if c.err != nil {
-		return c.err
+	e.inside++
+	e.stream.send(e, head, f)
+	err := e.err
+	e.leave(e)
+	if err != nil {
+		return err
 	}
 	return nil
 }
@@ -170,22 +151,36 @@ func (c *ServerCall) transmit(head []byte, f *outFrame) error {
 func (c *ServerCall) End(err *connect.Error, trailer *connect.Header) error {
 	end := encodeEnd(err, trailer, nil, c.limits.MaxHeader)
 	c.mu.Lock()
-	was := c.err
-	if !c.ended {
-		c.finish(errOver, end)
-		if c.s != nil {
-			c.s.flush()
-		}
-	}
+	was := c.finish(end)
 	c.mu.Unlock()
 	c.ctx.cancel(context.Canceled)
+	return was
+}
+
+// finish ends the call unless it has ended. mu is held.
+func (c *ServerCall) finish(end []byte) error {
+	e := c.end
+	if e == nil {
+		return errOver
+	}
+	was := e.err
+	if !e.ended {
+		c.releaseRequest(e)
+		e.finish(errOver, end)
+		e.flush()
+	}
 	if was != nil {
 		return was
 	}
 	return nil
 }
 
-var errOver = connect.NewError(connect.CodeCanceled, "the call has ended").WithCause(context.Canceled)
+// releaseRequest gives the memory of a single request back: nobody reads it when its handler answers.
+func (c *ServerCall) releaseRequest(e *handlerEnd) {
+	if c.incoming.StreamType&connect.StreamTypeClient == 0 {
+		e.inbox.release()
+	}
+}
 
 // Reply sends headers (unless some have been sent), one last message and a good end together: in one
 // frame, if the message is short. It is the cheapest answer of a unary handler.
@@ -211,124 +206,21 @@ func (c *ServerCall) Reply(header *connect.Header, msg []byte, trailer *connect.
 
 // reply sends headers, a message and the end. mu is held, but not while it waits.
 func (c *ServerCall) reply(head, msg, end []byte) error {
-	if c.sentHeaders {
+	e := c.end
+	if e == nil {
+		return errOver
+	}
+	if e.sentHeaders {
 		head = nil
 	}
-	c.sentHeaders = true
-	f := outFrame{hasData: true, data: msg}
-	together := c.s != nil && c.err == nil && !c.sending && c.credit > 0 &&
-		len(head)+len(end) <= laneShare && c.s.room(&c.half, len(msg))
-	if together {
-		f.hasEnd, f.end = true, end
-		c.emit(head, &f)
-		c.s.endTheirs(c.id)
-		c.over(errOver)
-		c.s.flush()
+	if e.replyAtOnce(head, msg, end) {
+		c.releaseRequest(e)
+		e.over(errOver)
+		e.flush()
 		return nil
 	}
-	if err := c.transmit(head, &f); err != nil {
+	if err := c.send(head, &outFrame{hasData: true, data: msg}); err != nil {
 		return err
 	}
-	c.finish(errOver, end)
-	if c.s != nil {
-		c.s.flush()
-	}
-	return nil
-}
-
-// finish ends the call with end, the body of an End. err is what the handler finds. mu is held.
-func (c *ServerCall) finish(err *connect.Error, end []byte) {
-	if c.client != nil {
-		c.client.takeEnd(end)
-	} else {
-		c.s.answer(&c.half, end)
-	}
-	c.over(err)
-}
-
-// over notes that the other end has been told the end. mu is held.
-func (c *ServerCall) over(err *connect.Error) {
-	if c.err == nil {
-		c.err = err
-	}
-	c.ended = true
-	c.stream.stop()
-	c.inbox.drop()
-}
-
-func (c *ServerCall) frame(f *frame) {
-	err := c.accept(f)
-	if err != nil {
-		end := encodeEnd(err, nil, nil, c.limits.MaxHeader)
-		if c.err == nil {
-			c.err = err
-		}
-		c.finish(err, end)
-	}
-	c.mu.Unlock()
-	if err != nil {
-		c.ctx.cancel(contextCause(err))
-	}
-}
-
-// accept takes what a frame says, or says what ends the call. mu is held.
-func (c *ServerCall) accept(f *frame) *connect.Error {
-	if f.has&hasWindow != 0 {
-		if err := c.credited(f.window, c); err != nil {
-			return err
-		}
-	}
-	if f.has&hasData != 0 {
-		if c.eof {
-			return connect.NewError(connect.CodeInvalidArgument, "link: data after the last message")
-		}
-		if err := c.take(f.data, f.more); err != nil {
-			return err
-		}
-	}
-	if f.has&hasCloseSend != 0 {
-		c.eof = true
-		c.readable.Signal()
-	}
-	if f.has&hasCancel != 0 {
-		return cancelError(connect.Code(f.cancel))
-	}
-	return nil
-}
-
-// cancelError is the error of a call whose caller let go.
-func cancelError(code connect.Code) *connect.Error {
-	if code == connect.CodeDeadlineExceeded {
-		return contextError(context.DeadlineExceeded)
-	}
-	return contextError(context.Canceled)
-}
-
-// contextCause is what a handler's context ends with.
-func contextCause(err *connect.Error) error {
-	if err.Code() == connect.CodeDeadlineExceeded {
-		return context.DeadlineExceeded
-	}
-	return context.Canceled
-}
-
-func (c *ServerCall) pull() { c.pullChunk(c) }
-
-// expire ends the handler's waiting; the end is still the handler's to say.
-func (c *ServerCall) expire() {
-	c.mu.Lock()
-	c.half.deadline = 0
-	if c.err == nil {
-		c.err = contextError(context.DeadlineExceeded)
-		c.stream.stop()
-	}
-	c.mu.Unlock()
-	c.ctx.cancel(context.DeadlineExceeded)
-}
-
-func (c *ServerCall) lose(*Ended) {
-	c.mu.Lock()
-	c.over(connect.NewError(connect.CodeCanceled, "the link to the caller was lost").WithCause(context.Canceled))
-	c.mu.Unlock()
-	c.ctx.cancel(context.Canceled)
+	return c.finish(end)
 }

@@ -38,6 +38,7 @@ type Session struct {
 	said     chan struct{} // closed when the goodbye has been sent
 	rearm    chan struct{} // wakes the keeper
 	received atomic.Uint64 // packets
+	shut     atomic.Bool   // closed returns an error
 
 	mu       sync.Mutex
 	cause    *Ended
@@ -49,6 +50,9 @@ type Session struct {
 	alarm    int64
 	out      outbox
 	writer   sync.Cond
+
+	spareCallers  []*callerEnd
+	spareHandlers []*handlerEnd
 
 	reader readerState
 }
@@ -103,6 +107,7 @@ func (s *Session) Close(bye *linkv1.Goodbye) {
 	s.mu.Lock()
 	if s.closing == nil {
 		s.closing = bye
+		s.shut.Store(true)
 	}
 	running := s.running
 	s.writer.Signal()
@@ -136,6 +141,7 @@ func (s *Session) fail(cause *Ended) {
 			cause = closedBy(s.closing)
 		}
 		s.cause = cause
+		s.shut.Store(true)
 		close(s.done)
 		s.writer.Broadcast()
 	}
@@ -192,16 +198,12 @@ func (s *Session) certainty(h *half, answered bool) rpcmeshv1.CallFailure_Certai
 // Open prepares a call over the session. The call is opened with its first SendHeaders, Send,
 // CloseSend or Receive. It fails with a *connect.Error if the session has ended.
 func (s *Session) Open(ctx context.Context, o Open) (*ClientCall, error) {
-	s.mu.Lock()
-	err := s.closed()
-	s.mu.Unlock()
-	if err != nil {
-		return nil, err
+	if s.shut.Load() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return nil, s.closed()
 	}
-	c := &ClientCall{open: o, ctx: ctx}
-	c.init(&s.mu, &s.cfg.Limits)
-	c.s = s
-	return c, nil
+	return &ClientCall{open: o, ctx: ctx, s: s, limits: &s.cfg.Limits, mu: &s.mu}, nil
 }
 
 // closed is why no call can be opened. The session's lock is held.

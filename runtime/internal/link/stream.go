@@ -14,8 +14,11 @@ type stream struct {
 	half
 	mu     *sync.Mutex
 	limits *Limits
-	other  *stream // the other end of a local call, nil for others
-	err    *connect.Error
+	other  *stream        // the other end of a local call, nil for others
+	err    *connect.Error // why nothing more can be sent or received here
+
+	inside  int  // how many goroutines are in send or receive
+	retired bool // none will begin
 
 	inbox     queue
 	inCost    int  // of the message at the end of inbox that is not whole
@@ -34,6 +37,18 @@ type stream struct {
 func (c *stream) init(mu *sync.Mutex, limits *Limits) {
 	c.mu, c.limits = mu, limits
 	c.readable.L, c.writable.L = mu, mu
+}
+
+// maxSpare bounds how many ends of each kind a session keeps for later calls.
+const maxSpare = 1024
+
+// idle reports whether nobody uses the stream any more. mu is held.
+func (c *stream) idle() bool { return c.retired && c.inside == 0 && !c.inRing }
+
+// leave ends the use of the stream by a goroutine that has counted itself in. mu is held.
+func (c *stream) leave(e interface{ recycle() }) {
+	c.inside--
+	e.recycle()
 }
 
 // take takes data that has come, or says what is wrong with it. It reports whether credit was granted.
@@ -82,7 +97,7 @@ func (c *stream) consumed(n int) bool {
 
 // credited adds to the credit and lets a message that waits for it go on. mu is held.
 func (c *stream) credited(n uint32, e callEnd) *connect.Error {
-	if c.credit+int(n) > maxGrant {
+	if !mayGrant(c.credit, n) {
 		return connect.NewError(connect.CodeResourceExhausted, "too much credit")
 	}
 	c.credit += int(n)
@@ -140,7 +155,7 @@ func (c *stream) send(e callEnd, head []byte, f *outFrame) bool {
 		s.out.ring.push(e)
 	}
 	for c.sending {
-		if c.inRing && s.mayWrite() {
+		if c.inRing && s.mayFlush() {
 			s.flush()
 		} else {
 			c.writable.Wait()

@@ -10,8 +10,8 @@ type callEnd interface {
 	pull()
 	// core returns the half that the end is built on.
 	core() *half
-	// expire ends the call because its time is up.
-	expire()
+	// expire ends the call if its time is up.
+	expire(now int64)
 	// lose ends the call because its session has ended.
 	lose(cause *Ended)
 }

@@ -21,7 +21,7 @@ const (
 	// maxBlock bounds all of a frame that is not data.
 	maxBlock = 80 << 10
 	// maxGrant bounds the credit of a call.
-	maxGrant = 1 << 31
+	maxGrant = 1<<31 - 1
 )
 
 // Tags of the fields of Packet and Frame: number<<3 | wire type.
@@ -314,3 +314,6 @@ func withoutWindow(raw []byte) []byte {
 	}
 	return out
 }
+
+// mayGrant reports whether n more keeps credit within maxGrant.
+func mayGrant(credit int, n uint32) bool { return int64(credit)+int64(n) <= maxGrant }

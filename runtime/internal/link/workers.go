@@ -11,7 +11,8 @@ type Workers struct {
 	idle    []chan *ServerCall // the last to become idle comes first
 	running int                // goroutines, idle ones too
 	closed  bool
-	none    sync.Cond // running may be 0
+	pairs   []*localPair // spare ones
+	none    sync.Cond    // running may be 0
 }
 
 // NewWorkers returns an empty set; goroutines are started as they are needed.
@@ -81,5 +82,26 @@ func (w *Workers) Wait() {
 	w.idle = nil
 	for w.running > 0 {
 		w.none.Wait()
+	}
+}
+
+// takePair returns the ends for a local call.
+func (w *Workers) takePair() *localPair {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if n := len(w.pairs); n > 0 {
+		p := w.pairs[n-1]
+		w.pairs = w.pairs[:n-1]
+		return p
+	}
+	return newLocalPair(w)
+}
+
+// putPair keeps the ends of a local call for another.
+func (w *Workers) putPair(p *localPair) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.pairs) < maxSpare {
+		w.pairs = append(w.pairs, p)
 	}
 }

@@ -3,6 +3,7 @@ package link
 import (
 	"runtime"
 
+	"connectrpc.com/connect/v2"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
@@ -15,7 +16,7 @@ const (
 	// laneLimit is how much goes ahead of the bulk in one packet.
 	laneLimit = 1 << 20
 	// packetTarget is the length at which a packet is cut off.
-	packetTarget = 256 << 10
+	packetTarget = 64 << 10
 	// controlBudget bounds the table in one packet.
 	controlBudget = 32 << 10
 
@@ -75,10 +76,16 @@ func (s *Session) mayWrite() bool {
 	return !s.out.writing && s.out.broken == nil && s.cause == nil
 }
 
+// mayFlush reports whether others than the session's writer can begin a round: there is none, and no
+// work that is the writer's alone and must not wait for a gap between their rounds. The session's lock is
+// held.
+func (s *Session) mayFlush() bool { return s.mayWrite() && !s.out.table && s.closing == nil }
+
 // flush writes what is ready, unless somebody is writing, who then takes it along. It may block in the
 // connection, so only callers and handlers call it. The session's lock is held, but not all the time.
 func (s *Session) flush() {
-	if !s.mayWrite() {
+	if !s.mayFlush() {
+		s.wakeWriter()
 		return
 	}
 	s.out.writing = true
@@ -209,6 +216,9 @@ func (s *Session) sendControl(controls []*linkv1.Control, tables bool) (more boo
 		return more, nil
 	}
 	p, err := packControls(controls...)
+	if err == nil && len(p) > HeadRoom+MaxPacket {
+		err = connect.Errorf(connect.CodeInternal, "link: a piece of the table takes %d bytes", len(p))
+	}
 	if err != nil {
 		return more, err
 	}

@@ -16,6 +16,7 @@ type Core struct {
 	yielded   bool
 	left      bool
 	now       time.Time // of the last call
+	spare     int       // removals that each record remembers at least
 
 	spaces    map[string]*space
 	declared  []*space // in order of declaration
@@ -46,7 +47,7 @@ func New(cfg Config) *Core {
 		cfg.Info = &linkv1.NodeInfo{}
 	}
 	return &Core{
-		cfg: cfg, inc: cfg.Incarnation, spaces: map[string]*space{}, links: map[LinkID]*link{}, wishes: map[uint64]*wish{},
+		cfg: cfg, inc: cfg.Incarnation, spare: 1024, spaces: map[string]*space{}, links: map[LinkID]*link{}, wishes: map[uint64]*wish{},
 	}
 }
 

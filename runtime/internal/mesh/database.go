@@ -157,7 +157,7 @@ func (d *database) install(r *record, old, it *item) {
 
 // trim lets go of old removals of a record.
 func (d *database) trim(r *record) {
-	for _, it := range r.trim() {
+	for _, it := range r.trim(d.core.spare) {
 		d.update(it.fn.Procedure, it, nil, "")
 	}
 }

@@ -63,10 +63,15 @@ func total(sums *[64]uint64) uint64 {
 	return s.done()
 }
 
-// compare makes the link's ends compare what they have.
+// compare makes the link's ends compare what they have. An opening that got no answer, and
+// acknowledgements, are said again.
 func (l *link) compare() {
 	for _, ld := range l.domains {
 		ld.sums = max(ld.sums, 1)
+		if !ld.known {
+			ld.summarize = allBuckets
+		}
+		clear(ld.acked)
 	}
 	l.pending = true
 }

@@ -158,6 +158,9 @@ func (c *Core) activate(s *space) {
 // group. What went up goes nowhere else, so nothing of one member gets into another, and nothing
 // holds itself up.
 func (c *Core) derive() {
+	if c.left {
+		return
+	}
 	for _, s := range c.declared {
 		if s.group == nil && s.own != nil {
 			c.deriveDown(s)

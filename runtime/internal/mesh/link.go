@@ -161,7 +161,7 @@ func (c *Core) LinkDown(now time.Time, id LinkID, cause Cause) {
 				r.fell = cause.Text
 				r.goodbye, r.shown = r.goodbye || cause.Goodbye, nil
 			}
-			r.abandon(ld)
+			d.abandon(r, ld)
 		}
 		d.moved = true
 		c.adjoin(c.spaces[ld.name], l.peer.ID)

@@ -10,7 +10,7 @@ import (
 // world is what a test did to a cluster, and works out by brute force what must follow from it.
 type world struct {
 	c       *cluster
-	origins map[place3]int64 // registered when
+	origins map[place3]mark
 }
 
 // place3 is a function at a node in a namespace.
@@ -22,6 +22,7 @@ type place3 struct {
 type mark struct {
 	registered int64
 	node       string
+	policy     Policy
 }
 
 func (m mark) before(o mark) bool {
@@ -48,8 +49,8 @@ type source struct {
 func (w *world) oracle() *oracle {
 	o := &oracle{w: w, component: map[site3]int{}, visible: map[int]map[string]map[mark][]source{}}
 	o.connect()
-	for at, when := range w.origins {
-		o.show(site3{at.node, at.ns}, at.procedure, mark{when, at.node}, source{node: at.node})
+	for at, m := range w.origins {
+		o.show(site3{at.node, at.ns}, at.procedure, m, source{node: at.node})
 	}
 	o.derive()
 	return o
@@ -78,9 +79,15 @@ func (o *oracle) connect() {
 			}
 		}
 	}
+	proxies := map[site3]site3{}
 	for _, l := range o.w.c.links {
 		for _, ld := range l.ends[0].core.links[l.id].domains {
-			join(site3{l.ends[0].name, ld.name}, site3{l.ends[1].name, ld.name})
+			a, b := site3{l.ends[0].name, ld.name}, site3{l.ends[1].name, ld.name}
+			if l.ends[0].core.cfg.Observer {
+				proxies[a] = b
+			} else {
+				join(a, b)
+			}
 		}
 	}
 	next := 0
@@ -98,6 +105,9 @@ func (o *oracle) connect() {
 			o.component[s] = next
 			todo = append(todo, edges[s]...)
 		}
+	}
+	for a, b := range proxies {
+		o.component[a] = o.component[b]
 	}
 }
 
@@ -140,7 +150,7 @@ func (o *oracle) derive() {
 	var changes []change
 	for _, n := range o.w.c.nodes {
 		for _, member := range n.core.declared {
-			if member.group != nil {
+			if member.group != nil || n.core.left {
 				continue
 			}
 			best := map[string]change{}
@@ -188,7 +198,7 @@ func (o *oracle) offered(s site3, procedure string, m mark) bool {
 func (o *oracle) groups(do func(n *simNode, s *space)) {
 	for _, n := range o.w.c.nodes {
 		for _, s := range n.core.declared {
-			if s.group != nil && s.db != nil {
+			if s.group != nil && s.db != nil && !n.core.left {
 				do(n, s)
 			}
 		}
@@ -234,17 +244,47 @@ func (w *world) verifyCall(o *oracle, n *simNode, ns, p string, bad func(string,
 	if !ok {
 		return
 	}
+	if choice.Policy != want.policy {
+		bad("%s finds %s in %s with policy %d, want %d", n.name, p, ns, choice.Policy, want.policy)
+	}
+	got := map[string]bool{}
 	for _, t := range choice.Targets {
 		path, at, in, err := w.c.follow(n, t, p)
 		if err != nil {
 			bad("%v", err)
 			continue
 		}
-		when, there := w.origins[place3{at.name, in, p}]
-		if got := (mark{when, at.name}); !there || choice.Policy == Single && got != want {
-			bad("%s calls %s in %s by %v and comes to %s/%s (%v), want %v", n.name, p, ns, path, at.name, in, got, want)
+		got[at.name] = true
+		origin, there := w.origins[place3{at.name, in, p}]
+		if !there || origin.policy != want.policy || want.policy == Single && origin != want {
+			bad("%s calls %s in %s by %v and comes to %s/%s (%v), want %v", n.name, p, ns, path, at.name, in, origin, want)
+		}
+		if shown := n.core.Snapshot().Path(t); shown[len(shown)-1] != t.Node || len(shown) > len(path) {
+			bad("%s shows the path %v, but it is %v", n.name, shown, path)
 		}
 	}
+	if replicas := o.replicas(n, ns, p, want.policy); replicas != nil && !maps.Equal(got, replicas) {
+		bad("%s spreads %s in %s over %v, want %v", n.name, p, ns, got, replicas)
+	}
+}
+
+// replicas returns the nodes that calls are to be spread over, if no group has a part in it.
+func (o *oracle) replicas(n *simNode, ns, procedure string, p Policy) map[string]bool {
+	if p == Single || n.core.spaces[ns].group != nil {
+		return nil
+	}
+	nodes := map[string]bool{}
+	for m, sources := range o.visible[o.component[site3{n.name, ns}]][procedure] {
+		for _, by := range sources {
+			if !own(m, by) {
+				return nil
+			}
+		}
+		if m.policy == p {
+			nodes[m.node] = true
+		}
+	}
+	return nodes
 }
 
 // verifyTables checks that nodes that can reach each other know the same of each other, and nothing
@@ -304,4 +344,57 @@ func (r *record) String() string {
 		}
 	}
 	return b.String()
+}
+
+// lacking returns a copy of a record that lacks an item of its origin's, which was last changed at
+// or before the version that the copy claims to have.
+func (w *world) lacking() string {
+	for _, n := range w.c.nodes {
+		for _, d := range n.core.databases {
+			for _, r := range d.byVertex {
+				own := w.original(r)
+				if own == nil {
+					continue
+				}
+				if r.version > own.version {
+					return fmt.Sprintf("%s has a later version of %s/%s than that itself", n.name, r.name(), r.ns)
+				}
+				for _, e := range own.feed {
+					if !e.it.stale && !e.it.removed && e.version <= r.version && !r.has(e.it) {
+						return fmt.Sprintf("%s has %s/%s at %d without what was said at %d: %v\nwant %v",
+							n.name, r.name(), r.ns, r.version, e.version, r, own)
+					}
+				}
+			}
+		}
+	}
+	return ""
+}
+
+// original returns the record that r is a copy of, at its node, if that has not restarted.
+func (w *world) original(r *record) *record {
+	for _, n := range w.c.nodes {
+		if s := n.core.spaces[r.ns]; n.core.cfg.ID == r.node && n.core.inc == r.inc && s != nil && s.own != nil {
+			return s.own
+		}
+	}
+	return nil
+}
+
+// has reports whether a record has just that version of an item.
+func (r *record) has(it *item) bool {
+	var mine *item
+	switch it.kind {
+	case kindAbout:
+		mine = r.about
+	case kindAsk:
+		mine = r.ask
+	case kindNeighbour:
+		mine = r.neighbours[it.extra.neighbour]
+	case kindBridge:
+		mine = r.bridges[it.extra.bridge]
+	case kindFunction:
+		mine = r.named(it)[it.fn.Procedure]
+	}
+	return mine != nil && mine.version == it.version
 }

@@ -3,6 +3,7 @@ package mesh
 import (
 	"flag"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -34,20 +35,22 @@ func TestRandom(t *testing.T) {
 // chaos does random things to a world.
 type chaos struct {
 	*world
-	rnd  *rand.Rand
-	log  func(format string, args ...any)
-	fns  []string
-	nss  []string
-	seen map[string]bool
+	rnd *rand.Rand
+	log func(format string, args ...any)
+	fns []string
+	nss []string
 }
 
 func runRandom(t *testing.T, seed uint64, verbose bool) []string {
 	rnd := rand.New(rand.NewPCG(seed, 0))
 	c := newCluster(t)
 	c.piece = 100 + rnd.IntN(2000)
-	x := &chaos{world: &world{c: c, origins: map[place3]int64{}}, rnd: rnd, log: func(string, ...any) {}}
+	x := &chaos{world: &world{c: c, origins: map[place3]mark{}}, rnd: rnd, log: func(string, ...any) {}}
 	if verbose {
 		x.log = t.Logf
+	}
+	if rnd.IntN(4) == 0 {
+		c.lossy = 3
 	}
 	x.build()
 	for range 20 + rnd.IntN(100) {
@@ -56,17 +59,91 @@ func runRandom(t *testing.T, seed uint64, verbose bool) []string {
 			if !c.step(rnd) {
 				break
 			}
-			if verbose {
-				if m := x.invariant(); m != "" {
-					return []string{m}
+		}
+		if what := x.lacking(); what != "" {
+			return []string{what}
+		}
+	}
+	for _, l := range slices.Clone(c.links) {
+		if l.down[0] || l.down[1] {
+			c.cut(l, "noticed")
+		}
+	}
+	for n := 0; c.step(rnd); n++ {
+		if n > 100_000 {
+			return []string{"the mesh does not come to rest"}
+		}
+	}
+	return x.conclude()
+}
+
+// conclude checks a cluster at rest.
+func (x *chaos) conclude() []string {
+	c := x.c
+	if c.lossy > 0 {
+		for range 6 {
+			c.advance(DigestInterval)
+			c.settle()
+		}
+	}
+	if problems := x.verify(); problems != nil {
+		return problems
+	}
+	c.stats = stats{}
+	c.advance(DigestInterval)
+	c.settle()
+	if c.stats.records > 0 || c.stats.tables > 2*x.domains() {
+		return []string{fmt.Sprintf("digests at rest took %d tables with %d records", c.stats.tables, c.stats.records)}
+	}
+	if problems := x.acknowledge(); problems != nil {
+		return problems
+	}
+	c.advance(ForgetAfter + time.Second)
+	c.settle()
+	for _, n := range c.nodes {
+		for _, d := range n.core.databases {
+			for _, r := range d.byVertex {
+				if !r.path.reached {
+					return []string{fmt.Sprintf("%s has not forgotten %s", n.name, r.name())}
 				}
 			}
 		}
 	}
-	for c.step(rnd) {
-	}
-	c.collect()
 	return x.verify()
+}
+
+// domains counts those of all links.
+func (x *chaos) domains() (n int) {
+	for _, l := range x.c.links {
+		n += len(l.ends[0].core.links[l.id].domains)
+	}
+	return n
+}
+
+// acknowledge waits at every node for all others to have seen what it tells.
+func (x *chaos) acknowledge() (problems []string) {
+	for _, n := range x.c.nodes {
+		for _, s := range n.core.declared {
+			token, err := n.core.WantVisible(x.c.now, s.name)
+			x.c.must(err)
+			x.c.settle()
+			if !n.core.Visible(token) {
+				problems = append(problems, fmt.Sprintf("%s does not learn that all have seen %s", n.name, s.name))
+			}
+			n.core.Release(x.c.now, token)
+		}
+	}
+	x.c.settle()
+	for _, n := range x.c.nodes {
+		for _, d := range n.core.databases {
+			for r := range d.asks {
+				if r.path.reached {
+					problems = append(problems, fmt.Sprintf("%s still collects who has seen %s", n.name, r.name()))
+				}
+			}
+		}
+	}
+	return problems
 }
 
 func (x *chaos) build() {
@@ -82,10 +159,16 @@ func (x *chaos) build() {
 		n := x.c.add(fmt.Sprintf("n%d", i))
 		x.furnish(n)
 	}
+	for i := range x.rnd.IntN(3) {
+		p := x.c.start(fmt.Sprintf("p%d", i), true)
+		p.declare(x.nss...)
+		p.declare("all", "some")
+	}
 }
 
 // furnish declares namespaces and groups at a node.
 func (x *chaos) furnish(n *simNode) {
+	n.core.spare = 1 + x.rnd.IntN(4)
 	for _, ns := range x.nss {
 		if x.rnd.IntN(4) > 0 {
 			n.declare(ns)
@@ -116,14 +199,14 @@ func (x *chaos) any() *simNode { return x.c.nodes[x.rnd.IntN(len(x.c.nodes))] }
 
 func (x *chaos) disturb() {
 	x.c.now = x.c.now.Add(time.Duration(x.rnd.IntN(1000)) * time.Millisecond)
-	switch x.rnd.IntN(20) {
+	switch x.rnd.IntN(21) {
 	case 0, 1, 2, 3, 4, 5:
 		x.connect(x.any(), x.any())
 	case 6, 7, 8, 9:
 		if len(x.c.links) > 0 {
 			l := x.c.links[x.rnd.IntN(len(x.c.links))]
 			x.log("cut %d %s-%s", l.id, l.ends[0].name, l.ends[1].name)
-			x.c.cut(l, "cut")
+			x.c.notice(l, x.rnd.IntN(2), "cut")
 		}
 	case 10, 11, 12, 13, 14:
 		x.register(x.any())
@@ -135,12 +218,14 @@ func (x *chaos) disturb() {
 		}
 	case 19:
 		x.furnishMore(x.any())
+	case 20:
+		x.leave(x.any())
 	}
 }
 
 // connect links two nodes in some of the names that both hold.
 func (x *chaos) connect(a, b *simNode) {
-	if a == b {
+	if a == b || b.core.cfg.Observer || a.core.cfg.Observer && len(a.links) > 0 {
 		return
 	}
 	var names []string
@@ -170,14 +255,21 @@ func (x *chaos) register(n *simNode) {
 		return
 	}
 	ns := s[x.rnd.IntN(len(s))].name
-	p := x.fns[x.rnd.IntN(len(x.fns))]
-	if err := n.register(ns, p); err != nil {
+	i := x.rnd.IntN(len(x.fns))
+	p, policy := x.fns[i], Single
+	switch i {
+	case 0:
+		policy = RoundRobin
+	case 1:
+		policy = Policy(x.rnd.IntN(3))
+	}
+	if err := n.core.Register(x.c.now, ns, []Function{{Procedure: p, Policy: policy}}); err != nil {
 		x.log("%s: register %s in %s: %v", n.name, p, ns, err)
 		return
 	}
 	x.log("%s: register %s in %s", n.name, p, ns)
 	for _, m := range n.core.members(ns) {
-		x.origins[place3{n.name, m.name, p}] = x.c.now.UnixNano()
+		x.origins[place3{n.name, m.name, p}] = mark{x.c.now.UnixNano(), n.name, policy}
 	}
 }
 
@@ -206,18 +298,27 @@ func (x *chaos) restart(n *simNode) {
 			x.c.cut(l, "restart")
 		}
 	}
-	for at := range x.origins {
-		if at.node == n.name {
-			delete(x.origins, at)
-		}
+	if n.core.cfg.Observer {
+		return
 	}
+	maps.DeleteFunc(x.origins, func(at place3, _ mark) bool { return at.node == n.name })
 	n.boot(false)
 	x.furnish(n)
 }
 
+// leave makes a node say goodbye. It goes on as a relay until its links are cut.
+func (x *chaos) leave(n *simNode) {
+	if x.rnd.IntN(3) > 0 {
+		return
+	}
+	x.log("%s leaves", n.name)
+	n.core.Leave(x.c.now)
+	maps.DeleteFunc(x.origins, func(at place3, _ mark) bool { return at.node == n.name })
+}
+
 // furnishMore declares a bridged group late.
 func (x *chaos) furnishMore(n *simNode) {
-	if len(x.nss) < 2 || x.rnd.IntN(4) > 0 {
+	if len(x.nss) < 2 || x.rnd.IntN(4) > 0 || n.core.cfg.Observer {
 		return
 	}
 	i := x.rnd.IntN(len(x.nss) - 1)

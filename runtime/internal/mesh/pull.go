@@ -43,7 +43,7 @@ func (ld *linkDomain) pull(room int) *linkv1.Table {
 		}
 	}
 	if ld.sums > 0 && (ld.known && len(ld.queue) == 0 || ld.sums > 1) {
-		t.Digest = ld.digest(ld.sums, false)
+		t.Digest, t.Complete = ld.digest(ld.sums, false), ld.complete
 		ld.sums, some = 0, true
 	}
 	if !some {

@@ -19,6 +19,7 @@ type route struct {
 // shown is what is shown of a member.
 type shown struct {
 	vertex
+	name       string
 	inc        uint64
 	about      *extra
 	leaving    bool
@@ -73,7 +74,7 @@ func (d *database) route(r *record, f found) route {
 	if !f.known {
 		return route{shown: r.shown, before: none}
 	}
-	t := Target{Node: r.node, Name: r.name(), Namespace: r.ns, Hops: int(f.hops)}
+	t := Target{Node: r.node, Name: r.shown.name, Namespace: r.ns, Hops: int(f.hops)}
 	if f.via == nil {
 		t.Local = true
 	} else {
@@ -83,7 +84,7 @@ func (d *database) route(r *record, f found) route {
 }
 
 func (d *database) show(r *record) *shown {
-	s := &shown{vertex: r.vertex, inc: r.inc, about: &noExtra, leaving: r.leaving()}
+	s := &shown{vertex: r.vertex, name: r.name(), inc: r.inc, about: &noExtra, leaving: r.leaving()}
 	if r.about != nil {
 		s.about = r.about.extra
 	}

@@ -116,20 +116,23 @@ func (d *database) renew(r *record, inc, start uint64) {
 // merge takes in what is told of the same incarnation of a record.
 func (ld *linkDomain) merge(r *record, w *linkv1.Record) {
 	d := ld.db
-	since, version := w.GetSince(), w.GetVersion()
+	since, follows := w.GetSince(), r.follows(w.GetSince(), w.GetFloor())
 	switch {
 	case r.stage != nil && r.stage.from == ld && since == r.stage.rec.version:
 		ld.stage(r, w)
 	case r.suspect == ld && since == 0:
 		ld.startStage(r, w)
-	case version <= r.version:
+	case w.GetVersion() <= r.version && (follows || !w.GetMore()):
 		ld.enqueue(r) // if it is older there
-	case r.follows(since, w.GetFloor()):
+	case follows:
+		if r.stage != nil && r.stage.from == ld {
+			d.unstage(r)
+		}
 		d.apply(r, w)
-	case since == 0 && r.stage == nil:
-		ld.startStage(r, w)
+	case r.stage != nil && r.stage.from != ld:
+		r.stage.refused = true // it is coming over another link
 	case since == 0:
-		// It is coming over another link.
+		ld.startStage(r, w)
 	default:
 		ld.ask(r.vertex)
 	}
@@ -170,7 +173,7 @@ func (ld *linkDomain) stage(r *record, w *linkv1.Record) {
 	for _, it := range d.core.items(w) {
 		s.put(it)
 	}
-	s.trim()
+	s.trim(d.core.spare)
 	d.staged += s.live
 	s.version = w.GetVersion()
 	if w.GetMore() {
@@ -186,11 +189,18 @@ func (ld *linkDomain) stage(r *record, w *linkv1.Record) {
 	d.spread(r)
 }
 
-// unstage forgets what was taken anew of a record so far.
+// unstage ends taking a record anew. Those who told it meanwhile believe that they were heard.
 func (d *database) unstage(r *record) {
-	if r.stage != nil {
-		d.staged -= r.stage.rec.live
-		r.stage = nil
+	s := r.stage
+	if s == nil {
+		return
+	}
+	d.staged -= s.rec.live
+	r.stage = nil
+	for _, ld := range d.links {
+		if s.refused && ld != s.from {
+			ld.ask(r.vertex)
+		}
 	}
 }
 
@@ -203,9 +213,13 @@ func (d *database) replace(r, by *record) {
 	r.live, r.gone, r.feed, r.stale, r.sum = by.live, by.gone, by.feed, by.stale, by.sum
 	r.shown, d.moved = nil, true
 	d.size += by.live - was.live
+	cause := r.name() + " withdrew it"
+	if r.leaving() {
+		cause = r.name() + " left"
+	}
 	for _, e := range gone {
 		if it := e.it; !it.stale && it.kind == kindFunction && r.named(it)[it.fn.Procedure] == nil {
-			d.update(it.fn.Procedure, it, nil, "")
+			d.update(it.fn.Procedure, it, d.grave(r, it, cause), cause)
 		}
 	}
 	for _, e := range r.feed {
@@ -225,15 +239,11 @@ func (d *database) replace(r, by *record) {
 }
 
 // abandon forgets what was to come over a link that is gone.
-func (r *record) abandon(ld *linkDomain) {
+func (d *database) abandon(r *record, ld *linkDomain) {
 	if r.suspect == ld {
 		r.suspect = nil
 	}
-	if r.stage == nil || r.stage.from != ld {
-		return
-	}
-	ld.db.unstage(r)
-	for _, o := range ld.db.links {
-		o.ask(r.vertex) // they may believe that it has been told
+	if r.stage != nil && r.stage.from == ld {
+		d.unstage(r)
 	}
 }

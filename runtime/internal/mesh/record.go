@@ -65,8 +65,9 @@ type entry struct {
 
 // stage collects a record that cannot be brought up by what changed.
 type stage struct {
-	rec  *record
-	from *linkDomain
+	rec     *record
+	from    *linkDomain
+	refused bool // others told it too
 }
 
 // kind is what an item is about.
@@ -187,9 +188,10 @@ func (r *record) compact() {
 	r.stale = 0
 }
 
-// trim forgets the older half of the removals once there are many, and returns those of functions.
-func (r *record) trim() (forgotten []*item) {
-	if r.gone <= 1024+r.live/4 {
+// trim forgets the older half of the removals once there are more than spare and some, and returns
+// those of functions.
+func (r *record) trim(spare int) (forgotten []*item) {
+	if r.gone <= spare+r.live/4 {
 		return nil
 	}
 	n := r.gone / 2

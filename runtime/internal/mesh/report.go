@@ -104,17 +104,6 @@ func (d *database) settleContest(procedure string, c *contest) {
 	c.shadowed = shadowed
 }
 
-// shadows reports whether an item within reach does not serve because another does.
-func (v *view) shadows(serving, it *item) bool {
-	if serving == nil || it == serving || !v.serves(it, inNamespace, nil) {
-		return false
-	}
-	if it.fn.Registered == serving.fn.Registered && v.origin(it) == v.origin(serving) {
-		return false
-	}
-	return it.fn.Policy == Single || it.fn.Policy != serving.fn.Policy
-}
-
 func conflict(serving, it *item) string {
 	if serving.fn.Policy != Single && it.fn.Policy != Single {
 		return "its policy differs from that of the earlier origin"

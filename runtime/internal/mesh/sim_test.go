@@ -20,7 +20,9 @@ type cluster struct {
 	nodes  []*simNode // in order of making
 	links  []*simLink // that are up
 	nextID LinkID
-	piece  int  // bytes of a table
+	piece  int // bytes of a table
+	lossy  int // of a hundred tables so many are lost, for no reason
+	trace  func(format string, args ...any)
 	share  bool // hand tables over as they are, instead of encoding them
 	stats  stats
 }
@@ -38,7 +40,6 @@ type simNode struct {
 	started uint64
 	links   map[LinkID]*simLink
 	events  []Event
-	closed  bool
 }
 
 // simLink is a link with both its ends' ids the same. What end i said is in wire[i].
@@ -47,6 +48,7 @@ type simLink struct {
 	ends  [2]*simNode
 	wire  [2][]*linkv1.Table
 	ready [2]bool // end i may have something to pull
+	down  [2]bool // end i has noticed that the link is down
 	names []string
 }
 
@@ -131,10 +133,21 @@ func (n *simNode) peer(local, remote []*linkv1.LinkNamespace) Peer {
 
 // cut breaks a link. What is under way is lost.
 func (c *cluster) cut(l *simLink, text string) {
-	c.links = slices.DeleteFunc(c.links, func(o *simLink) bool { return o == l })
-	for _, n := range l.ends {
-		delete(n.links, l.id)
-		n.core.LinkDown(c.now, l.id, Cause{Text: text})
+	c.notice(l, 0, text)
+	c.notice(l, 1, text)
+}
+
+// notice breaks a link as one end sees it; the other end still believes that it is up.
+func (c *cluster) notice(l *simLink, i int, text string) {
+	if l.down[i] {
+		return
+	}
+	l.down[i] = true
+	n := l.ends[i]
+	delete(n.links, l.id)
+	n.core.LinkDown(c.now, l.id, Cause{Text: text})
+	if l.down[1-i] {
+		c.links = slices.DeleteFunc(c.links, func(o *simLink) bool { return o == l })
 	}
 }
 
@@ -175,6 +188,9 @@ func (c *cluster) pull(l *simLink, i int) bool {
 	}
 	c.stats.tables++
 	c.stats.records += len(t.GetRecords())
+	if l.down[0] || l.down[1] {
+		return true // it is lost
+	}
 	if c.share {
 		c.stats.bytes += proto.Size(t)
 	} else {
@@ -196,7 +212,14 @@ func (c *cluster) encoded(t *linkv1.Table) *linkv1.Table {
 // deliver hands the other end the first table that end i has on the wire.
 func (c *cluster) deliver(l *simLink, i int) {
 	t := l.wire[i][0]
+	l.wire[i][0] = nil
+	if c.trace != nil {
+		c.trace("%s -> %s: %v", l.ends[i].name, l.ends[1-i].name, t)
+	}
 	l.wire[i] = l.wire[i][1:]
+	if l.down[0] || l.down[1] {
+		return
+	}
 	to := l.ends[1-i]
 	if err := to.core.Receive(c.now, l.id, t); err != nil {
 		c.t.Fatalf("%s from %s: %v", to.name, l.ends[i].name, err)
@@ -213,7 +236,7 @@ func (c *cluster) settle() int {
 		some := false
 		for _, l := range slices.Clone(c.links) {
 			for i := range l.ends {
-				for l.ready[i] && c.pull(l, i) {
+				for l.ready[i] && !l.down[i] && c.pull(l, i) {
 					some = true
 				}
 			}
@@ -243,7 +266,7 @@ func (c *cluster) step(rnd *rand.Rand) bool {
 	var acts []act
 	for _, l := range c.links {
 		for i := range l.ends {
-			if l.ready[i] && len(l.wire[i]) < 3 {
+			if l.ready[i] && !l.down[i] && len(l.wire[i]) < 3 {
 				acts = append(acts, act{l, i, true})
 			}
 			if len(l.wire[i]) > 0 {
@@ -255,9 +278,12 @@ func (c *cluster) step(rnd *rand.Rand) bool {
 		return false
 	}
 	a := acts[rnd.IntN(len(acts))]
-	if a.pull {
+	switch {
+	case a.pull:
 		c.pull(a.l, a.end)
-	} else {
+	case rnd.IntN(100) < c.lossy:
+		a.l.wire[a.end] = a.l.wire[a.end][1:]
+	default:
 		c.deliver(a.l, a.end)
 	}
 	return true
@@ -294,7 +320,7 @@ func (c *cluster) follow(n *simNode, t Target, procedure string) (path []string,
 			return path, n, t.Namespace, nil
 		}
 		l := n.links[t.Link]
-		if l == nil {
+		if l == nil || l.down[0] || l.down[1] {
 			return path, nil, "", fmt.Errorf("%s sends %s over a link that is down", n.name, procedure)
 		}
 		n = l.ends[1-l.end(n)]

@@ -202,26 +202,6 @@ func (s *Snapshot) domain(name string) *view {
 	return s.views[p.domain]
 }
 
-// own returns the item of a procedure that a vertex of this node serves, or nil.
-func (v *view) own(rec int32, procedure string) *item {
-	it := v.fns.get(procedure)
-	switch {
-	case it == nil:
-		return nil
-	case it.kind != kindMany:
-		if it.removed || it.rec != rec {
-			return nil
-		}
-		return it
-	}
-	for _, it := range it.extra.many.items {
-		if !it.removed && it.rec == rec {
-			return it
-		}
-	}
-	return nil
-}
-
 // Path returns the nodes on the way to t, from this one to t's, ends included. It is for showing.
 func (s *Snapshot) Path(t Target) []NodeID {
 	if t.Local {

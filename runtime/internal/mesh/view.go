@@ -88,3 +88,38 @@ func (v *view) targets(it *item, many *candidates, s scope) []Target {
 	}
 	return v.routes[it.rec].targets[:]
 }
+
+// shadows reports whether an item within reach does not serve because another does.
+func (v *view) shadows(serving, it *item) bool {
+	if serving == nil || it == serving || !v.serves(it, inNamespace, nil) {
+		return false
+	}
+	if it.fn.Registered == serving.fn.Registered && v.origin(it) == v.origin(serving) {
+		return false
+	}
+	return it.fn.Policy == Single || it.fn.Policy != serving.fn.Policy
+}
+
+// own returns the item of a procedure that a vertex of this node serves, or nil. It may have one of
+// its own and one that it passes on; the caller meant the one that is not shadowed.
+func (v *view) own(rec int32, procedure string) (own *item) {
+	it := v.fns.get(procedure)
+	switch {
+	case it == nil:
+		return nil
+	case it.kind != kindMany:
+		if it.removed || it.rec != rec {
+			return nil
+		}
+		return it
+	}
+	many := it.extra.many
+	for _, it := range many.items {
+		switch {
+		case it.removed || it.rec != rec:
+		case own == nil || v.shadows(v.first(many, inNamespace, nil), own):
+			own = it
+		}
+	}
+	return own
+}

@@ -43,9 +43,9 @@
 //
 // # Limits
 //
-// A Packet is at most 512 KiB. A Frame's data is at most 32 KiB; all else in it at most 80 KiB where it
+// A Packet is at most 256 KiB. A Frame's data is at most 32 KiB; all else in it at most 80 KiB where it
 // has open, headers or end, and otherwise 64 bytes. Open.headers, Frame.headers and End are at most 64 KiB
-// each. A namespace is at most 255 bytes, a procedure 1,024. No field of a Frame comes twice in it. Half of
+// each, with at most 100 details. A namespace is at most 255 bytes, a procedure 1,024. No field of a Frame comes twice in it. Half of
 // an id, rounded up, is at most Join.max_calls of the end that answers the call.
 //
 // What is wrong with a Packet or with the form of a Frame closes the link, as the end that said it has
