@@ -89,6 +89,7 @@ func (n *node) PullTable(int) *linkv1.Table {
 // mesh is some nodes and the links between them.
 type mesh struct {
 	tb    testing.TB
+	try   bool // every connection can send without waiting; otherwise every other one
 	nodes []*node
 	links []*testLink
 	runs  sync.WaitGroup
@@ -113,6 +114,14 @@ func newMesh(tb testing.TB, n int, limits link.Limits) *mesh {
 // chain returns n nodes in a row, each linked to the next.
 func chain(tb testing.TB, n int, limits link.Limits) *mesh {
 	m := newMesh(tb, n, limits)
+	m.linkRow()
+	return m
+}
+
+// tryingChain is a chain whose connections can send without waiting.
+func tryingChain(tb testing.TB, n int, limits link.Limits) *mesh {
+	m := newMesh(tb, n, limits)
+	m.try = true
 	m.linkRow()
 	return m
 }
@@ -161,16 +170,20 @@ func (m *mesh) link(from, to int) *testLink {
 
 func (m *mesh) linkOver(from, to int, near, far *linktest.Conn) *testLink {
 	l := &testLink{from: from, to: to, near: near, far: far}
+	var nearConn, farConn link.Conn = near, far
+	if m.try || len(m.links)%2 == 1 {
+		nearConn, farConn = linktest.Trying{Conn: near}, linktest.Trying{Conn: far}
+	}
 	m.links = append(m.links, l)
 	accepted := make(chan error, 1)
 	go func() {
 		var err error
-		l.accept, err = link.Accept(context.Background(), far, m.nodes[to].cfg,
+		l.accept, err = link.Accept(context.Background(), farConn, m.nodes[to].cfg,
 			func(link.Peer) (*linkv1.Join, error) { return new(linkv1.Join), nil })
 		accepted <- err
 	}()
 	var err error
-	l.dialler, err = link.Dial(context.Background(), near, m.nodes[from].cfg, new(linkv1.Join))
+	l.dialler, err = link.Dial(context.Background(), nearConn, m.nodes[from].cfg, new(linkv1.Join))
 	if err := errors.Join(err, <-accepted); err != nil {
 		m.tb.Fatalf("linking %d to %d: %v", from, to, err)
 	}

@@ -42,9 +42,12 @@ func runProgram(t *testing.T, seed uint64) {
 		r := rand.New(rand.NewPCG(seed, 0))
 		limits := link.Limits{Window: 1 + r.IntN(2000), MaxMessage: 200_000}
 		var m *mesh
-		if r.IntN(3) == 0 {
+		switch r.IntN(3) {
+		case 0:
 			m = circle(t, 3+r.IntN(4), limits)
-		} else {
+		case 1:
+			m = tryingChain(t, 1+r.IntN(8), limits)
+		default:
 			m = chain(t, 1+r.IntN(8), limits)
 		}
 		for _, n := range m.nodes {
