@@ -118,6 +118,31 @@ func BenchmarkBulk(b *testing.B) {
 	}
 }
 
+// BenchmarkFlood streams small messages one way.
+func BenchmarkFlood(b *testing.B) {
+	m := tryingChain(b, 2, link.Limits{})
+	defer m.close()
+	m.nodes[1].serve = func(c *link.ServerCall) {
+		for {
+			if _, err := c.Receive(); err != nil {
+				_ = c.End(nil, nil)
+				return
+			}
+		}
+	}
+	c := m.open(context.Background(), 0, 1, link.Open{StreamType: connect.StreamTypeClient})
+	msg := make([]byte, 64)
+	defer measure(b)()
+	for range b.N {
+		if err := c.Send(msg); err != nil {
+			b.Fatal(err)
+		}
+	}
+	_ = c.CloseSend()
+	_, _ = c.Receive()
+	_ = c.Close()
+}
+
 // BenchmarkPingPong exchanges messages on one stream.
 func BenchmarkPingPong(b *testing.B) {
 	m := tryingChain(b, 2, link.Limits{})

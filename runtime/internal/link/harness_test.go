@@ -90,6 +90,7 @@ func (n *node) PullTable(int) *linkv1.Table {
 type mesh struct {
 	tb    testing.TB
 	try   bool // every connection can send without waiting; otherwise every other one
+	pipe  int  // how many bytes a connection holds
 	nodes []*node
 	links []*testLink
 	runs  sync.WaitGroup
@@ -104,7 +105,7 @@ type testLink struct {
 
 // newMesh returns n nodes without links.
 func newMesh(tb testing.TB, n int, limits link.Limits) *mesh {
-	m := &mesh{tb: tb}
+	m := &mesh{tb: tb, pipe: linktest.DefaultBuffer}
 	for i := range n {
 		m.nodes = append(m.nodes, newNode(i, limits))
 	}
@@ -124,6 +125,25 @@ func tryingChain(tb testing.TB, n int, limits link.Limits) *mesh {
 	m.try = true
 	m.linkRow()
 	return m
+}
+
+// linkRing links each node to the next and the last to the first; calls take the shorter way.
+func (m *mesh) linkRing() {
+	n := len(m.nodes)
+	for i := range n {
+		m.link(i, (i+1)%n)
+	}
+	for i, node := range m.nodes {
+		for to := range n {
+			switch ahead := (to - i + n) % n; {
+			case ahead == 0:
+			case ahead <= n/2:
+				node.next[to] = m.session(i, (i+1)%n)
+			default:
+				node.next[to] = m.session(i, (i+n-1)%n)
+			}
+		}
+	}
 }
 
 // linkRow links each node to the next.
@@ -164,7 +184,7 @@ func (m *mesh) session(i, j int) *link.Session {
 
 // link links two nodes.
 func (m *mesh) link(from, to int) *testLink {
-	near, far := linktest.Pipe()
+	near, far := linktest.PipeSize(m.pipe)
 	return m.linkOver(from, to, near, far)
 }
 

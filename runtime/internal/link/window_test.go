@@ -116,7 +116,7 @@ func TestManyStreams(t *testing.T) {
 	}
 	for _, nodes := range []int{2, 3} {
 		synctest.Test(t, func(t *testing.T) {
-			m := chain(t, nodes, link.Limits{})
+			m := tryingChain(t, nodes, link.Limits{})
 			m.nodes[nodes-1].serve = echo
 			calls := make([]*link.ClientCall, count)
 			exchange := func(round int) {
@@ -284,7 +284,8 @@ func TestSleepingHandler(t *testing.T) {
 func TestCallsWithinCalls(t *testing.T) {
 	for _, step := range []int{1, -1, 2} {
 		synctest.Test(t, func(t *testing.T) {
-			m := circle(t, 3, link.Limits{Window: 100})
+			m := newMesh(t, 3, link.Limits{Window: 100})
+			m.linkRing()
 			for i, n := range m.nodes {
 				n.serve = func(c *link.ServerCall) {
 					msg, err := c.Receive()

@@ -20,8 +20,9 @@ const (
 	// controlBudget bounds the table in one packet.
 	controlBudget = 32 << 10
 
-	minOutBuffer = 4 << 10
-	maxOutBuffer = 256 << 10 // longer ones are not kept
+	minOutBuffer  = 4 << 10
+	idleOutBuffer = 64 << 10      // longer ones are kept only while they are used
+	maxOutBuffer  = 2 * laneLimit // longer ones are not kept
 )
 
 // outbox is what a session has to write. Its session's lock guards it.
@@ -37,6 +38,7 @@ type outbox struct {
 	begun   uint64 // the last packet of which something may have been sent
 	writing bool   // somebody is in a round
 	tries   bool   // TrySend is known to work
+	longest int    // the longest buffer filled since the last beat
 	broken  error  // the error of a Send, after which nothing more is written
 	ring    ring
 	grants  []grant
@@ -189,6 +191,7 @@ func (s *Session) round(mode sendMode) {
 	}
 	o.begun = o.packet
 	o.packet++
+	o.longest = max(o.longest, len(frames))
 	grants := o.grants
 	o.grants = nil
 	s.mu.Unlock()
@@ -229,6 +232,14 @@ func (s *Session) sendLate() {
 	if err != nil {
 		s.breakOut(err)
 	}
+}
+
+// shrink lets go of a long buffer if none was needed since the last call. The session's lock is held.
+func (o *outbox) shrink() {
+	if cap(o.spare) > idleOutBuffer && o.longest <= idleOutBuffer {
+		o.spare = nil
+	}
+	o.longest = 0
 }
 
 // breakOut stops the writing. The reader is left a moment to find out why: the other end may have said
