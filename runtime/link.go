@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -84,8 +85,12 @@ func (n *Node) Link(rawURL string, namespaces ...string) (*Link, error) {
 func parseURL(raw string) (*url.URL, error) {
 	u, err := url.Parse(raw)
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.Opaque != "" {
+		shown := fmt.Sprintf("%.100q", raw)
+		if strings.Contains(raw, "@") {
+			shown = "it" // it may hold a password
+		}
 		return nil, connect.Errorf(connect.CodeInvalidArgument,
-			"rpcmesh: %q is not the URL of a node; one looks like http://host:8220 or https://host/path", raw)
+			"rpcmesh: %s is not the URL of a node; one looks like http://host:8220 or https://host/path", shown)
 	}
 	if u.RawQuery != "" || u.Fragment != "" || u.User != nil {
 		return nil, connect.NewError(connect.CodeInvalidArgument,

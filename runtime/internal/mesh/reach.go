@@ -19,6 +19,7 @@ type route struct {
 // shown is what is shown of a member.
 type shown struct {
 	vertex
+	name       string
 	inc        uint64
 	about      *extra
 	leaving    bool
@@ -73,7 +74,7 @@ func (d *database) route(r *record, f found) route {
 	if !f.known {
 		return route{shown: r.shown, before: none}
 	}
-	t := Target{Node: r.node, Name: r.name(), Namespace: r.ns, Hops: int(f.hops)}
+	t := Target{Node: r.node, Name: r.shown.name, Namespace: r.ns, Hops: int(f.hops)}
 	if f.via == nil {
 		t.Local = true
 	} else {
@@ -83,7 +84,7 @@ func (d *database) route(r *record, f found) route {
 }
 
 func (d *database) show(r *record) *shown {
-	s := &shown{vertex: r.vertex, inc: r.inc, about: &noExtra, leaving: r.leaving()}
+	s := &shown{vertex: r.vertex, name: r.name(), inc: r.inc, about: &noExtra, leaving: r.leaving()}
 	if r.about != nil {
 		s.about = r.about.extra
 	}
@@ -205,12 +206,16 @@ func (d *database) census() {
 	}
 }
 
-// departure says why a member went.
+// departure says why a member, or a function that is not in its record anew, went.
 func (r *record) departure() string {
-	if r.path.lost != nil {
+	switch {
+	case r.leaving():
+		return r.name() + " left"
+	case r.path.lost != nil:
 		return r.path.lost.cause
+	default:
+		return r.name() + " withdrew it"
 	}
-	return r.name() + " left"
 }
 
 // same reports whether members would see no difference in what a node tells of itself and its links.
