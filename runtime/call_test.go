@@ -94,7 +94,7 @@ func TestCallKindBidiStream(t *testing.T) {
 
 // TestCallOrder sends and receives at once, many messages of different lengths.
 func TestCallOrder(t *testing.T) {
-	const count = 2000
+	const count = 1000
 	line := func(i int) string { return fmt.Sprintf("%d %s", i, strings.Repeat("x", i*i%5000)) }
 	everywhere(t, func(w *world) {
 		w.serve(funcs{chat: echo})

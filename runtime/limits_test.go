@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"connectrpc.com/connect/v2"
 
@@ -130,7 +131,9 @@ func TestMaxMessageOf64MiB(t *testing.T) {
 		t.Fatal(err)
 	}
 	name := nameOf(size)
-	got, err := greet(t.Context(), ns, name)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute) // a slow machine has the time it needs
+	defer cancel()
+	got, err := greet(ctx, ns, name)
 	if err != nil || got != name {
 		t.Errorf("got %d bytes, %v", len(got), err)
 	}

@@ -22,7 +22,8 @@ const headerTimeout = 5 * time.Second
 
 // Mount lets other nodes link to this one through mux, beside whatever else mux serves. To mount a node
 // under a path, mount it on a mux of its own and put that behind [http.StripPrefix]; the path is then
-// part of the URL that others link to. The server must speak HTTP/2, with TLS or without.
+// part of the URL that others link to. The server must speak HTTP/2, with TLS or without. A middleware
+// between must not hide the deadlines of [http.ResponseController] (an Unwrap method does).
 func (n *Node) Mount(mux connecthttp.ServeMux) {
 	carrier.Mount(mux, link.MaxPacket, func(ctx context.Context, conn *carrier.Server) { n.accept(ctx, conn) })
 }

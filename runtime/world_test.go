@@ -2,6 +2,8 @@ package rpcmesh_test
 
 import (
 	"fmt"
+	"net/http"
+	"sync"
 	"testing"
 	"testing/synctest"
 
@@ -18,8 +20,8 @@ type world struct {
 	*rpcmeshtest.Cluster
 	caller connect.Transport
 	origin *rpcmesh.Namespace
-	// first and last are the hosts of the caller's end and of the origin; path are all between and them.
-	path []string
+	path   []string  // the nodes of a call's way, from the caller to the origin
+	first  [2]string // the hosts at the ends of its first link
 }
 
 // serve registers srv at the origin. The caller knows it when serve returns.
@@ -38,18 +40,21 @@ var distances = []struct {
 	name string
 	path []string // from the caller to the origin
 	// toward tells that each node dials the next one towards the origin; else it is dialled by it.
-	toward bool
-	proxy  bool // the first of path is a proxy
+	toward  bool
+	proxy   bool // the first of path is a proxy
+	mounted bool // the nodes are mounted on servers of net/http, and do not serve themselves
 }{
-	{"local", []string{"a"}, true, false},
-	{"one link", []string{"a", "b"}, true, false},
-	{"one link, to the side that dialled", []string{"a", "b"}, false, false},
-	{"one relay", []string{"a", "b", "c"}, true, false},
-	{"one relay, to the side that dialled", []string{"a", "b", "c"}, false, false},
-	{"four relays", []string{"a", "b", "c", "d", "e", "f"}, true, false},
-	{"four relays, to the side that dialled", []string{"a", "b", "c", "d", "e", "f"}, false, false},
-	{"proxy", []string{"p", "a"}, true, true},
-	{"proxy and one relay", []string{"p", "a", "b"}, true, true},
+	{"local", []string{"a"}, true, false, false},
+	{"one link", []string{"a", "b"}, true, false, false},
+	{"one link, to the side that dialled", []string{"a", "b"}, false, false, false},
+	{"one link, mounted", []string{"a", "b"}, true, false, true},
+	{"one relay", []string{"a", "b", "c"}, true, false, false},
+	{"one relay, to the side that dialled", []string{"a", "b", "c"}, false, false, false},
+	{"one relay, mounted, to the side that dialled", []string{"a", "b", "c"}, false, false, true},
+	{"four relays", []string{"a", "b", "c", "d", "e", "f"}, true, false, false},
+	{"four relays, to the side that dialled", []string{"a", "b", "c", "d", "e", "f"}, false, false, false},
+	{"proxy", []string{"p", "a"}, true, true, false},
+	{"proxy and one relay", []string{"p", "a", "b"}, true, true, false},
 }
 
 // everywhere runs test at every distance, each in a bubble of its own. configure changes the
@@ -66,11 +71,15 @@ func everywhere(t *testing.T, test func(w *world), configure ...func(*rpcmesh.Co
 				for _, name := range nodes {
 					w.Node(name, configure...).Namespace("public")
 				}
+				link := w.Link
+				if d.mounted {
+					link = w.linkMounted
+				}
 				for i := range len(nodes) - 1 {
 					if d.toward {
-						w.Link(nodes[i], nodes[i+1], "public")
+						link(nodes[i], nodes[i+1], "public")
 					} else {
-						w.Link(nodes[i+1], nodes[i], "public")
+						link(nodes[i+1], nodes[i], "public")
 					}
 				}
 				w.origin = w.Node(nodes[len(nodes)-1]).Namespace("public")
@@ -78,10 +87,43 @@ func everywhere(t *testing.T, test func(w *world), configure ...func(*rpcmesh.Co
 				if d.proxy {
 					w.caller = w.Proxy("p", nodes[0], "public", proxied(configure))
 				}
+				w.first = firstLink(d.path, d.toward, d.mounted)
 				test(w)
 			})
 		})
 	}
+}
+
+// firstLink returns the hosts between which the first link of a path is.
+func firstLink(path []string, toward, mounted bool) [2]string {
+	if len(path) == 1 {
+		return [2]string{}
+	}
+	dialler, listener := path[1], path[0]
+	if toward {
+		dialler, listener = listener, dialler
+	}
+	if mounted {
+		listener += "-mounted"
+	}
+	return [2]string{dialler, listener}
+}
+
+// linkMounted is Link to a server of net/http on which the node called to is mounted.
+func (w *world) linkMounted(from, to string, namespaces ...string) *rpcmesh.Link {
+	w.Helper()
+	l, err := w.Listen(to + "-mounted")
+	if err != nil {
+		w.Fatal(err)
+	}
+	server := &http.Server{Handler: w.Node(to).Handler(), Protocols: h2c()}
+	var serving sync.WaitGroup
+	serving.Go(func() { _ = server.Serve(l) }) // ends with the server
+	w.Cleanup(func() {
+		server.Close()
+		serving.Wait()
+	})
+	return mustLink(w, w.Node(from), rpcmeshtest.URL(to+"-mounted"), namespaces...)
 }
 
 // proxied gives a proxy what configure gives a node.

@@ -26,15 +26,15 @@ type Server struct {
 	stream connect.ServerStream
 	ctrl   *http.ResponseController
 	in     packet
+	sends  chan struct{} // holds one value while a Send is under way, and for ever once the stream has ended
 
 	mu     sync.Mutex
 	closed bool
 	cause  error
-	gone   chan struct{} // closed when a pending Receive can't be interrupted but by the handler's return
 }
 
-// Mount registers the link's procedure on mux. For each stream accept is called on a goroutine of its
-// own; it must return once the conn is closed. The stream ends when it does, with the error that the
+// Mount registers the link's procedure on mux. For each stream accept is called, concurrently; it
+// must return once the conn is closed. The stream ends when it does, with the error that the
 // conn was closed with.
 func Mount(mux connecthttp.ServeMux, maxPacket int, accept func(context.Context, *Server)) {
 	server := connect.NewServer()
@@ -49,7 +49,7 @@ func Mount(mux connecthttp.ServeMux, maxPacket int, accept func(context.Context,
 }
 
 func serve(ctx context.Context, stream connect.ServerStream, accept func(context.Context, *Server)) error {
-	s := &Server{stream: stream, gone: make(chan struct{})}
+	s := &Server{stream: stream, sends: make(chan struct{}, 1)}
 	s.ctrl, _ = ctx.Value(controllerKey{}).(*http.ResponseController)
 	if info, ok := connect.CallInfoForServerContext(ctx); ok {
 		s.addr = info.PeerAddr
@@ -58,17 +58,11 @@ func serve(ctx context.Context, stream connect.ServerStream, accept func(context
 		s.tls = info.TLS()
 	}
 	// The server's own time-outs are for requests; a link lives on.
-	_ = s.ctrl.SetReadDeadline(time.Time{})
-	_ = s.ctrl.SetWriteDeadline(time.Time{})
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		accept(ctx, s)
-	}()
-	select {
-	case <-done:
-	case <-s.gone:
+	if errors.Join(s.ctrl.SetReadDeadline(time.Time{}), s.ctrl.SetWriteDeadline(time.Time{})) != nil {
+		return errNoDeadlines // by which Close ends what is stuck
 	}
+	accept(ctx, s)
+	s.sends <- struct{}{} // nothing may be sent once the handler has returned
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.cause
@@ -76,8 +70,19 @@ func serve(ctx context.Context, stream connect.ServerStream, accept func(context
 
 // Send sends the packet p[link.HeadRoom:].
 func (s *Server) Send(p []byte) error {
+	select {
+	case s.sends <- struct{}{}:
+	default: // one at a time is the caller's promise
+		return errEnded
+	}
+	defer func() { <-s.sends }()
 	return s.stream.Send(&packet{b: p[link.HeadRoom:]})
 }
+
+var errNoDeadlines = connect.NewError(connect.CodeInternal,
+	"the node's server has a middleware whose http.ResponseWriter hides SetReadDeadline and SetWriteDeadline: give it an Unwrap method")
+
+var errEnded = errors.New("carrier: the stream has ended")
 
 // Receive returns the next packet, which is valid until the next Receive.
 func (s *Server) Receive() ([]byte, error) {
@@ -102,9 +107,7 @@ func (s *Server) Close(err error) {
 		s.cause = err
 	}
 	_ = s.ctrl.SetWriteDeadline(time.Now().Add(lastWords))
-	if s.ctrl.SetReadDeadline(time.Unix(1, 0)) != nil {
-		close(s.gone)
-	}
+	_ = s.ctrl.SetReadDeadline(time.Unix(1, 0))
 }
 
 // Binding returns what both ends export from the TLS channel, nil in cleartext.
