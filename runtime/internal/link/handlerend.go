@@ -177,7 +177,14 @@ func contextCause(err *connect.Error) error {
 	return context.Canceled
 }
 
-func (e *handlerEnd) pull() { e.pullChunk(e) }
+func (e *handlerEnd) pull() {
+	ends := e.out.hasEnd
+	e.pullChunk(e)
+	if ends && !e.sending {
+		e.s.endTheirs(e.id)
+		e.over(errOver)
+	}
+}
 
 // expire ends the handler's waiting; the end is still the handler's to say.
 func (e *handlerEnd) expire(now int64) {

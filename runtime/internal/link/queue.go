@@ -36,15 +36,18 @@ func (q *queue) extend(p []byte, more bool) {
 	q.open += len(p)
 }
 
-// grow moves what has not been read into another buffer with room for n bytes, and for as many again
-// if more is to come.
+// grow moves what has not been read into another buffer with room for n bytes, and for more if
+// more is to come.
 func (q *queue) grow(n int, more bool) {
 	old := q.buf
 	need := n
 	if old != nil {
 		need += len(old.b) - q.read
 	}
-	if more {
+	switch {
+	case more && old == nil:
+		need *= 4 // two chunks are seldom all
+	case more:
 		need *= 2
 	}
 	q.buf = newBuffer(need)
@@ -109,8 +112,12 @@ func (q *queue) release() {
 
 // drop empties the queue. What next has returned stays valid.
 func (q *queue) drop() {
-	if q.buf != nil && !q.lent {
+	kept := q.kept
+	switch {
+	case q.lent:
+		kept = q.buf
+	case q.buf != nil:
 		q.buf.free()
 	}
-	*q = queue{lent: q.lent, kept: q.kept}
+	*q = queue{kept: kept}
 }
