@@ -103,6 +103,7 @@ func (d *database) clear(r *record, cause string) {
 	}
 	d.size -= r.live
 	d.unstage(r)
+	delete(d.asks, r)
 	for id := range r.neighbours {
 		delete(r.neighbours, id)
 		d.relink(r, id)

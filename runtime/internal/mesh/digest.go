@@ -184,14 +184,14 @@ func take(set *uint64) uint64 {
 	return taken
 }
 
-// summary lists what can be reached of some buckets; an answer only what the peer has, too.
+// summary lists what is here of some buckets, in reach or not; an answer only what the peer has, too.
 func (ld *linkDomain) summary(buckets uint64, answer bool) *linkv1.Summary {
 	w := &linkv1.Summary{Buckets: buckets}
 	for _, r := range ld.db.records {
 		if r == nil || buckets>>r.bucket()&1 == 0 || r.version == 0 {
 			continue
 		}
-		if answer && ld.of(r).version == 0 || !answer && !r.path.reached {
+		if answer && ld.of(r).version == 0 {
 			continue
 		}
 		e := &linkv1.Entry{Node: r.node[:], Incarnation: r.inc, Version: r.version, Floor: r.floor, Sum: r.sum}

@@ -133,15 +133,15 @@ func (ld *linkDomain) pullAcks(t *linkv1.Table) bool {
 			continue
 		}
 		if n := ld.acked[r]; n < len(a.order) {
-			t.Acks = append(t.Acks, ld.writeAck(r, a.order[n:]))
+			t.Acks = append(t.Acks, ld.writeAck(r, a, a.order[n:]))
 			ld.acked[r] = len(a.order)
 		}
 	}
 	return len(t.Acks) > 0
 }
 
-func (ld *linkDomain) writeAck(r *record, by []*record) *linkv1.Seen {
-	w := &linkv1.Seen{Node: r.node[:], Incarnation: r.inc, Version: r.ask.version}
+func (ld *linkDomain) writeAck(r *record, a *asked, by []*record) *linkv1.Seen {
+	w := &linkv1.Seen{Node: r.node[:], Incarnation: a.inc, Version: a.version}
 	if r.ns != ld.name {
 		w.Namespace = r.ns
 	}

@@ -56,8 +56,10 @@ func (d *database) reroute(now time.Time) {
 	d.lose(now, lost, old)
 	d.gain(gained)
 	d.census()
-	for _, l := range d.links {
-		l.link.pending = true // where acks go may have changed
+	if len(d.asks) > 0 {
+		for _, l := range d.links {
+			l.link.pending = true // where acknowledgements go may have changed
+		}
 	}
 	d.sets.sort(d)
 	d.moved, d.renamed, d.changed = false, false, true
