@@ -3,9 +3,11 @@ module github.com/rpcmesh/rpcmesh
 go 1.26.0
 
 require (
-	connectrpc.com/connect/v2 v2.0.2 // indirect
-	github.com/google/go-cmp v0.7.0 // indirect
-	go.uber.org/goleak v1.3.0 // indirect
-	golang.org/x/net v0.62.0 // indirect
-	google.golang.org/protobuf v1.36.12 // indirect
+	connectrpc.com/connect/v2 v2.0.2
+	github.com/google/go-cmp v0.7.0
+	go.uber.org/goleak v1.3.0
+	golang.org/x/net v0.62.0
+	google.golang.org/protobuf v1.36.12
 )
+
+require golang.org/x/text v0.43.0 // indirect

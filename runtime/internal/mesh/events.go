@@ -8,7 +8,7 @@ const (
 	MemberJoined      EventKind = iota + 1 // a node came into reach
 	MemberLeft                             // a node said goodbye
 	MemberLost                             // a node went out of reach
-	MemberChanged                          // a node restarted, or its info changed
+	MemberChanged                          // a node restarted, or its info or links changed
 	FunctionAdded                          // an origin came into reach
 	FunctionWithdrawn                      // an origin was withdrawn or went out of reach
 	FunctionShadowed                       // two origins are in each other's way; Owner's serves

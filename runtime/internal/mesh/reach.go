@@ -220,9 +220,9 @@ func (r *record) departure() string {
 	}
 }
 
-// same reports whether members would see no difference in what a node tells of itself.
+// same reports whether members would see no difference in what a node tells of itself and its links.
 func (s *shown) same(o *shown) bool {
-	return s.inc == o.inc && s.about.info == o.about.info
+	return s.inc == o.inc && s.about.info == o.about.info && slices.Equal(s.neighbours, o.neighbours)
 }
 
 // emit adds an event of each namespace of the database.

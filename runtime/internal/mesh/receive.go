@@ -213,9 +213,12 @@ func (d *database) replace(r, by *record) {
 	r.live, r.gone, r.feed, r.stale, r.sum = by.live, by.gone, by.feed, by.stale, by.sum
 	r.shown, d.moved = nil, true
 	d.size += by.live - was.live
+	cause := r.name() + " withdrew it"
+	if r.leaving() {
+		cause = r.name() + " left"
+	}
 	for _, e := range gone {
 		if it := e.it; !it.stale && it.kind == kindFunction && r.named(it)[it.fn.Procedure] == nil {
-			cause := r.departure()
 			d.update(it.fn.Procedure, it, d.grave(r, it, cause), cause)
 		}
 	}

@@ -40,6 +40,18 @@
 // may fall below zero by it; a receiver that gets data for a window at or below zero ends the call
 // with resource_exhausted. The receiver grants again with Frame.window as what it received is consumed:
 // by the handler or caller at the ends of the path, by the next link's window at a relay.
+//
+// # Limits
+//
+// A Packet is at most 256 KiB. A Frame's data is at most 32 KiB; all else in it at most 80 KiB where it
+// has open, headers or end, and otherwise 64 bytes. Open.headers, Frame.headers and End are at most 64 KiB
+// each, with at most 100 details. A namespace is at most 255 bytes, a procedure 1,024. No field of a Frame comes twice in it. Half of
+// an id, rounded up, is at most Join.max_calls of the end that answers the call.
+//
+// What is wrong with a Packet or with the form of a Frame closes the link, as the end that said it has
+// lost its way: so do an id beyond the limit, open for an id in use, and a field that only the other end of
+// the call may say. All else that is wrong with a call ends that call alone, since a relay passes on what
+// it does not look at.
 
 package linkv1
 
@@ -389,11 +401,11 @@ func (x *Headers) GetHeaders() []*Header {
 	return nil
 }
 
-// Header is one key with its values in order.
+// Header is one key with its values in order. Values are bytes because HTTP's are.
 type Header struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
-	Values        []string               `protobuf:"bytes,2,rep,name=values,proto3" json:"values,omitempty"`
+	Values        [][]byte               `protobuf:"bytes,2,rep,name=values,proto3" json:"values,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -435,7 +447,7 @@ func (x *Header) GetKey() string {
 	return ""
 }
 
-func (x *Header) GetValues() []string {
+func (x *Header) GetValues() [][]byte {
 	if x != nil {
 		return x.Values
 	}
@@ -1201,7 +1213,7 @@ const file_rpcmesh_link_v1_link_proto_rawDesc = "" +
 	"\aheaders\x18\x01 \x03(\v2\x17.rpcmesh.link.v1.HeaderR\aheaders\"2\n" +
 	"\x06Header\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x16\n" +
-	"\x06values\x18\x02 \x03(\tR\x06values\"\xcf\x01\n" +
+	"\x06values\x18\x02 \x03(\fR\x06values\"\xcf\x01\n" +
 	"\x03End\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\rR\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x121\n" +

@@ -1,0 +1,95 @@
+package scenario
+
+import "slices"
+
+const (
+	short  = 64
+	medium = 1 << 10
+	long   = 64 << 10
+	bulk   = 1 << 20
+
+	// Offered is the moderate load, in calls a second.
+	Offered = 24_000
+	// BulkCallers is how many callers move bulk beside the one that does not.
+	BulkCallers = 8
+)
+
+// All are the scenarios, in the order they run and are reported.
+func All() []Scenario {
+	return slices.Concat(unary(), offered(), pingPong(), throughput(), besideBulk(), encrypted())
+}
+
+func unary() []Scenario {
+	var all []Scenario
+	for _, payload := range []int{short, medium, long} {
+		for _, callers := range []int{1, 64, 1024} {
+			load := Load{Kind: Unary, Payload: payload, Callers: callers}
+			quick := callers <= 64 && payload == short
+			for relays := range 3 {
+				quickBulk := payload == long && callers <= 64 && relays == 0
+				all = append(all, Scenario{Load: load, Relays: relays, Quick: quick || quickBulk})
+			}
+			if payload == short {
+				all = append(all, Scenario{Load: load, Relays: 3})
+			}
+		}
+	}
+	return all
+}
+
+func offered() []Scenario {
+	load := Load{Kind: Paced, Payload: short, Rate: Offered}
+	return []Scenario{
+		{Load: load, Quick: true},
+		{Load: load, Relays: 1, Quick: true},
+		{Load: load, Relays: 2},
+	}
+}
+
+func pingPong() []Scenario {
+	var all []Scenario
+	for _, streams := range []int{1, 64} {
+		for relays := range 3 {
+			load := Load{Kind: PingPong, Payload: short, Callers: streams}
+			all = append(all, Scenario{Load: load, Relays: relays, Quick: relays == 0})
+		}
+	}
+	return all
+}
+
+func throughput() []Scenario {
+	var all []Scenario
+	for _, streams := range []int{1, 64} {
+		for relays := range 3 {
+			all = append(all, Scenario{Load: Load{Kind: Throughput, Payload: medium, Callers: streams}, Relays: relays})
+		}
+		all = append(all, Scenario{Load: Load{Kind: Throughput, Payload: long, Callers: streams}})
+	}
+	return all
+}
+
+func besideBulk() []Scenario {
+	load := Load{Kind: Beside, Payload: short, Callers: BulkCallers, Bulk: bulk}
+	return []Scenario{{Load: load, Quick: true}, {Load: load, Relays: 1}}
+}
+
+// encrypted are the scenarios that a goal asks for, over TLS.
+func encrypted() []Scenario {
+	var all []Scenario
+	for _, callers := range []int{1, 64} {
+		for relays := range 3 {
+			all = append(all, Scenario{Load: Load{Kind: Unary, Payload: short, Callers: callers}, Relays: relays})
+		}
+		all = append(all,
+			Scenario{Load: Load{Kind: Unary, Payload: long, Callers: callers}},
+			Scenario{Load: Load{Kind: PingPong, Payload: short, Callers: callers}})
+	}
+	for relays := range 2 {
+		all = append(all, Scenario{Load: Load{Kind: Paced, Payload: short, Rate: Offered}, Relays: relays})
+	}
+	all = append(all, Scenario{Load: Load{Kind: Beside, Payload: short, Callers: BulkCallers, Bulk: bulk}})
+	for i := range all {
+		all[i].TLS = true
+	}
+	return all
+}

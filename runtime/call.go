@@ -1,0 +1,261 @@
+package rpcmesh
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"connectrpc.com/connect/v2"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
+)
+
+// maxHops is how many links a call may cross.
+const maxHops = 64
+
+// NewClientStream makes the namespace a [connect.Transport] for generated clients: it opens a call of
+// spec's function at the origin that the table names. A function that cannot be called from here fails
+// with unimplemented, which says what is known of it; a closed node with failed_precondition. A unary
+// call without a deadline gets [Config.CallTimeout]. A call that fails in the mesh carries a
+// [rpcmeshv1.CallFailure], see [FailureOf]; one that certainly did not start, or that its method allows
+// to repeat, is tried again within its deadline. The stream's Send returns io.EOF where the call has
+// ended; Receive says how.
+func (ns *Namespace) NewClientStream(ctx context.Context, spec connect.Spec) (connect.ClientStream, error) {
+	if ns.err != nil {
+		return nil, ns.err
+	}
+	if ns.node.ctx.Err() != nil {
+		return nil, errClosed()
+	}
+	info, ok := connect.CallInfoForClientContext(ctx)
+	if !ok {
+		ctx, info = connect.NewClientContext(ctx)
+	}
+	info.Spec = spec
+	info.Protocol, info.Codec = protocolName, connect.CodecNameProto
+	info.RequestEncoding, info.ResponseEncoding = connect.CompressionNameIdentity, connect.CompressionNameIdentity
+	s := &outgoing{ns: ns, ctx: ctx, spec: spec, info: info}
+	if deadline, limited := ctx.Deadline(); limited {
+		s.deadline = deadline
+	} else if spec.StreamType == connect.StreamTypeUnary && ns.node.cfg.CallTimeout > 0 {
+		s.deadline = time.Now().Add(ns.node.cfg.CallTimeout)
+	}
+	if err := s.find(); err != nil {
+		return nil, err
+	}
+	s.begin()
+	return s, nil
+}
+
+// outgoing is one call as its caller sees it: a sequence of attempts, mostly of one.
+type outgoing struct {
+	ns       *Namespace
+	ctx      context.Context //nolint:containedctx // a stream's operations run on the context it was opened with
+	deadline time.Time       // zero: none
+	spec     connect.Spec
+	info     *connect.CallInfo
+	ended    bool // Receive has reported the end; Receive's goroutine only
+
+	mu       sync.Mutex
+	route    route
+	call     *link.ClientCall // the current attempt, nil before the first
+	pending  *atomic.Int64    // counts the current attempt where the policy wants to know, else nil
+	attempts int
+	unsure   bool          // the outcome of an earlier attempt is unknown
+	answered bool          // something of the response has arrived
+	sent     [][]byte      // what was sent, for another attempt
+	sentCost int           // of sent
+	tooLong  bool          // sent is not complete
+	closed   bool          // the send side is closed
+	replayed chan struct{} // closed when the current attempt has been sent all that was sent before it; nil: it has
+	finished bool
+	unwatch  func() bool // ends the watch on ctx
+
+	local localCall
+}
+
+// begin counts the call among the node's own.
+func (s *outgoing) begin() {
+	s.ns.node.origins.begin()
+	if s.spec.StreamType != connect.StreamTypeUnary && s.ctx.Done() != nil {
+		// A stream may be abandoned by ending its context.
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.unwatch = context.AfterFunc(s.ctx, s.finish)
+	}
+}
+
+// finish takes the call off the node's counts. It may be called again.
+func (s *outgoing) finish() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.finished {
+		return
+	}
+	s.finished = true
+	if s.unwatch != nil {
+		s.unwatch()
+	}
+	s.countPending(nil)
+	s.ns.node.locals.remove(s)
+	s.ns.node.origins.end()
+}
+
+// single tells that the request is one message.
+func (s *outgoing) single() bool { return s.spec.StreamType&connect.StreamTypeClient == 0 }
+
+func (s *outgoing) SendHeaders() error {
+	s.mu.Lock()
+	call, err := s.current()
+	s.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	return call.SendHeaders()
+}
+
+func (s *outgoing) Send(msg any) error {
+	b, err := marshal(msg)
+	if err != nil {
+		return err
+	}
+	s.info.SendStats = connect.MessageStats{Size: len(b)}
+	call, err := s.sending(b)
+	if err != nil {
+		return err
+	}
+	err = call.Send(b)
+	switch {
+	case err == nil || !errors.Is(err, io.EOF):
+		return err
+	case s.single():
+		return nil // Receive reports why, and tries again where that is safe
+	case s.again(call):
+		return nil // b went with the rest
+	}
+	return io.EOF
+}
+
+// sending returns the attempt to send b on, and keeps b for another one.
+func (s *outgoing) sending(b []byte) (*link.ClientCall, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	call, err := s.currentReplayed()
+	if err == nil {
+		s.keep(b)
+	}
+	return call, err
+}
+
+func (s *outgoing) CloseSend() error {
+	if s.single() {
+		return nil // went with the message
+	}
+	s.mu.Lock()
+	s.closed = true
+	call, err := s.currentReplayed()
+	s.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if err := call.CloseSend(); err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	return nil
+}
+
+func (s *outgoing) Receive(msg any) error {
+	if s.ended {
+		return io.EOF
+	}
+	b, err := s.receive()
+	if err != nil {
+		s.ended = true
+		return err
+	}
+	if err := unmarshal(b, msg); err != nil {
+		_ = s.Close() // always nil
+		return connect.NewError(connect.CodeInternal, "rpcmesh: the response is not a valid message of its type").WithCause(err)
+	}
+	if s.spec.StreamType&connect.StreamTypeServer == 0 {
+		return s.receiveEnd()
+	}
+	return nil
+}
+
+// receive returns the next message, of another attempt where the current one failed and may be
+// repeated.
+func (s *outgoing) receive() ([]byte, error) {
+	for {
+		s.mu.Lock()
+		call, err := s.current()
+		s.mu.Unlock()
+		if err != nil {
+			s.finish()
+			return nil, err
+		}
+		b, err := call.Receive()
+		if err == nil {
+			s.answer()
+			s.info.ReceiveStats = connect.MessageStats{Size: len(b)}
+			return b, nil
+		}
+		if !errors.Is(err, io.EOF) && s.again(call) {
+			continue
+		}
+		return nil, s.end(call, err)
+	}
+}
+
+// receiveEnd takes the end of a call that has one response, after it.
+func (s *outgoing) receiveEnd() error {
+	s.ended = true
+	s.mu.Lock()
+	call := s.call
+	s.mu.Unlock()
+	_, err := call.Receive()
+	switch {
+	case err == nil:
+		_ = s.Close() // always nil
+		return connect.NewError(connect.CodeInternal, "rpcmesh: the handler sent more than the one response of its method")
+	case errors.Is(err, io.EOF):
+		_ = s.end(call, err)
+		return nil
+	}
+	return s.end(call, err)
+}
+
+// answer notes that the response has begun.
+func (s *outgoing) answer() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.answered, s.sent = true, nil
+}
+
+// end frees the call and says of a failure in the mesh how far it had come.
+func (s *outgoing) end(call *link.ClientCall, err error) error {
+	if s.local.cut.Load() {
+		err = s.closedOver()
+	} else if failure := s.failure(call); failure != nil {
+		if e, ok := errors.AsType[*connect.Error](err); ok {
+			err = withFailure(e, failure)
+		}
+	}
+	_ = call.Close() // the call is over: what matters is how
+	s.finish()
+	return err
+}
+
+func (s *outgoing) Close() error {
+	s.mu.Lock()
+	call := s.call
+	s.mu.Unlock()
+	s.finish()
+	if call == nil {
+		return nil
+	}
+	return call.Close()
+}

@@ -1,0 +1,227 @@
+package rpcmesh
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"log/slog"
+	"maps"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"connectrpc.com/connect/v2"
+)
+
+// Defaults of [Config] and [Limits].
+const (
+	DefaultCallTimeout = 10 * time.Second
+	DefaultKeepalive   = 3 * time.Second
+	DefaultMaxMessage  = 4 << 20
+	DefaultWindow      = 256 << 10
+	DefaultMaxCalls    = 1 << 16
+	DefaultRedialFirst = 100 * time.Millisecond
+	DefaultRedialLast  = 10 * time.Second
+)
+
+const (
+	maxNameBytes    = 128
+	maxAddresses    = 16
+	maxAddressBytes = 256
+	maxMetadata     = 32
+	maxMetadataSize = 4 << 10
+	maxMessageLimit = 1 << 30
+	minWindow       = 64
+	maxWindow       = 1 << 30
+)
+
+// Config says what a node is. The zero value of a field means its documented default. A Config is
+// read by [NewNode] only; later changes to it have no effect.
+type Config struct {
+	// Name is for people, and the node's identity: two living nodes of one mesh must not share a
+	// name. At most 128 bytes of printable text. Default: the host's name and a random suffix, with
+	// an id that is new at each start.
+	Name string
+
+	// Secret is what nodes of one mesh share. Both ends of every link prove that they have it; it is
+	// never sent. Required unless Authenticate or AcceptAnyone is set.
+	Secret string
+
+	// Authenticate decides on the other end of each link, besides the Secret or instead of it, say by
+	// its TLS certificate. An error refuses the link; its text goes to the log, not to the other end.
+	// It may be called concurrently, and should return within a few seconds.
+	Authenticate func(ctx context.Context, peer Peer) error
+
+	// AcceptAnyone says that this node links with anyone who can reach it. Only without a Secret and
+	// Authenticate, where leaving it unset is an error.
+	AcceptAnyone bool
+
+	// Logger gets lifecycle events: links up, lost and refused, nodes joining and leaving. Default:
+	// nothing is logged. Secrets, headers and payloads are never logged.
+	Logger *slog.Logger
+
+	// Interceptors wrap every origin of this node, the first outermost.
+	Interceptors []connect.ServerInterceptor
+
+	// TLS makes [Node.Serve] serve TLS with this configuration. Default: cleartext.
+	TLS *tls.Config
+
+	// DialTLS is what links to https URLs are dialled with. Default: the host's root certificates.
+	DialTLS *tls.Config
+
+	// Dial makes the connections of this node's links, say through a tunnel. Default: TCP.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+
+	// Addresses are told to the other members, for people and tools: where this node listens. At
+	// most 16, of 256 bytes each.
+	Addresses []string
+
+	// Metadata is told to the other members. At most 32 entries and 4 KiB in all.
+	Metadata map[string]string
+
+	// Limits bound what a single call or link may take.
+	Limits Limits
+
+	// CallTimeout is the deadline of a unary call whose context has none. Default: 10 s; negative:
+	// none. Streams without a deadline have none.
+	CallTimeout time.Duration
+
+	// Keepalive is the time within which a link is given up whose other end has fallen silent.
+	// Default: 3 s; at least 100 ms.
+	Keepalive time.Duration
+
+	// RedialMin and RedialMax bound the pause before a lost link is dialled again; it doubles from the
+	// one to the other, each time shortened by a random part of up to half. Defaults: 100 ms and 10 s.
+	RedialMin, RedialMax time.Duration
+}
+
+// Limits bound what a single call or link may take of this node. Both ends of a link apply their own.
+type Limits struct {
+	// MaxMessage is the longest message that this node's origins and callers receive, in bytes of its
+	// encoding; a longer one ends its call with resource_exhausted. Default: 4 MiB; at most 1 GiB.
+	MaxMessage int
+
+	// Window is how many bytes each direction of each call may have under way on each link before the
+	// receiving end has consumed them. Default: 256 KiB; between 64 bytes and 1 GiB. One more piece of
+	// a message, 32 KiB at most, may exceed it.
+	Window int
+
+	// MaxCalls is how many calls the other end of a link may have open on it at once; one more ends
+	// with resource_exhausted. Default: 65,536.
+	MaxCalls int
+}
+
+// resolved checks cfg and returns a copy with its defaults filled in.
+func resolved(cfg Config) (Config, error) {
+	if cfg.Secret == "" && cfg.Authenticate == nil && !cfg.AcceptAnyone {
+		return cfg, connect.NewError(connect.CodeInvalidArgument,
+			"rpcmesh: Config has no Secret: set Secret or Authenticate, or AcceptAnyone to link with whoever can reach this node")
+	}
+	if cfg.AcceptAnyone && (cfg.Secret != "" || cfg.Authenticate != nil) {
+		return cfg, connect.NewError(connect.CodeInvalidArgument,
+			"rpcmesh: Config.AcceptAnyone contradicts Config.Secret and Config.Authenticate: set one of them")
+	}
+	if err := cfg.checkIdentity(); err != nil {
+		return cfg, err
+	}
+	if err := cfg.Limits.resolve(); err != nil {
+		return cfg, err
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	cfg.Interceptors = slices.Clone(cfg.Interceptors)
+	cfg.Addresses = slices.Clone(cfg.Addresses)
+	cfg.Metadata = maps.Clone(cfg.Metadata)
+	err := cfg.resolveTimes()
+	return cfg, err
+}
+
+func (cfg *Config) checkIdentity() error {
+	if len(cfg.Name) > maxNameBytes || !printable(cfg.Name) {
+		return connect.Errorf(connect.CodeInvalidArgument,
+			"rpcmesh: Config.Name must be printable text of at most %d bytes", maxNameBytes)
+	}
+	if len(cfg.Addresses) > maxAddresses {
+		return connect.Errorf(connect.CodeInvalidArgument, "rpcmesh: Config.Addresses has more than %d entries", maxAddresses)
+	}
+	for _, a := range cfg.Addresses {
+		if len(a) > maxAddressBytes || !printable(a) {
+			return connect.Errorf(connect.CodeInvalidArgument,
+				"rpcmesh: each of Config.Addresses must be printable text of at most %d bytes", maxAddressBytes)
+		}
+	}
+	size := 0
+	for k, v := range cfg.Metadata {
+		size += len(k) + len(v)
+		if !utf8.ValidString(k) || !utf8.ValidString(v) {
+			return connect.NewError(connect.CodeInvalidArgument, "rpcmesh: Config.Metadata must be valid UTF-8")
+		}
+	}
+	if len(cfg.Metadata) > maxMetadata || size > maxMetadataSize {
+		return connect.Errorf(connect.CodeInvalidArgument,
+			"rpcmesh: Config.Metadata may have %d entries and %d bytes at most", maxMetadata, maxMetadataSize)
+	}
+	return nil
+}
+
+func (cfg *Config) resolveTimes() error {
+	if cfg.CallTimeout == 0 {
+		cfg.CallTimeout = DefaultCallTimeout
+	}
+	if cfg.Keepalive == 0 {
+		cfg.Keepalive = DefaultKeepalive
+	}
+	if cfg.RedialMin == 0 {
+		cfg.RedialMin = DefaultRedialFirst
+	}
+	if cfg.RedialMax == 0 {
+		cfg.RedialMax = max(DefaultRedialLast, cfg.RedialMin)
+	}
+	switch {
+	case cfg.Keepalive < 100*time.Millisecond:
+		return connect.NewError(connect.CodeInvalidArgument, "rpcmesh: Config.Keepalive must be 100 ms or more")
+	case cfg.RedialMin < time.Millisecond || cfg.RedialMax < cfg.RedialMin:
+		return connect.NewError(connect.CodeInvalidArgument,
+			"rpcmesh: Config.RedialMin must be 1 ms or more and Config.RedialMax no less than it")
+	}
+	return nil
+}
+
+func (l *Limits) resolve() error {
+	if l.MaxMessage == 0 {
+		l.MaxMessage = DefaultMaxMessage
+	}
+	if l.Window == 0 {
+		l.Window = DefaultWindow
+	}
+	if l.MaxCalls == 0 {
+		l.MaxCalls = DefaultMaxCalls
+	}
+	switch {
+	case l.MaxMessage < 1 || l.MaxMessage > maxMessageLimit:
+		return connect.Errorf(connect.CodeInvalidArgument, "rpcmesh: Limits.MaxMessage must be between 1 and %d", maxMessageLimit)
+	case l.Window < minWindow || l.Window > maxWindow:
+		return connect.Errorf(connect.CodeInvalidArgument, "rpcmesh: Limits.Window must be between %d and %d", minWindow, maxWindow)
+	case l.MaxCalls < 1 || l.MaxCalls > DefaultMaxCalls:
+		return connect.Errorf(connect.CodeInvalidArgument, "rpcmesh: Limits.MaxCalls must be between 1 and %d", DefaultMaxCalls)
+	}
+	return nil
+}
+
+// printable reports whether s is UTF-8 without control characters.
+func printable(s string) bool {
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f })
+}
+
+// defaultName names a node that was given no name: where it runs, and a suffix to tell it apart.
+func defaultName() string {
+	host, err := os.Hostname()
+	if err != nil || host == "" || len(host) > maxNameBytes-8 || !printable(host) {
+		host = "node"
+	}
+	return host + "-" + strings.ToLower(rand.Text()[:6])
+}

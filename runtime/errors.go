@@ -1,0 +1,45 @@
+package rpcmesh
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"connectrpc.com/connect/v2"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/mesh"
+)
+
+func errClosed() error {
+	return connect.NewError(connect.CodeFailedPrecondition, "rpcmesh: the node is closed")
+}
+
+// asConnect gives an error of the routing core the code that fits it.
+func asConnect(err error) error {
+	if err == nil {
+		return nil
+	}
+	text := "rpcmesh: " + strings.TrimPrefix(err.Error(), "mesh: ")
+	if e, ok := errors.AsType[*mesh.PolicyError](err); ok {
+		text = fmt.Sprintf("rpcmesh: %s is registered in namespace %q by %q with the policy %v, not %v",
+			e.Procedure, e.Namespace, e.OwnerName, Policy(e.Want), Policy(e.Got))
+	}
+	return connect.NewError(codeOfMesh(err), text)
+}
+
+func codeOfMesh(err error) connect.Code {
+	if errors.Is(err, mesh.ErrSelf) {
+		return connect.CodeFailedPrecondition
+	}
+	switch err.(type) { //nolint:errorlint // the core returns them as they are
+	case *mesh.NameError:
+		return connect.CodeInvalidArgument
+	case *mesh.ExistsError, *mesh.DuplicateError:
+		return connect.CodeAlreadyExists
+	case *mesh.UndeclaredError, *mesh.PolicyError:
+		return connect.CodeFailedPrecondition
+	case *mesh.LimitError:
+		return connect.CodeResourceExhausted
+	}
+	return connect.CodeInternal
+}

@@ -1,0 +1,130 @@
+package rpcmesh
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+
+	"connectrpc.com/connect/v2"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
+)
+
+// protocolName is what [connect.CallInfo.Protocol] says of a call through the mesh.
+const protocolName = "rpcmesh"
+
+// serve runs the function's handler for one call, on a worker of the node.
+func (m *method) serve(call *link.ServerCall) {
+	n := m.origin.ns.node
+	n.origins.begin()
+	defer n.origins.end()
+	s := &incoming{call: call, info: connect.CallInfo{
+		Spec: m.spec, Protocol: protocolName, Codec: connect.CodecNameProto,
+		RequestEncoding: connect.CompressionNameIdentity, ResponseEncoding: connect.CompressionNameIdentity,
+	}, single: m.spec.StreamType&connect.StreamTypeServer == 0}
+	for key, values := range call.Header().All() {
+		s.info.RequestHeader().SetValues(key, values)
+	}
+	err := m.call(call.Context(), s)
+	s.end(toWire(err))
+}
+
+// call runs the handler and turns its panic into an error that tells the caller nothing more.
+func (m *method) call(ctx context.Context, s *incoming) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			m.origin.ns.node.log.Error("handler panicked", "procedure", m.spec.Procedure,
+				"panic", fmt.Sprint(r), "stack", string(debug.Stack()))
+			err = connect.NewError(connect.CodeInternal, "the handler failed")
+		}
+	}()
+	return m.server.Call(ctx, m.spec.Procedure, &s.info, s)
+}
+
+// incoming is one call as its handler sees it.
+type incoming struct {
+	call   *link.ServerCall
+	info   connect.CallInfo
+	single bool   // the method has one response
+	last   []byte // that response, held to go out with the end
+	sent   bool
+}
+
+func (s *incoming) Receive(msg any) error {
+	b, err := s.call.Receive()
+	if err != nil {
+		return err
+	}
+	s.info.ReceiveStats = connect.MessageStats{Size: len(b)}
+	if err := unmarshal(b, msg); err != nil {
+		return connect.NewError(connect.CodeInvalidArgument, "the request is not a valid message of its type").WithCause(err)
+	}
+	return nil
+}
+
+func (s *incoming) SendHeaders() error {
+	return s.call.SendHeaders(s.info.ResponseHeader())
+}
+
+func (s *incoming) Send(msg any) error {
+	b, err := marshal(msg)
+	if err != nil {
+		return err
+	}
+	s.info.SendStats = connect.MessageStats{Size: len(b)}
+	if !s.sent && !s.single {
+		if err := s.SendHeaders(); err != nil {
+			return err
+		}
+	}
+	if !s.single {
+		s.sent = true
+		return s.call.Send(b)
+	}
+	if s.sent {
+		return connect.NewError(connect.CodeInternal, "the method has one response, and it was sent")
+	}
+	s.sent, s.last = true, b
+	return nil
+}
+
+// end sends what the handler left, and its verdict. Where sending fails the caller is gone already.
+func (s *incoming) end(err *connect.Error) {
+	if err == nil && s.single && !s.sent {
+		err = connect.NewError(connect.CodeInternal, "the handler sent no response")
+	}
+	if err == nil && s.single {
+		failed := s.call.Reply(s.info.ResponseHeader(), s.last, s.info.ResponseTrailer())
+		if failed == nil {
+			return
+		}
+		err = toWire(failed) // it is too long, say
+	}
+	if s.info.ResponseHeader().Len() > 0 {
+		_ = s.SendHeaders()
+	}
+	_ = s.call.End(err, s.info.ResponseTrailer())
+}
+
+var marshalOptions = proto.MarshalOptions{}
+
+func marshal(msg any) ([]byte, error) {
+	m, ok := msg.(proto.Message)
+	if !ok {
+		return nil, connect.Errorf(connect.CodeInternal, "rpcmesh: calls carry protobuf messages, not a %T", msg)
+	}
+	b, err := marshalOptions.Marshal(m)
+	if err != nil {
+		return nil, connect.NewError(connect.CodeInternal, "rpcmesh: the message can't be encoded").WithCause(err)
+	}
+	return b, nil
+}
+
+func unmarshal(b []byte, msg any) error {
+	m, ok := msg.(proto.Message)
+	if !ok {
+		return connect.Errorf(connect.CodeInternal, "rpcmesh: calls carry protobuf messages, not a %T", msg)
+	}
+	return proto.Unmarshal(b, m)
+}

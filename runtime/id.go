@@ -1,0 +1,27 @@
+package rpcmesh
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+)
+
+// NodeID names a node in its mesh. It follows from [Config.Name] where one is set, so that a restart
+// is the same node again, and is random otherwise.
+type NodeID [16]byte
+
+// String returns the id as 32 hexadecimal digits.
+func (id NodeID) String() string { return hex.EncodeToString(id[:]) }
+
+// idOf derives a node's id from its configured name.
+func idOf(name string) NodeID {
+	sum := sha256.Sum256([]byte("rpcmesh node\x00" + name))
+	return NodeID(sum[:16])
+}
+
+// randomID returns an id for a node that was given no name.
+func randomID() NodeID {
+	var id NodeID
+	rand.Read(id[:]) // never fails, see crypto/rand
+	return id
+}

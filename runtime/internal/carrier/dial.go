@@ -1,0 +1,74 @@
+package carrier
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"net/url"
+	"strings"
+
+	"connectrpc.com/connect/v2"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/h2"
+)
+
+// Dialer says how connections are made.
+type Dialer struct {
+	// Dial makes the connection; nil: a TCP one.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	// TLS is what https is spoken with; nil: the defaults of crypto/tls.
+	TLS *tls.Config
+	// MaxPacket is the longest packet that is received, in bytes.
+	MaxPacket int
+}
+
+// Own is a link on a connection of our own HTTP/2 endpoint.
+type Own struct {
+	*h2.Conn
+	addr string
+}
+
+// Addr returns the other end's address: the one dialled, or the one it dialled from.
+func (o Own) Addr() string { return o.addr }
+
+// Accepted makes an Own of a connection that an h2.Listener hands out.
+func Accepted(c *h2.Conn) Own { return Own{Conn: c, addr: c.RemoteAddr().String()} }
+
+// Open opens a stream to the node at base, an http or https URL whose path is where that node is
+// mounted. ctx bounds the connecting. Errors are unavailable. The caller closes the result.
+func (d Dialer) Open(ctx context.Context, base *url.URL) (Own, error) {
+	dial := d.Dial
+	if dial == nil {
+		dial = new(net.Dialer).DialContext
+	}
+	nc, err := dial(ctx, "tcp", hostPort(base))
+	if err != nil {
+		return Own{}, connect.NewError(connect.CodeUnavailable, err.Error()).WithCause(err)
+	}
+	if base.Scheme == "https" {
+		cfg := h2.ClientTLS(d.TLS)
+		if cfg.ServerName == "" {
+			cfg.ServerName = base.Hostname()
+		}
+		nc = tls.Client(nc, cfg)
+	}
+	c, err := h2.Open(ctx, nc, base.Host, h2.Options{
+		Path: strings.TrimSuffix(base.EscapedPath(), "/") + Procedure, MaxMessage: d.MaxPacket,
+	})
+	if err != nil {
+		return Own{}, err
+	}
+	return Own{Conn: c, addr: base.Host}, nil
+}
+
+// hostPort is what to dial for u.
+func hostPort(u *url.URL) string {
+	port := u.Port()
+	if port == "" {
+		port = "80"
+		if u.Scheme == "https" {
+			port = "443"
+		}
+	}
+	return net.JoinHostPort(u.Hostname(), port)
+}

@@ -1,0 +1,31 @@
+// Package carrier carries the packets of a link over HTTP/2. Dialer and Own are on our own endpoint,
+// package h2; Server is the handler of a stock Connect stream, for a node that is mounted on somebody
+// else's mux. All have the method set of link.Conn, and each end works with any other.
+//
+// A packet is the encoding of one rpcmesh.link.v1.Packet. The codec here hands its bytes through,
+// since the link package writes and reads them itself; on the wire it is an ordinary Connect stream
+// of the "proto" codec.
+package carrier
+
+import (
+	"connectrpc.com/connect/v2"
+
+	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/h2"
+)
+
+// Procedure is the one that a link is a call of.
+const Procedure = h2.Procedure
+
+// receiveBuffer is the HTTP/2 flow-control window of a stream and of its connection, in bytes. It is
+// wide because the link's own windows are what holds a sender back.
+const receiveBuffer = 16 << 20
+
+func sessionSpec() connect.Spec {
+	service := linkv1.File_rpcmesh_link_v1_link_proto.Services().ByName("LinkService")
+	return connect.Spec{
+		StreamType: connect.StreamTypeBidi,
+		Procedure:  Procedure,
+		Schema:     service.Methods().ByName("Session"),
+	}
+}

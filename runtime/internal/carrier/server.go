@@ -1,0 +1,141 @@
+package carrier
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net/http"
+	"sync"
+	"time"
+
+	"connectrpc.com/connect/v2"
+	"connectrpc.com/connect/v2/connecthttp"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/h2"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
+)
+
+// lastWords bounds how long a server waits for a peer to take the error that ends its stream.
+const lastWords = time.Second
+
+// Server is the listening side of a carried link.
+type Server struct {
+	addr   string
+	tls    *tls.ConnectionState
+	stream connect.ServerStream
+	ctrl   *http.ResponseController
+	in     packet
+	sends  chan struct{} // holds one value while a Send is under way, and for ever once the stream has ended
+
+	mu     sync.Mutex
+	closed bool
+	cause  error
+}
+
+// Mount registers the link's procedure on mux. For each stream accept is called, concurrently; it
+// must return once the conn is closed. The stream ends when it does, with the error that the
+// conn was closed with.
+func Mount(mux connecthttp.ServeMux, maxPacket int, accept func(context.Context, *Server)) {
+	server := connect.NewServer()
+	server.Register(connect.Method{Spec: sessionSpec(), Handler: func(ctx context.Context, _ connect.Spec, stream connect.ServerStream) error {
+		return serve(ctx, stream, accept)
+	}})
+	connecthttp.Mount(controlled{mux}, server,
+		connecthttp.WithCodecs(rawCodec{}),
+		connecthttp.WithCompressors(),
+		connecthttp.WithReadMaxBytes(maxPacket),
+	)
+}
+
+func serve(ctx context.Context, stream connect.ServerStream, accept func(context.Context, *Server)) error {
+	s := &Server{stream: stream, sends: make(chan struct{}, 1)}
+	s.ctrl, _ = ctx.Value(controllerKey{}).(*http.ResponseController)
+	if info, ok := connect.CallInfoForServerContext(ctx); ok {
+		s.addr = info.PeerAddr
+	}
+	if info, ok := connecthttp.ServerInfoForContext(ctx); ok {
+		s.tls = info.TLS()
+	}
+	// The server's own time-outs are for requests; a link lives on.
+	if errors.Join(s.ctrl.SetReadDeadline(time.Time{}), s.ctrl.SetWriteDeadline(time.Time{})) != nil {
+		return errNoDeadlines // by which Close ends what is stuck
+	}
+	accept(ctx, s)
+	s.sends <- struct{}{} // nothing may be sent once the handler has returned
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cause
+}
+
+// Send sends the packet p[link.HeadRoom:].
+func (s *Server) Send(p []byte) error {
+	select {
+	case s.sends <- struct{}{}:
+	default: // one at a time is the caller's promise
+		return errEnded
+	}
+	defer func() { <-s.sends }()
+	return s.stream.Send(&packet{b: p[link.HeadRoom:]})
+}
+
+var errNoDeadlines = connect.NewError(connect.CodeInternal,
+	"the node's server has a middleware whose http.ResponseWriter hides SetReadDeadline and SetWriteDeadline: give it an Unwrap method")
+
+var errEnded = errors.New("carrier: the stream has ended")
+
+// Receive returns the next packet, which is valid until the next Receive.
+func (s *Server) Receive() ([]byte, error) {
+	if err := s.stream.Receive(&s.in); err != nil {
+		if errors.Is(err, io.EOF) {
+			return nil, io.EOF
+		}
+		return nil, err
+	}
+	return s.in.b, nil
+}
+
+// Close ends the stream. A *connect.Error tells the peer why.
+func (s *Server) Close(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return
+	}
+	s.closed = true
+	if _, ok := errors.AsType[*connect.Error](err); ok {
+		s.cause = err
+	}
+	_ = s.ctrl.SetWriteDeadline(time.Now().Add(lastWords))
+	_ = s.ctrl.SetReadDeadline(time.Unix(1, 0))
+}
+
+// Binding returns what both ends export from the TLS channel, nil in cleartext.
+func (s *Server) Binding() ([]byte, error) { return h2.Binding(s.tls) }
+
+// TLS returns the state of the TLS channel, nil in cleartext.
+func (s *Server) TLS() *tls.ConnectionState { return s.tls }
+
+// Addr returns the peer's address.
+func (s *Server) Addr() string { return s.addr }
+
+// controlled hands each request's controller to the stream's handler, which Connect gives no
+// http.ResponseWriter.
+type controlled struct{ mux connecthttp.ServeMux }
+
+type controllerKey struct{}
+
+func (c controlled) Handle(pattern string, h http.Handler) {
+	c.mux.Handle(pattern, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx := context.WithValue(r.Context(), controllerKey{}, http.NewResponseController(w))
+		h.ServeHTTP(w, r.WithContext(ctx))
+	}))
+}
+
+// ServerConfig is what a server that is there for links should run HTTP/2 with.
+func ServerConfig() *http.HTTP2Config {
+	return &http.HTTP2Config{
+		MaxReceiveBufferPerStream:     receiveBuffer,
+		MaxReceiveBufferPerConnection: receiveBuffer,
+	}
+}

@@ -1,0 +1,328 @@
+package h2
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"connectrpc.com/connect/v2"
+	"golang.org/x/net/http2"
+)
+
+// eachClose runs serve and use as the two ends of a connection of each kind.
+func eachClose(t *testing.T, o Options, serve, use func(c *Conn) error) {
+	eachTransport(t, func(t *testing.T, client, server net.Conn) {
+		var wg sync.WaitGroup
+		defer wg.Wait()
+		wg.Go(func() {
+			c, err := Accept(server, o)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if err := serve(c); err != nil {
+				t.Error("server:", err)
+			}
+		})
+		c, err := Open(t.Context(), client, "node.test", o)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		if err := use(c); err != nil {
+			t.Error("client:", err)
+		}
+	})
+}
+
+func want(want, got error) error {
+	if !errors.Is(got, want) {
+		return errors.Join(errors.New("got another error than "+want.Error()), got)
+	}
+	return nil
+}
+
+func TestServerEndsTheCall(t *testing.T) {
+	eachClose(t, Options{CloseTimeout: time.Minute}, func(c *Conn) error {
+		err := c.Send(packet([]byte("last")))
+		c.Close(nil)
+		return err
+	}, func(c *Conn) error {
+		defer c.Close(nil)
+		if p, err := c.Receive(); string(p) != "last" {
+			return err
+		}
+		_, err := c.Receive()
+		return errors.Join(want(io.EOF, err), want(io.EOF, c.Send(packet(nil))))
+	})
+}
+
+// What the client still sends does not keep the server's error from it.
+func TestServerFailsTheCallWhileTheClientSends(t *testing.T) {
+	eachClose(t, Options{CloseTimeout: time.Minute}, func(c *Conn) error {
+		if _, err := c.Receive(); err != nil {
+			return err
+		}
+		c.Close(errRefused)
+		return nil
+	}, func(c *Conn) error {
+		var wg sync.WaitGroup
+		defer wg.Wait()
+		wg.Go(func() {
+			for c.Send(packet(make([]byte, 10_000))) == nil {
+			}
+		})
+		defer c.Close(nil)
+		_, err := c.Receive()
+		checkRefused(t, err)
+		return nil
+	})
+}
+
+// The end is told in pieces where the client grants no more.
+func TestServerEndsTheCallThroughATinyWindow(t *testing.T) {
+	eachClose(t, Options{CloseTimeout: time.Minute, Window: 3}, func(c *Conn) error {
+		c.Close(errRefused)
+		return nil
+	}, func(c *Conn) error {
+		defer c.Close(nil)
+		_, err := c.Receive()
+		checkRefused(t, err)
+		return nil
+	})
+}
+
+// Errors that are not Connect's are nobody's business but the server's.
+func TestServerKeepsOtherErrorsToItself(t *testing.T) {
+	eachClose(t, Options{CloseTimeout: time.Minute}, func(c *Conn) error {
+		c.Close(errors.New("secret"))
+		return nil
+	}, func(c *Conn) error {
+		defer c.Close(nil)
+		_, err := c.Receive()
+		if ce, ok := errors.AsType[*connect.Error](err); !ok || ce.Code() != connect.CodeUnknown || ce.Message() != "" {
+			return err
+		}
+		return nil
+	})
+}
+
+func TestClientEndsTheCall(t *testing.T) {
+	eachClose(t, Options{CloseTimeout: time.Minute}, func(c *Conn) error {
+		defer c.Close(nil)
+		if p, err := c.Receive(); string(p) != "last" {
+			return err
+		}
+		_, err := c.Receive()
+		return want(io.EOF, err)
+	}, func(c *Conn) error {
+		err := c.Send(packet([]byte("last")))
+		c.Close(nil)
+		return err
+	})
+}
+
+func TestClientResetsTheCall(t *testing.T) {
+	eachClose(t, Options{CloseTimeout: time.Minute}, func(c *Conn) error {
+		defer c.Close(nil)
+		if err := c.Send(packet(nil)); err != nil {
+			return err
+		}
+		_, err := c.Receive()
+		if connect.CodeOf(err) != connect.CodeCanceled {
+			return err
+		}
+		return nil
+	}, func(c *Conn) error {
+		_, err := c.Receive() // nothing is left to read: the system would reset the connection
+		c.Close(errRefused)
+		return err
+	})
+}
+
+func TestBothEndsCloseAtOnce(t *testing.T) {
+	end := func(c *Conn) error {
+		c.Close(nil)
+		return nil
+	}
+	eachClose(t, Options{CloseTimeout: time.Minute}, end, end)
+}
+
+// Close ends what waits, and its later calls do nothing.
+func TestCloseUnblocks(t *testing.T) {
+	eachClose(t, Options{CloseTimeout: time.Minute}, func(c *Conn) error {
+		if err := c.Send(packet(nil)); err != nil {
+			return err
+		}
+		c.Close(drainOwn(c))
+		return nil
+	}, func(c *Conn) error {
+		if _, err := c.Receive(); err != nil {
+			return err
+		}
+		var wg sync.WaitGroup
+		defer wg.Wait()
+		for range 3 {
+			wg.Go(func() {
+				for {
+					if err := c.Send(packet(make([]byte, 100))); err != nil {
+						if err := want(net.ErrClosed, err); err != nil {
+							t.Error(err)
+						}
+						return
+					}
+				}
+			})
+		}
+		received := make(chan error, 1)
+		wg.Go(func() {
+			_, err := c.Receive()
+			received <- err
+		})
+		for range 3 {
+			wg.Go(func() { c.Close(nil) })
+		}
+		c.Close(errTestOver)
+		_, err := c.Receive()
+		return errors.Join(want(net.ErrClosed, <-received), want(net.ErrClosed, err))
+	})
+}
+
+// Close gives a peer that says nothing more no longer than its time.
+func TestCloseTakesItsTimeAtMost(t *testing.T) {
+	for _, client := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			near, far := net.Pipe()
+			closed := make(chan time.Duration, 1)
+			end := func(c *Conn) error {
+				start := time.Now()
+				c.Close(nil)
+				closed <- time.Since(start)
+				return nil
+			}
+			if client {
+				p, _ := serverOver(t, near, far, Options{CloseTimeout: 7 * time.Second}, end)
+				p.request()
+			} else {
+				p, _ := clientOver(t, near, far, Options{CloseTimeout: 7 * time.Second}, end)
+				p.say(p.call)
+				await[*http2.MetaHeadersFrame](p)
+			}
+			if took := <-closed; took != 7*time.Second {
+				t.Errorf("Close of client %v took %v", client, took)
+			}
+		})
+	}
+}
+
+func TestTimeoutsOfTheStart(t *testing.T) {
+	tests := map[string]func(p *peer){
+		"nothing":        func(*peer) {},
+		"half a preface": func(p *peer) { _, _ = io.WriteString(p.nc, http2.ClientPreface[:10]) },
+		"no request":     func(p *peer) { p.preface() },
+		"half a request": func(p *peer) { p.splitHead() },
+	}
+	for name, start := range tests {
+		t.Run("server "+name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				near, far := net.Pipe()
+				began := time.Now()
+				p, result := clientOver(t, near, far, Options{HandshakeTimeout: 3 * time.Second}, drainOwn)
+				p.say(func() { start(p) })
+				go func() { _, _ = io.Copy(io.Discard, near) }()
+				wantError(t, result, connect.CodeDeadlineExceeded, "3s")
+				if took := time.Since(began); took != 3*time.Second+time.Second { // and that of Close
+					t.Errorf("took %v", took)
+				}
+			})
+		})
+	}
+	t.Run("client", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			near, far := net.Pipe()
+			p, result := serverOver(t, near, far, Options{HandshakeTimeout: 3 * time.Second}, drainOwn)
+			p.request()
+			p.say(func() { p.do(p.WriteSettings()) })
+			go func() { _, _ = io.Copy(io.Discard, near) }()
+			wantError(t, result, connect.CodeDeadlineExceeded, "3s")
+		})
+	})
+	t.Run("client's request is not read", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			near, far := net.Pipe()
+			_, result := serverOver(t, near, far, Options{HandshakeTimeout: 3 * time.Second}, drainOwn)
+			wantError(t, result, connect.CodeUnavailable, "not read")
+		})
+	})
+}
+
+// A peer that grants no window, or does not read, costs a Send no more than its time.
+func TestTimeoutsOfSend(t *testing.T) {
+	o := Options{WriteTimeout: 20 * time.Second}
+	send := func(took *time.Duration) func(c *Conn) error {
+		return func(c *Conn) error {
+			sent := make(chan error, 1)
+			go func() {
+				start := time.Now()
+				err := c.Send(packet(make([]byte, 100_000))) // 64 KiB are begun twice
+				*took = time.Since(start)
+				sent <- err
+			}()
+			_, err := c.Receive()
+			return errors.Join(<-sent, err)
+		}
+	}
+	t.Run("window", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			var took time.Duration
+			near, far := net.Pipe()
+			p, result := clientOver(t, near, far, o, send(&took))
+			p.say(p.call)
+			p.nc = noDeadline{p.nc}
+			p.wantGoAway(http2.ErrCodeFlowControl)
+			wantError(t, result, connect.CodeUnavailable, "window")
+			if took != 40*time.Second {
+				t.Errorf("took %v", took)
+			}
+		})
+	})
+	t.Run("socket", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			var took time.Duration
+			near, far := net.Pipe()
+			p, result := clientOver(t, near, far, o, send(&took))
+			p.say(p.call)
+			await[*http2.MetaHeadersFrame](p)
+			wantError(t, result, connect.CodeUnavailable, "not read")
+			if took < 40*time.Second || took > 50*time.Second {
+				t.Errorf("took %v", took)
+			}
+		})
+	})
+}
+
+type noDeadline struct{ net.Conn }
+
+func (noDeadline) SetReadDeadline(time.Time) error { return nil }
+
+func TestOpenHeedsItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		defer near.Close()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		start := time.Now()
+		_, err := Open(ctx, far, "node.test", Options{})
+		if connect.CodeOf(err) != connect.CodeDeadlineExceeded || time.Since(start) != time.Second {
+			t.Errorf("got %v after %v", err, time.Since(start))
+		}
+		if _, err := far.Write([]byte("x")); !errors.Is(err, io.ErrClosedPipe) {
+			t.Errorf("the connection is still open: %v", err)
+		}
+	})
+}

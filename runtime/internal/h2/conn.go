@@ -1,0 +1,133 @@
+package h2
+
+import (
+	"crypto/tls"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/net/http2"
+)
+
+// longAgo is a deadline that ends a read at once.
+var longAgo = time.Unix(1, 0)
+
+// Conn is one Connect bidirectional stream on an HTTP/2 connection of its own. Open and Accept make
+// one; who has it closes it. Receive and Buffered belong to one goroutine; all else may be called
+// by any, at any time.
+//
+// Errors are *connect.Error, apart from io.EOF for an end in order.
+type Conn struct {
+	nc     net.Conn
+	raw    *rawWriter // nil where the socket has no write that does not block
+	client bool
+	opts   Options
+
+	closing atomic.Bool
+	closed  chan struct{}  // when Close is done
+	wg      sync.WaitGroup // goroutines that write what must not wait for a writer
+
+	readMu  sync.Mutex // whose turn it is to read; Close alone contends with Receive
+	reading reader
+
+	writing writer // of whoever has the socket: state.busy
+
+	mu    sync.Mutex // never held while reading or writing
+	cond  sync.Cond  // something has changed for those who wait
+	state state      // guarded by mu
+}
+
+// state is what readers and writers share.
+type state struct {
+	err    error   // why both directions are over
+	breach *breach // what the peer is told about that
+	closed bool    // Close has begun
+	deaf   bool    // nothing more will be read
+	broken bool    // nothing more can be written
+	goAway string  // what the peer's GOAWAY said
+
+	busy    bool // somebody has the socket to write
+	sending bool // a packet is under way, perhaps between two of its frames
+	partial bool // a packet was left in the middle
+
+	stream     uint32 // the call's stream; 0: none
+	lastStream uint32 // the highest that the peer has opened
+	answered   bool   // END_STREAM has been sent, or a reset received
+	remoteEnd  bool   // END_STREAM or a reset has been received
+	control    controlQueue
+	frames     *http2.Framer // appends to control
+
+	maxFrame    int   // longest frame that the peer takes
+	firstWindow int64 // the peer's SETTINGS_INITIAL_WINDOW_SIZE
+	streamOut   int64 // how much the peer takes on the stream; may be negative
+	connOut     int64 // and on the connection
+	progress    bool  // DATA has been sent since the reader last looked
+}
+
+func newConn(nc net.Conn, client bool, head []byte, o Options) *Conn {
+	c := &Conn{nc: nc, raw: newRawWriter(nc), client: client, opts: o.withDefaults(), closed: make(chan struct{})}
+	c.cond.L = &c.mu
+	c.state = state{
+		maxFrame: initialMaxFrame, firstWindow: initialWindow,
+		streamOut: initialWindow, connOut: initialWindow,
+	}
+	c.state.frames = http2.NewFramer(&c.state.control, nil)
+	c.reading.init(nc, head, c.flush)
+	_ = c.setReadDeadline(time.Now().Add(c.opts.HandshakeTimeout))
+	return c
+}
+
+// RemoteAddr returns the peer's address.
+func (c *Conn) RemoteAddr() net.Addr { return c.nc.RemoteAddr() }
+
+// LocalAddr returns this end's address.
+func (c *Conn) LocalAddr() net.Addr { return c.nc.LocalAddr() }
+
+// TLS returns the state of the connection's TLS, nil without TLS.
+func (c *Conn) TLS() *tls.ConnectionState {
+	tc, ok := c.nc.(*tls.Conn)
+	if !ok {
+		return nil
+	}
+	state := tc.ConnectionState()
+	return &state
+}
+
+// Binding returns what binds a proof to this connection's TLS; see the function Binding.
+func (c *Conn) Binding() ([]byte, error) { return Binding(c.TLS()) }
+
+// socket returns what is below TLS.
+func (c *Conn) socket() net.Conn {
+	if tc, ok := c.nc.(*tls.Conn); ok {
+		return tc.NetConn()
+	}
+	return c.nc
+}
+
+// setReadDeadline sets the deadline of reading while nothing has ended it.
+func (c *Conn) setReadDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.state.err != nil {
+		return c.state.err
+	}
+	return c.nc.SetReadDeadline(t)
+}
+
+// fail ends both directions with err, unless they have ended already, and returns what they ended
+// with. It does not block.
+func (c *Conn) fail(err error) error { return c.end(c.surface(err), asBreach(err)) }
+
+// end is fail with an error that a caller may see.
+func (c *Conn) end(err error, b *breach) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := &c.state
+	if s.err == nil {
+		s.err, s.breach = err, b
+		_ = c.nc.SetReadDeadline(longAgo)
+		c.cond.Broadcast()
+	}
+	return s.err
+}

@@ -1,0 +1,166 @@
+package h2
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"sync"
+	"time"
+)
+
+// Listener takes the connections of rpcmesh diallers out of a listener and leaves all others to
+// net/http: it is the net.Listener to give to an http.Server.
+//
+// Without TLS a dialler is known by the mark in its first SETTINGS; what has been read to see that
+// is read again by net/http. Over TLS it is known by the protocol that ALPN chose, so net/http gets
+// the *tls.Conn that it needs to speak HTTP/2.
+type Listener struct {
+	inner  net.Listener
+	opts   Options
+	handle func(*Conn) error
+
+	accepted chan accepted
+	done     chan struct{} // closed by Close
+	closing  sync.Once
+	accept   sync.WaitGroup // the accepting goroutine and those that sniff
+	links    sync.WaitGroup
+
+	mu     sync.Mutex
+	sniffs map[net.Conn]struct{} // nil once closed
+}
+
+type accepted struct {
+	conn net.Conn
+	err  error
+}
+
+// NewListener begins to accept from inner, whose connections may be TLS (tls.NewListener, with a
+// config of ServerTLS) or not. handle has each link's Conn, on a goroutine of its own, until it
+// returns; its error is how the call ended: see Conn.Close.
+//
+// Accept, and so an http.Server that serves the Listener, must run for the Listener to go on.
+func NewListener(inner net.Listener, o Options, handle func(*Conn) error) *Listener {
+	l := &Listener{
+		inner: inner, opts: o.withDefaults(), handle: handle,
+		accepted: make(chan accepted), done: make(chan struct{}),
+		sniffs: make(map[net.Conn]struct{}),
+	}
+	l.accept.Go(l.run)
+	return l
+}
+
+// Addr returns the address that is listened at.
+func (l *Listener) Addr() net.Addr { return l.inner.Addr() }
+
+// Accept returns the next connection that is no link's.
+func (l *Listener) Accept() (net.Conn, error) {
+	select {
+	case a := <-l.accepted:
+		return a.conn, a.err
+	case <-l.done:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close stops listening. Links that are open stay so: see Wait.
+func (l *Listener) Close() error {
+	var err error
+	l.closing.Do(func() {
+		close(l.done)
+		err = l.inner.Close()
+		l.mu.Lock()
+		for nc := range l.sniffs {
+			_ = nc.Close()
+		}
+		l.sniffs = nil
+		l.mu.Unlock()
+	})
+	l.accept.Wait()
+	return err
+}
+
+// Wait returns when the Listener has been closed and the handler of every link has returned.
+func (l *Listener) Wait() {
+	<-l.done
+	l.accept.Wait()
+	l.links.Wait()
+}
+
+func (l *Listener) run() {
+	for {
+		nc, err := l.inner.Accept()
+		if err != nil {
+			select {
+			case l.accepted <- accepted{err: err}:
+				continue // it may be a passing want of file descriptors
+			case <-l.done:
+				return
+			}
+		}
+		l.accept.Go(func() { l.sort(nc) })
+	}
+}
+
+// sort finds out whose nc is and hands it on.
+func (l *Listener) sort(nc net.Conn) {
+	if !l.hold(nc) {
+		_ = nc.Close()
+		return
+	}
+	head, v := l.sniff(nc)
+	if !l.letGo(nc) {
+		return // Close has closed it
+	}
+	if v == ours {
+		l.links.Go(func() { l.serve(nc, head) })
+		return
+	}
+	select {
+	case l.accepted <- accepted{conn: replaying(nc, head)}:
+	case <-l.done:
+		_ = nc.Close()
+	}
+}
+
+// sniff returns whose nc is and what has been read to see that.
+func (l *Listener) sniff(nc net.Conn) ([]byte, verdict) {
+	deadline := time.Now().Add(l.opts.HandshakeTimeout)
+	tc, ok := nc.(*tls.Conn)
+	if !ok {
+		return sniffConn(nc, deadline)
+	}
+	ctx, cancel := context.WithDeadline(context.Background(), deadline)
+	defer cancel()
+	// net/http answers and reports a handshake that fails: it gets the same error.
+	if tc.HandshakeContext(ctx) == nil && tc.ConnectionState().NegotiatedProtocol == ALPN {
+		return nil, ours
+	}
+	return nil, others
+}
+
+func (l *Listener) serve(nc net.Conn, head []byte) {
+	c, err := accept(nc, head, l.opts)
+	if err != nil {
+		return
+	}
+	c.Close(l.handle(c))
+}
+
+// hold makes Close close nc until letGo, and reports whether Close has not been called yet.
+func (l *Listener) hold(nc net.Conn) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.sniffs == nil {
+		return false
+	}
+	l.sniffs[nc] = struct{}{}
+	return true
+}
+
+func (l *Listener) letGo(nc net.Conn) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_, held := l.sniffs[nc]
+	delete(l.sniffs, nc)
+	return held
+}

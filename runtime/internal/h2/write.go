@@ -1,0 +1,306 @@
+package h2
+
+import (
+	"encoding/binary"
+	"errors"
+	"os"
+	"time"
+
+	"connectrpc.com/connect/v2"
+	"golang.org/x/net/http2"
+)
+
+const frameHeaderSize = 9
+
+// writer belongs to whoever has the socket: state.busy.
+type writer struct {
+	left     []byte    // what TrySend could not write
+	deadline time.Time // the socket's, where it outlasts a write
+}
+
+// controlQueue holds control frames until somebody who has the socket writes them.
+type controlQueue struct{ waiting, spare []byte }
+
+// Write is for the Framer, which writes a frame at once.
+func (q *controlQueue) Write(p []byte) (int, error) {
+	q.waiting = append(q.waiting, p...)
+	return len(p), nil
+}
+
+// take returns what waits, until the next take.
+func (q *controlQueue) take() []byte {
+	b := q.waiting
+	q.waiting, q.spare = q.spare[:0], b
+	return b
+}
+
+// Send sends p[HeadRoom:] as one message and writes over p[:HeadRoom]; it keeps nothing of p. It
+// blocks while the peer grants no window or does not read, for Options.WriteTimeout for each 64 KiB
+// begun; then it fails, and with it the connection. A packet that fits into one frame of the peer's
+// (16 KiB at least, 1 MiB from another Conn) leaves in one write. Of several calls at a time one
+// waits for the other.
+func (c *Conn) Send(p []byte) error {
+	if err := putPrefix(p, 0); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := &c.state
+	for s.sending && s.err == nil {
+		c.cond.Wait()
+	}
+	if s.err != nil {
+		return s.err
+	}
+	s.sending = true
+	err := c.sendFrames(p)
+	s.sending = false
+	c.cond.Broadcast()
+	return err
+}
+
+// sendFrames sends p, whose prefix is in place, in as many DATA frames as it takes. c.mu is held,
+// but not while it writes or waits.
+func (c *Conn) sendFrames(p []byte) error {
+	s := &c.state
+	patience := c.patience(len(p))
+	var stall *time.Timer
+	for off := prefixStart; off < len(p); {
+		n := 0
+		if s.err == nil && !s.busy {
+			n = c.room(len(p) - off)
+			if n == 0 && stall == nil {
+				stall = time.AfterFunc(patience, c.stalled)
+				defer stall.Stop()
+			}
+		}
+		if s.err != nil {
+			s.partial = off > prefixStart
+			return s.err
+		}
+		if n == 0 {
+			c.cond.Wait()
+			continue
+		}
+		s.busy = true
+		c.mu.Unlock()
+		err := c.writeData(p, off, n, false, patience)
+		c.mu.Lock()
+		c.release()
+		if err != nil {
+			return err
+		}
+		off += n
+	}
+	return nil
+}
+
+// TrySend is Send for one who may not wait, a reader above all. It reports whether the packet has
+// been sent: if what it takes is not at hand (the socket, room in it, the windows, a frame that is
+// long enough) nothing has happened. Where the socket takes the packet in part, the Conn keeps and
+// writes the rest. Under TLS, and on other sockets without a write that does not block, it never
+// sends.
+func (c *Conn) TrySend(p []byte) (bool, error) {
+	if err := putPrefix(p, 0); err != nil {
+		return false, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := &c.state
+	if s.err != nil {
+		return false, s.err
+	}
+	size := len(p) - prefixStart
+	if c.raw == nil || s.busy || s.sending || int64(size) > min(int64(s.maxFrame), s.streamOut, s.connOut) {
+		return false, nil
+	}
+	c.room(size)
+	s.busy = true
+	c.mu.Unlock()
+	frame := p[prefixStart-frameHeaderSize:]
+	putDataHeader(frame, size, false, s.stream)
+	n, err := c.tryWrite(frame)
+	if n > 0 && n < len(frame) {
+		c.writing.left = append(c.writing.left[:0], frame[n:]...)
+	}
+	c.mu.Lock()
+	switch {
+	case err != nil:
+		c.release()
+		return false, err
+	case n == 0:
+		s.streamOut += int64(size)
+		s.connOut += int64(size)
+		c.handOver(nil)
+		return false, nil
+	case n < len(frame):
+		c.handOver(c.writing.left)
+	default:
+		c.handOver(nil)
+	}
+	return true, nil
+}
+
+// room takes up to n bytes from the windows and returns how many. c.mu is held.
+func (c *Conn) room(n int) int {
+	s := &c.state
+	n = int(max(0, min(int64(n), int64(s.maxFrame), s.streamOut, s.connOut)))
+	if n > 0 {
+		s.streamOut -= int64(n)
+		s.connOut -= int64(n)
+		s.progress = true
+	}
+	return n
+}
+
+// release gives the socket back, after the control frames that wait. c.mu is held, but not while
+// it writes.
+func (c *Conn) release() {
+	s := &c.state
+	for len(s.control.waiting) > 0 && !s.broken {
+		b := s.control.take()
+		c.mu.Unlock()
+		_ = c.write(b, c.opts.WriteTimeout)
+		c.mu.Lock()
+	}
+	s.busy = false
+	c.cond.Broadcast()
+}
+
+// handOver writes rest and gives the socket back as release does, but leaves what does not go at
+// once to a goroutine. c.mu is held, but not while it writes.
+func (c *Conn) handOver(rest []byte) {
+	s := &c.state
+	for {
+		if len(rest) == 0 {
+			rest = s.control.take()
+		}
+		if len(rest) == 0 || s.broken {
+			s.busy = false
+			c.cond.Broadcast()
+			return
+		}
+		c.mu.Unlock()
+		n, _ := c.tryWrite(rest)
+		c.mu.Lock()
+		if rest = rest[n:]; len(rest) > 0 && !s.broken {
+			c.wg.Go(func() { c.finish(rest) })
+			return
+		}
+	}
+}
+
+// finish writes rest and gives the socket back.
+func (c *Conn) finish(rest []byte) {
+	_ = c.write(rest, c.opts.WriteTimeout)
+	c.mu.Lock()
+	c.release()
+	c.mu.Unlock()
+}
+
+// flush sees to it that the control frames which the reader has queued are written. It does not
+// block.
+func (c *Conn) flush() {
+	if !c.reading.queued {
+		return
+	}
+	c.reading.queued = false
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s := &c.state; !s.busy && s.err == nil {
+		s.busy = true
+		c.handOver(nil)
+	}
+}
+
+// queue queues a control frame of the reader's.
+func (c *Conn) queue(write func(*http2.Framer) error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := &c.state
+	if s.closed {
+		return nil
+	}
+	if len(s.control.waiting) > maxControl {
+		return breachf(http2.ErrCodeEnhanceYourCalm, "control frames are asked for faster than read")
+	}
+	c.reading.queued = true
+	return write(s.frames)
+}
+
+// writeData writes p[off:off+n] as a DATA frame, its header over what stands before and has been
+// sent, which is put back. The caller has the socket.
+func (c *Conn) writeData(p []byte, off, n int, end bool, patience time.Duration) error {
+	var sent [frameHeaderSize]byte
+	frame := p[off-frameHeaderSize : off+n]
+	copy(sent[:], frame)
+	putDataHeader(frame, n, end, c.state.stream)
+	err := c.write(frame, patience)
+	copy(frame, sent[:])
+	return err
+}
+
+// tryWrite writes as much of p as goes without blocking. The caller has the socket.
+func (c *Conn) tryWrite(p []byte) (int, error) {
+	if c.raw == nil {
+		return 0, nil
+	}
+	n, err := c.raw.write(p)
+	if err != nil {
+		err = c.writeFailed(err)
+	}
+	return n, err
+}
+
+// write writes p. The caller has the socket.
+func (c *Conn) write(p []byte, patience time.Duration) error {
+	if len(p) == 0 {
+		return nil
+	}
+	n, err := c.tryWrite(p)
+	if p = p[n:]; err != nil || len(p) == 0 {
+		return err
+	}
+	if c.raw != nil {
+		_ = c.nc.SetWriteDeadline(time.Now().Add(patience))
+		defer func() { _ = c.nc.SetWriteDeadline(time.Time{}) }()
+	} else if now := time.Now(); c.writing.deadline.Sub(now) < patience {
+		// Setting it costs as much as a short write: it is set ahead.
+		c.writing.deadline = now.Add(patience + patience/4)
+		_ = c.nc.SetWriteDeadline(c.writing.deadline)
+	}
+	if _, err := c.nc.Write(p); err != nil {
+		return c.writeFailed(err)
+	}
+	return nil
+}
+
+func (c *Conn) writeFailed(err error) error {
+	c.mu.Lock()
+	c.state.broken = true
+	c.mu.Unlock()
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = connect.NewError(connect.CodeUnavailable, "the peer has not read for too long").WithCause(err)
+	}
+	return c.fail(err)
+}
+
+// stalled ends a connection whose peer has granted no window for too long.
+func (c *Conn) stalled() {
+	const reason = "no window was granted for too long"
+	_ = c.end(connect.NewError(connect.CodeUnavailable, "to the peer "+reason),
+		&breach{code: http2.ErrCodeFlowControl, reason: reason})
+}
+
+func (c *Conn) patience(n int) time.Duration {
+	return c.opts.WriteTimeout * time.Duration(1+n>>16)
+}
+
+func putDataHeader(p []byte, n int, end bool, stream uint32) {
+	binary.BigEndian.PutUint32(p, uint32(n)<<8|uint32(http2.FrameData))
+	p[4] = 0
+	if end {
+		p[4] = byte(http2.FlagDataEndStream)
+	}
+	binary.BigEndian.PutUint32(p[5:], stream)
+}

@@ -1,0 +1,165 @@
+package link
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"connectrpc.com/connect/v2"
+)
+
+// callerEnd is the caller's end of a running call.
+type callerEnd struct {
+	stream
+	pair       *localPair // of a local call
+	answered   bool       // the handler has said something
+	gotHeaders bool
+	headers    []byte // of the response, until Receive hands them out
+	end        []byte // how the call ended
+	lost       *outcome
+}
+
+// startCaller opens a call on the session. The session's lock is held.
+func (s *Session) startCaller(deadline time.Time) (*callerEnd, *connect.Error) {
+	var e *callerEnd
+	if n := len(s.spareCallers); n > 0 {
+		e, s.spareCallers = s.spareCallers[n-1], s.spareCallers[:n-1]
+	} else {
+		e = new(callerEnd)
+		e.init(&s.mu, &s.cfg.Limits)
+	}
+	if !deadline.IsZero() {
+		e.deadline = max(int64(deadline.Sub(s.epoch)), 1)
+	}
+	if err := s.openCall(e); err != nil {
+		e.deadline = 0
+		s.spareCallers = append(s.spareCallers, e)
+		return nil, err
+	}
+	return e, nil
+}
+
+// recycle makes the end ready for another call if nobody uses it any more. mu is held.
+func (e *callerEnd) recycle() {
+	switch {
+	case !e.idle():
+	case e.pair != nil:
+		e.pair.recycle()
+	case len(e.s.spareCallers) < maxSpare:
+		s := e.s
+		*e = callerEnd{}
+		e.init(&s.mu, &s.cfg.Limits)
+		s.spareCallers = append(s.spareCallers, e)
+	}
+}
+
+// finish says how the call ended, once receive has returned an error. mu is held.
+func (e *callerEnd) finish() outcome {
+	switch {
+	case e.err != nil:
+		return outcome{err: e.err}
+	case e.lost != nil:
+		return *e.lost
+	}
+	o := decodeEnd(e.end)
+	if e.inbox.open > 0 && errors.Is(o.err, io.EOF) {
+		o.err = connect.NewError(connect.CodeInternal, "link: the call ended in the middle of a message").WithRemote()
+	}
+	return o
+}
+
+// abort lets go of the call if it is running, and reports whether it was. mu is held.
+func (e *callerEnd) abort(err *connect.Error) bool {
+	e.inbox.drop()
+	if e.err != nil || e.eof {
+		return false
+	}
+	e.err = err
+	e.stop()
+	if e.pair == nil {
+		e.s.letGo(&e.half, cancelCode(err))
+	}
+	return true
+}
+
+// cancelCode is what the other end of a call is told of why this end let go.
+func cancelCode(err *connect.Error) connect.Code {
+	if err.Code() == connect.CodeDeadlineExceeded {
+		return connect.CodeDeadlineExceeded
+	}
+	return connect.CodeCanceled
+}
+
+// contextError is the error of a call whose context has ended.
+func contextError(cause error) *connect.Error {
+	if errors.Is(cause, context.DeadlineExceeded) {
+		return connect.NewError(connect.CodeDeadlineExceeded, "the call's time is up").WithCause(cause)
+	}
+	return connect.NewError(connect.CodeCanceled, "the caller let go of the call").WithCause(cause)
+}
+
+func (e *callerEnd) frame(f *frame) {
+	if err := e.accept(f); err != nil {
+		e.abort(err)
+	}
+	e.mu.Unlock()
+}
+
+// accept takes what a frame says, or says what is wrong with it. mu is held.
+func (e *callerEnd) accept(f *frame) *connect.Error {
+	if f.has&hasHeaders != 0 {
+		if e.gotHeaders || e.answered {
+			return errHeaders
+		}
+		e.gotHeaders, e.answered = true, true
+		e.headers = append([]byte{}, f.headers...)
+	}
+	if f.has&hasWindow != 0 {
+		if err := e.credited(f.window, e); err != nil {
+			return err
+		}
+	}
+	if f.has&hasData != 0 {
+		e.answered = true
+		if err := e.take(f.data, f.more); err != nil {
+			return err
+		}
+	}
+	if f.has&hasEnd != 0 {
+		i, _ := idSlot(e.id)
+		e.s.own.release(i)
+		e.takeEnd(bytes.Clone(f.end))
+	}
+	return nil
+}
+
+var errHeaders = connect.NewError(connect.CodeInternal, "link: headers where none can be")
+
+// takeEnd notes the end, the body of an End. mu is held.
+func (e *callerEnd) takeEnd(end []byte) {
+	e.end, e.eof = end, true
+	e.stop()
+}
+
+func (e *callerEnd) pull() { e.pullChunk(e) }
+
+func (e *callerEnd) expire(now int64) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.deadline != 0 && e.deadline <= now && e.abort(contextError(context.DeadlineExceeded)) {
+		e.s.wakeWriter()
+	}
+}
+
+func (e *callerEnd) lose(cause *Ended) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.id == 0 || e.err != nil || e.eof {
+		return
+	}
+	s := e.s
+	e.lost = &outcome{err: s.lost(cause).WithRemote(), failure: s.failure(s.certainty(&e.half, e.answered))}
+	e.takeEnd(nil)
+}

@@ -1,0 +1,325 @@
+package link
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"connectrpc.com/connect/v2"
+
+	rpcmeshv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/v1"
+)
+
+// Open is what a call is opened with.
+type Open struct {
+	// Namespace, Procedure, Origin, OriginNamespace and StreamType are as in Incoming.
+	Namespace       string
+	Procedure       string
+	Origin          NodeID
+	OriginNamespace string
+	StreamType      connect.StreamType
+	// Hops is how many links the call may cross after the first.
+	Hops uint32
+	// Deadline ends the call, as the context's does; the earlier counts. Zero is none. It is cheaper
+	// than a context of its own.
+	Deadline time.Time
+	// Header is sent when the call is opened; until then it may be changed. May be nil.
+	Header *connect.Header
+	// ResponseHeader and ResponseTrailer are filled in as they arrive, before the Receive that finds
+	// them returns. May be nil.
+	ResponseHeader, ResponseTrailer *connect.Header
+}
+
+// ClientCall is the caller's side of a call. One goroutine may send while another receives; Close may
+// be called by any.
+//
+// It is a handle: what a running call needs besides is used again for others once the call is over.
+type ClientCall struct {
+	open   Open
+	ctx    context.Context
+	s      *Session   // nil for a local call
+	pair   *localPair // of a local call
+	limits *Limits
+
+	opened  atomic.Bool // set with mu held
+	sentAll bool        // set by the one who sends, with mu held
+
+	mu      *sync.Mutex
+	end     *callerEnd  // while the call runs
+	stop    func() bool // ends the watch on ctx
+	over    bool
+	gaveUp  bool // it is over because this side let go of it
+	outcome outcome
+}
+
+// SendHeaders opens the call, if that has not been done.
+func (c *ClientCall) SendHeaders() error { return c.transmit(outFrame{}) }
+
+// Send sends a message, which may be reused when it returns. It blocks while the window is used up.
+// For unary and server-stream calls the first message is the last one, too. It returns io.EOF if the
+// call has ended: Receive says how.
+func (c *ClientCall) Send(msg []byte) error {
+	if err := c.limits.checkMessage(msg); err != nil {
+		return err
+	}
+	single := c.open.StreamType&connect.StreamTypeClient == 0
+	return c.transmit(outFrame{hasData: true, data: msg, closeSend: single})
+}
+
+// CloseSend says that no more messages are sent.
+func (c *ClientCall) CloseSend() error {
+	if c.sentAll {
+		return nil
+	}
+	err := c.transmit(outFrame{closeSend: true})
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
+}
+
+// transmit sends a frame, with open before it if the call has not been opened.
+func (c *ClientCall) transmit(f outFrame) error {
+	if c.opened.Load() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.send(nil, &f)
+	}
+	var scratch [256]byte
+	head, err := c.encodeOpen(scratch[:0])
+	if err != nil {
+		c.giveUp(err)
+		return err
+	}
+	stop := c.watch()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.opened.Load(): // somebody else was faster
+		head = nil
+	case c.over:
+		err = c.gaveUpError()
+	default:
+		if err = c.start(head); err == nil {
+			stop, c.stop = nil, stop
+		}
+	}
+	if stop != nil {
+		stop()
+	}
+	if err != nil {
+		return err
+	}
+	return c.send(head, &f)
+}
+
+// send sends a frame of a call that has been opened, or is opened by head. mu is held.
+func (c *ClientCall) send(head []byte, f *outFrame) error {
+	e := c.end
+	switch {
+	case e == nil:
+		return c.sendError()
+	case e.sending:
+		return errSending
+	case e.err != nil, e.eof, c.sentAll && (f.hasData || f.closeSend):
+		return io.EOF
+	case head == nil && !f.hasData && !f.closeSend:
+		return nil
+	}
+	if f.closeSend {
+		c.sentAll = true
+	}
+	e.inside++
+	whole := e.stream.send(e, head, f)
+	e.leave(e)
+	switch {
+	case c.gaveUp:
+		return c.outcome.err
+	case !whole:
+		return io.EOF
+	}
+	return nil
+}
+
+// sendError is what Send returns when the call is over. mu is held.
+func (c *ClientCall) sendError() error {
+	if c.gaveUp {
+		return c.outcome.err
+	}
+	return io.EOF
+}
+
+// gaveUpError is why the call was over before it was opened. mu is held.
+func (c *ClientCall) gaveUpError() *connect.Error {
+	err, _ := errors.AsType[*connect.Error](c.outcome.err)
+	return err
+}
+
+// encodeOpen appends hops and open (for a local call, the request's headers alone), or says what keeps
+// the call from being opened.
+func (c *ClientCall) encodeOpen(b []byte) ([]byte, *connect.Error) {
+	headers, err := c.open.check(c.limits)
+	if err != nil {
+		return nil, err
+	}
+	if cause := c.ctx.Err(); cause != nil {
+		return nil, contextError(cause)
+	}
+	var timeout time.Duration
+	if deadline := c.deadline(); !deadline.IsZero() {
+		if timeout = time.Until(deadline); timeout <= 0 {
+			return nil, contextError(context.DeadlineExceeded)
+		}
+	}
+	if c.pair != nil {
+		return appendHeaders(b, c.open.Header), nil
+	}
+	return c.open.appendTo(b, timeout, headers), nil
+}
+
+// deadline is when the call's time is up, zero for never.
+func (c *ClientCall) deadline() time.Time {
+	deadline, ok := c.ctx.Deadline()
+	if !ok || !c.open.Deadline.IsZero() && c.open.Deadline.Before(deadline) {
+		return c.open.Deadline
+	}
+	return deadline
+}
+
+// watch makes the end of the context end the call; the returned function, which may be nil, ends that.
+func (c *ClientCall) watch() (stop func() bool) {
+	var unarm, unwatch func() bool
+	if c.pair != nil && !c.open.Deadline.IsZero() {
+		unarm = time.AfterFunc(time.Until(c.open.Deadline), func() {
+			c.giveUp(contextError(context.DeadlineExceeded))
+		}).Stop
+	}
+	if c.ctx.Done() == nil {
+		return unarm
+	}
+	unwatch = context.AfterFunc(c.ctx, func() { c.giveUp(contextError(c.ctx.Err())) })
+	if unarm == nil {
+		return unwatch
+	}
+	return func() bool {
+		stopped := unarm()
+		return unwatch() && stopped
+	}
+}
+
+// start opens the call. mu is held.
+func (c *ClientCall) start(head []byte) (err *connect.Error) {
+	if c.pair != nil {
+		c.end = c.pair.start(c, head)
+	} else if c.end, err = c.s.startCaller(c.deadline()); err != nil {
+		err = err.WithRemote()
+		c.settle(outcome{err: err, failure: c.s.failure(rpcmeshv1.CallFailure_CERTAINTY_NOT_STARTED)})
+	}
+	c.opened.Store(true)
+	return err
+}
+
+// Receive returns the next message, which is valid until the next Receive or Close. It returns io.EOF
+// when the call has ended well, and otherwise a *connect.Error: marked as remote, with code, message
+// and details as sent, where the handler or the mesh ended the call.
+func (c *ClientCall) Receive() ([]byte, error) {
+	if !c.opened.Load() {
+		_ = c.SendHeaders() // what keeps it from opening is found below
+	}
+	c.mu.Lock()
+	e := c.end
+	if e == nil {
+		err := c.outcome.err
+		c.mu.Unlock()
+		return nil, err
+	}
+	e.inside++
+	msg, err := e.receive()
+	headers := e.headers
+	e.headers = nil
+	if err != nil && !c.over {
+		c.settle(e.finish())
+	}
+	if c.over {
+		msg, err = nil, c.outcome.err
+	}
+	e.leave(e)
+	stop := c.takeStop()
+	c.mu.Unlock()
+
+	if stop != nil {
+		stop()
+	}
+	if headers != nil && c.open.ResponseHeader != nil {
+		if herr := parseHeaders(headers, c.open.ResponseHeader); herr != nil && err == nil {
+			err := connect.NewError(connect.CodeInternal, "link: the response's headers are malformed").WithCause(herr)
+			c.giveUp(err)
+			return nil, err
+		}
+	}
+	return msg, err
+}
+
+// settle notes that the call is over. mu is held.
+func (c *ClientCall) settle(o outcome) {
+	c.over, c.outcome = true, o
+	o.addTrailer(c.open.ResponseTrailer)
+	if e := c.end; e != nil {
+		c.end, e.retired = nil, true
+	}
+}
+
+// takeStop returns what ends the watch on the context, once, when the call is over. mu is held.
+func (c *ClientCall) takeStop() (stop func() bool) {
+	if c.over {
+		stop, c.stop = c.stop, nil
+	}
+	return stop
+}
+
+// Failure says how far the call had come if the mesh, not the handler, ended it, and is nil otherwise.
+// It is known once Receive, or the Send that was to open the call, has returned an error.
+func (c *ClientCall) Failure() *rpcmeshv1.CallFailure {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.outcome.failure
+}
+
+// Close cancels the call if it is running and frees what it holds. It is idempotent.
+func (c *ClientCall) Close() error {
+	c.giveUp(errClosed)
+	return nil
+}
+
+var errClosed = connect.NewError(connect.CodeCanceled, "the caller closed the call").WithCause(context.Canceled)
+
+// giveUp lets go of the call, unless it is over.
+func (c *ClientCall) giveUp(err *connect.Error) {
+	c.mu.Lock()
+	e := c.end
+	running := e != nil && e.abort(err)
+	if !c.over {
+		c.gaveUp = true
+		c.settle(outcome{err: err})
+	}
+	stop := c.takeStop()
+	var handler *ServerCall
+	if running && c.pair != nil {
+		handler = c.pair.server
+	} else if running {
+		c.s.wakeWriter()
+	}
+	if e != nil {
+		e.recycle()
+	}
+	c.mu.Unlock()
+	if stop != nil {
+		stop()
+	}
+	if handler != nil {
+		handler.canceled(cancelCode(err))
+	}
+}

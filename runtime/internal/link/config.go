@@ -1,0 +1,127 @@
+package link
+
+import (
+	"time"
+
+	"connectrpc.com/connect/v2"
+)
+
+// Config says who this end is and what it allows. The zero value of a field is its default.
+type Config struct {
+	// Node is this node's id.
+	Node NodeID
+	// Name is this node's name for people; failures that this node finds carry it.
+	Name string
+	// Incarnation is later for each start of the same node.
+	Incarnation uint64
+	// Secret is proven by both ends and never sent.
+	Secret []byte
+	// AcceptAnyone says that no secret is wanted. Exactly one of Secret and AcceptAnyone must be set.
+	AcceptAnyone bool
+	// Features are the names of what this end can do beyond the wire's first version.
+	Features []string
+	// Limits bound what the other end may make this one hold.
+	Limits Limits
+	// KeepaliveInterval is how long the link may be silent in either direction before this end asks
+	// for a sign of life. Default 1 s.
+	KeepaliveInterval time.Duration
+	// KeepaliveTimeout is how long nothing may be received before the other end counts as gone. It is
+	// found out at most this long after its last sign of life. Default 3 s; at least two intervals.
+	KeepaliveTimeout time.Duration
+	// HandshakeTimeout bounds Dial and Accept. Default 5 s.
+	HandshakeTimeout time.Duration
+	// Workers run the handlers of the calls that the other end opens. Required.
+	Workers *Workers
+}
+
+// Limits bound what a link and its calls may hold. The zero value of a field is its default.
+type Limits struct {
+	// Window is how many bytes of data this end takes in each call, besides one frame (32 KiB), before
+	// the receiver has consumed some. Every data frame counts 16 bytes more than its data. Default
+	// 256 KiB.
+	Window int
+	// MaxMessage is the longest message in bytes that this end sends or receives. Default 4 MiB.
+	MaxMessage int
+	// MaxCalls is how many calls the other end may have open on the link at once. Default 65536.
+	MaxCalls int
+	// MaxHeader is how many bytes the headers of a request or response, or the trailers with the error,
+	// may take on the wire. Default and most: 64 KiB.
+	MaxHeader int
+}
+
+const (
+	defaultWindow            = 256 << 10
+	defaultMaxMessage        = 4 << 20
+	defaultMaxCalls          = 65536
+	defaultMaxHeader         = 64 << 10
+	defaultKeepaliveInterval = time.Second
+	defaultKeepaliveTimeout  = 3 * time.Second
+	defaultHandshakeTimeout  = 5 * time.Second
+
+	maxWindow   = 1 << 30
+	maxMaxCalls = 1 << 24
+)
+
+// withDefaults returns the limits with their defaults in place.
+func (l Limits) withDefaults() Limits {
+	l.Window = orDefault(l.Window, defaultWindow)
+	l.MaxMessage = orDefault(l.MaxMessage, defaultMaxMessage)
+	l.MaxCalls = orDefault(l.MaxCalls, defaultMaxCalls)
+	l.MaxHeader = orDefault(l.MaxHeader, defaultMaxHeader)
+	return l
+}
+
+func (l Limits) validate() error {
+	switch {
+	case l.Window < 1 || l.Window > maxWindow:
+		return connect.Errorf(connect.CodeInvalidArgument, "link: window of %d bytes: want 1 to %d", l.Window, maxWindow)
+	case l.MaxMessage < 1:
+		return connect.Errorf(connect.CodeInvalidArgument, "link: longest message of %d bytes: want 1 or more", l.MaxMessage)
+	case l.MaxCalls < 1 || l.MaxCalls > maxMaxCalls:
+		return connect.Errorf(connect.CodeInvalidArgument, "link: %d calls at once: want 1 to %d", l.MaxCalls, maxMaxCalls)
+	case l.MaxHeader < 1 || l.MaxHeader > defaultMaxHeader:
+		return connect.Errorf(connect.CodeInvalidArgument, "link: headers of %d bytes: want 1 to %d", l.MaxHeader, defaultMaxHeader)
+	}
+	return nil
+}
+
+// checkMessage says what keeps msg from being sent.
+func (l *Limits) checkMessage(msg []byte) error {
+	if len(msg) <= l.MaxMessage {
+		return nil
+	}
+	return connect.Errorf(connect.CodeResourceExhausted, "a message of %d bytes: the limit is %d", len(msg), l.MaxMessage)
+}
+
+// resolve returns the config with its defaults in place, or what is wrong with it.
+func (cfg Config) resolve() (Config, error) {
+	cfg.Limits = cfg.Limits.withDefaults()
+	cfg.KeepaliveInterval = orDefault(cfg.KeepaliveInterval, defaultKeepaliveInterval)
+	cfg.KeepaliveTimeout = orDefault(cfg.KeepaliveTimeout, defaultKeepaliveTimeout)
+	cfg.HandshakeTimeout = orDefault(cfg.HandshakeTimeout, defaultHandshakeTimeout)
+	if err := cfg.Limits.validate(); err != nil {
+		return cfg, err
+	}
+	switch {
+	case cfg.Workers == nil:
+		return cfg, connect.NewError(connect.CodeInvalidArgument, "link: no workers to run handlers")
+	case len(cfg.Secret) == 0 && !cfg.AcceptAnyone:
+		return cfg, connect.NewError(connect.CodeInvalidArgument, "link: no secret: set one, or say that anyone is accepted")
+	case len(cfg.Secret) > 0 && cfg.AcceptAnyone:
+		return cfg, connect.NewError(connect.CodeInvalidArgument, "link: both a secret and accepting anyone: set one of them")
+	case cfg.KeepaliveInterval < 0 || cfg.HandshakeTimeout < 0:
+		return cfg, connect.NewError(connect.CodeInvalidArgument, "link: a negative time")
+	case cfg.KeepaliveTimeout < 2*cfg.KeepaliveInterval:
+		return cfg, connect.Errorf(connect.CodeInvalidArgument,
+			"link: keepalive timeout %v is less than two intervals of %v", cfg.KeepaliveTimeout, cfg.KeepaliveInterval)
+	}
+	return cfg, nil
+}
+
+func orDefault[T comparable](v, def T) T {
+	var zero T
+	if v == zero {
+		return def
+	}
+	return v
+}

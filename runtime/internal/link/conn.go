@@ -1,0 +1,49 @@
+package link
+
+import "encoding/hex"
+
+// NodeID names a node.
+type NodeID [16]byte
+
+// String returns the id in hexadecimal.
+func (id NodeID) String() string { return hex.EncodeToString(id[:]) }
+
+// HeadRoom is the number of bytes before each packet that Send is given and that belong to the
+// carrier: enough for an HTTP/2 frame's header and a Connect envelope's, so that all leaves in one write.
+const HeadRoom = 16
+
+// MaxPacket is the length in bytes that no packet exceeds. A Conn need not carry longer ones, and a
+// session treats one as a violation.
+const MaxPacket = 256 << 10
+
+// Conn carries the packets of one link, in order and whole.
+type Conn interface {
+	// Send sends the packet p[HeadRoom:]. p[:HeadRoom] is the carrier's to scribble on. It may block,
+	// is called by one goroutine at a time, and does not keep p.
+	Send(p []byte) error
+	// Receive returns the next packet, which is valid until the next Receive. It is called by one
+	// goroutine at a time. The error is a *connect.Error where the other end closed with one, and
+	// io.EOF where it closed with none.
+	Receive() ([]byte, error)
+	// Close ends the connection and lets Send and Receive return. A *connect.Error tells the other end
+	// why. It may be called by any goroutine and more than once; only the first call counts.
+	Close(err error)
+	// Binding returns keying material that both ends of the connection share and nobody else has, such
+	// as the TLS exporter's (RFC 5705, RFC 9266), or nil where there is none. It is called after the
+	// first Receive.
+	Binding() ([]byte, error)
+}
+
+// trySender is a Conn that can send without waiting.
+type trySender interface {
+	// TrySend is Send for one who may not wait. It reports whether it has sent the packet; if not, it
+	// has done nothing. It may be a Conn that never can.
+	TrySend(p []byte) (bool, error)
+}
+
+// bufferer is a Conn that knows what it has read ahead.
+type bufferer interface {
+	// Buffered reports whether the next Receive returns without waiting. The goroutine that calls
+	// Receive asks.
+	Buffered() bool
+}

@@ -1,0 +1,27 @@
+// Package link runs one session between two nodes: it proves the shared secret, carries the frames of
+// calls and the tables, relays calls from one session into another, bounds what is under way and
+// finds out when the other end is gone.
+//
+// A Session is an engine without a policy. What is asked of a peer, whom to accept, where a call goes
+// and what a table means is decided by the Handler that the session is run with.
+//
+// # Goroutines
+//
+// A session has three: the reader, on the goroutine that called Run; the writer; and the keeper,
+// which has the session's only timer. The reader never waits, neither for a window nor for a
+// connection, so that credit and control always get through: what it cannot send at once is left in a
+// queue that a window bounds, or to the writer. A caller or handler that finds the session idle writes
+// its frames itself; otherwise whoever is writing takes them along.
+//
+// # Locks
+//
+// A session has one lock. It guards the session's table of calls, the state of their ends on this
+// session, and what is to be written. Nobody holds the locks of two sessions at once, nor a session's
+// lock while calling the Handler or the Conn.
+//
+// # Bounds
+//
+// What one call may hold at a node is its window and one frame of data (32 KiB) in each direction; a
+// receiver that puts together a message longer than that holds the message besides, up to
+// Limits.MaxMessage.
+package link

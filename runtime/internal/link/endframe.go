@@ -1,0 +1,95 @@
+package link
+
+import (
+	"io"
+	"strings"
+
+	"connectrpc.com/connect/v2"
+	"google.golang.org/protobuf/proto"
+
+	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
+	rpcmeshv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/v1"
+)
+
+// maxDetails bounds the details of an error.
+const maxDetails = 100
+
+// outcome is how a call ended, as the caller sees it.
+type outcome struct {
+	// err is io.EOF or a *connect.Error.
+	err     error
+	trailer *linkv1.Headers
+	failure *rpcmeshv1.CallFailure
+}
+
+// encodeEnd returns the body of an End; nothing for success without trailers.
+func encodeEnd(err *connect.Error, trailer *connect.Header, failure *rpcmeshv1.CallFailure, limit int) []byte {
+	if err == nil && trailer.Len() == 0 {
+		return nil
+	}
+	if _, tooLong := checkHeaders("trailers", trailer, limit); tooLong != nil {
+		err, trailer = tooLong, nil
+	}
+	end := &linkv1.End{Trailers: protoHeaders(trailer), Failure: failure}
+	if err != nil {
+		end.Code = uint32(err.Code())
+		end.Message = strings.ToValidUTF8(err.Message(), "\uFFFD")
+		for _, d := range err.Details() {
+			end.Details = append(end.Details, &linkv1.Detail{Type: d.Type, Value: d.Value, Debug: d.Debug})
+		}
+	}
+	b, merr := proto.Marshal(end)
+	if merr != nil || len(b) > limit || len(end.GetDetails()) > maxDetails {
+		return encodeEnd(connect.Errorf(connect.CodeResourceExhausted,
+			"the call's error and trailers take %d bytes with %d details: the limits are %d and %d",
+			len(b), len(end.GetDetails()), limit, maxDetails), nil, nil, limit)
+	}
+	return b
+}
+
+func protoHeaders(h *connect.Header) *linkv1.Headers {
+	if h.Len() == 0 {
+		return nil
+	}
+	out := new(linkv1.Headers)
+	for key, values := range h.All() {
+		header := &linkv1.Header{Key: key}
+		for _, v := range values {
+			header.Values = append(header.Values, []byte(v))
+		}
+		out.Headers = append(out.Headers, header)
+	}
+	return out
+}
+
+// addTo adds the trailers to h, which may be nil.
+func (o *outcome) addTrailer(h *connect.Header) {
+	if h == nil {
+		return
+	}
+	for _, header := range o.trailer.GetHeaders() {
+		for _, v := range header.GetValues() {
+			h.Add(header.GetKey(), string(v))
+		}
+	}
+}
+
+// decodeEnd reads the body of an End.
+func decodeEnd(b []byte) outcome {
+	if len(b) == 0 {
+		return outcome{err: io.EOF}
+	}
+	end := new(linkv1.End)
+	if err := proto.Unmarshal(b, end); err != nil || len(end.GetDetails()) > maxDetails {
+		return outcome{err: connect.NewError(connect.CodeInternal, "link: the call's end is malformed").WithCause(err).WithRemote()}
+	}
+	out := outcome{err: io.EOF, trailer: end.GetTrailers(), failure: end.GetFailure()}
+	if end.GetCode() != 0 {
+		err := connect.NewError(connect.Code(end.GetCode()), end.GetMessage())
+		for _, d := range end.GetDetails() {
+			err = err.WithDetail(&connect.ErrorDetail{Type: d.GetType(), Value: d.GetValue(), Debug: d.GetDebug()})
+		}
+		out.err = err.WithRemote()
+	}
+	return out
+}

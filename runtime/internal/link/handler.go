@@ -1,0 +1,69 @@
+package link
+
+import (
+	"time"
+
+	"connectrpc.com/connect/v2"
+
+	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
+	rpcmeshv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/v1"
+)
+
+// Handler decides what a session leaves open. Route, Table and Ended are called on the session's reader, one
+// at a time, and must not block. PullTable is called on the session's writer.
+type Handler interface {
+	// Route says what to do with a call that the other end opens. in and what it holds is valid until
+	// Route returns, but for its strings.
+	Route(in *Incoming) Route
+	// Table takes a piece of the other end's table. An error closes the session as a violation.
+	Table(t *linkv1.Table) error
+	// PullTable returns what the other end is to be told next, in at most limit bytes, and nil when it
+	// has been told all. It is called after Run has started and after each TableChanged.
+	PullTable(limit int) *linkv1.Table
+	// Ended is called once, when the session has ended and before its calls are: what they are tried
+	// again over is to be known by then.
+	Ended(cause *Ended)
+}
+
+// Incoming is a call that the other end opens.
+type Incoming struct {
+	// Session is the session that the call came by, nil for a local one.
+	Session *Session
+	// Namespace is the called namespace as the link carries it.
+	Namespace string
+	// Procedure is "/pkg.Service/Method".
+	Procedure string
+	// Origin is the node whose origin is called.
+	Origin NodeID
+	// OriginNamespace is the namespace in which that node holds the origin, empty where it is Namespace.
+	OriginNamespace string
+	// Hops is how many links the call may cross from here.
+	Hops uint32
+	// Timeout is the time left for the call, 0 where there is no limit.
+	Timeout time.Duration
+	// StreamType is the method's kind.
+	StreamType connect.StreamType
+
+	rawHeader []byte
+}
+
+// Route is what to do with a call: forward it, serve it, or refuse it. Exactly one of Next, Serve and
+// Err is set.
+type Route struct {
+	// Next is the session to forward the call to.
+	Next *Session
+	// Namespace is the called namespace as the next link carries it.
+	Namespace string
+	// Origin is the node whose origin is called.
+	Origin NodeID
+	// OriginNamespace is as in Incoming.
+	OriginNamespace string
+
+	// Serve handles the call on a worker. The call ends as internal if Serve returns without ending it.
+	Serve func(*ServerCall)
+
+	// Err refuses the call.
+	Err *connect.Error
+	// Certainty is said with Err where the mesh, not a handler, refuses.
+	Certainty rpcmeshv1.CallFailure_Certainty
+}

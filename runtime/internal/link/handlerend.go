@@ -1,0 +1,220 @@
+package link
+
+import (
+	"context"
+	"time"
+
+	"connectrpc.com/connect/v2"
+
+	rpcmeshv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/v1"
+)
+
+// handlerEnd is the handler's end of a running call.
+type handlerEnd struct {
+	stream
+	call        *ServerCall
+	pair        *localPair // of a local call
+	sentHeaders bool
+	ended       bool // the other end has been told the end
+}
+
+// serve starts the handler of a call that the other end opens.
+func (s *Session) serve(f *frame, in *Incoming, handle func(*ServerCall)) {
+	c := &ServerCall{incoming: *in, handle: handle, limits: &s.cfg.Limits, mu: &s.mu}
+	c.incoming.rawHeader = nil
+	if len(in.rawHeader) > 0 {
+		c.incoming.rawHeader = append([]byte(nil), in.rawHeader...)
+	}
+	var deadline int64
+	if in.Timeout > 0 {
+		now := time.Now()
+		c.ctx.deadline = now.Add(in.Timeout)
+		deadline = int64(now.Sub(s.epoch) + in.Timeout)
+	}
+	s.mu.Lock()
+	if s.handlers >= s.cfg.Limits.MaxCalls {
+		s.mu.Unlock()
+		s.refuse(f.call, errHandlers, rpcmeshv1.CallFailure_CERTAINTY_NOT_STARTED)
+		return
+	}
+	s.handlers++
+	e := s.newHandlerEnd()
+	e.call, c.end = c, e
+	e.s, e.id = s, f.call
+	e.credit, e.window = int(s.peer.Join.GetWindow()), s.cfg.Limits.Window
+	i, _ := idSlot(e.id)
+	s.theirs.put(i, e)
+	if deadline != 0 {
+		e.deadline = deadline
+		s.arm(deadline)
+	}
+	e.frame(f)
+	s.cfg.Workers.run(c)
+}
+
+var errHandlers = connect.NewError(connect.CodeResourceExhausted, "too many handlers are running for the link")
+
+// newHandlerEnd returns an end to use. The session's lock is held.
+func (s *Session) newHandlerEnd() *handlerEnd {
+	if n := len(s.spareHandlers); n > 0 {
+		e := s.spareHandlers[n-1]
+		s.spareHandlers = s.spareHandlers[:n-1]
+		return e
+	}
+	e := new(handlerEnd)
+	e.init(&s.mu, &s.cfg.Limits)
+	return e
+}
+
+// recycle makes the end ready for another call if nobody uses it any more. mu is held.
+func (e *handlerEnd) recycle() {
+	switch {
+	case !e.idle():
+	case e.pair != nil:
+		e.pair.recycle()
+	case len(e.s.spareHandlers) < maxSpare:
+		s := e.s
+		*e = handlerEnd{}
+		e.init(&s.mu, &s.cfg.Limits)
+		s.spareHandlers = append(s.spareHandlers, e)
+	}
+}
+
+// flush writes what the handler has said. mu is held, but not while it writes.
+func (e *handlerEnd) flush() {
+	if e.pair == nil {
+		e.s.flush()
+	}
+}
+
+// replyAtOnce puts headers, a message and the end into the packet as one frame, if that can be done. mu
+// is held.
+func (e *handlerEnd) replyAtOnce(head, msg, end []byte) bool {
+	if e.pair != nil || e.err != nil || e.sending || e.credit <= 0 ||
+		len(head)+len(end) > laneShare || !e.s.room(&e.half, len(msg)) {
+		return false
+	}
+	e.emit(head, &outFrame{hasData: true, data: msg, hasEnd: true, end: end})
+	e.s.endTheirs(e.id)
+	return true
+}
+
+// finish ends the call with end, the body of an End. err is what the handler finds. mu is held.
+func (e *handlerEnd) finish(err *connect.Error, end []byte) {
+	if e.pair != nil {
+		e.pair.caller.takeEnd(end)
+	} else {
+		e.s.answer(&e.half, end)
+	}
+	e.over(err)
+}
+
+// over notes that the other end has been told the end. mu is held.
+func (e *handlerEnd) over(err *connect.Error) {
+	if e.err == nil {
+		e.err = err
+	}
+	e.ended = true
+	e.stop()
+	e.inbox.drop()
+}
+
+func (e *handlerEnd) frame(f *frame) {
+	err := e.accept(f)
+	if err == nil {
+		e.mu.Unlock()
+		return
+	}
+	c := e.call
+	e.finish(err, encodeEnd(err, nil, nil, e.limits.MaxHeader))
+	e.mu.Unlock()
+	c.ctx.cancel(contextCause(err))
+}
+
+// accept takes what a frame says, or says what ends the call. mu is held.
+func (e *handlerEnd) accept(f *frame) *connect.Error {
+	if f.has&hasWindow != 0 {
+		if err := e.credited(f.window, e); err != nil {
+			return err
+		}
+	}
+	if f.has&hasData != 0 {
+		if e.eof {
+			return errAfterLast
+		}
+		if err := e.take(f.data, f.more); err != nil {
+			return err
+		}
+	}
+	if f.has&hasCloseSend != 0 {
+		if e.eof {
+			return errAfterLast
+		}
+		e.eof = true
+		e.readable.Signal()
+	}
+	if f.has&hasCancel != 0 {
+		return cancelError(connect.Code(f.cancel))
+	}
+	return nil
+}
+
+var errAfterLast = connect.NewError(connect.CodeInvalidArgument, "link: more after the last message")
+
+// cancelError is the error of a call whose caller let go.
+func cancelError(code connect.Code) *connect.Error {
+	if code == connect.CodeDeadlineExceeded {
+		return contextError(context.DeadlineExceeded)
+	}
+	return contextError(context.Canceled)
+}
+
+// contextCause is what a handler's context ends with.
+func contextCause(err *connect.Error) error {
+	if err.Code() == connect.CodeDeadlineExceeded {
+		return context.DeadlineExceeded
+	}
+	return context.Canceled
+}
+
+func (e *handlerEnd) pull() { e.pullChunk(e) }
+
+// expire ends the handler's waiting; the end is still the handler's to say.
+func (e *handlerEnd) expire(now int64) {
+	e.mu.Lock()
+	if e.deadline == 0 || e.deadline > now {
+		e.mu.Unlock()
+		return
+	}
+	e.deadline = 0
+	if e.err == nil {
+		e.err = contextError(context.DeadlineExceeded)
+		e.stop()
+	}
+	c := e.call
+	e.mu.Unlock()
+	c.ctx.cancel(context.DeadlineExceeded)
+}
+
+func (e *handlerEnd) lose(*Ended) {
+	e.mu.Lock()
+	if e.id == 0 || e.ended {
+		e.mu.Unlock()
+		return
+	}
+	e.over(connect.NewError(connect.CodeCanceled, "the link to the caller was lost").WithCause(context.Canceled))
+	c := e.call
+	e.mu.Unlock()
+	c.ctx.cancel(context.Canceled)
+}
+
+// canceled ends a local call because its caller let go of it.
+func (c *ServerCall) canceled(code connect.Code) {
+	err := cancelError(code)
+	c.mu.Lock()
+	if e := c.end; e != nil && !e.ended {
+		e.over(err)
+	}
+	c.mu.Unlock()
+	c.ctx.cancel(contextCause(err))
+}

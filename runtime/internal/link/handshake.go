@@ -1,0 +1,348 @@
+package link
+
+import (
+	"bytes"
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+
+	"connectrpc.com/connect/v2"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+
+	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
+)
+
+const (
+	wireVersion = 1
+	nonceSize   = 32
+	// maxHello bounds what an end that has proven nothing can make this one read.
+	maxHello    = 4 << 10
+	maxFeatures = 64
+	maxJoin     = 256 << 10
+)
+
+// Dial starts a session on a connection that this end dialled. ask says who this node is and what it
+// wants the link to carry; the limits in it are filled in. It returns within the handshake timeout. If
+// it fails, the connection is closed; the error is a *connect.Error: unauthenticated where the proof
+// was wrong, failed_precondition for a link to itself, already_exists where the other end is another
+// start of this very node.
+func Dial(ctx context.Context, c Conn, cfg Config, ask *linkv1.Join) (*Session, error) {
+	return start(ctx, c, cfg, func(h *handshake) error { return h.dial(ask) })
+}
+
+// Accept starts a session on a connection that the other end dialled, likewise. answer is called once
+// the other end has proven the secret; what it returns says who this node is and what the link will
+// carry, an error refuses the link (a *connect.Error is told to the other end).
+func Accept(ctx context.Context, c Conn, cfg Config, answer func(peer Peer) (*linkv1.Join, error)) (*Session, error) {
+	return start(ctx, c, cfg, func(h *handshake) error { return h.accept(answer) })
+}
+
+// start runs a handshake within its time.
+func start(ctx context.Context, c Conn, cfg Config, shake func(*handshake) error) (*Session, error) {
+	cfg, err := cfg.resolve()
+	if err != nil {
+		c.Close(err)
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, cfg.HandshakeTimeout)
+	defer cancel()
+	late := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		c.Close(errLate)
+		close(late)
+	})
+	h := &handshake{conn: c, cfg: cfg}
+	err = shake(h)
+	if !stop() {
+		<-late
+		err = lateError(ctx, err)
+	}
+	if err != nil {
+		err := asConnectError(err)
+		c.Close(err)
+		return nil, err
+	}
+	return newSession(c, cfg, h.dialler, h.peer), nil
+}
+
+var errLate = connect.NewError(connect.CodeDeadlineExceeded, "link: the handshake took too long")
+
+// lateError is the error of a handshake that the end of its context cut short.
+func lateError(ctx context.Context, err error) error {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return errLate.WithCause(ctx.Err()).WithCause(err)
+	}
+	return connect.NewError(connect.CodeCanceled, "link: the handshake was given up").WithCause(ctx.Err())
+}
+
+func asConnectError(err error) *connect.Error {
+	if ce, ok := errors.AsType[*connect.Error](err); ok {
+		return ce
+	}
+	return connect.NewError(connect.CodeUnavailable, "link: the connection failed: "+err.Error()).WithCause(err)
+}
+
+// handshake is a session before it has started.
+type handshake struct {
+	conn    Conn
+	cfg     Config
+	dialler bool
+	peer    Peer
+
+	nonce        [nonceSize]byte
+	mine, theirs []byte // the Hellos as they were sent
+	binding      []byte
+}
+
+func (h *handshake) dial(ask *linkv1.Join) error {
+	h.dialler = true
+	if err := h.sendHello(); err != nil {
+		return err
+	}
+	if err := h.receiveHello(); err != nil {
+		return err
+	}
+	if err := h.sendProof(); err != nil {
+		return err
+	}
+	if err := h.receiveProof(); err != nil {
+		return h.explain(err)
+	}
+	if err := h.checkSelf(); err != nil {
+		return err
+	}
+	if err := h.sendJoin(ask); err != nil {
+		return err
+	}
+	return h.receiveJoin()
+}
+
+func (h *handshake) accept(answer func(Peer) (*linkv1.Join, error)) error {
+	if err := h.receiveHello(); err != nil {
+		return err
+	}
+	if err := h.sendHello(); err != nil {
+		return err
+	}
+	if err := h.receiveProof(); err != nil {
+		return err
+	}
+	if err := h.checkSelf(); err != nil {
+		return err
+	}
+	if err := h.sendProof(); err != nil {
+		return err
+	}
+	if err := h.receiveJoin(); err != nil {
+		return err
+	}
+	join, err := answer(h.peer)
+	if err != nil {
+		return err
+	}
+	return h.sendJoin(join)
+}
+
+// explain tells an end that has no secret why it was refused: the other end does not.
+func (h *handshake) explain(err error) error {
+	if !h.cfg.AcceptAnyone || connect.CodeOf(err) != connect.CodeUnauthenticated {
+		return err
+	}
+	return connect.NewError(connect.CodeUnauthenticated, "link: the other end wants a secret, and this one has none").WithCause(err)
+}
+
+// checkSelf refuses a link to another end by this node's own id.
+func (h *handshake) checkSelf() error {
+	switch {
+	case h.peer.Node != h.cfg.Node:
+		return nil
+	case h.peer.Incarnation == h.cfg.Incarnation:
+		return connect.NewError(connect.CodeFailedPrecondition, "link: a link to itself")
+	default:
+		return connect.Errorf(connect.CodeAlreadyExists,
+			"link: two nodes have the id %v: a node's id follows from its name, so give one of them another", h.cfg.Node)
+	}
+}
+
+func (h *handshake) sendHello() error {
+	if _, err := rand.Read(h.nonce[:]); err != nil {
+		return err
+	}
+	hello, err := proto.Marshal(&linkv1.Hello{
+		Version:     wireVersion,
+		Features:    h.cfg.Features,
+		Node:        h.cfg.Node[:],
+		Incarnation: h.cfg.Incarnation,
+		Nonce:       h.nonce[:],
+	})
+	if err != nil {
+		return err
+	}
+	h.mine = hello
+	return h.send(controlHello, hello)
+}
+
+func (h *handshake) receiveHello() error {
+	raw, err := h.receive(controlHello, maxHello)
+	if err != nil {
+		return err
+	}
+	hello := new(linkv1.Hello)
+	if err := proto.Unmarshal(raw, hello); err != nil {
+		return errGreeting
+	}
+	switch {
+	case hello.GetVersion() != wireVersion:
+		return connect.Errorf(connect.CodeFailedPrecondition,
+			"link: one end speaks version %d of the wire, the other version %d", wireVersion, hello.GetVersion())
+	case len(hello.GetNode()) != len(NodeID{}), len(hello.GetNonce()) != nonceSize, len(hello.GetFeatures()) > maxFeatures:
+		return errGreeting
+	case h.mine != nil && hmac.Equal(hello.GetNonce(), h.nonce[:]):
+		return connect.NewError(connect.CodeUnauthenticated, "link: the other end repeats what this one says")
+	}
+	h.theirs = bytes.Clone(raw)
+	h.peer = Peer{Node: NodeID(hello.GetNode()), Incarnation: hello.GetIncarnation(), Features: hello.GetFeatures()}
+	h.binding, err = h.conn.Binding()
+	return err
+}
+
+func (h *handshake) sendProof() error {
+	proof := new(linkv1.Proof)
+	if !h.cfg.AcceptAnyone {
+		proof.Mac = h.mac(h.dialler)
+	}
+	raw, err := proto.Marshal(proof)
+	if err != nil {
+		return err
+	}
+	return h.send(controlProof, raw)
+}
+
+func (h *handshake) receiveProof() error {
+	raw, err := h.receive(controlProof, maxHello)
+	if err != nil {
+		return err
+	}
+	proof := new(linkv1.Proof)
+	if err := proto.Unmarshal(raw, proof); err != nil {
+		return errGreeting
+	}
+	switch {
+	case h.cfg.AcceptAnyone && len(proof.GetMac()) > 0:
+		return connect.NewError(connect.CodeFailedPrecondition, "link: one end has a secret, the other accepts anyone")
+	case !h.cfg.AcceptAnyone && !hmac.Equal(proof.GetMac(), h.mac(!h.dialler)):
+		return connect.NewError(connect.CodeUnauthenticated, "link: wrong secret")
+	}
+	return nil
+}
+
+// mac is the proof of the dialler or of the listener: HMAC-SHA256, keyed by the secret's SHA-256 (HMAC
+// itself takes no notice of zeros at a key's end), over a label that says whose it is, both Hellos as
+// they were sent (and with them the version, the features, and both ends' ids, incarnations and
+// nonces), and the connection's binding; each with its length before it.
+func (h *handshake) mac(dialler bool) []byte {
+	label, first, second := "rpcmesh link 1 listener", h.theirs, h.mine
+	if h.dialler {
+		first, second = h.mine, h.theirs
+	}
+	if dialler {
+		label = "rpcmesh link 1 dialler"
+	}
+	key := sha256.Sum256(h.cfg.Secret)
+	m := hmac.New(sha256.New, key[:])
+	for _, part := range [][]byte{[]byte(label), first, second, h.binding} {
+		m.Write(binary.BigEndian.AppendUint32(nil, uint32(len(part))))
+		m.Write(part)
+	}
+	return m.Sum(nil)
+}
+
+func (h *handshake) sendJoin(join *linkv1.Join) error {
+	if join == nil {
+		join = new(linkv1.Join)
+	} else {
+		join = proto.CloneOf(join)
+	}
+	join.Window = uint32(h.cfg.Limits.Window)
+	join.MaxMessage = uint64(h.cfg.Limits.MaxMessage)
+	join.MaxCalls = uint32(h.cfg.Limits.MaxCalls)
+	raw, err := proto.Marshal(join)
+	if err != nil {
+		return err
+	}
+	if len(raw) > maxJoin {
+		return connect.Errorf(connect.CodeInvalidArgument,
+			"link: this node's introduction takes %d bytes: the limit is %d", len(raw), maxJoin)
+	}
+	return h.send(controlJoin, raw)
+}
+
+func (h *handshake) receiveJoin() error {
+	raw, err := h.receive(controlJoin, maxJoin+64)
+	if err != nil {
+		return err
+	}
+	join := new(linkv1.Join)
+	if err := proto.Unmarshal(raw, join); err != nil {
+		return errGreeting
+	}
+	if join.GetWindow() < 1 || join.GetWindow() > maxWindow || join.GetMaxCalls() < 1 {
+		return connect.NewError(connect.CodeInvalidArgument, "link: the other end allows no calls, or too long a window")
+	}
+	h.peer.Join = join
+	return nil
+}
+
+// Numbers of the fields of Control.
+const (
+	controlHello = 1
+	controlProof = 2
+	controlJoin  = 3
+	lastControl  = 7
+)
+
+var errGreeting = connect.NewError(connect.CodeInvalidArgument, "link: this is not how a link starts")
+
+// send sends one control, whose field num is raw.
+func (h *handshake) send(num byte, raw []byte) error {
+	control := appendBytes(nil, num<<3|2, raw)
+	return h.conn.Send(appendBytes(make([]byte, HeadRoom, HeadRoom+len(control)+8), tagControl, control))
+}
+
+// receive returns the field num of the one control that the next packet must be.
+func (h *handshake) receive(num protowire.Number, limit int) ([]byte, error) {
+	p, err := h.conn.Receive()
+	if err != nil {
+		return nil, err
+	}
+	if len(p) > limit {
+		return nil, errGreeting
+	}
+	var body []byte
+	found := 0
+	field := func(n protowire.Number, v []byte) error {
+		if n == num {
+			body, found = v, found+1
+		} else if n <= lastControl {
+			return errGreeting
+		}
+		return nil
+	}
+	err = eachBytes(p, func(n protowire.Number, v []byte) error {
+		switch n {
+		case 1:
+			return eachBytes(v, field)
+		case 2:
+			return errGreeting
+		}
+		return nil
+	})
+	if err != nil || found != 1 {
+		return nil, errGreeting
+	}
+	return body, nil
+}

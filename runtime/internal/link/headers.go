@@ -1,0 +1,127 @@
+package link
+
+import (
+	"unicode/utf8"
+
+	"connectrpc.com/connect/v2"
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// Tags of the fields of Headers and Header.
+const (
+	tagHeader      = 1<<3 | 2
+	tagHeaderKey   = 1<<3 | 2
+	tagHeaderValue = 2<<3 | 2
+)
+
+// sizeHeaders is the length of h as the body of a Headers.
+func sizeHeaders(h *connect.Header) int {
+	n := 0
+	for key, values := range h.All() {
+		n += 1 + sizeBytes(sizeHeader(key, values))
+	}
+	return n
+}
+
+func sizeHeader(key string, values []string) int {
+	n := 1 + sizeBytes(len(key))
+	for _, v := range values {
+		n += 1 + sizeBytes(len(v))
+	}
+	return n
+}
+
+// appendHeaders appends h as the body of a Headers.
+func appendHeaders(b []byte, h *connect.Header) []byte {
+	for key, values := range h.All() {
+		b = append(b, tagHeader)
+		b = protowire.AppendVarint(b, uint64(sizeHeader(key, values)))
+		b = appendString(b, tagHeaderKey, key)
+		for _, v := range values {
+			b = appendString(b, tagHeaderValue, v)
+		}
+	}
+	return b
+}
+
+// checkHeaders says what keeps h from being sent.
+func checkHeaders(what string, h *connect.Header, limit int) (size int, err *connect.Error) {
+	if h.Len() == 0 {
+		return 0, nil
+	}
+	for key := range h.All() {
+		if !utf8.ValidString(key) {
+			return 0, connect.Errorf(connect.CodeInvalidArgument, "%s: the key %q is not UTF-8", what, key)
+		}
+	}
+	size = sizeHeaders(h)
+	if size > limit {
+		return 0, connect.Errorf(connect.CodeResourceExhausted, "%s of %d bytes: the limit is %d", what, size, limit)
+	}
+	return size, nil
+}
+
+// parseHeaders adds the headers in the body of a Headers to h.
+func parseHeaders(b []byte, h *connect.Header) error {
+	return eachBytes(b, func(num protowire.Number, v []byte) error {
+		if num != 1 {
+			return nil
+		}
+		return parseHeader(v, h)
+	})
+}
+
+func parseHeader(b []byte, h *connect.Header) error {
+	var key string
+	var values []string
+	err := eachBytes(b, func(num protowire.Number, v []byte) error {
+		switch num {
+		case 1:
+			key = string(v)
+		case 2:
+			values = append(values, string(v))
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if key == "" || !utf8.ValidString(key) {
+		return errFrame("a header without a proper key")
+	}
+	for _, v := range values {
+		h.Add(key, v)
+	}
+	return nil
+}
+
+// eachBytes calls f with each field of a message that is bytes, a string or a message.
+func eachBytes(b []byte, f func(protowire.Number, []byte) error) error {
+	for len(b) > 0 {
+		num, typ, n := protowire.ConsumeTag(b)
+		if n < 0 {
+			return errFrame("truncated")
+		}
+		size := protowire.ConsumeFieldValue(num, typ, b[n:])
+		if size < 0 {
+			return errFrame("truncated")
+		}
+		if typ == protowire.BytesType {
+			v, _ := protowire.ConsumeBytes(b[n:])
+			if err := f(num, v); err != nil {
+				return err
+			}
+		}
+		b = b[n+size:]
+	}
+	return nil
+}
+
+// decodeHeaders returns the headers in raw, the body of a Headers.
+func decodeHeaders(raw []byte) (*connect.Header, error) {
+	h := new(connect.Header)
+	if len(raw) == 0 {
+		return h, nil
+	}
+	return h, parseHeaders(raw, h)
+}

@@ -1,0 +1,151 @@
+package link
+
+import (
+	"time"
+)
+
+// brokenGrace is how long the reader has to find out why the connection broke when a Send fails.
+const brokenGrace = 500 * time.Millisecond
+
+// keep is the session's keeper: it looks for signs of life, and ends the calls whose time is up.
+func (s *Session) keep() {
+	// Half an interval, so that what is found late for not being looked at counts for little.
+	interval := max(int64(s.cfg.KeepaliveInterval)/2, 1)
+	beat := heartbeat{allowed: int(int64(s.cfg.KeepaliveTimeout)/interval) - 1}
+	tick := s.now() + interval
+	var giveUp int64
+	timer := time.NewTimer(time.Duration(interval))
+	defer timer.Stop()
+	for {
+		select {
+		case <-s.done:
+			return
+		case <-s.rearm:
+		case <-timer.C:
+		}
+		now := s.now()
+		if now >= tick {
+			tick = now + interval
+			if !s.beat(&beat) {
+				s.fail(&Ended{Kind: EndSilent})
+				return
+			}
+		}
+		giveUp = s.checkBroken(now, giveUp)
+		next := min(tick, s.expireCalls(now))
+		if giveUp != 0 {
+			next = min(next, giveUp)
+		}
+		timer.Reset(time.Duration(max(next-s.now(), 0)))
+	}
+}
+
+// heartbeat is what the keeper remembers of the last beat.
+type heartbeat struct {
+	received, sends uint64
+	quiet, unsaid   int // beats since a packet was received, and sent
+	allowed         int
+}
+
+// beat asks for a sign of life where the link has been silent for an interval, in either direction: the
+// other end may have its own idea of how long a silence may be. It reports false if the other end has
+// been silent for too long. Beats are counted, not time, so that a process that was stopped does not
+// blame the other end.
+func (s *Session) beat(b *heartbeat) bool {
+	count(&b.quiet, &b.received, s.received.Load())
+	if b.quiet >= b.allowed {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.out.shrink()
+	count(&b.unsaid, &b.sends, s.out.sends)
+	if b.quiet >= 2 || b.unsaid >= 2 {
+		s.out.ping = true
+		s.wakeWriter()
+	}
+	return true
+}
+
+// count counts the beats since a number last changed.
+func count(beats *int, last *uint64, now uint64) {
+	*beats++
+	if *last != now {
+		*beats, *last = 0, now
+	}
+}
+
+// checkBroken ends a session whose Send has failed, if the reader has not done so in time.
+func (s *Session) checkBroken(now, giveUp int64) int64 {
+	s.mu.Lock()
+	err := s.out.broken
+	s.mu.Unlock()
+	switch {
+	case err == nil:
+		return 0
+	case giveUp == 0:
+		return now + int64(brokenGrace)
+	case now >= giveUp:
+		s.fail(&Ended{Kind: EndBroken, Err: err})
+	}
+	return giveUp
+}
+
+// arm makes sure that the keeper wakes for a deadline. The session's lock is held.
+func (s *Session) arm(deadline int64) {
+	if s.alarm == 0 || deadline < s.alarm {
+		s.alarm = deadline
+		s.wakeKeeper()
+	}
+}
+
+func (s *Session) wakeKeeper() {
+	select {
+	case s.rearm <- struct{}{}:
+	default:
+	}
+}
+
+// scanShare keeps the keeper from looking through many calls more often than is fair: for each call
+// that it looks at, it rests as many nanoseconds.
+const scanShare = 200
+
+// expireCalls ends the calls whose time is up and returns when the next one's is.
+func (s *Session) expireCalls(now int64) int64 {
+	const never = 1<<63 - 1
+	s.mu.Lock()
+	if s.alarm == 0 || s.alarm > now {
+		next := s.alarm
+		s.mu.Unlock()
+		if next == 0 {
+			return never
+		}
+		return next
+	}
+	next := int64(never)
+	var due []callEnd
+	for _, t := range []*table{&s.own, &s.theirs} {
+		for i := range t.slots {
+			end := t.slots[i].end
+			if end == nil {
+				continue
+			}
+			switch d := end.core().deadline; {
+			case d == 0:
+			case d <= now:
+				due = append(due, end)
+			default:
+				next = min(next, d)
+			}
+		}
+	}
+	if s.alarm = 0; next != never {
+		next = max(next, now+int64(scanShare*(len(s.own.slots)+len(s.theirs.slots))))
+		s.alarm = next
+	}
+	s.mu.Unlock()
+	for _, end := range due {
+		end.expire(now)
+	}
+	return next
+}

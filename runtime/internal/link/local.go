@@ -1,0 +1,111 @@
+package link
+
+import (
+	"bytes"
+	"context"
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// localCall is what is made for each local call: the handles of its two sides.
+type localCall struct {
+	limits Limits
+	client ClientCall
+	server ServerCall
+}
+
+// localPair is the two ends of a local call. mu guards them.
+type localPair struct {
+	mu      sync.Mutex
+	workers *Workers
+	caller  callerEnd
+	handler handlerEnd
+	server  *ServerCall
+}
+
+// Local opens a call whose caller and handler are in one process. Everything else (windows, limits,
+// headers, deadline, cancellation, errors) is as over a session; there is no wire in between.
+func Local(ctx context.Context, o Open, limits Limits, w *Workers, serve func(*ServerCall)) *ClientCall {
+	p := w.takePair()
+	l := &localCall{limits: limits.withDefaults()}
+	l.client = ClientCall{open: o, ctx: ctx, pair: p, limits: &l.limits, mu: &p.mu}
+	l.server = ServerCall{handle: serve, limits: &l.limits, mu: &p.mu}
+	p.server = &l.server
+	return &l.client
+}
+
+func newLocalPair(w *Workers) *localPair {
+	p := &localPair{workers: w}
+	p.reset()
+	return p
+}
+
+// reset makes the pair ready for a call.
+func (p *localPair) reset() {
+	p.caller = callerEnd{pair: p}
+	p.handler = handlerEnd{pair: p}
+	p.caller.init(&p.mu, nil)
+	p.handler.init(&p.mu, nil)
+	p.caller.other, p.handler.other = &p.handler.stream, &p.caller.stream
+	p.server = nil
+}
+
+// recycle makes the pair ready for another call if nobody uses either end any more. mu is held.
+func (p *localPair) recycle() {
+	if p.caller.idle() && p.handler.idle() {
+		p.reset()
+		p.workers.putPair(p)
+	}
+}
+
+// start starts the handler of a call. headers is the body of the request's Headers. mu is held.
+func (p *localPair) start(c *ClientCall, headers []byte) *callerEnd {
+	s, o := p.server, &c.open
+	s.incoming = Incoming{
+		Namespace: o.Namespace, Procedure: o.Procedure, Origin: o.Origin, OriginNamespace: o.OriginNamespace,
+		Hops: o.Hops, StreamType: o.StreamType, rawHeader: bytes.Clone(headers),
+	}
+	if deadline := c.deadline(); !deadline.IsZero() {
+		s.ctx.deadline = deadline
+		s.incoming.Timeout = time.Until(deadline)
+	}
+	s.end, p.handler.call = &p.handler, s
+	p.caller.limits, p.handler.limits = c.limits, c.limits
+	p.caller.window, p.handler.window = c.limits.Window, c.limits.Window
+	p.workers.run(s)
+	return &p.caller
+}
+
+// sendLocal hands a frame to the other end of a local call, in pieces as its window allows. It reports
+// whether all of it went. mu is held, but not while it waits.
+func (c *stream) sendLocal(f *outFrame) bool {
+	c.sending, c.cut = true, false
+	for data := f.data; f.hasData; {
+		for c.sending && c.other.window <= 0 {
+			c.writable.Wait()
+		}
+		if !c.sending {
+			return false
+		}
+		piece := data[:min(len(data), maxData)]
+		data = data[len(piece):]
+		_ = c.other.take(piece, len(data) > 0) // has the limits that have been checked here
+		if len(data) == 0 {
+			break
+		}
+	}
+	c.sending = false
+	if f.closeSend {
+		c.other.eof = true
+		c.other.readable.Signal()
+	}
+	return true
+}
+
+// takeHeaders notes the response's headers, a field of Frame. mu is held.
+func (e *callerEnd) takeHeaders(field []byte) {
+	body, _ := protowire.ConsumeBytes(field[1:])
+	e.headers = append([]byte{}, body...)
+}

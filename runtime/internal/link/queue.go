@@ -1,0 +1,114 @@
+package link
+
+// queue holds records of bytes in the order they came: the messages that a call has received, or the
+// frames that wait at a relay. A record may be added in pieces. The bytes lie in one pooled buffer,
+// which an empty queue gives back. The zero value is an empty queue.
+type queue struct {
+	buf  *buffer
+	read int // where the first record begins in buf
+	open int // how many bytes at the end of buf belong to a record that is not whole
+
+	records []record
+	first   int // the first record in records
+	few     [2]record
+
+	lent bool    // the last record that next returned lies in buf
+	kept *buffer // or in here
+}
+
+type record struct {
+	size int
+	cost int
+	last bool
+}
+
+// empty reports whether no whole record waits.
+func (q *queue) empty() bool { return q.first == len(q.records) }
+
+// extend adds p to the record at the end.
+func (q *queue) extend(p []byte, more bool) {
+	if q.buf == nil || len(q.buf.b)+len(p) > cap(q.buf.b) {
+		q.grow(len(p), more)
+	}
+	q.buf.b = append(q.buf.b, p...)
+	q.open += len(p)
+}
+
+// grow moves what has not been read into another buffer with room for n bytes, and for as many again
+// if more is to come.
+func (q *queue) grow(n int, more bool) {
+	old := q.buf
+	need := n
+	if old != nil {
+		need += len(old.b) - q.read
+	}
+	if more {
+		need *= 2
+	}
+	q.buf = newBuffer(need)
+	if old == nil {
+		return
+	}
+	q.buf.b = append(q.buf.b, old.b[q.read:]...)
+	q.read = 0
+	if q.lent {
+		q.lent, q.kept = false, old
+		return
+	}
+	old.free()
+}
+
+// seal ends the record at the end.
+func (q *queue) seal(cost int, last bool) {
+	if q.records == nil {
+		q.records = q.few[:0]
+	}
+	if len(q.records) == cap(q.records) && q.first > 0 {
+		q.records = q.records[:copy(q.records, q.records[q.first:])]
+		q.first = 0
+	}
+	q.records = append(q.records, record{size: q.open, cost: cost, last: last})
+	q.open = 0
+}
+
+// front returns the first record without taking it.
+func (q *queue) front() (p []byte, r record) {
+	r = q.records[q.first]
+	if r.size > 0 {
+		p = q.buf.b[q.read : q.read+r.size]
+	}
+	return p, r
+}
+
+// next takes the first record. Its bytes are valid until release.
+func (q *queue) next() (p []byte, r record) {
+	p, r = q.front()
+	q.first++
+	if q.empty() {
+		q.records, q.first = q.records[:0], 0
+	}
+	q.read += r.size
+	q.lent = r.size > 0
+	return p[:len(p):len(p)], r
+}
+
+// release ends the use of what next returned.
+func (q *queue) release() {
+	q.lent = false
+	if q.kept != nil {
+		q.kept.free()
+		q.kept = nil
+	}
+	if q.empty() && q.open == 0 && q.buf != nil {
+		q.buf.free()
+		q.buf, q.read = nil, 0
+	}
+}
+
+// drop empties the queue. What next has returned stays valid.
+func (q *queue) drop() {
+	if q.buf != nil && !q.lent {
+		q.buf.free()
+	}
+	*q = queue{lent: q.lent, kept: q.kept}
+}

@@ -1,0 +1,225 @@
+package link
+
+import (
+	"errors"
+	"io"
+	"slices"
+
+	"connectrpc.com/connect/v2"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+
+	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
+	rpcmeshv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/v1"
+)
+
+// readerState is what only the reader touches.
+type readerState struct {
+	frame   frame
+	call    Incoming
+	names   nameCache
+	touched []*Session // sessions that have been given something to write
+}
+
+// read handles packets until there are no more, and says why.
+func (s *Session) read() *Ended {
+	for {
+		p, err := s.conn.Receive()
+		if err != nil {
+			if errors.Is(err, io.EOF) {
+				err = errHungUp
+			}
+			return &Ended{Kind: EndBroken, Err: err}
+		}
+		s.received.Add(1)
+		ended := s.packet(p)
+		s.touch(s)
+		if ended != nil || s.ahead == nil || !s.ahead.Buffered() {
+			s.flushTouched()
+		}
+		if ended != nil {
+			return ended
+		}
+	}
+}
+
+// touch notes that a session has been given something to write, so that it is written when all packets
+// that are at hand have been handled. Reader only.
+func (s *Session) touch(t *Session) {
+	if !slices.Contains(s.reader.touched, t) {
+		s.reader.touched = append(s.reader.touched, t)
+	}
+}
+
+// flushTouched sees to it that what is ready in the touched sessions is written.
+func (s *Session) flushTouched() {
+	for i, t := range s.reader.touched {
+		t.flushNow()
+		s.reader.touched[i] = nil
+	}
+	s.reader.touched = s.reader.touched[:0]
+}
+
+// packet handles a packet.
+func (s *Session) packet(p []byte) *Ended {
+	if len(p) > MaxPacket {
+		return violation(connect.Errorf(connect.CodeResourceExhausted, "link: a packet of %d bytes", len(p)))
+	}
+	for len(p) > 0 {
+		tag := p[0]
+		if tag != tagControl && tag != tagFrame {
+			_, _, n := protowire.ConsumeField(p)
+			if n < 0 {
+				return violation(errPacket)
+			}
+			p = p[n:]
+			continue
+		}
+		body, n := protowire.ConsumeBytes(p[1:])
+		if n < 0 {
+			return violation(errPacket)
+		}
+		p = p[1+n:]
+		if tag == tagControl {
+			if ended := s.control(body); ended != nil {
+				return ended
+			}
+		} else if err := s.frame(body); err != nil {
+			return violation(err)
+		}
+	}
+	return nil
+}
+
+// errHungUp is no io.EOF, which callers take for the good end of a call.
+var errHungUp = errors.New("the other end hung up without a goodbye")
+
+var errPacket = connect.NewError(connect.CodeInvalidArgument, "link: malformed packet")
+
+func violation(err error) *Ended {
+	if _, ok := errors.AsType[*connect.Error](err); !ok {
+		err = connect.NewError(connect.CodeInvalidArgument, err.Error()).WithCause(err)
+	}
+	return &Ended{Kind: EndViolation, Err: err}
+}
+
+// control handles a control.
+func (s *Session) control(body []byte) *Ended {
+	c := new(linkv1.Control)
+	if err := proto.Unmarshal(body, c); err != nil {
+		return violation(errPacket)
+	}
+	switch b := c.GetBody().(type) {
+	case *linkv1.Control_Table:
+		if err := s.handler.Table(b.Table); err != nil {
+			return violation(err)
+		}
+	case *linkv1.Control_Ping:
+		s.mu.Lock()
+		s.out.pong, s.out.token = true, b.Ping.GetToken()
+		s.mu.Unlock()
+	case *linkv1.Control_Goodbye:
+		return &Ended{Kind: EndGoodbye, Leaving: b.Goodbye.GetLeaving(), Reason: b.Goodbye.GetReason()}
+	case *linkv1.Control_Hello, *linkv1.Control_Proof, *linkv1.Control_Join:
+		return violation(connect.NewError(connect.CodeFailedPrecondition, "link: a second greeting"))
+	}
+	return nil
+}
+
+// frame handles a frame.
+func (s *Session) frame(raw []byte) error {
+	f := &s.reader.frame
+	if err := f.parse(raw); err != nil {
+		return err
+	}
+	if f.call == 0 {
+		return errFrame("no call has the id 0")
+	}
+	i, odd := idSlot(f.call)
+	if odd == s.dialler {
+		return s.fromAnswerer(f, i)
+	}
+	return s.fromOpener(f, i)
+}
+
+// fromAnswerer handles a frame for a call that this end opened.
+func (s *Session) fromAnswerer(f *frame, i int) error {
+	if f.has&byOpener != 0 {
+		return errFrame("open, close_send or cancel for a call of the receiver's")
+	}
+	s.mu.Lock()
+	slot := s.own.at(i)
+	switch {
+	case slot.end != nil:
+		slot.end.frame(f)
+		return nil
+	case slot.zombie && f.has&hasEnd != 0:
+		s.own.release(i)
+	}
+	s.mu.Unlock()
+	return nil
+}
+
+// fromOpener handles a frame for a call that the other end opened.
+func (s *Session) fromOpener(f *frame, i int) error {
+	if f.has&byAnswerer != 0 {
+		return errFrame("headers or end for a call of the sender's")
+	}
+	if i >= s.theirs.limit {
+		return connect.Errorf(connect.CodeResourceExhausted, "link: more than %d calls", s.theirs.limit)
+	}
+	s.mu.Lock()
+	slot := s.theirs.at(i)
+	if f.has&hasOpen == 0 {
+		if slot.end != nil {
+			slot.end.frame(f)
+			return nil
+		}
+		s.mu.Unlock()
+		return nil
+	}
+	inUse := slot.end != nil || slot.ended > s.out.begun
+	s.theirs.grow(i)
+	s.mu.Unlock()
+	if inUse {
+		return errFrame("open for a call that is open")
+	}
+	s.incoming(f)
+	return nil
+}
+
+// incoming handles a call that the other end opens.
+func (s *Session) incoming(f *frame) {
+	in := &s.reader.call
+	*in = Incoming{Session: s, Hops: f.hops}
+	if err := in.parse(f.open, &s.reader.names); err != nil {
+		s.refuse(f.call, connect.NewError(connect.CodeInvalidArgument, err.Error()), 0)
+		return
+	}
+	route := s.handler.Route(in)
+	switch {
+	case route.Next != nil:
+		s.relay(f, in, &route)
+	case route.Serve != nil:
+		s.serve(f, in, route.Serve)
+	default:
+		s.refuse(f.call, route.Err, route.Certainty)
+	}
+}
+
+// refuse ends a call that has no end here.
+func (s *Session) refuse(id uint32, err *connect.Error, certainty rpcmeshv1.CallFailure_Certainty) {
+	if err == nil {
+		err = connect.NewError(connect.CodeInternal, "")
+	}
+	var failure *rpcmeshv1.CallFailure
+	if certainty != rpcmeshv1.CallFailure_CERTAINTY_UNSPECIFIED {
+		failure = s.failure(certainty)
+	}
+	f := outFrame{hasEnd: true, end: encodeEnd(err, nil, failure, s.cfg.Limits.MaxHeader)}
+	s.mu.Lock()
+	s.out.buf = f.appendTo(s.out.buf, id, nil)
+	i, _ := idSlot(id)
+	s.theirs.slots[i].ended = s.out.packet
+	s.mu.Unlock()
+}

@@ -1,0 +1,314 @@
+package link
+
+import (
+	"encoding/binary"
+
+	"connectrpc.com/connect/v2"
+
+	rpcmeshv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/v1"
+)
+
+// A relayed call is two halves that are glued together: one answers the call on the session it came by,
+// the other opens it on the next. What comes in at one half goes out at the other: as it came, but for
+// the call's id, if the other half has credit, and otherwise into that half's queue, which is bounded by
+// the window that this half has granted. Credit is granted back as the other half's credit takes data.
+
+// relay is a relayed call.
+type relay struct{ up, down relayHalf }
+
+// relayHalf is one end of a relayed call. The lock of its own session guards it; other is fixed.
+type relayHalf struct {
+	half
+	other *relayHalf
+	// opener: this half opened the call on its session.
+	opener bool
+	queue  *queue // what came in at the other half and waits here; most calls need none
+	taken  int    // bytes of the other half's window to be granted there
+	// What the other end of this half's session has said.
+	gotHeaders, gotData, gotLast bool
+	// ending: the end is in the queue, and nothing follows it.
+	ending bool
+	// closed: this half says and takes nothing more.
+	closed bool
+}
+
+// relay forwards a call that the other end opens.
+func (s *Session) relay(f *frame, in *Incoming, to *Route) {
+	if in.Hops == 0 {
+		s.refuse(f.call, errHops, rpcmeshv1.CallFailure_CERTAINTY_NOT_STARTED)
+		return
+	}
+	r := new(relay)
+	up, down := &r.up, &r.down
+	up.other, down.other = down, up
+	down.opener = true
+	up.s, up.id = s, f.call
+	up.credit, up.window = int(s.peer.Join.GetWindow()), s.cfg.Limits.Window
+
+	// The half that faces the caller is in its place before the other can be lost.
+	s.mu.Lock()
+	i, _ := idSlot(f.call)
+	s.theirs.put(i, up)
+	s.mu.Unlock()
+
+	next := to.Next
+	next.mu.Lock()
+	err := next.openCall(down)
+	next.mu.Unlock()
+	if err != nil {
+		failure := s.failure(rpcmeshv1.CallFailure_CERTAINTY_NOT_STARTED)
+		s.mu.Lock()
+		up.close(0, encodeEnd(err, nil, failure, s.cfg.Limits.MaxHeader))
+		s.mu.Unlock()
+		return
+	}
+
+	if to.Namespace != in.Namespace || to.Origin != in.Origin || to.OriginNamespace != in.OriginNamespace {
+		f.raw = readdress(f, to)
+	}
+	binary.LittleEndian.PutUint32(f.raw[6:], in.Hops-1)
+	s.mu.Lock()
+	up.frame(f)
+}
+
+var errHops = connect.NewError(connect.CodeUnavailable, "the call has crossed too many links")
+
+// frame takes a frame that came in at this half.
+func (h *relayHalf) frame(f *frame) {
+	if h.closed {
+		h.s.mu.Unlock()
+		return
+	}
+	err := h.accept(f)
+	switch {
+	case err != nil:
+		h.reject(err)
+	case f.has&hasCancel != 0:
+		h.reject(cancelError(connect.Code(f.cancel)))
+	case f.has&(hasOpen|forwarded) == 0 || h.ending:
+		h.s.mu.Unlock()
+	default:
+		if f.has&hasEnd != 0 {
+			i, _ := idSlot(h.id)
+			h.s.own.release(i)
+			h.closed = true
+			h.dropQueue()
+		}
+		h.s.mu.Unlock()
+		h.other.forward(f)
+	}
+}
+
+// accept notes what a frame says, or says what is wrong with it. The lock is held.
+func (h *relayHalf) accept(f *frame) *connect.Error {
+	if f.has&hasWindow != 0 {
+		if !mayGrant(h.credit, f.window) {
+			return connect.NewError(connect.CodeResourceExhausted, "link: too much credit")
+		}
+		h.credit += int(f.window)
+		h.turn()
+	}
+	if f.has&hasHeaders != 0 {
+		if h.gotHeaders || h.gotData {
+			return errHeaders
+		}
+		h.gotHeaders = true
+	}
+	if f.has&hasData != 0 {
+		if h.gotLast {
+			return errAfterLast
+		}
+		if h.window <= 0 {
+			return errWindow
+		}
+		h.gotData = true
+		h.window -= f.cost()
+	}
+	if f.has&hasCloseSend != 0 {
+		if h.gotLast {
+			return errAfterLast
+		}
+		h.gotLast = true
+	}
+	return nil
+}
+
+// reject ends the call at both halves, because of what came in at this one. The lock is held, and
+// released.
+func (h *relayHalf) reject(err *connect.Error) {
+	code := connect.CodeCanceled
+	if err.Code() == connect.CodeDeadlineExceeded {
+		code = err.Code()
+	}
+	h.close(code, encodeEnd(err, nil, nil, h.s.cfg.Limits.MaxHeader))
+	h.s.mu.Unlock()
+	o := h.other
+	o.s.mu.Lock()
+	if o.opener {
+		o.close(code, nil)
+	} else {
+		o.end(encodeEnd(err, nil, nil, o.s.cfg.Limits.MaxHeader))
+	}
+	o.s.wakeWriter()
+	o.s.mu.Unlock()
+}
+
+// close tells the other end of this half's session at once that the call is over: by a cancel, or by
+// end, the body of an End. The lock is held.
+func (h *relayHalf) close(code connect.Code, end []byte) {
+	if h.closed {
+		return
+	}
+	h.closed = true
+	h.dropQueue()
+	if h.opener {
+		h.s.letGo(&h.half, code)
+	} else {
+		h.s.answer(&h.half, end)
+	}
+}
+
+// end puts an end behind all that waits. The lock is held.
+func (h *relayHalf) end(end []byte) {
+	if h.closed || h.ending {
+		return
+	}
+	if h.nothingWaits() {
+		h.close(0, end)
+		return
+	}
+	f := outFrame{hasEnd: true, end: end}
+	h.push(f.appendFields([]byte{tagCall, 0, 0, 0, 0}, nil), 0, true)
+}
+
+// forward sends a frame that came in at the other half, or queues it. Called by the other half's reader.
+func (h *relayHalf) forward(f *frame) {
+	raw, cost, last := f.raw, f.cost(), f.has&hasEnd != 0
+	if f.has&hasWindow != 0 {
+		raw = withoutWindow(raw)
+	}
+	s := h.s
+	s.mu.Lock()
+	if h.closed || h.ending {
+		s.mu.Unlock()
+		return
+	}
+	if h.nothingWaits() && (cost == 0 || h.credit > 0 && s.room(&h.half, cost)) {
+		h.emit(raw, cost, last)
+	} else {
+		h.push(raw, cost, last)
+	}
+	granted := h.takeGrant()
+	s.mu.Unlock()
+	h.other.s.touch(s)
+	if granted > 0 {
+		h.other.grant(granted) // written with all else that the reader's packet gives rise to
+	}
+}
+
+// push puts a frame into the queue. The lock is held.
+func (h *relayHalf) push(raw []byte, cost int, last bool) {
+	if h.queue == nil {
+		h.queue = new(queue)
+	}
+	h.queue.extend(raw, false)
+	h.queue.seal(cost, last)
+	h.ending = h.ending || last
+	h.turn()
+}
+
+func (h *relayHalf) nothingWaits() bool { return h.queue == nil || h.queue.empty() }
+
+func (h *relayHalf) dropQueue() {
+	if h.queue != nil {
+		h.queue.drop()
+	}
+}
+
+// turn puts the half into the ring if its first frame may be sent. The lock is held.
+func (h *relayHalf) turn() {
+	if h.closed || h.nothingWaits() {
+		return
+	}
+	if _, r := h.queue.front(); r.cost == 0 || h.credit > 0 {
+		h.s.out.ring.push(h)
+	}
+}
+
+// pull puts the first frame of the queue into the packet.
+func (h *relayHalf) pull() {
+	if h.closed || h.nothingWaits() {
+		return
+	}
+	if _, r := h.queue.front(); r.cost > 0 && h.credit <= 0 {
+		return
+	}
+	raw, r := h.queue.next()
+	h.emit(raw, r.cost, r.last)
+	h.queue.release()
+	h.turn()
+	if n := h.takeGrant(); n > 0 {
+		h.s.out.grants = append(h.s.out.grants, grant{to: h.other, n: n})
+	}
+}
+
+// emit puts a frame into the packet. The lock is held.
+func (h *relayHalf) emit(raw []byte, cost int, last bool) {
+	o := &h.s.out
+	if h.opened == 0 {
+		h.opened = o.packet
+	}
+	h.credit -= cost
+	h.taken += cost
+	o.buf = appendRaw(o.buf, raw, h.id)
+	if last {
+		h.closed = true
+		h.dropQueue()
+		h.s.endTheirs(h.id)
+	}
+}
+
+// takeGrant returns what is to be granted at the other half, once that is worth a frame. The lock is
+// held.
+func (h *relayHalf) takeGrant() int {
+	if 2*h.taken < h.other.s.cfg.Limits.Window {
+		return 0
+	}
+	n := h.taken
+	h.taken = 0
+	return n
+}
+
+// grant gives n bytes of this half's window back. Called without locks, by the reader or writer of the
+// other half's session, who sees to it that it is written.
+func (h *relayHalf) grant(n int) {
+	s := h.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if h.closed || h.gotLast {
+		return
+	}
+	h.window += n
+	s.out.buf = appendWindow(s.out.buf, h.id, n)
+}
+
+func (h *relayHalf) expire(int64) {}
+
+func (h *relayHalf) lose(cause *Ended) {
+	s := h.s
+	s.mu.Lock()
+	h.closed = true
+	h.dropQueue()
+	certainty := s.certainty(&h.half, h.gotHeaders || h.gotData)
+	s.mu.Unlock()
+
+	o := h.other
+	o.s.mu.Lock()
+	defer o.s.mu.Unlock()
+	if o.opener {
+		o.close(connect.CodeCanceled, nil)
+	} else {
+		o.end(encodeEnd(s.lost(cause), nil, s.failure(certainty), o.s.cfg.Limits.MaxHeader))
+	}
+	o.s.wakeWriter()
+}

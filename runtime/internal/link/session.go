@@ -1,0 +1,270 @@
+package link
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"connectrpc.com/connect/v2"
+
+	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
+	rpcmeshv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/v1"
+)
+
+// closeTimeout bounds how long Close waits for the goodbye to be sent.
+const closeTimeout = time.Second
+
+// Peer is the other end of a session, as it says itself.
+type Peer struct {
+	Node        NodeID
+	Incarnation uint64
+	// Join is what the other end said of itself and of the link. It is shared: don't change it.
+	Join *linkv1.Join
+	// Features are the names of what the other end can do beyond the wire's first version.
+	Features []string
+}
+
+// Session is a link that has been started. Its methods may be called concurrently.
+type Session struct {
+	conn    Conn
+	trier   trySender // conn, if it can try
+	ahead   bufferer  // conn, if it knows what it has read ahead
+	cfg     Config
+	dialler bool
+	peer    Peer
+	epoch   time.Time // where the session's clock starts
+	handler Handler
+
+	done     chan struct{} // closed with cause
+	said     chan struct{} // closed when the goodbye has been sent
+	rearm    chan struct{} // wakes the keeper
+	received atomic.Uint64 // packets
+	shut     atomic.Bool   // closed returns an error
+
+	mu       sync.Mutex
+	cause    *Ended
+	closing  *linkv1.Goodbye
+	own      table // calls that this end opened
+	theirs   table
+	running  bool
+	handlers int // running, also those whose call has ended
+	alarm    int64
+	out      outbox
+	writer   sync.Cond
+
+	spareCallers  []*callerEnd
+	spareHandlers []*handlerEnd
+
+	reader readerState
+}
+
+func newSession(c Conn, cfg Config, dialler bool, peer Peer) *Session {
+	s := &Session{
+		conn: c, cfg: cfg, dialler: dialler, peer: peer,
+		epoch: time.Now(),
+		done:  make(chan struct{}),
+		said:  make(chan struct{}),
+		rearm: make(chan struct{}, 1),
+	}
+	s.own.limit = min(int(peer.Join.GetMaxCalls()), maxMaxCalls)
+	s.theirs.limit = cfg.Limits.MaxCalls
+	s.out = outbox{buf: make([]byte, HeadRoom, minOutBuffer), packet: 1}
+	s.writer.L = &s.mu
+	s.trier, _ = c.(trySender)
+	s.ahead, _ = c.(bufferer)
+	return s
+}
+
+// Peer returns the other end.
+func (s *Session) Peer() Peer { return s.peer }
+
+// Done is closed when the session has ended or is about to.
+func (s *Session) Done() <-chan struct{} { return s.done }
+
+// Run reads until the session ends, then tells h, ends every call on it and waits for the session's
+// goroutines (handlers belong to the Workers). It is called once, soon after Dial or Accept, and returns
+// an *Ended.
+func (s *Session) Run(h Handler) error {
+	s.mu.Lock()
+	s.handler, s.running = h, true
+	s.mu.Unlock()
+	var own sync.WaitGroup
+	own.Go(s.writeLoop)
+	own.Go(s.keep)
+	s.TableChanged()
+	ended := s.read()
+	own.Go(func() { s.fail(ended) }) // closing may take a while, and others wait to know
+	<-s.done
+	h.Ended(s.cause)
+	s.loseCalls()
+	own.Wait()
+	return s.cause
+}
+
+// Close sends what is ready to be sent and a goodbye, then ends the session. It waits for the sending
+// at most a second, and not for Run. Before Run, it ends the session without a goodbye.
+func (s *Session) Close(bye *linkv1.Goodbye) {
+	if bye == nil {
+		bye = new(linkv1.Goodbye)
+	}
+	s.mu.Lock()
+	if s.closing == nil {
+		s.closing = bye
+		s.shut.Store(true)
+	}
+	running := s.running
+	s.writer.Signal()
+	s.mu.Unlock()
+	if !running {
+		s.fail(closedBy(bye))
+		return
+	}
+
+	timeout := time.NewTimer(closeTimeout)
+	defer timeout.Stop()
+	select {
+	case <-s.said:
+	case <-s.done:
+	case <-timeout.C:
+	}
+	s.fail(closedBy(bye))
+}
+
+func closedBy(bye *linkv1.Goodbye) *Ended {
+	return &Ended{Kind: EndClosed, Leaving: bye.GetLeaving(), Reason: bye.GetReason()}
+}
+
+// fail ends the session; the first cause counts.
+func (s *Session) fail(cause *Ended) {
+	s.mu.Lock()
+	first := s.cause == nil
+	if first {
+		if s.closing != nil && cause.Kind == EndBroken {
+			// The other end has hung up on the goodbye.
+			cause = closedBy(s.closing)
+		}
+		s.cause = cause
+		s.shut.Store(true)
+		close(s.done)
+		s.writer.Broadcast()
+	}
+	s.mu.Unlock()
+	if first {
+		s.conn.Close(cause.tell())
+	}
+}
+
+// loseCalls ends what is still open, once nobody reads any more or begins to write.
+func (s *Session) loseCalls() {
+	s.mu.Lock()
+	var ends []callEnd
+	for _, t := range []*table{&s.own, &s.theirs} {
+		for i := range t.slots {
+			if end := t.slots[i].end; end != nil {
+				ends = append(ends, end)
+			}
+		}
+	}
+	s.mu.Unlock()
+	for _, end := range ends {
+		end.lose(s.cause)
+	}
+	s.mu.Lock()
+	s.own, s.theirs = table{}, table{}
+	s.out = outbox{packet: s.out.packet, begun: s.out.begun}
+	s.mu.Unlock()
+}
+
+// lost is the error of a call that ends with its session.
+func (s *Session) lost(cause *Ended) *connect.Error {
+	return connect.NewError(connect.CodeUnavailable, cause.Error()).WithCause(cause)
+}
+
+// failure says how far a call of this end had come when the mesh ended it.
+func (s *Session) failure(certainty rpcmeshv1.CallFailure_Certainty) *rpcmeshv1.CallFailure {
+	return &rpcmeshv1.CallFailure{Certainty: certainty, Node: s.cfg.Node[:], NodeName: s.cfg.Name}
+}
+
+// certainty is how sure it is whether the handler ran, for a call that this end opened on the session.
+// The session's lock is held.
+func (s *Session) certainty(h *half, answered bool) rpcmeshv1.CallFailure_Certainty {
+	switch {
+	case answered:
+		return rpcmeshv1.CallFailure_CERTAINTY_STARTED
+	case h.opened == 0 || h.opened > s.out.begun:
+		return rpcmeshv1.CallFailure_CERTAINTY_NOT_STARTED
+	default:
+		return rpcmeshv1.CallFailure_CERTAINTY_UNKNOWN
+	}
+}
+
+// Open prepares a call over the session. The call is opened with its first SendHeaders, Send,
+// CloseSend or Receive. It fails with a *connect.Error if the session has ended.
+func (s *Session) Open(ctx context.Context, o Open) (*ClientCall, error) {
+	if s.shut.Load() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return nil, s.closed()
+	}
+	return &ClientCall{open: o, ctx: ctx, s: s, limits: &s.cfg.Limits, mu: &s.mu}, nil
+}
+
+// closed is why no call can be opened. The session's lock is held.
+func (s *Session) closed() *connect.Error {
+	switch {
+	case s.cause != nil:
+		return s.lost(s.cause)
+	case s.closing != nil:
+		return connect.NewError(connect.CodeUnavailable, "the link is closing")
+	}
+	return nil
+}
+
+// openCall takes an id for a call of this end's. The session's lock is held.
+func (s *Session) openCall(e callEnd) *connect.Error {
+	if err := s.closed(); err != nil {
+		return err
+	}
+	i, ok := s.own.take(e)
+	if !ok {
+		return connect.Errorf(connect.CodeResourceExhausted, "the link has its %d calls open", s.own.limit)
+	}
+	h := e.core()
+	h.s, h.id = s, slotID(i, s.dialler)
+	h.credit = int(s.peer.Join.GetWindow())
+	h.window = s.cfg.Limits.Window
+	if h.deadline != 0 {
+		s.arm(h.deadline)
+	}
+	return nil
+}
+
+// letGo cancels a call of this end's and keeps its id until the other end has answered. The session's
+// lock is held.
+func (s *Session) letGo(h *half, code connect.Code) {
+	i, _ := idSlot(h.id)
+	if h.opened == 0 {
+		s.own.release(i)
+		return
+	}
+	s.own.letGo(i)
+	s.out.buf = appendCancel(s.out.buf, h.id, code)
+}
+
+// answered ends a call of the other end's with end, the body of an End. The session's lock is held.
+func (s *Session) answer(h *half, end []byte) {
+	f := outFrame{hasEnd: true, end: end}
+	s.out.buf = f.appendTo(s.out.buf, h.id, nil)
+	s.endTheirs(h.id)
+}
+
+// endTheirs frees the slot of a call of the other end's, whose end is in the packet being filled. The
+// session's lock is held.
+func (s *Session) endTheirs(id uint32) {
+	i, _ := idSlot(id)
+	s.theirs.end(i, s.out.packet)
+}
+
+// now is the time on the session's clock.
+func (s *Session) now() int64 { return int64(time.Since(s.epoch)) }

@@ -1,0 +1,223 @@
+package link
+
+import (
+	"bytes"
+	"io"
+	"sync"
+
+	"connectrpc.com/connect/v2"
+)
+
+// stream is what a caller's and a handler's end have in common: a queue of what has been received, and
+// at most one message on its way out. mu, the session's lock or that of a local call, guards it.
+type stream struct {
+	half
+	mu     *sync.Mutex
+	limits *Limits
+	other  *stream        // the other end of a local call, nil for others
+	err    *connect.Error // why nothing more can be sent or received here
+
+	burst   int  // frames sent in a row, without a receive between
+	inside  int  // how many goroutines are in send or receive
+	retired bool // none will begin
+
+	inbox     queue
+	inCost    int  // of the message at the end of inbox that is not whole
+	owed      int  // consumed, but not yet granted
+	eof       bool // the other end sends no more
+	receiving bool
+	readable  sync.Cond
+
+	sending  bool // a message waits for credit or its turn:
+	out      outFrame
+	outHead  []byte
+	cut      bool // the last one could not be sent to its end
+	writable sync.Cond
+}
+
+func (c *stream) init(mu *sync.Mutex, limits *Limits) {
+	c.mu, c.limits = mu, limits
+	c.readable.L, c.writable.L = mu, mu
+}
+
+// maxSpare bounds how many ends of each kind a session keeps for later calls.
+const maxSpare = 1024
+
+// idle reports whether nobody uses the stream any more. mu is held.
+func (c *stream) idle() bool { return c.retired && c.inside == 0 && !c.inRing }
+
+// leave ends the use of the stream by a goroutine that has counted itself in. mu is held.
+func (c *stream) leave(e interface{ recycle() }) {
+	c.inside--
+	e.recycle()
+}
+
+// take takes data that has come, or says what is wrong with it. It reports whether credit was granted.
+// mu is held.
+func (c *stream) take(data []byte, more bool) *connect.Error {
+	if c.window <= 0 {
+		return errWindow
+	}
+	cost := len(data) + dataCost
+	c.window -= cost
+	if c.inbox.open+len(data) > c.limits.MaxMessage {
+		return connect.Errorf(connect.CodeResourceExhausted, "the message is longer than %d bytes", c.limits.MaxMessage)
+	}
+	c.inbox.extend(data, more)
+	c.inCost += cost
+	switch {
+	case !more:
+		c.inbox.seal(c.inCost, false)
+		c.inCost = 0
+		c.readable.Signal()
+	case c.receiving:
+		// A message that is longer than the window comes in as its receiver waits for it.
+		c.consumed(c.inCost)
+		c.inCost = 0
+	}
+	return nil
+}
+
+// consumed gives n bytes of the window back once that is worth a frame. It reports whether there is
+// something to write. mu is held.
+func (c *stream) consumed(n int) bool {
+	if c.other != nil {
+		c.window += n
+		c.other.writable.Signal()
+		return false
+	}
+	c.owed += n
+	if c.eof || 2*c.owed < c.limits.Window {
+		return false
+	}
+	c.s.out.buf = appendWindow(c.s.out.buf, c.id, c.owed)
+	c.window += c.owed
+	c.owed = 0
+	return true
+}
+
+// credited adds to the credit and lets a message that waits for it go on. mu is held.
+func (c *stream) credited(n uint32, e callEnd) *connect.Error {
+	if !mayGrant(c.credit, n) {
+		return connect.NewError(connect.CodeResourceExhausted, "too much credit")
+	}
+	c.credit += int(n)
+	if c.sending && c.credit > 0 {
+		c.s.out.ring.push(e)
+	}
+	return nil
+}
+
+// receive returns the next message, or io.EOF or err at the end. mu is held, but not while it waits.
+func (c *stream) receive() ([]byte, error) {
+	c.inbox.release()
+	c.burst = 0
+	for {
+		granted := false
+		switch {
+		case c.err != nil:
+			return nil, c.err
+		case !c.inbox.empty():
+			msg, r := c.inbox.next()
+			if c.consumed(r.cost) {
+				c.s.flush()
+			}
+			return msg, nil
+		case c.eof:
+			return nil, io.EOF
+		case c.inCost > 0:
+			granted = c.consumed(c.inCost)
+			c.inCost = 0
+		}
+		if granted {
+			c.s.flush()
+			continue
+		}
+		c.receiving = true
+		c.readable.Wait()
+		c.receiving = false
+	}
+}
+
+// longBurst is how many frames in a row an end writes itself. One that goes on leaves them to the writer
+// and adds to the packet meanwhile.
+const longBurst = 4
+
+// send sends a frame and returns when it is in a packet or the call is over; it reports which. Frames
+// without data are never held up. mu is held, but not while it waits.
+func (c *stream) send(e callEnd, head []byte, f *outFrame) bool {
+	if c.other != nil {
+		return c.sendLocal(f)
+	}
+	s := c.s
+	if !f.hasData || c.credit > 0 && s.room(&c.half, len(f.data)) {
+		c.emit(head, f)
+		if c.burst++; c.burst > longBurst {
+			s.wakeWriter()
+		} else {
+			s.flush()
+		}
+		return true
+	}
+	c.out, c.outHead = *f, bytes.Clone(head)
+	c.sending, c.cut = true, false
+	if c.credit > 0 {
+		s.out.ring.push(e)
+	}
+	for c.sending {
+		if c.inRing && s.mayFlush() {
+			s.flush()
+		} else {
+			c.writable.Wait()
+		}
+	}
+	return !c.cut
+}
+
+// emit puts a frame into the packet. mu is held.
+func (c *stream) emit(head []byte, f *outFrame) {
+	o := &c.s.out
+	if c.opened == 0 {
+		c.opened = o.packet
+	}
+	if f.hasData {
+		c.credit -= len(f.data) + dataCost
+	}
+	o.buf = f.appendTo(o.buf, c.id, head)
+}
+
+// pullChunk puts the next chunk of the message that waits into the packet. mu is held.
+func (c *stream) pullChunk(e callEnd) {
+	if !c.sending || c.credit <= 0 {
+		return
+	}
+	f := c.out
+	if len(f.data) <= maxData {
+		c.emit(c.outHead, &f)
+		c.stopSending()
+		return
+	}
+	f.data, f.more, f.closeSend = f.data[:maxData], true, false
+	c.emit(c.outHead, &f)
+	c.outHead, c.out.data = nil, c.out.data[maxData:]
+	if c.credit > 0 {
+		c.s.out.ring.push(e)
+	}
+}
+
+// stopSending forgets the message that waits. mu is held.
+func (c *stream) stopSending() {
+	c.out, c.outHead, c.sending = outFrame{}, nil, false
+	c.writable.Signal()
+}
+
+// stop ends all waiting at this end. mu is held.
+func (c *stream) stop() {
+	c.cut = c.sending
+	c.stopSending()
+	c.readable.Signal()
+}
+
+var errWindow = connect.NewError(connect.CodeResourceExhausted, "link: more data than the window allows")
+
+var errSending = connect.NewError(connect.CodeInternal, "link: two messages sent at once")

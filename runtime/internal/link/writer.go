@@ -1,0 +1,387 @@
+package link
+
+import (
+	"runtime"
+
+	"connectrpc.com/connect/v2"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+
+	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
+)
+
+const (
+	// laneShare is how many bytes of one call go ahead of the bulk in one packet.
+	laneShare = 8 << 10
+	// laneLimit is how much goes ahead of the bulk in one packet.
+	laneLimit = 1 << 20
+	// packetTarget is the length at which a packet is cut off.
+	packetTarget = 64 << 10
+	// controlBudget bounds the table in one packet.
+	controlBudget = 32 << 10
+
+	minOutBuffer  = 4 << 10
+	idleOutBuffer = 64 << 10      // longer ones are kept only while they are used
+	maxOutBuffer  = 2 * laneLimit // longer ones are not kept
+)
+
+// outbox is what a session has to write. Its session's lock guards it.
+//
+// A round writes all frames in buf, with one chunk of bulk behind them. Order within a call holds because
+// a call whose bulk is in the ring puts nothing into buf itself, other than the frames that overtake
+// (cancel, window) or end it. Control goes before, in packets of its own, and is the writer's alone.
+type outbox struct {
+	buf     []byte // HeadRoom bytes, then the frames of the next packet
+	spare   []byte // the buffer of the last packet
+	late    []byte // HeadRoom bytes, then frames of the last packet that are yet to be sent
+	packet  uint64 // the number that the packet of buf will have, from 1
+	begun   uint64 // the last packet of which something may have been sent
+	writing bool   // somebody is in a round
+	tries   bool   // TrySend is known to work
+	longest int    // the longest buffer filled since the last beat
+	broken  error  // the error of a Send, after which nothing more is written
+	ring    ring
+	grants  []grant
+
+	sends uint64 // rounds, for the keeper
+	table bool   // PullTable is to be asked
+	ping  bool
+	pong  bool
+	token uint64 // of the pong
+}
+
+// grant is window to be given back on another session.
+type grant struct {
+	to *relayHalf
+	n  int
+}
+
+// room reports whether a frame of n bytes may go ahead of the bulk, and counts it. The session's lock
+// is held.
+func (s *Session) room(h *half, n int) bool {
+	o := &s.out
+	if h.lanePacket != o.packet {
+		h.lanePacket, h.laneBytes = o.packet, 0
+	}
+	if h.laneBytes+n > laneShare || len(o.buf) > laneLimit {
+		return false
+	}
+	h.laneBytes += n
+	return true
+}
+
+// pending reports whether there is something to write. The session's lock is held.
+func (s *Session) pending() bool {
+	o := &s.out
+	return len(o.buf) > HeadRoom || !o.ring.empty() || s.forWriter()
+}
+
+// forWriter reports whether there is something that only the session's writer writes. The session's lock
+// is held.
+func (s *Session) forWriter() bool {
+	o := &s.out
+	return o.late != nil || o.ping || o.pong || o.table || s.closing != nil
+}
+
+// mayWrite reports whether a round can be begun. The session's lock is held.
+func (s *Session) mayWrite() bool {
+	return !s.out.writing && s.out.broken == nil && s.cause == nil
+}
+
+// mayFlush reports whether others than the session's writer may begin a round. Its own work must not
+// wait for a gap between theirs. The session's lock is held.
+func (s *Session) mayFlush() bool { return s.mayWrite() && !s.forWriter() }
+
+// flush writes what is ready, unless somebody is writing, who then takes it along. Where the connection
+// cannot try, it may block there, so only callers and handlers call it. The session's lock is held, but
+// not all the time.
+func (s *Session) flush() {
+	if !s.mayFlush() {
+		s.wakeWriter()
+		return
+	}
+	s.out.writing = true
+	if s.own.live+s.theirs.live > 1 {
+		// Others are about to say something as well: what they say now costs no write of its own.
+		s.mu.Unlock()
+		runtime.Gosched()
+		s.mu.Lock()
+	}
+	switch {
+	case s.trier == nil:
+		s.round(send)
+	case s.out.tries:
+		s.round(try)
+	default:
+		s.round(tryThenSend)
+	}
+	s.out.writing = false
+	s.wakeWriter()
+}
+
+// flushNow writes what is ready if that can be done without waiting, and otherwise leaves it to the
+// writer: it is the readers' flush.
+func (s *Session) flushNow() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.trier != nil && s.mayFlush() && s.pending() {
+		s.out.writing = true
+		s.round(try)
+		s.out.writing = false
+	}
+	s.wakeWriter()
+}
+
+// wakeWriter leaves what is ready to the session's writer. The session's lock is held.
+func (s *Session) wakeWriter() {
+	if s.mayWrite() && s.pending() {
+		s.writer.Signal()
+	}
+}
+
+// wake is wakeWriter for those who hold no lock.
+func (s *Session) wake() {
+	s.mu.Lock()
+	s.wakeWriter()
+	s.mu.Unlock()
+}
+
+// writeLoop is the session's writer.
+func (s *Session) writeLoop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for {
+		for s.cause == nil && (!s.mayWrite() || !s.pending()) {
+			s.writer.Wait()
+		}
+		if s.cause != nil {
+			return
+		}
+		s.out.writing = true
+		s.sendLate()
+		s.sendControl()
+		s.round(send)
+		s.out.writing = false
+		s.sayGoodbye()
+	}
+}
+
+// sendMode is how a round sends.
+type sendMode uint8
+
+const (
+	send        sendMode = iota // wait as long as it takes
+	try                         // leave what would have to wait to the writer
+	tryThenSend                 // find out whether the connection can try
+)
+
+// round writes a packet of frames. The session's lock is held, but not while writing.
+func (s *Session) round(mode sendMode) {
+	o := &s.out
+	if o.broken != nil || s.cause != nil { // since the caller looked
+		return
+	}
+	o.pullBulk()
+	frames := o.buf
+	if len(frames) == HeadRoom {
+		return
+	}
+	if o.buf, o.spare = o.spare, nil; o.buf == nil {
+		o.buf = make([]byte, HeadRoom, minOutBuffer)
+	}
+	o.begun = o.packet
+	o.packet++
+	o.longest = max(o.longest, len(frames))
+	grants := o.grants
+	o.grants = nil
+	s.mu.Unlock()
+
+	for _, g := range grants {
+		g.to.grant(g.n)
+		g.to.s.wake()
+	}
+	rest, tried, err := s.sendFrames(frames, mode)
+
+	s.mu.Lock()
+	o.sends++
+	o.tries = o.tries || tried
+	switch {
+	case err != nil:
+		s.breakOut(err)
+	case len(rest) > HeadRoom:
+		o.late = rest
+		if len(rest) == len(frames) {
+			o.begun--
+		}
+	case cap(frames) <= maxOutBuffer:
+		o.spare = frames[:HeadRoom]
+	}
+}
+
+// sendLate sends what a round has left. The session's lock is held, but not while writing.
+func (s *Session) sendLate() {
+	o := &s.out
+	if o.late == nil {
+		return
+	}
+	late := o.late
+	o.late, o.begun = nil, o.packet-1
+	s.mu.Unlock()
+	_, _, err := s.sendFrames(late, send)
+	s.mu.Lock()
+	if err != nil {
+		s.breakOut(err)
+	}
+}
+
+// shrink lets go of a long buffer if none was needed since the last call. The session's lock is held.
+func (o *outbox) shrink() {
+	if cap(o.spare) > idleOutBuffer && o.longest <= idleOutBuffer {
+		o.spare = nil
+	}
+	o.longest = 0
+}
+
+// breakOut stops the writing. The reader is left a moment to find out why: the other end may have said
+// so before it closed. The session's lock is held.
+func (s *Session) breakOut(err error) {
+	s.out.broken = err
+	s.wakeKeeper()
+}
+
+// pullBulk appends the next chunk of those that wait, and no more.
+func (o *outbox) pullBulk() {
+	for start := len(o.buf); !o.ring.empty() && len(o.buf)-start < maxData; {
+		o.ring.pop().pull()
+	}
+}
+
+// pullControl returns the controls that are due.
+func (o *outbox) pullControl() []*linkv1.Control {
+	if !o.ping && !o.pong {
+		return nil
+	}
+	var controls []*linkv1.Control
+	if o.pong {
+		controls = append(controls, &linkv1.Control{Body: &linkv1.Control_Pong{Pong: &linkv1.Pong{Token: o.token}}})
+	}
+	if o.ping {
+		controls = append(controls, &linkv1.Control{Body: &linkv1.Control_Ping{Ping: &linkv1.Ping{Token: o.sends}}})
+	}
+	o.ping, o.pong = false, false
+	return controls
+}
+
+// sendControl sends the controls that are due and, if asked to, a piece of the table. The session's lock
+// is held, but not while writing.
+func (s *Session) sendControl() {
+	o := &s.out
+	controls, tables := o.pullControl(), o.table
+	if o.table = false; o.broken != nil || len(controls) == 0 && !tables {
+		return
+	}
+	s.mu.Unlock()
+	more, err := s.sendControls(controls, tables)
+	s.mu.Lock()
+	o.sends++
+	o.table = o.table || more
+	if err != nil {
+		s.breakOut(err)
+	}
+}
+
+// sendControls sends controls and, if asked to, a piece of the table. It reports whether there may be
+// more of the table.
+func (s *Session) sendControls(controls []*linkv1.Control, tables bool) (more bool, err error) {
+	if tables {
+		if t := s.handler.PullTable(controlBudget); t != nil {
+			more = true
+			controls = append(controls, &linkv1.Control{Body: &linkv1.Control_Table{Table: t}})
+		}
+	}
+	if len(controls) == 0 {
+		return more, nil
+	}
+	p, err := packControls(controls...)
+	if err == nil && len(p) > HeadRoom+MaxPacket {
+		err = connect.Errorf(connect.CodeInternal, "link: a piece of the table takes %d bytes", len(p))
+	}
+	if err != nil {
+		return more, err
+	}
+	return more, s.conn.Send(p)
+}
+
+// packControls returns a packet of controls, with head room.
+func packControls(controls ...*linkv1.Control) ([]byte, error) {
+	return proto.MarshalOptions{}.MarshalAppend(make([]byte, HeadRoom, 128), &linkv1.Packet{Controls: controls})
+}
+
+// sendFrames sends p, HeadRoom bytes and frames, in packets that are not too long. It returns what is
+// left where sending it would have had to wait, and whether trying has worked.
+func (s *Session) sendFrames(p []byte, mode sendMode) (rest []byte, tried bool, err error) {
+	for len(p) > HeadRoom {
+		n := len(p)
+		if n > HeadRoom+packetTarget {
+			n = HeadRoom + cutFrames(p[HeadRoom:])
+		}
+		sent := false
+		if mode != send {
+			if sent, err = s.trier.TrySend(p[:n]); err != nil {
+				return nil, tried, err
+			}
+			tried = tried || sent
+		}
+		if !sent {
+			if mode == try {
+				return p, tried, nil
+			}
+			if err := s.conn.Send(p[:n]); err != nil {
+				return nil, tried, err
+			}
+		}
+		p = p[n-HeadRoom:]
+	}
+	return nil, tried, nil
+}
+
+// cutFrames returns the length of the frames at the start of p that make a packet.
+func cutFrames(p []byte) int {
+	n := 0
+	for n < len(p) && n < packetTarget {
+		_, _, size := protowire.ConsumeField(p[n:])
+		n += size
+	}
+	return n
+}
+
+// sayGoodbye sends the goodbye once all else has been sent. The session's lock is held, but not while
+// writing.
+func (s *Session) sayGoodbye() {
+	bye := s.closing
+	o := &s.out
+	if bye == nil || !s.mayWrite() || len(o.buf) > HeadRoom || !o.ring.empty() || o.table {
+		return
+	}
+	o.writing = true
+	s.mu.Unlock()
+	p, err := packControls(&linkv1.Control{Body: &linkv1.Control_Goodbye{Goodbye: bye}})
+	if err == nil {
+		err = s.conn.Send(p)
+	}
+	close(s.said)
+	<-s.done
+	s.mu.Lock()
+	o.writing = false
+	if err != nil {
+		o.broken = err
+	}
+}
+
+// TableChanged makes the writer pull the table again. It never blocks.
+func (s *Session) TableChanged() {
+	s.mu.Lock()
+	s.out.table = true
+	s.wakeWriter()
+	s.mu.Unlock()
+}

@@ -1,0 +1,51 @@
+package rpcmesh
+
+import (
+	"errors"
+	"log/slog"
+	"net/url"
+	"time"
+
+	"connectrpc.com/connect/v2"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
+)
+
+func attrURL(u *url.URL) slog.Attr             { return slog.String("url", u.String()) }
+func attrAddr(addr string) slog.Attr           { return slog.String("addr", addr) }
+func attrRedial(pause time.Duration) slog.Attr { return slog.Duration("redial_within", pause) }
+
+func attrPeer(p link.Peer) slog.Attr {
+	return slog.Group("peer", "name", p.Join.GetInfo().GetName(), "id", NodeID(p.Node).String())
+}
+
+// attrError logs an error with the cause that its peer is not told.
+func attrError(err error) slog.Attr {
+	if err == nil {
+		return slog.Attr{}
+	}
+	text := err.Error()
+	if cause := errors.Unwrap(err); cause != nil {
+		text += " (" + cause.Error() + ")"
+	}
+	return slog.String("error", text)
+}
+
+// levelOf is how loud the end of a link is: a refusal wants a person.
+func levelOf(err error) slog.Level {
+	if isRefusal(err) {
+		return slog.LevelError
+	}
+	return slog.LevelInfo
+}
+
+// isRefusal tells the other end's verdict on a link from a failure to reach it.
+func isRefusal(err error) bool {
+	switch connect.CodeOf(err) {
+	case connect.CodeUnauthenticated, connect.CodePermissionDenied, connect.CodeNotFound,
+		connect.CodeInvalidArgument, connect.CodeAlreadyExists, connect.CodeFailedPrecondition:
+		return true
+	default:
+		return false
+	}
+}

@@ -1,0 +1,171 @@
+package rpcmesh
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"slices"
+	"time"
+
+	"connectrpc.com/connect/v2"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/mesh"
+)
+
+// Namespace is a named set of functions, or a group of several, as one node sees it. It registers
+// origins and, as a [connect.Transport], calls functions wherever they are. It belongs to its node
+// and is not closed. All methods may be called concurrently.
+type Namespace struct {
+	node    *Node
+	name    string
+	members []string // of a group; of a namespace, itself
+	isGroup bool
+	bridged bool
+	err     error // the name is not valid
+}
+
+var (
+	_ connect.Transport = (*Namespace)(nil)
+	_ Registrar         = (*Namespace)(nil)
+)
+
+// Name returns the namespace's name.
+func (ns *Namespace) Name() string { return ns.name }
+
+// Function is one function that can be called in a namespace, at one origin.
+type Function struct {
+	// Procedure is "/pkg.Service/Method".
+	Procedure string
+	// Kind tells how many messages go each way.
+	Kind connect.StreamType
+	// Origin and OriginName are those of the node that holds it.
+	Origin     NodeID
+	OriginName string
+	// Hops is how many links a call crosses.
+	Hops int
+	// Policy says how calls are spread over the origins of a replicated function.
+	Policy Policy
+	// Shadowed tells that another origin of the same function is called instead: it registered first.
+	Shadowed bool
+	// Registered is when the origin registered it, by its node's clock.
+	Registered time.Time
+}
+
+// Functions yields the functions that can be called here as they are when it is called, sorted by
+// procedure; a replicated function once for each of its origins, and origins that are shadowed too.
+func (ns *Namespace) Functions() iter.Seq[Function] {
+	table := ns.node.table.Load()
+	return func(yield func(Function) bool) {
+		for f := range table.Functions(ns.name) {
+			if !yield(functionOf(f)) {
+				return
+			}
+		}
+	}
+}
+
+func functionOf(f mesh.FunctionInfo) Function {
+	return Function{
+		Procedure: f.Function.Procedure, Kind: connect.StreamType(f.Function.StreamType),
+		Origin: NodeID(f.Node), OriginName: f.Name, Hops: f.Hops, Policy: Policy(f.Function.Policy),
+		Shadowed: f.Shadowed, Registered: time.Unix(0, f.Function.Registered),
+	}
+}
+
+// WaitFor waits until each of procedures can be called from here. It fails with deadline_exceeded or
+// canceled when ctx ends first, and says which cannot and which links of this node are down; and with
+// failed_precondition when the node is closed.
+func (ns *Namespace) WaitFor(ctx context.Context, procedures ...string) error {
+	if ns.err != nil {
+		return ns.err
+	}
+	for {
+		table, changed := ns.node.await()
+		missing := ""
+		for _, p := range procedures {
+			if _, ok := table.Find(ns.name, p); !ok {
+				missing = p
+				break
+			}
+		}
+		if missing == "" {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ns.node.ctx.Done():
+			return errClosed()
+		case <-ctx.Done():
+			return connect.Errorf(codeOfContext(ctx), "rpcmesh: %s%s", absence(table, ns.name, missing), ns.node.linksDown()).
+				WithCause(context.Cause(ctx))
+		}
+	}
+}
+
+// WaitVisible waits until every member that can be reached now has seen what this node has registered
+// and withdrawn in the namespace before the call. It fails with deadline_exceeded or canceled when ctx
+// ends first, and with failed_precondition when the node is closed.
+func (ns *Namespace) WaitVisible(ctx context.Context) error {
+	if ns.err != nil {
+		return ns.err
+	}
+	return ns.node.waitVisible(ctx, ns.name)
+}
+
+// waitVisible is WaitVisible for each of namespaces.
+func (n *Node) waitVisible(ctx context.Context, namespaces ...string) error {
+	tokens, err := n.wantVisible(namespaces)
+	defer n.release(tokens)
+	for err == nil {
+		n.mu.Lock()
+		unseen := slices.IndexFunc(tokens, func(t mesh.Token) bool { return !n.core.Visible(t) })
+		moved := n.moved.wait()
+		n.mu.Unlock()
+		if unseen < 0 {
+			return nil
+		}
+		select {
+		case <-moved:
+		case <-n.ctx.Done():
+			err = errClosed()
+		case <-ctx.Done():
+			err = connect.Errorf(codeOfContext(ctx), "rpcmesh: not every member of %q has seen this node's functions yet", namespaces[unseen]).
+				WithCause(context.Cause(ctx))
+		}
+	}
+	return err
+}
+
+func (n *Node) wantVisible(namespaces []string) (tokens []mesh.Token, err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.phase == closed {
+		return nil, errClosed()
+	}
+	for _, name := range namespaces {
+		token, err := n.core.WantVisible(time.Now(), name)
+		if err != nil {
+			return tokens, asConnect(err)
+		}
+		tokens = append(tokens, token)
+	}
+	n.settle()
+	return tokens, nil
+}
+
+func (n *Node) release(tokens []mesh.Token) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, t := range tokens {
+		n.core.Release(time.Now(), t)
+	}
+	n.settle()
+}
+
+// codeOfContext is the code for an operation that ended because ctx did.
+func codeOfContext(ctx context.Context) connect.Code {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return connect.CodeDeadlineExceeded
+	}
+	return connect.CodeCanceled
+}

@@ -1,0 +1,321 @@
+package rpcmesh
+
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"connectrpc.com/connect/v2"
+
+	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/mesh"
+)
+
+// DefaultNamespace is the namespace that a name of "" stands for. Every node is a member of it.
+const DefaultNamespace = "default"
+
+// Node is one member of a mesh: it holds origins, links to other nodes, and calls functions anywhere
+// its namespaces reach. All its methods may be called concurrently. The creator closes it, with
+// [Node.Shutdown] or [Node.Close].
+type Node struct {
+	cfg         Config
+	id          NodeID
+	name        string
+	incarnation uint64
+	proxy       bool // a [Proxy]'s: no member, tells nothing
+	log         *slog.Logger
+
+	ctx    context.Context // the node's life; its cancelling ends links and serving
+	cancel context.CancelFunc
+	tasks  sync.WaitGroup // every goroutine of the node but handlers
+
+	workers  *link.Workers
+	table    atomic.Pointer[mesh.Snapshot]
+	sessions atomic.Pointer[map[mesh.LinkID]*session] // replaced under mu, never changed
+	origins  origins
+	locals   localCalls
+	balance  balance
+
+	mu         sync.Mutex
+	phase      phase
+	core       *mesh.Core
+	duplicate  error // another living node has this one's name and came first
+	lastLink   mesh.LinkID
+	links      map[*Link]struct{}
+	namespaces map[string]*Namespace
+	watchers   map[*watcher]struct{}
+	changed    signal        // the table has changed
+	moved      signal        // the core has taken something in
+	alarm      chan struct{} // wakes the ticker to look at the core's next time again
+}
+
+type phase int
+
+const (
+	running phase = iota
+	draining
+	closed
+)
+
+// NewNode validates cfg and returns a node that is no one's member yet: nothing listens and nothing
+// is dialled before [Node.Serve], [Node.Mount] or [Node.Link]. Errors are invalid_argument and name
+// the field.
+func NewNode(cfg Config) (*Node, error) {
+	return newNode(cfg, false)
+}
+
+func newNode(cfg Config, proxy bool) (*Node, error) {
+	named := cfg.Name != ""
+	cfg, err := resolved(cfg)
+	if err != nil {
+		return nil, err
+	}
+	n := &Node{
+		cfg: cfg, name: cfg.Name, id: idOf(cfg.Name), proxy: proxy,
+		incarnation: uint64(time.Now().UnixNano()),
+		workers:     link.NewWorkers(),
+		links:       map[*Link]struct{}{},
+		namespaces:  map[string]*Namespace{},
+		watchers:    map[*watcher]struct{}{},
+		alarm:       make(chan struct{}, 1),
+	}
+	if !named {
+		n.name, n.id = defaultName(), randomID()
+	}
+	n.log = cfg.Logger.With("node", n.name)
+	n.ctx, n.cancel = context.WithCancel(context.Background())
+	n.core = mesh.New(mesh.Config{
+		ID: mesh.NodeID(n.id), Incarnation: n.incarnation, Info: n.info(), Observer: proxy,
+	})
+	n.sessions.Store(&map[mesh.LinkID]*session{})
+	n.publish()
+	n.Namespace(DefaultNamespace)
+	n.tasks.Go(n.tick)
+	return n, nil
+}
+
+// ID returns the node's id.
+func (n *Node) ID() NodeID { return n.id }
+
+// Name returns the node's name: [Config.Name], or the one made up for it.
+func (n *Node) Name() string { return n.name }
+
+// Namespace returns the namespace called name, of which the node is a member from now on. "" is
+// [DefaultNamespace]. A name is 1 to 64 lower-case letters, digits, '.', '_' and '-'; with another one
+// every method of the result fails with invalid_argument. A name that [Node.Group] declared returns
+// the group.
+func (n *Node) Namespace(name string) *Namespace {
+	if name == "" {
+		name = DefaultNamespace
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if ns, ok := n.namespaces[name]; ok {
+		return ns
+	}
+	ns := &Namespace{node: n, name: name, members: []string{name}}
+	ns.err = asConnect(n.core.Declare(time.Now(), name))
+	if ns.err == nil {
+		n.namespaces[name] = ns
+		n.settle()
+	}
+	return ns
+}
+
+// GroupOption changes what a group does; see [Bridged].
+type GroupOption func(*groupOptions)
+
+type groupOptions struct{ bridged bool }
+
+// Bridged lifts the separation of a group's members: the node passes each member's table on into the
+// others, and calls cross between them here.
+func Bridged() GroupOption { return func(o *groupOptions) { o.bridged = true } }
+
+// Group declares that this node sees members as one namespace called name: a call takes the first
+// member with a route to its function, and what is registered on the group is registered in every
+// member. The node becomes a member of each. Declaring the same group again returns it; declaring
+// another one by its name, or a name that is a namespace already, fails with already_exists.
+func (n *Node) Group(name string, members []string, opts ...GroupOption) (*Namespace, error) {
+	var o groupOptions
+	for _, opt := range opts {
+		opt(&o)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.phase != running {
+		return nil, errClosed()
+	}
+	if ns, ok := n.namespaces[name]; ok {
+		if !ns.isGroup || ns.bridged != o.bridged || !slices.Equal(ns.members, members) {
+			return nil, connect.Errorf(connect.CodeAlreadyExists,
+				"rpcmesh: %q is a namespace of this node already, or another group", name)
+		}
+		return ns, nil
+	}
+	if err := n.core.DeclareGroup(time.Now(), name, members, o.bridged); err != nil {
+		return nil, asConnect(err)
+	}
+	n.settle()
+	ns := &Namespace{node: n, name: name, members: slices.Clone(members), isGroup: true, bridged: o.bridged}
+	n.namespaces[name] = ns
+	return ns, nil
+}
+
+// Shutdown leaves the mesh in order: it withdraws the node's functions and waits until the others know,
+// for [Config.Keepalive] at most; waits until the calls that run here and those made from here have ended
+// or ctx has; says goodbye on every link and closes the node. It returns ctx's error if calls were cut
+// off.
+func (n *Node) Shutdown(ctx context.Context) error {
+	if names, ok := n.leave(); ok {
+		// A call that is on its way while the link is closed would be lost.
+		known, cancel := context.WithTimeout(ctx, n.cfg.Keepalive)
+		_ = n.waitVisible(known, names...) // those that are too slow are told by the goodbye
+		cancel()
+	}
+	err := n.origins.drain(ctx)
+	n.end()
+	return err
+}
+
+// leave withdraws the node's functions and returns the namespaces that it leaves. It reports false where
+// the node is leaving already.
+func (n *Node) leave() ([]string, bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.phase != running {
+		return nil, false
+	}
+	n.phase = draining
+	n.core.Leave(time.Now())
+	n.settle()
+	var names []string
+	for name := range n.namespaces {
+		names = append(names, name)
+	}
+	return names, true
+}
+
+// Close leaves the mesh at once: it ends every link and every call, and returns when every goroutine
+// of the node has, handlers included: a handler that ignores its context holds Close up.
+func (n *Node) Close() error {
+	n.end()
+	return nil
+}
+
+func (n *Node) end() {
+	n.mu.Lock()
+	if n.phase == running && !n.proxy {
+		n.core.Leave(time.Now()) // so that those behind the neighbours know, too
+		n.settle()
+	}
+	n.phase = closed
+	sessions := *n.sessions.Load()
+	watchers := maps.Clone(n.watchers)
+	n.mu.Unlock()
+	var goodbyes sync.WaitGroup
+	for _, s := range sessions {
+		goodbyes.Go(func() { s.link.Close(&linkv1.Goodbye{Leaving: !n.proxy}) })
+	}
+	goodbyes.Wait()
+	n.cancel()
+	n.locals.close()
+	for w := range watchers {
+		w.stop()
+	}
+	n.tasks.Wait()
+	n.workers.Wait()
+}
+
+// spawn runs f on a goroutine that Close waits for, unless the node is closed.
+func (n *Node) spawn(f func()) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.phase == closed {
+		return false
+	}
+	n.tasks.Go(f)
+	return true
+}
+
+func (n *Node) info() *linkv1.NodeInfo {
+	return &linkv1.NodeInfo{
+		Name: n.name, Version: Version, Addresses: n.cfg.Addresses, Metadata: n.cfg.Metadata,
+	}
+}
+
+// settle publishes what a change of the core led to, and has its timer looked at again. The caller
+// holds n.mu.
+func (n *Node) settle() {
+	n.publish()
+	select {
+	case n.alarm <- struct{}{}:
+	default:
+	}
+}
+
+func (n *Node) publish() {
+	snapshot := n.core.Snapshot()
+	if n.table.Swap(snapshot) != snapshot {
+		n.changed.fire()
+	}
+	n.moved.fire()
+	sessions := *n.sessions.Load()
+	for _, id := range n.core.Pending() {
+		if s := sessions[id]; s != nil {
+			s.link.TableChanged()
+		}
+	}
+	for _, e := range n.core.Events() {
+		n.handle(e)
+	}
+}
+
+// await returns the current table and a channel that closes when it changes.
+func (n *Node) await() (*mesh.Snapshot, <-chan struct{}) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.table.Load(), n.changed.wait()
+}
+
+// tick gives the core the time when it wants it.
+func (n *Node) tick() {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-n.ctx.Done():
+			return
+		case <-n.alarm:
+		case <-timer.C:
+		}
+		n.mu.Lock()
+		next := n.core.Tick(time.Now())
+		n.publish()
+		n.mu.Unlock()
+		timer.Reset(time.Until(next))
+	}
+}
+
+// Version is the version of rpcmesh that this process runs, as its build says.
+var Version = sync.OnceValue(func() string {
+	const path = "github.com/rpcmesh/rpcmesh"
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	if info.Main.Path == path {
+		return info.Main.Version
+	}
+	for _, dep := range info.Deps {
+		if dep.Path == path {
+			return dep.Version
+		}
+	}
+	return "unknown"
+})()

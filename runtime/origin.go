@@ -1,0 +1,271 @@
+package rpcmesh
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"connectrpc.com/connect/v2"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/mesh"
+)
+
+// maxMethods bounds how many functions one registration may have.
+const maxMethods = 1 << 16
+
+// Registrar takes functions: a [Namespace], or what [Namespace.Replicated] returns.
+type Registrar interface {
+	// Register adds methods, all of them or none. See [Namespace.Register].
+	Register(methods ...connect.Method) (*Origin, error)
+}
+
+// Policy says how calls are spread over the origins of a replicated function.
+type Policy uint8
+
+// The policies. All origins of a function must be registered with the same one.
+const (
+	// Single is that of a function that is not replicated: one origin takes all calls.
+	Single Policy = iota
+	// RoundRobin takes the origins in turn, each caller for itself.
+	RoundRobin
+	// Random takes any of the origins.
+	Random
+	// LeastPending takes the one of two random origins that has fewer calls of this caller under way
+	// (Mitzenmacher, The Power of Two Choices in Randomized Load Balancing, 2001).
+	LeastPending
+	// Nearest takes the origin with the fewest links between, in turn among equals.
+	Nearest
+)
+
+// String returns the policy's name.
+func (p Policy) String() string {
+	names := [...]string{"single", "round-robin", "random", "least-pending", "nearest"}
+	if int(p) < len(names) {
+		return names[p]
+	}
+	return "unknown"
+}
+
+// Origin is a set of functions that were registered together. Its methods may be called concurrently.
+type Origin struct {
+	ns         *Namespace
+	procedures []string
+	once       sync.Once
+}
+
+// Procedures returns the functions' procedures.
+func (o *Origin) Procedures() []string { return slices.Clone(o.procedures) }
+
+// Unregister withdraws the functions from the mesh. Calls that run already go on to their end. A
+// second call does nothing.
+func (o *Origin) Unregister() error {
+	o.once.Do(func() {
+		n := o.ns.node
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		n.core.Unregister(time.Now(), o.ns.name, o.procedures)
+		n.origins.remove(o.ns.members, o)
+		n.settle()
+	})
+	return nil
+}
+
+// Register makes methods callable by every member of the namespace, all of them or none, at any time.
+// Their handlers run with the node's interceptors around them, concurrently. A function that this
+// node can see in the namespace already fails with already_exists, naming its owner; a malformed
+// procedure with invalid_argument; a closed node with failed_precondition. On a group, the methods are
+// registered in every member.
+func (ns *Namespace) Register(methods ...connect.Method) (*Origin, error) {
+	return ns.register(Single, methods)
+}
+
+// Replicated returns a registrar for functions of which several nodes have an origin: calls are spread
+// by policy over all that can be reached. All origins of a function must agree on the policy.
+func (ns *Namespace) Replicated(policy Policy) Registrar { return replicated{ns, policy} }
+
+type replicated struct {
+	ns     *Namespace
+	policy Policy
+}
+
+func (r replicated) Register(methods ...connect.Method) (*Origin, error) {
+	return r.ns.register(r.policy, methods)
+}
+
+// RegisterServer registers every method of a stock Connect server. Its own interceptors run inside the
+// node's. Methods that are registered on s later are not seen.
+func (ns *Namespace) RegisterServer(s *connect.Server) (*Origin, error) {
+	var methods []connect.Method
+	for spec := range s.Specs() {
+		methods = append(methods, connect.Method{Spec: spec, Handler: dispatch(s)})
+	}
+	return ns.register(Single, methods)
+}
+
+func dispatch(s *connect.Server) connect.ServerFunc {
+	return func(ctx context.Context, spec connect.Spec, stream connect.ServerStream) error {
+		info, _ := connect.CallInfoForServerContext(ctx)
+		return s.Call(ctx, spec.Procedure, info, stream)
+	}
+}
+
+func (ns *Namespace) register(policy Policy, methods []connect.Method) (*Origin, error) {
+	if ns.err != nil {
+		return nil, ns.err
+	}
+	if err := checkMethods(policy, methods); err != nil {
+		return nil, err
+	}
+	server := connect.NewServer(ns.node.cfg.Interceptors...)
+	server.Register(methods...)
+	o := &Origin{ns: ns}
+	now := time.Now()
+	functions := make([]mesh.Function, len(methods))
+	for i, m := range methods {
+		o.procedures = append(o.procedures, m.Spec.Procedure)
+		functions[i] = mesh.Function{
+			Procedure: m.Spec.Procedure, StreamType: uint8(m.Spec.StreamType),
+			Idempotency: uint8(m.Spec.IdempotencyLevel),
+			Registered:  now.UnixNano(), Policy: mesh.Policy(policy),
+		}
+	}
+	n := ns.node
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.phase != running || n.proxy {
+		return nil, errClosed()
+	}
+	if err := n.core.Register(now, ns.name, functions); err != nil {
+		return nil, asConnect(err)
+	}
+	n.origins.add(ns.members, o, server, methods)
+	n.settle()
+	return o, nil
+}
+
+func checkMethods(policy Policy, methods []connect.Method) error {
+	if policy > Nearest {
+		return connect.Errorf(connect.CodeInvalidArgument, "rpcmesh: there is no policy %d", policy)
+	}
+	if len(methods) > maxMethods {
+		return connect.Errorf(connect.CodeInvalidArgument, "rpcmesh: register %d methods at a time at most", maxMethods)
+	}
+	seen := make(map[string]bool, len(methods))
+	for _, m := range methods {
+		switch {
+		case m.Handler == nil:
+			return connect.Errorf(connect.CodeInvalidArgument, "rpcmesh: method %q has no handler", m.Spec.Procedure)
+		case m.Spec.StreamType > connect.StreamTypeBidi:
+			return connect.Errorf(connect.CodeInvalidArgument, "rpcmesh: method %q has no such stream type", m.Spec.Procedure)
+		case m.Spec.IdempotencyLevel < 0 || m.Spec.IdempotencyLevel > connect.IdempotencyIdempotent:
+			return connect.Errorf(connect.CodeInvalidArgument, "rpcmesh: method %q has no such idempotency level", m.Spec.Procedure)
+		case seen[m.Spec.Procedure]:
+			return connect.Errorf(connect.CodeAlreadyExists, "rpcmesh: method %q is given twice", m.Spec.Procedure)
+		}
+		seen[m.Spec.Procedure] = true
+	}
+	return nil
+}
+
+// origins are the functions that a node holds itself, and the calls that run in them.
+type origins struct {
+	mu      sync.RWMutex
+	methods map[originKey]*method
+
+	active   atomic.Int64 // calls that run here or were made here
+	draining atomic.Bool
+	idle     atomic.Pointer[chan struct{}] // set by drain
+}
+
+type originKey struct{ namespace, procedure string }
+
+// method is one function with the dispatcher of its origin.
+type method struct {
+	origin *Origin
+	spec   connect.Spec
+	server *connect.Server
+}
+
+func (os *origins) find(namespace, procedure string) *method {
+	os.mu.RLock()
+	defer os.mu.RUnlock()
+	return os.methods[originKey{namespace, procedure}]
+}
+
+func (os *origins) add(namespaces []string, o *Origin, server *connect.Server, methods []connect.Method) {
+	os.mu.Lock()
+	defer os.mu.Unlock()
+	if os.methods == nil {
+		os.methods = map[originKey]*method{}
+	}
+	for _, ns := range namespaces {
+		for _, m := range methods {
+			os.methods[originKey{ns, m.Spec.Procedure}] = &method{origin: o, spec: m.Spec, server: server}
+		}
+	}
+}
+
+// remove takes out what is still o's.
+func (os *origins) remove(namespaces []string, o *Origin) {
+	os.mu.Lock()
+	defer os.mu.Unlock()
+	for _, ns := range namespaces {
+		for _, p := range o.procedures {
+			key := originKey{ns, p}
+			if m := os.methods[key]; m != nil && m.origin == o {
+				delete(os.methods, key)
+			}
+		}
+	}
+}
+
+func (os *origins) begin() { os.active.Add(1) }
+
+func (os *origins) end() {
+	if os.active.Add(-1) == 0 && os.draining.Load() {
+		select {
+		case *os.idle.Load() <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// drain waits until no call is active or ctx ends.
+func (os *origins) drain(ctx context.Context) error {
+	idle := make(chan struct{}, 1)
+	os.idle.CompareAndSwap(nil, &idle)
+	os.draining.Store(true)
+	for os.active.Load() > 0 {
+		select {
+		case <-*os.idle.Load():
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// toWire gives a handler's error the form in which its caller sees it, by the rules of Connect: the
+// text of an error that is no *connect.Error stays here, and the verdict of another call is not this
+// handler's own.
+func toWire(err error) *connect.Error {
+	if err == nil {
+		return nil
+	}
+	if e, ok := errors.AsType[*connect.Error](err); ok && e != nil {
+		if e.IsRemote() {
+			return connect.NewError(connect.CodeInternal, "")
+		}
+		return e
+	}
+	switch {
+	case errors.Is(err, context.Canceled):
+		return connect.NewError(connect.CodeCanceled, "")
+	case errors.Is(err, context.DeadlineExceeded):
+		return connect.NewError(connect.CodeDeadlineExceeded, "")
+	}
+	return connect.NewError(connect.CodeUnknown, "")
+}

@@ -1,0 +1,226 @@
+package rpcmesh
+
+import (
+	"sync/atomic"
+	"time"
+
+	"connectrpc.com/connect/v2"
+	"google.golang.org/protobuf/proto"
+
+	rpcmeshv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/v1"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
+)
+
+const (
+	// maxReplay bounds what a stream keeps for being called again elsewhere: in bytes, and a little more
+	// for each message.
+	maxReplay     = 64 << 10
+	replayMessage = 16
+	// maxAttempts bounds how often one call is tried.
+	maxAttempts = 10
+	// retryPause is what the second try waits for a change of the table at most; it doubles to
+	// maxRetryPause.
+	retryPause    = 5 * time.Millisecond
+	maxRetryPause = 250 * time.Millisecond
+)
+
+// find picks the origin for the next attempt.
+func (s *outgoing) find() error {
+	r, err := s.ns.find(s.spec)
+	s.route = r
+	return err
+}
+
+// keep holds b for another attempt. The caller holds s.mu.
+func (s *outgoing) keep(b []byte) {
+	if s.answered || s.tooLong {
+		return
+	}
+	if s.sentCost += len(b) + replayMessage; s.sentCost > maxReplay && !s.single() {
+		s.sent, s.tooLong = nil, true
+		return
+	}
+	s.sent = append(s.sent, b)
+}
+
+// current returns the attempt that is under way, and opens the first. The caller holds s.mu.
+func (s *outgoing) current() (*link.ClientCall, error) {
+	if s.call != nil {
+		return s.call, nil
+	}
+	for {
+		call, err := s.open()
+		if err == nil {
+			s.call = call
+			return call, nil
+		}
+		if !s.reroute() {
+			return nil, err
+		}
+	}
+}
+
+// currentReplayed is current once it has been sent all that its predecessors were. The caller holds s.mu,
+// which is let go of meanwhile.
+func (s *outgoing) currentReplayed() (*link.ClientCall, error) {
+	for {
+		call, err := s.current()
+		if err != nil || s.replayed == nil {
+			return call, err
+		}
+		replayed := s.replayed
+		s.mu.Unlock()
+		<-replayed
+		s.mu.Lock()
+		if s.replayed == replayed {
+			s.replayed = nil
+		}
+	}
+}
+
+// open starts an attempt on the current route. The caller holds s.mu.
+func (s *outgoing) open() (*link.ClientCall, error) {
+	s.attempts++
+	n, t := s.ns.node, s.route.target
+	o := link.Open{
+		Namespace: t.LinkNamespace, Procedure: s.spec.Procedure,
+		Origin: link.NodeID(t.Node), OriginNamespace: t.Namespace,
+		Hops: maxHops, StreamType: s.spec.StreamType, Deadline: s.deadline,
+		Header: s.info.RequestHeader(), ResponseHeader: s.info.ResponseHeader(), ResponseTrailer: s.info.ResponseTrailer(),
+	}
+	s.info.PeerAddr = t.Name
+	if t.Local {
+		m := n.origins.find(t.Namespace, s.spec.Procedure)
+		if m == nil {
+			return nil, n.notStarted("the function was withdrawn")
+		}
+		if !n.locals.add(s) {
+			return nil, errClosed()
+		}
+		s.countPending(s.route.pending)
+		o.Namespace = t.Namespace
+		return link.Local(s.ctx, o, n.linkLimits(), n.workers, m.serve), nil
+	}
+	session := n.session(t.Link)
+	if session == nil {
+		return nil, n.notStarted("the link was lost")
+	}
+	call, err := session.link.Open(s.ctx, o)
+	if err == nil {
+		s.countPending(s.route.pending)
+	}
+	return call, err
+}
+
+// countPending moves the call from one count of calls under way to another. The caller holds s.mu.
+func (s *outgoing) countPending(count *atomic.Int64) {
+	if s.pending != nil {
+		s.pending.Add(-1)
+	}
+	if s.finished {
+		count = nil
+	}
+	if s.pending = count; count != nil {
+		count.Add(1)
+	}
+}
+
+// again replaces a failed attempt by another where that is safe, and reports whether there is one. Both
+// the sending and the receiving goroutine may come here with the same attempt.
+func (s *outgoing) again(failed *link.ClientCall) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.call != failed {
+		return true
+	}
+	if !s.repeatable(failed.Failure()) {
+		return false
+	}
+	s.unsure = s.unsure || failed.Failure().GetCertainty() != rpcmeshv1.CallFailure_CERTAINTY_NOT_STARTED
+	for s.reroute() {
+		call, err := s.open()
+		if err != nil {
+			continue
+		}
+		if !s.replay(call) {
+			_ = call.Close() // always nil
+			return false
+		}
+		_ = failed.Close() // always nil
+		s.call = call
+		return true
+	}
+	return false
+}
+
+// repeatable decides by the failure's certainty. The caller holds s.mu.
+func (s *outgoing) repeatable(failure *rpcmeshv1.CallFailure) bool {
+	if failure == nil || s.answered || s.tooLong || s.finished || s.expired() {
+		return false
+	}
+	switch failure.GetCertainty() {
+	case rpcmeshv1.CallFailure_CERTAINTY_NOT_STARTED:
+		return true
+	case rpcmeshv1.CallFailure_CERTAINTY_UNKNOWN:
+		whole := s.single() || s.closed
+		return whole && s.spec.IdempotencyLevel != connect.IdempotencyUnknown
+	default:
+		return false
+	}
+}
+
+// failure is how far the call has come, over all its attempts, of which last is the last.
+func (s *outgoing) failure(last *link.ClientCall) *rpcmeshv1.CallFailure {
+	failure := last.Failure()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.unsure && failure.GetCertainty() == rpcmeshv1.CallFailure_CERTAINTY_NOT_STARTED {
+		failure = proto.CloneOf(failure)
+		failure.Certainty = rpcmeshv1.CallFailure_CERTAINTY_UNKNOWN
+	}
+	return failure
+}
+
+func (s *outgoing) expired() bool {
+	return s.ctx.Err() != nil || (!s.deadline.IsZero() && !time.Now().Before(s.deadline))
+}
+
+// replay has call sent what the failed attempt was sent. It does so on a goroutine of its own, since
+// sending may have to wait until the handler's answers are received. What fails there shows at the next
+// Receive. The caller holds s.mu. It reports false once the node is closed.
+func (s *outgoing) replay(call *link.ClientCall) bool {
+	sent, closed, done := s.sent[:len(s.sent):len(s.sent)], s.closed && !s.single(), make(chan struct{})
+	s.replayed = done
+	return s.ns.node.spawn(func() {
+		defer close(done)
+		for _, b := range sent {
+			_ = call.Send(b) // fails as the next Receive does
+		}
+		if closed {
+			_ = call.CloseSend() // likewise
+		}
+	})
+}
+
+// reroute looks for a way after a failure: at once where the table has changed since, else after a
+// pause. It reports false where there is none, or the call has had its share. The caller holds s.mu.
+func (s *outgoing) reroute() bool {
+	if s.attempts >= maxAttempts || s.expired() {
+		return false
+	}
+	if table, changed := s.ns.node.await(); table == s.route.table {
+		length := min(retryPause<<(s.attempts-1), maxRetryPause)
+		if !s.deadline.IsZero() {
+			length = min(length, time.Until(s.deadline))
+		}
+		pause := time.NewTimer(length)
+		defer pause.Stop()
+		select {
+		case <-changed:
+		case <-pause.C:
+		case <-s.ctx.Done():
+			return false
+		}
+	}
+	return !s.expired() && s.find() == nil
+}

@@ -1,0 +1,133 @@
+package rpcmesh
+
+import (
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+
+	"connectrpc.com/connect/v2"
+
+	rpcmeshv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/v1"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/mesh"
+)
+
+// route is where a call goes, and the table that said so.
+type route struct {
+	table   *mesh.Snapshot
+	target  mesh.Target
+	pending *atomic.Int64 // the target's, where the policy goes by it
+}
+
+// find picks the origin for a call of spec.
+func (ns *Namespace) find(spec connect.Spec) (route, error) {
+	table := ns.node.table.Load()
+	choice, ok := table.Find(ns.name, spec.Procedure)
+	if !ok {
+		return route{}, connect.NewError(connect.CodeUnimplemented, "rpcmesh: "+absence(table, ns.name, spec.Procedure))
+	}
+	if kind := connect.StreamType(choice.Function.StreamType); kind != spec.StreamType {
+		return route{}, connect.Errorf(connect.CodeUnimplemented,
+			"rpcmesh: %s is a %s function at node %q, and was called as a %s one", spec.Procedure, kind, choice.Targets[0].Name, spec.StreamType)
+	}
+	b := &ns.node.balance
+	r := route{table: table, target: b.pick(spec.Procedure, choice.Policy, choice.Targets)}
+	if Policy(choice.Policy) == LeastPending {
+		r.pending = b.count(r.target.Node)
+	}
+	return r, nil
+}
+
+// balance spreads a node's calls over the origins of replicated functions.
+type balance struct {
+	turns   sync.Map // procedure to *atomic.Uint64
+	pending sync.Map // mesh.NodeID to *atomic.Int64: calls under way
+}
+
+func (b *balance) pick(procedure string, policy mesh.Policy, targets []mesh.Target) mesh.Target {
+	if len(targets) == 1 {
+		return targets[0]
+	}
+	switch Policy(policy) {
+	case Random:
+		return targets[rand.IntN(len(targets))]
+	case LeastPending:
+		i := rand.IntN(len(targets))
+		j := rand.IntN(len(targets) - 1)
+		if j >= i {
+			j++
+		}
+		if b.count(targets[j].Node).Load() < b.count(targets[i].Node).Load() {
+			i = j
+		}
+		return targets[i]
+	case Nearest:
+		near := 1
+		for near < len(targets) && targets[near].Hops == targets[0].Hops {
+			near++
+		}
+		return targets[b.turn(procedure, near)]
+	case Single, RoundRobin:
+	}
+	return targets[b.turn(procedure, len(targets))]
+}
+
+// turn counts the calls of procedure around n.
+func (b *balance) turn(procedure string, n int) int {
+	v, ok := b.turns.Load(procedure)
+	if !ok {
+		v, _ = b.turns.LoadOrStore(procedure, new(atomic.Uint64))
+	}
+	return int((v.(*atomic.Uint64).Add(1) - 1) % uint64(n))
+}
+
+func (b *balance) count(node mesh.NodeID) *atomic.Int64 {
+	v, ok := b.pending.Load(node)
+	if !ok {
+		v, _ = b.pending.LoadOrStore(node, new(atomic.Int64))
+	}
+	return v.(*atomic.Int64)
+}
+
+// route decides what becomes of a call that came in over a link.
+func (n *Node) route(in *link.Incoming) link.Route {
+	d := n.table.Load().Route(in.Namespace, mesh.NodeID(in.Origin), in.OriginNamespace, in.Procedure)
+	switch d.Action {
+	case mesh.Local:
+		if m := n.origins.find(d.Namespace, in.Procedure); m != nil && !n.origins.draining.Load() {
+			return link.Route{Serve: m.serve}
+		}
+		return refuse("the function was withdrawn")
+	case mesh.Forward:
+		t := d.Target
+		if len(d.Targets) > 1 {
+			t = n.balance.pick(in.Procedure, d.Policy, d.Targets)
+		}
+		if next := n.session(t.Link); next != nil {
+			return link.Route{
+				Next: next.link, Namespace: t.LinkNamespace, Origin: link.NodeID(t.Node), OriginNamespace: t.Namespace,
+			}
+		}
+	case mesh.None:
+	}
+	return refuse("the way to the function's node was lost")
+}
+
+func refuse(why string) link.Route {
+	return link.Route{
+		Err:       connect.NewError(connect.CodeUnavailable, why),
+		Certainty: rpcmeshv1.CallFailure_CERTAINTY_NOT_STARTED,
+	}
+}
+
+// notStarted is the error of a call that this node could not even hand on.
+func (n *Node) notStarted(why string) error {
+	return n.failed(why, rpcmeshv1.CallFailure_CERTAINTY_NOT_STARTED)
+}
+
+// failed is the error of a call that failed at this node.
+func (n *Node) failed(why string, certainty rpcmeshv1.CallFailure_Certainty) error {
+	return withFailure(connect.NewError(connect.CodeUnavailable, "rpcmesh: "+why), &rpcmeshv1.CallFailure{
+		Certainty: certainty, Node: n.id[:], NodeName: n.name,
+	})
+}

@@ -1,0 +1,231 @@
+package rpcmeshtest
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// connection is two ends and a stream of bytes each way.
+type connection struct {
+	limit  int               // bytes that a stream holds
+	forget func(*connection) // called once, when both ends are closed
+	ends   [2]*end           // the one that dialled first
+
+	mu      sync.Mutex
+	held    bool // nothing arrives
+	broken  bool // by a reset
+	streams [2]stream
+}
+
+// stream is one direction: the in of one end and the out of the other.
+type stream struct {
+	moved sync.Cond // whenever it may be worth looking again
+	buf   bytes.Buffer
+	fin   bool // no more is written
+}
+
+func newConnection(limit int, forget func(*connection)) *connection {
+	c := &connection{limit: limit, forget: forget}
+	for i := range c.streams {
+		c.streams[i].moved.L = &c.mu
+	}
+	return c
+}
+
+func (c *connection) path() path {
+	return pathOf(c.ends[0].local.host(), c.ends[1].local.host())
+}
+
+func (c *connection) hold(on bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.held = on
+	c.wake()
+}
+
+func (c *connection) reset() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.broken = true
+	c.wake()
+}
+
+// wake has everyone look again. The caller holds c.mu.
+func (c *connection) wake() {
+	for i := range c.streams {
+		c.streams[i].moved.Broadcast()
+	}
+}
+
+func (c *connection) openEnds() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var open []string
+	for _, e := range c.ends {
+		if !e.closed {
+			open = append(open, fmt.Sprintf("%s to %s", e.local, e.remote))
+		}
+	}
+	return open
+}
+
+// end is one end of a connection: a net.Conn.
+type end struct {
+	c             *connection
+	local, remote addr
+	in, out       *stream
+
+	// Under c.mu:
+	closed             bool
+	readable, writable deadline
+}
+
+var _ net.Conn = (*end)(nil)
+
+func (e *end) LocalAddr() net.Addr  { return e.local }
+func (e *end) RemoteAddr() net.Addr { return e.remote }
+
+func (e *end) Read(p []byte) (int, error) {
+	e.c.mu.Lock()
+	defer e.c.mu.Unlock()
+	for {
+		if err := e.failure(&e.readable); err != nil {
+			return 0, e.wrap("read", err)
+		}
+		switch {
+		case len(p) == 0:
+			return 0, nil
+		case e.c.held:
+		case e.in.buf.Len() > 0:
+			e.in.moved.Broadcast()
+			return e.in.buf.Read(p)
+		case e.in.fin:
+			return 0, io.EOF
+		}
+		e.in.moved.Wait()
+	}
+}
+
+func (e *end) Write(p []byte) (int, error) {
+	e.c.mu.Lock()
+	defer e.c.mu.Unlock()
+	written := 0
+	for {
+		err := e.failure(&e.writable)
+		if err == nil && e.peer().closed && !e.c.held {
+			err = syscall.EPIPE
+		}
+		if err != nil {
+			return written, e.wrap("write", err)
+		}
+		if room := e.c.limit - e.out.buf.Len(); room > 0 {
+			n, _ := e.out.buf.Write(p[written:min(written+room, len(p))])
+			written += n
+			e.out.moved.Broadcast()
+		}
+		if written == len(p) {
+			return written, nil
+		}
+		e.out.moved.Wait()
+	}
+}
+
+// failure says why e cannot be used. The caller holds c.mu.
+func (e *end) failure(d *deadline) error {
+	switch {
+	case e.closed:
+		return net.ErrClosed
+	case e.c.broken && !e.c.held:
+		return syscall.ECONNRESET
+	case d.passed():
+		return os.ErrDeadlineExceeded
+	}
+	return nil
+}
+
+func (e *end) wrap(op string, err error) error {
+	return &net.OpError{Op: op, Net: e.local.Network(), Source: e.local, Addr: e.remote, Err: err}
+}
+
+func (e *end) peer() *end {
+	if e.c.ends[0] == e {
+		return e.c.ends[1]
+	}
+	return e.c.ends[0]
+}
+
+// Close lets the other end read what was written before.
+func (e *end) Close() error {
+	e.c.mu.Lock()
+	if e.closed {
+		e.c.mu.Unlock()
+		return nil
+	}
+	e.closed = true
+	e.out.fin = true
+	e.readable.stop()
+	e.writable.stop()
+	e.c.wake()
+	last := e.peer().closed
+	e.c.mu.Unlock()
+	if last {
+		e.c.forget(e.c)
+	}
+	return nil
+}
+
+func (e *end) SetDeadline(t time.Time) error {
+	if err := e.SetReadDeadline(t); err != nil {
+		return err
+	}
+	return e.SetWriteDeadline(t)
+}
+
+func (e *end) SetReadDeadline(t time.Time) error { return e.setDeadline(&e.readable, t, e.in) }
+
+func (e *end) SetWriteDeadline(t time.Time) error { return e.setDeadline(&e.writable, t, e.out) }
+
+func (e *end) setDeadline(d *deadline, t time.Time, s *stream) error {
+	e.c.mu.Lock()
+	defer e.c.mu.Unlock()
+	if e.closed {
+		return e.wrap("set", net.ErrClosed)
+	}
+	d.set(t, s)
+	return nil
+}
+
+// deadline is a time after which reading or writing fails.
+type deadline struct {
+	at    time.Time // zero: none
+	timer *time.Timer
+}
+
+func (d *deadline) passed() bool { return !d.at.IsZero() && !time.Now().Before(d.at) }
+
+// set replaces the deadline; those that wait on s are told of it now and when it passes. The caller
+// holds the connection's lock.
+func (d *deadline) set(t time.Time, s *stream) {
+	d.stop()
+	d.at = t
+	s.moved.Broadcast()
+	if !t.IsZero() {
+		d.timer = time.AfterFunc(time.Until(t), func() {
+			s.moved.L.Lock()
+			defer s.moved.L.Unlock()
+			s.moved.Broadcast()
+		})
+	}
+}
+
+func (d *deadline) stop() {
+	if d.timer != nil {
+		d.timer.Stop()
+	}
+}

@@ -1,0 +1,105 @@
+package rpcmesh
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"connectrpc.com/connect/v2"
+	"connectrpc.com/connect/v2/connecthttp"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/carrier"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/h2"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
+)
+
+// headerTimeout bounds how long a connection may take to say what it wants.
+const headerTimeout = 5 * time.Second
+
+// Mount lets other nodes link to this one through mux, beside whatever else mux serves. To mount a node
+// under a path, mount it on a mux of its own and put that behind [http.StripPrefix]; the path is then
+// part of the URL that others link to. The server must speak HTTP/2, with TLS or without. A middleware
+// between must not hide the deadlines of [http.ResponseController] (an Unwrap method does).
+func (n *Node) Mount(mux connecthttp.ServeMux) {
+	carrier.Mount(mux, link.MaxPacket, func(ctx context.Context, conn *carrier.Server) { n.accept(ctx, conn) })
+}
+
+// Handler returns a handler with nothing but the node mounted on it.
+func (n *Node) Handler() http.Handler {
+	mux := http.NewServeMux()
+	n.Mount(mux)
+	return mux
+}
+
+// Serve accepts connections on l and serves the node on them, over HTTP/1.1, HTTP/2 and, without
+// [Config.TLS], HTTP/2 in cleartext. It blocks until ctx ends or the node is closed, and returns nil
+// then; any other end is an error, and so is a node that was closed before. It closes l and, at its end, the connections that came in by it.
+func (n *Node) Serve(ctx context.Context, l net.Listener) error {
+	n.mu.Lock()
+	if n.phase == closed {
+		n.mu.Unlock()
+		return errors.Join(errClosed(), l.Close())
+	}
+	n.tasks.Add(1)
+	n.mu.Unlock()
+	defer n.tasks.Done()
+	if n.cfg.TLS != nil {
+		if err := checkServerTLS(n.cfg.TLS); err != nil {
+			return errors.Join(err, l.Close())
+		}
+		l = tls.NewListener(l, h2.ServerTLS(n.cfg.TLS))
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stop := context.AfterFunc(n.ctx, cancel)
+	defer stop()
+	links := h2.NewListener(l, h2.Options{MaxMessage: link.MaxPacket}, func(c *h2.Conn) error {
+		stop := context.AfterFunc(ctx, func() { c.Close(errStopped) })
+		defer stop()
+		n.accept(ctx, carrier.Accepted(c))
+		return nil
+	})
+	server := n.server()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		<-ctx.Done()
+		_ = server.Close() // it reports the listener's own error, which Serve returns
+	}()
+	err := server.Serve(links)
+	cancel()
+	<-ended
+	links.Wait()
+	if errors.Is(err, http.ErrServerClosed) || errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+var errStopped = connect.NewError(connect.CodeUnavailable, "the node has stopped listening")
+
+// server is for all connections that are no links of our own endpoint's.
+func (n *Node) server() *http.Server {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true)
+	protocols.SetUnencryptedHTTP2(true)
+	return &http.Server{
+		Handler:           n.Handler(),
+		Protocols:         protocols,
+		ReadHeaderTimeout: headerTimeout,
+		ErrorLog:          slog.NewLogLogger(n.log.Handler(), slog.LevelDebug),
+		HTTP2:             carrier.ServerConfig(),
+	}
+}
+
+func checkServerTLS(cfg *tls.Config) error {
+	if len(cfg.Certificates) > 0 || cfg.GetCertificate != nil || cfg.GetConfigForClient != nil {
+		return nil
+	}
+	return connect.NewError(connect.CodeInvalidArgument, "rpcmesh: Config.TLS has no certificate to serve with")
+}

@@ -1,0 +1,251 @@
+package rpcmesh
+
+import (
+	"context"
+	"crypto/tls"
+	"maps"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect/v2"
+
+	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/mesh"
+)
+
+// session is one link that is up, as its node sees it. It is the link.Handler of its engine.
+type session struct {
+	node       *Node
+	id         mesh.LinkID
+	link       *link.Session
+	owner      *Link // nil where the other end dialled
+	namespaces []string
+	addr       string
+	since      time.Time
+}
+
+// channel is what a node asks of the conn under a link.
+type channel interface {
+	link.Conn
+	Addr() string
+	TLS() *tls.ConnectionState
+}
+
+// accept serves a stream that another node has opened.
+func (n *Node) accept(ctx context.Context, conn channel) {
+	n.mu.Lock()
+	if n.phase != running {
+		n.mu.Unlock()
+		conn.Close(connect.NewError(connect.CodeUnavailable, "the node is shutting down"))
+		return
+	}
+	n.tasks.Add(1)
+	n.mu.Unlock()
+	defer n.tasks.Done()
+	var answer []*linkv1.LinkNamespace
+	ls, err := link.Accept(ctx, conn, n.linkConfig(), func(peer link.Peer) (*linkv1.Join, error) {
+		if err := n.admit(ctx, peer, conn); err != nil {
+			return nil, err
+		}
+		var err error
+		answer, err = n.answer(peer.Join)
+		return n.join(answer), err
+	})
+	if err != nil {
+		n.log.LogAttrs(ctx, levelOf(err), "link refused", attrAddr(conn.Addr()), attrError(err))
+		conn.Close(err)
+		return
+	}
+	err = n.runSession(ls, conn.Addr(), answer, nil)
+	n.log.LogAttrs(ctx, levelOf(err), "link down", attrAddr(conn.Addr()), attrError(err))
+}
+
+// admit decides on a peer that has proven the secret.
+func (n *Node) admit(ctx context.Context, peer link.Peer, conn channel) error {
+	if err := n.checkIdentity(peer); err != nil {
+		return err
+	}
+	if n.cfg.Authenticate == nil {
+		return nil
+	}
+	names := make([]string, len(peer.Join.GetNamespaces()))
+	for i, ns := range peer.Join.GetNamespaces() {
+		names[i] = ns.GetName()
+	}
+	err := n.cfg.Authenticate(ctx, Peer{
+		ID: NodeID(peer.Node), Name: peer.Join.GetInfo().GetName(), Addr: conn.Addr(),
+		Namespaces: names, Proxy: peer.Join.GetProxy(), TLS: conn.TLS(),
+	})
+	if err != nil {
+		return connect.NewError(connect.CodeUnauthenticated, "the link is refused").WithCause(err)
+	}
+	return nil
+}
+
+// checkIdentity refuses a second living node of one name: the member that is here already stays.
+func (n *Node) checkIdentity(peer link.Peer) error {
+	if peer.Join.GetProxy() {
+		return nil
+	}
+	for member := range n.table.Load().Members() {
+		if member.ID == mesh.NodeID(peer.Node) && member.Incarnation != peer.Incarnation {
+			return connect.Errorf(connect.CodeAlreadyExists,
+				"another living node is named %q: give each node of a mesh a name of its own", member.Info.GetName())
+		}
+	}
+	return nil
+}
+
+// answer says which of the namespaces that are asked for the link will carry.
+func (n *Node) answer(asked *linkv1.Join) ([]*linkv1.LinkNamespace, error) {
+	if len(asked.GetNamespaces()) > maxNamespaces {
+		return nil, connect.Errorf(connect.CodeInvalidArgument, "a link carries %d namespaces at most", maxNamespaces)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	answer, unknown, err := n.core.Answer(asked.GetNamespaces())
+	if err != nil {
+		return nil, asConnect(err)
+	}
+	if len(unknown) > 0 {
+		return nil, connect.Errorf(connect.CodeNotFound,
+			"node %q has no namespace %q; it has those that it names with Node.Namespace, Node.Group or Node.Link",
+			n.name, strings.Join(unknown, ", "))
+	}
+	return answer, nil
+}
+
+func (n *Node) join(namespaces []*linkv1.LinkNamespace) *linkv1.Join {
+	return &linkv1.Join{Info: n.info(), Namespaces: namespaces, Proxy: n.proxy}
+}
+
+func (n *Node) linkConfig() link.Config {
+	return link.Config{
+		Node: link.NodeID(n.id), Name: n.name, Incarnation: n.incarnation,
+		Secret: []byte(n.cfg.Secret), AcceptAnyone: n.cfg.Secret == "",
+		Limits:            n.linkLimits(),
+		KeepaliveInterval: n.cfg.Keepalive / 3,
+		KeepaliveTimeout:  n.cfg.Keepalive,
+		Workers:           n.workers,
+	}
+}
+
+func (n *Node) linkLimits() link.Limits {
+	l := n.cfg.Limits
+	return link.Limits{Window: l.Window, MaxMessage: l.MaxMessage, MaxCalls: l.MaxCalls}
+}
+
+// causeOf says for the table why a session ended.
+func causeOf(ended *link.Ended) mesh.Cause {
+	return mesh.Cause{Text: ended.Error(), Goodbye: ended.Kind == link.EndGoodbye && ended.Leaving}
+}
+
+// runSession adds a link that has come up and runs it to its end. It returns why the link ended.
+func (n *Node) runSession(ls *link.Session, addr string, local []*linkv1.LinkNamespace, owner *Link) error {
+	peer := ls.Peer()
+	s := &session{node: n, link: ls, owner: owner, addr: addr, since: time.Now()}
+	for _, ns := range local {
+		s.namespaces = append(s.namespaces, ns.GetName())
+	}
+	if err := n.add(s, peer, local); err != nil {
+		ls.Close(&linkv1.Goodbye{Reason: err.Error()})
+		return err
+	}
+	n.log.Info("link up", attrPeer(peer), attrAddr(addr))
+	return ls.Run(s)
+}
+
+func (n *Node) add(s *session, peer link.Peer, local []*linkv1.LinkNamespace) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	switch {
+	case n.phase == closed:
+		return errClosed()
+	case n.duplicate != nil:
+		return n.duplicate
+	}
+	n.lastLink++
+	s.id = n.lastLink
+	err := n.core.LinkUp(time.Now(), s.id, mesh.Peer{
+		ID: mesh.NodeID(peer.Node), Incarnation: peer.Incarnation, Info: peer.Join.GetInfo(),
+		Observer: peer.Join.GetProxy(), Local: local, Remote: peer.Join.GetNamespaces(),
+	})
+	if err != nil {
+		return asConnect(err)
+	}
+	n.replaceSessions(func(m map[mesh.LinkID]*session) { m[s.id] = s })
+	if s.owner != nil {
+		s.owner.note(s, nil, false)
+	}
+	n.settle()
+	return nil
+}
+
+// standBack takes this node out of a mesh in which another living one has its name and came first. The
+// caller holds n.mu.
+func (n *Node) standBack(name string) {
+	n.duplicate = connect.Errorf(connect.CodeAlreadyExists,
+		"another living node is named %q: restart this one under a name of its own", name)
+	if n.phase == closed {
+		return
+	}
+	for _, s := range *n.sessions.Load() {
+		n.tasks.Go(func() { s.link.Close(&linkv1.Goodbye{Reason: n.duplicate.Error()}) })
+	}
+}
+
+// Ended takes the link out of the table.
+func (s *session) Ended(cause *link.Ended) {
+	n := s.node
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.core.LinkDown(time.Now(), s.id, causeOf(cause))
+	n.replaceSessions(func(m map[mesh.LinkID]*session) { delete(m, s.id) })
+	n.settle()
+}
+
+// replaceSessions publishes a changed copy, so that calls look sessions up without a lock. The caller
+// holds n.mu.
+func (n *Node) replaceSessions(change func(map[mesh.LinkID]*session)) {
+	m := maps.Clone(*n.sessions.Load())
+	change(m)
+	n.sessions.Store(&m)
+}
+
+func (n *Node) session(id mesh.LinkID) *session { return (*n.sessions.Load())[id] }
+
+// Table takes what the other end tells of its tables.
+func (s *session) Table(t *linkv1.Table) error {
+	s.node.mu.Lock()
+	defer s.node.mu.Unlock()
+	if err := s.node.core.Receive(time.Now(), s.id, t); err != nil {
+		return err
+	}
+	s.node.settle()
+	return nil
+}
+
+// PullTable returns what the other end has not been told yet.
+func (s *session) PullTable(limit int) *linkv1.Table {
+	s.node.mu.Lock()
+	defer s.node.mu.Unlock()
+	return s.node.core.Pull(time.Now(), s.id, limit)
+}
+
+// Route decides where a call goes that came in over this link.
+func (s *session) Route(in *link.Incoming) link.Route {
+	return s.node.route(in)
+}
+
+func (s *session) info() LinkInfo {
+	peer := s.link.Peer()
+	info := LinkInfo{
+		Up: true, Peer: NodeID(peer.Node), PeerName: peer.Join.GetInfo().GetName(), Proxy: peer.Join.GetProxy(),
+		Addr: s.addr, Namespaces: s.namespaces, Since: s.since,
+	}
+	if s.owner != nil {
+		info.URL = s.owner.url.String()
+	}
+	return info
+}

@@ -1,0 +1,211 @@
+package rpcmesh
+
+import (
+	"context"
+	"iter"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/mesh"
+)
+
+// maxEvents bounds how many events wait for one watcher.
+const maxEvents = 4096
+
+// EventKind says what an [Event] tells.
+type EventKind uint8
+
+// The kinds of events.
+const (
+	// MemberJoined: a node can be reached that could not be before.
+	MemberJoined EventKind = iota + 1
+	// MemberChanged: a member's links or what it tells of itself are not what they were.
+	MemberChanged
+	// MemberLeft: a member has said goodbye.
+	MemberLeft
+	// MemberLost: a member can no longer be reached.
+	MemberLost
+	// FunctionAdded: an origin of a function can be called that could not be before.
+	FunctionAdded
+	// FunctionRemoved: an origin of a function can no longer be called.
+	FunctionRemoved
+	// FunctionShadowed: an origin stands back behind an earlier one of the same function.
+	FunctionShadowed
+	// EventsMissed: the watcher was too slow and events were dropped; Functions and Members tell how
+	// things stand.
+	EventsMissed
+)
+
+// String returns the kind's name.
+func (k EventKind) String() string {
+	names := [...]string{
+		"", "member joined", "member changed", "member left", "member lost",
+		"function added", "function removed", "function shadowed", "events missed",
+	}
+	if int(k) < len(names) {
+		return names[k]
+	}
+	return "unknown"
+}
+
+// Event is a change in a namespace, as one node sees it.
+type Event struct {
+	Kind EventKind
+	Time time.Time
+	// Namespace is where it happened: for a group, one of the members.
+	Namespace string
+	// Node and NodeName are the member's, or the function's origin's.
+	Node     NodeID
+	NodeName string
+	// Procedure is the function's, for events of functions.
+	Procedure string
+	// Cause says why, where it is known: which link fell, say.
+	Cause string
+}
+
+// Watch yields what is (each member and function as if it had just come) and then each change, until
+// ctx ends, the node is closed or the loop is left. A watcher that lags by more than 4,096 events
+// misses some, and is told so.
+func (ns *Namespace) Watch(ctx context.Context) iter.Seq[Event] {
+	return func(yield func(Event) bool) {
+		w := &watcher{ns: ns, wake: make(chan struct{}, 1), done: make(chan struct{})}
+		if ns.err != nil || !ns.node.watch(w) {
+			return
+		}
+		defer ns.node.unwatch(w)
+		for {
+			for _, e := range w.take() {
+				if !yield(e) {
+					return
+				}
+			}
+			select {
+			case <-w.wake:
+			case <-w.done:
+				return
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
+}
+
+// watcher is one loop over events.
+type watcher struct {
+	ns   *Namespace
+	wake chan struct{}
+	done chan struct{}
+
+	mu     sync.Mutex
+	queue  []Event
+	missed bool
+	once   sync.Once
+}
+
+func (w *watcher) stop() { w.once.Do(func() { close(w.done) }) }
+
+func (w *watcher) put(event Event) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.queue) >= maxEvents {
+		w.missed = true
+		return
+	}
+	w.queue = append(w.queue, event)
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (w *watcher) take() []Event {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	events := w.queue
+	w.queue = nil
+	if w.missed {
+		w.missed = false
+		events = append(events, Event{Kind: EventsMissed, Time: time.Now(), Namespace: w.ns.name})
+	}
+	return events
+}
+
+// watch adds w, with what is as its first events. It reports false once the node is closed.
+func (n *Node) watch(w *watcher) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.phase == closed {
+		return false
+	}
+	n.core.WatchFunctions(w.ns.name, true)
+	n.publish()
+	now, table := time.Now(), n.table.Load()
+	for m := range table.Members() {
+		for _, ns := range m.Namespaces {
+			if w.wants(ns.Namespace) {
+				w.queue = append(w.queue, Event{
+					Kind: MemberJoined, Time: now, Namespace: ns.Namespace, Node: NodeID(m.ID), NodeName: m.Info.GetName(),
+				})
+			}
+		}
+	}
+	for f := range table.Functions(w.ns.name) {
+		w.queue = append(w.queue, Event{
+			Kind: FunctionAdded, Time: now, Namespace: w.ns.name, Node: NodeID(f.Node), NodeName: f.Name, Procedure: f.Function.Procedure,
+		})
+	}
+	n.watchers[w] = struct{}{}
+	return true
+}
+
+func (n *Node) unwatch(w *watcher) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.watchers, w)
+	n.core.WatchFunctions(w.ns.name, false)
+}
+
+// wants reports whether events of namespace are w's.
+func (w *watcher) wants(namespace string) bool {
+	return namespace == w.ns.name || slices.Contains(w.ns.members, namespace)
+}
+
+// handle passes on an event of the core. The caller holds n.mu.
+func (n *Node) handle(e mesh.Event) {
+	switch e.Kind {
+	case mesh.LinkSynced:
+		if s := n.session(e.Link); s != nil && s.owner != nil {
+			s.owner.noteSynced()
+		}
+		return
+	case mesh.NodeYields:
+		n.log.Error("another living node has this node's name: this one stands back; restart it under a name of its own", "cause", e.Cause)
+		n.standBack(n.name)
+		return
+	case mesh.NodeDuplicated:
+		n.log.Error("another living node has this node's name and stands back", "cause", e.Cause)
+		return
+	case mesh.MemberJoined, mesh.MemberLeft, mesh.MemberLost:
+		n.log.Info("membership", "event", eventKinds[e.Kind].String(), "namespace", e.Namespace, "member", e.Name, "cause", e.Cause)
+	case mesh.FunctionShadowed:
+		n.log.Warn("function shadowed", "namespace", e.Namespace, "procedure", e.Procedure,
+			"origin", e.Name, "serving", e.OwnerName)
+	case mesh.MemberChanged, mesh.FunctionAdded, mesh.FunctionWithdrawn:
+	}
+	event := Event{
+		Kind: eventKinds[e.Kind], Time: time.Now(), Namespace: e.Namespace, Node: NodeID(e.Node), NodeName: e.Name,
+		Procedure: e.Procedure, Cause: e.Cause,
+	}
+	for w := range n.watchers {
+		if w.wants(e.Namespace) {
+			w.put(event)
+		}
+	}
+}
+
+var eventKinds = map[mesh.EventKind]EventKind{
+	mesh.MemberJoined: MemberJoined, mesh.MemberChanged: MemberChanged, mesh.MemberLeft: MemberLeft,
+	mesh.MemberLost: MemberLost, mesh.FunctionAdded: FunctionAdded, mesh.FunctionWithdrawn: FunctionRemoved,
+	mesh.FunctionShadowed: FunctionShadowed,
+}
