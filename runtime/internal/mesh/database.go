@@ -34,6 +34,7 @@ type database struct {
 	touched  map[string][]touch
 
 	routes   []route
+	reached  []bool
 	vertices map[vertex]int32
 	view     *view
 }

@@ -144,8 +144,7 @@ func (ld *linkDomain) doubt(r *record, e *linkv1.Entry) {
 	if d.isOwn(r) || int(r.idx) >= len(d.routes) {
 		return
 	}
-	route := &d.routes[r.idx]
-	if route.reached && route.targets[0].Link == ld.link.id {
+	if d.reached[r.idx] && d.routes[r.idx].targets[0].Link == ld.link.id {
 		r.suspect = ld
 		ld.ask(r.vertex)
 	}

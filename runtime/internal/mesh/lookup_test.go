@@ -48,23 +48,28 @@ func TestLookUpsDoNotAllocate(t *testing.T) {
 // again and again, as a busy node does, and any of them, which mostly waits for memory.
 func BenchmarkFind(b *testing.B) {
 	c := newCluster(b)
-	n := c.add("node")
+	n, hub := c.add("node"), c.add("node0000")
 	n.declare("default")
+	hub.declare("default")
+	c.link(n, hub, "default")
 	d := n.core.spaces["default"].db
+	link := func(r *record, to string) {
+		r.version++
+		d.put(r, &item{version: r.version, kind: kindNeighbour, extra: &extra{neighbour: NodeID(id(to)), cost: 1}})
+	}
 	var all []string
 	for i := range 1000 {
-		r := d.join(vertex{NodeID(id(fmt.Sprintf("node%04d", i))), "default"}, 1, 1)
-		r.version = 1
+		r := d.join(vertex{NodeID(id(fmt.Sprintf("node%04d", i))), "default"}, hub.started, hub.started)
+		link(r, "node0000")
+		link(r, "node")
+		if i > 0 {
+			link(d.byVertex[vertex{hub.core.cfg.ID, "default"}], fmt.Sprintf("node%04d", i))
+		}
 		for _, p := range procedures(i, 1000) {
 			r.version++
 			d.put(r, &item{version: r.version, fn: Function{Procedure: p}})
 			all = append(all, p)
 		}
-	}
-	n.core.unsettled = true
-	n.core.settle()
-	for _, r := range d.records { // as if there were links to all
-		d.routes[r.idx].reached = true
 	}
 	s := n.core.Snapshot()
 	rnd := rand.New(rand.NewPCG(1, 1))

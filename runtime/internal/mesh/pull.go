@@ -128,8 +128,8 @@ func (ld *linkDomain) pullComplete(t *linkv1.Table) bool {
 func (ld *linkDomain) pullAcks(t *linkv1.Table) bool {
 	for _, r := range ld.db.asking() {
 		a := ld.db.asks[r]
-		route := &ld.db.routes[r.idx]
-		if !route.reached || route.targets[0].Local || route.targets[0].Link != ld.link.id || route.targets[0].LinkNamespace != ld.name {
+		to := &ld.db.routes[r.idx].targets[0]
+		if !ld.db.reached[r.idx] || to.Local || to.Link != ld.link.id || to.LinkNamespace != ld.name {
 			continue
 		}
 		if n := ld.acked[r]; n < len(a.order) {
