@@ -23,7 +23,7 @@ func BenchmarkUnary(b *testing.B) {
 	for _, relays := range []int{0, 1, 2} {
 		for _, callers := range []int{1, 64} {
 			b.Run(fmt.Sprintf("relays=%d/callers=%d", relays, callers), func(b *testing.B) {
-				m := chain(b, relays+2, link.Limits{})
+				m := tryingChain(b, relays+2, link.Limits{})
 				defer m.close()
 				m.nodes[relays+1].serve = echoUnary
 				benchmarkUnary(b, callers, func() *link.ClientCall {
@@ -36,7 +36,7 @@ func BenchmarkUnary(b *testing.B) {
 
 // BenchmarkUnaryContext has a context that can be cancelled.
 func BenchmarkUnaryContext(b *testing.B) {
-	m := chain(b, 2, link.Limits{})
+	m := tryingChain(b, 2, link.Limits{})
 	defer m.close()
 	m.nodes[1].serve = echoUnary
 	ctx, cancel := context.WithCancel(context.Background())
@@ -91,7 +91,7 @@ func BenchmarkBulk(b *testing.B) {
 	for _, size := range []int{64 << 10, 1 << 20} {
 		for _, relays := range []int{0, 1} {
 			b.Run(fmt.Sprintf("size=%d/relays=%d", size, relays), func(b *testing.B) {
-				m := chain(b, relays+2, link.Limits{})
+				m := tryingChain(b, relays+2, link.Limits{})
 				defer m.close()
 				m.nodes[relays+1].serve = func(c *link.ServerCall) {
 					for {
@@ -118,9 +118,34 @@ func BenchmarkBulk(b *testing.B) {
 	}
 }
 
+// BenchmarkFlood streams small messages one way.
+func BenchmarkFlood(b *testing.B) {
+	m := tryingChain(b, 2, link.Limits{})
+	defer m.close()
+	m.nodes[1].serve = func(c *link.ServerCall) {
+		for {
+			if _, err := c.Receive(); err != nil {
+				_ = c.End(nil, nil)
+				return
+			}
+		}
+	}
+	c := m.open(context.Background(), 0, 1, link.Open{StreamType: connect.StreamTypeClient})
+	msg := make([]byte, 64)
+	defer measure(b)()
+	for range b.N {
+		if err := c.Send(msg); err != nil {
+			b.Fatal(err)
+		}
+	}
+	_ = c.CloseSend()
+	_, _ = c.Receive()
+	_ = c.Close()
+}
+
 // BenchmarkPingPong exchanges messages on one stream.
 func BenchmarkPingPong(b *testing.B) {
-	m := chain(b, 2, link.Limits{})
+	m := tryingChain(b, 2, link.Limits{})
 	defer m.close()
 	m.nodes[1].serve = echo
 	c := m.open(context.Background(), 0, 1, link.Open{StreamType: connect.StreamTypeBidi})

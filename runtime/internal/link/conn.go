@@ -33,3 +33,10 @@ type Conn interface {
 	// first Receive.
 	Binding() ([]byte, error)
 }
+
+// trySender is a Conn that can send without waiting.
+type trySender interface {
+	// TrySend is Send for one who may not wait. It reports whether it has sent the packet; if not, it
+	// has done nothing. It may be a Conn that never can.
+	TrySend(p []byte) (bool, error)
+}

@@ -128,41 +128,50 @@ func testCut(t *testing.T, m *mesh, l *testLink, how, point string) {
 // TestNotStarted breaks a link whose connection has taken nothing for a while.
 func TestNotStarted(t *testing.T) {
 	for _, relays := range []int{0, 1} {
-		synctest.Test(t, func(t *testing.T) {
-			m := newMesh(t, relays+2, link.Limits{})
-			for i := range relays {
-				m.link(i, i+1)
-			}
-			near, far := linktest.PipeSize(1)
-			l := m.linkOver(relays, relays+1, near, far)
-			m.nodes[0].next[relays+1] = m.session(0, 1)
-			if relays > 0 {
-				m.nodes[1].next[2] = l.dialler
-			}
-			m.nodes[relays+1].serve = func(c *link.ServerCall) { <-c.Context().Done() }
-			synctest.Wait()
-			far.Pause()
-			var calls []*link.ClientCall
-			for range 4 {
-				c := m.open(t.Context(), 0, relays+1, link.Open{})
-				calls = append(calls, c)
-				go func() { _ = c.Send([]byte("x")) }()
-				synctest.Wait()
-			}
-			near.Cut()
-			// The first filled the connection, the second was being written.
-			for i, c := range calls {
-				want := rpcmeshv1.CallFailure_CERTAINTY_UNKNOWN
-				if i >= 2 {
-					want = rpcmeshv1.CallFailure_CERTAINTY_NOT_STARTED
-				}
-				_, err := c.Receive()
-				checkFailure(t, c, err, want, relays)
-				_ = c.Close()
-			}
-			m.close()
-		})
+		for _, try := range []bool{false, true} {
+			synctest.Test(t, func(t *testing.T) { testNotStarted(t, relays, try) })
+		}
 	}
+}
+
+func testNotStarted(t *testing.T, relays int, try bool) {
+	m := newMesh(t, relays+2, link.Limits{})
+	for i := range relays {
+		m.link(i, i+1)
+	}
+	m.try = try
+	near, far := linktest.PipeSize(1)
+	l := m.linkOver(relays, relays+1, near, far)
+	m.nodes[0].next[relays+1] = m.session(0, 1)
+	if relays > 0 {
+		m.nodes[1].next[2] = l.dialler
+	}
+	m.nodes[relays+1].serve = echoUnary
+	// The session finds out that the connection can try.
+	if _, err := unary(m.open(t.Context(), 0, relays+1, link.Open{}), nil); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Wait()
+	far.Pause()
+	var calls []*link.ClientCall
+	for range 4 {
+		c := m.open(t.Context(), 0, relays+1, link.Open{})
+		calls = append(calls, c)
+		go func() { _ = c.Send([]byte("x")) }()
+		synctest.Wait()
+	}
+	near.Cut()
+	// The first filled the connection, the second was being written.
+	for i, c := range calls {
+		want := rpcmeshv1.CallFailure_CERTAINTY_UNKNOWN
+		if i >= 2 {
+			want = rpcmeshv1.CallFailure_CERTAINTY_NOT_STARTED
+		}
+		_, err := c.Receive()
+		checkFailure(t, c, err, want, relays)
+		_ = c.Close()
+	}
+	m.close()
 }
 
 func TestNoRoute(t *testing.T) {

@@ -89,6 +89,8 @@ func (n *node) PullTable(int) *linkv1.Table {
 // mesh is some nodes and the links between them.
 type mesh struct {
 	tb    testing.TB
+	try   bool // every connection can send without waiting; otherwise every other one
+	pipe  int  // how many bytes a connection holds
 	nodes []*node
 	links []*testLink
 	runs  sync.WaitGroup
@@ -103,7 +105,7 @@ type testLink struct {
 
 // newMesh returns n nodes without links.
 func newMesh(tb testing.TB, n int, limits link.Limits) *mesh {
-	m := &mesh{tb: tb}
+	m := &mesh{tb: tb, pipe: linktest.DefaultBuffer}
 	for i := range n {
 		m.nodes = append(m.nodes, newNode(i, limits))
 	}
@@ -115,6 +117,33 @@ func chain(tb testing.TB, n int, limits link.Limits) *mesh {
 	m := newMesh(tb, n, limits)
 	m.linkRow()
 	return m
+}
+
+// tryingChain is a chain whose connections can send without waiting.
+func tryingChain(tb testing.TB, n int, limits link.Limits) *mesh {
+	m := newMesh(tb, n, limits)
+	m.try = true
+	m.linkRow()
+	return m
+}
+
+// linkRing links each node to the next and the last to the first; calls take the shorter way.
+func (m *mesh) linkRing() {
+	n := len(m.nodes)
+	for i := range n {
+		m.link(i, (i+1)%n)
+	}
+	for i, node := range m.nodes {
+		for to := range n {
+			switch ahead := (to - i + n) % n; {
+			case ahead == 0:
+			case ahead <= n/2:
+				node.next[to] = m.session(i, (i+1)%n)
+			default:
+				node.next[to] = m.session(i, (i+n-1)%n)
+			}
+		}
+	}
 }
 
 // linkRow links each node to the next.
@@ -155,22 +184,26 @@ func (m *mesh) session(i, j int) *link.Session {
 
 // link links two nodes.
 func (m *mesh) link(from, to int) *testLink {
-	near, far := linktest.Pipe()
+	near, far := linktest.PipeSize(m.pipe)
 	return m.linkOver(from, to, near, far)
 }
 
 func (m *mesh) linkOver(from, to int, near, far *linktest.Conn) *testLink {
 	l := &testLink{from: from, to: to, near: near, far: far}
+	var nearConn, farConn link.Conn = near, far
+	if m.try || len(m.links)%2 == 1 {
+		nearConn, farConn = linktest.Trying{Conn: near}, linktest.Trying{Conn: far}
+	}
 	m.links = append(m.links, l)
 	accepted := make(chan error, 1)
 	go func() {
 		var err error
-		l.accept, err = link.Accept(context.Background(), far, m.nodes[to].cfg,
+		l.accept, err = link.Accept(context.Background(), farConn, m.nodes[to].cfg,
 			func(link.Peer) (*linkv1.Join, error) { return new(linkv1.Join), nil })
 		accepted <- err
 	}()
 	var err error
-	l.dialler, err = link.Dial(context.Background(), near, m.nodes[from].cfg, new(linkv1.Join))
+	l.dialler, err = link.Dial(context.Background(), nearConn, m.nodes[from].cfg, new(linkv1.Join))
 	if err := errors.Join(err, <-accepted); err != nil {
 		m.tb.Fatalf("linking %d to %d: %v", from, to, err)
 	}

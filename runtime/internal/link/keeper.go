@@ -58,6 +58,7 @@ func (s *Session) beat(b *heartbeat) bool {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.out.shrink()
 	count(&b.unsaid, &b.sends, s.out.sends)
 	if b.quiet >= 2 || b.unsaid >= 2 {
 		s.out.ping = true

@@ -17,6 +17,7 @@ import (
 	"connectrpc.com/connect/v2"
 
 	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/link/linktest"
 )
 
 var (
@@ -40,12 +41,13 @@ func TestPrograms(t *testing.T) {
 func runProgram(t *testing.T, seed uint64) {
 	synctest.Test(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(seed, 0))
-		limits := link.Limits{Window: 1 + r.IntN(2000), MaxMessage: 200_000}
-		var m *mesh
-		if r.IntN(3) == 0 {
-			m = circle(t, 3+r.IntN(4), limits)
+		m := newMesh(t, 1+r.IntN(8), link.Limits{Window: 1 + r.IntN(2000), MaxMessage: 200_000})
+		m.try = r.IntN(2) == 0
+		m.pipe = []int{1, 5000, linktest.DefaultBuffer}[r.IntN(3)]
+		if len(m.nodes) > 2 && r.IntN(2) == 0 {
+			m.linkRing()
 		} else {
-			m = chain(t, 1+r.IntN(8), limits)
+			m.linkRow()
 		}
 		for _, n := range m.nodes {
 			n.serve = func(c *link.ServerCall) { serveProgram(t, c) }
@@ -62,26 +64,6 @@ func runProgram(t *testing.T, seed uint64) {
 		m.checkIdle()
 		m.close()
 	})
-}
-
-// circle links n nodes in a ring; calls take the shorter way.
-func circle(tb testing.TB, n int, limits link.Limits) *mesh {
-	m := newMesh(tb, n, limits)
-	for i := range n {
-		m.link(i, (i+1)%n)
-	}
-	for i, node := range m.nodes {
-		for to := range n {
-			switch ahead := (to - i + n) % n; {
-			case ahead == 0:
-			case ahead <= n/2:
-				node.next[to] = m.session(i, (i+1)%n)
-			default:
-				node.next[to] = m.session(i, (i+n-1)%n)
-			}
-		}
-	}
-	return m
 }
 
 // program is what one call does. Its header tells the handler its part.

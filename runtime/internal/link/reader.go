@@ -49,10 +49,10 @@ func (s *Session) touch(t *Session) {
 	}
 }
 
-// flushTouched leaves what is ready in the touched sessions to their writers: a reader must not wait.
+// flushTouched sees to it that what is ready in the touched sessions is written.
 func (s *Session) flushTouched() {
 	for i, t := range s.reader.touched {
-		t.wake()
+		t.flushNow()
 		s.reader.touched[i] = nil
 	}
 	s.reader.touched = s.reader.touched[:0]
@@ -176,7 +176,7 @@ func (s *Session) fromOpener(f *frame, i int) error {
 		s.mu.Unlock()
 		return nil
 	}
-	inUse := slot.end != nil || slot.ended == s.out.packet
+	inUse := slot.end != nil || slot.ended > s.out.begun
 	s.theirs.grow(i)
 	s.mu.Unlock()
 	if inUse {

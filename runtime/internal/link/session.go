@@ -28,6 +28,7 @@ type Peer struct {
 // Session is a link that has been started. Its methods may be called concurrently.
 type Session struct {
 	conn    Conn
+	trier   trySender // conn, if it can try
 	cfg     Config
 	dialler bool
 	peer    Peer
@@ -69,6 +70,7 @@ func newSession(c Conn, cfg Config, dialler bool, peer Peer) *Session {
 	s.theirs.limit = cfg.Limits.MaxCalls
 	s.out = outbox{buf: make([]byte, HeadRoom, minOutBuffer), packet: 1}
 	s.writer.L = &s.mu
+	s.trier, _ = c.(trySender)
 	return s
 }
 
@@ -168,7 +170,7 @@ func (s *Session) loseCalls() {
 	}
 	s.mu.Lock()
 	s.own, s.theirs = table{}, table{}
-	s.out = outbox{packet: s.out.packet}
+	s.out = outbox{packet: s.out.packet, begun: s.out.begun}
 	s.mu.Unlock()
 }
 
@@ -188,7 +190,7 @@ func (s *Session) certainty(h *half, answered bool) rpcmeshv1.CallFailure_Certai
 	switch {
 	case answered:
 		return rpcmeshv1.CallFailure_CERTAINTY_STARTED
-	case h.opened == 0 || h.opened == s.out.packet:
+	case h.opened == 0 || h.opened > s.out.begun:
 		return rpcmeshv1.CallFailure_CERTAINTY_NOT_STARTED
 	default:
 		return rpcmeshv1.CallFailure_CERTAINTY_UNKNOWN

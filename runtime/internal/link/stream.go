@@ -17,6 +17,7 @@ type stream struct {
 	other  *stream        // the other end of a local call, nil for others
 	err    *connect.Error // why nothing more can be sent or received here
 
+	burst   int  // frames sent in a row, without a receive between
 	inside  int  // how many goroutines are in send or receive
 	retired bool // none will begin
 
@@ -110,6 +111,7 @@ func (c *stream) credited(n uint32, e callEnd) *connect.Error {
 // receive returns the next message, or io.EOF or err at the end. mu is held, but not while it waits.
 func (c *stream) receive() ([]byte, error) {
 	c.inbox.release()
+	c.burst = 0
 	for {
 		granted := false
 		switch {
@@ -137,6 +139,10 @@ func (c *stream) receive() ([]byte, error) {
 	}
 }
 
+// longBurst is how many frames in a row an end writes itself. One that goes on leaves them to the writer
+// and adds to the packet meanwhile.
+const longBurst = 4
+
 // send sends a frame and returns when it is in a packet or the call is over; it reports which. Frames
 // without data are never held up. mu is held, but not while it waits.
 func (c *stream) send(e callEnd, head []byte, f *outFrame) bool {
@@ -146,7 +152,11 @@ func (c *stream) send(e callEnd, head []byte, f *outFrame) bool {
 	s := c.s
 	if !f.hasData || c.credit > 0 && s.room(&c.half, len(f.data)) {
 		c.emit(head, f)
-		s.flush()
+		if c.burst++; c.burst > longBurst {
+			s.wakeWriter()
+		} else {
+			s.flush()
+		}
 		return true
 	}
 	c.out, c.outHead = *f, bytes.Clone(head)

@@ -30,7 +30,11 @@ func unpack(t *testing.T, packet []byte) *linkv1.Frame {
 
 func checkFrame(t *testing.T, packet []byte, want *linkv1.Frame) {
 	t.Helper()
-	if diff := cmp.Diff(want, unpack(t, packet), protocmp.Transform()); diff != "" {
+	got := unpack(t, packet)
+	if proto.Equal(want, got) {
+		return
+	}
+	if diff := cmp.Diff(want, got, protocmp.Transform()); diff != "" {
 		t.Errorf("frame (-want +got):\n%s", diff)
 	}
 }
@@ -132,7 +136,7 @@ func asProto(t *testing.T, f *frame) *linkv1.Frame {
 // TestParseFrames holds what the hand-written code reads against what the generated code wrote.
 func TestParseFrames(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
-	for range 2000 {
+	for range 500 {
 		want := randomFrame(r)
 		raw, err := proto.Marshal(want)
 		if err != nil {

@@ -20,25 +20,30 @@ const (
 	// controlBudget bounds the table in one packet.
 	controlBudget = 32 << 10
 
-	minOutBuffer = 4 << 10
-	maxOutBuffer = 256 << 10 // longer ones are not kept
+	minOutBuffer  = 4 << 10
+	idleOutBuffer = 64 << 10      // longer ones are kept only while they are used
+	maxOutBuffer  = 2 * laneLimit // longer ones are not kept
 )
 
 // outbox is what a session has to write. Its session's lock guards it.
 //
-// Each round writes one packet of control, if there is any; then all frames in buf, with one chunk of
-// bulk behind them. Order within a call holds because a call whose bulk is in the ring puts nothing
-// into buf itself, other than the frames that overtake (cancel, window) or end it.
+// A round writes all frames in buf, with one chunk of bulk behind them. Order within a call holds because
+// a call whose bulk is in the ring puts nothing into buf itself, other than the frames that overtake
+// (cancel, window) or end it. Control goes before, in packets of its own, and is the writer's alone.
 type outbox struct {
 	buf     []byte // HeadRoom bytes, then the frames of the next packet
 	spare   []byte // the buffer of the last packet
+	late    []byte // HeadRoom bytes, then frames of the last packet that are yet to be sent
 	packet  uint64 // the number that the packet of buf will have, from 1
+	begun   uint64 // the last packet of which something may have been sent
 	writing bool   // somebody is in a round
+	tries   bool   // TrySend is known to work
+	longest int    // the longest buffer filled since the last beat
 	broken  error  // the error of a Send, after which nothing more is written
 	ring    ring
 	grants  []grant
 
-	sends uint64 // packets sent, for the keeper
+	sends uint64 // rounds, for the keeper
 	table bool   // PullTable is to be asked
 	ping  bool
 	pong  bool
@@ -68,7 +73,14 @@ func (s *Session) room(h *half, n int) bool {
 // pending reports whether there is something to write. The session's lock is held.
 func (s *Session) pending() bool {
 	o := &s.out
-	return len(o.buf) > HeadRoom || !o.ring.empty() || o.ping || o.pong || o.table || s.closing != nil
+	return len(o.buf) > HeadRoom || !o.ring.empty() || s.forWriter()
+}
+
+// forWriter reports whether there is something that only the session's writer writes. The session's lock
+// is held.
+func (s *Session) forWriter() bool {
+	o := &s.out
+	return o.late != nil || o.ping || o.pong || o.table || s.closing != nil
 }
 
 // mayWrite reports whether a round can be begun. The session's lock is held.
@@ -76,13 +88,13 @@ func (s *Session) mayWrite() bool {
 	return !s.out.writing && s.out.broken == nil && s.cause == nil
 }
 
-// mayFlush reports whether others than the session's writer can begin a round: there is none, and no
-// work that is the writer's alone and must not wait for a gap between their rounds. The session's lock is
-// held.
-func (s *Session) mayFlush() bool { return s.mayWrite() && !s.out.table && s.closing == nil }
+// mayFlush reports whether others than the session's writer may begin a round. Its own work must not
+// wait for a gap between theirs. The session's lock is held.
+func (s *Session) mayFlush() bool { return s.mayWrite() && !s.forWriter() }
 
-// flush writes what is ready, unless somebody is writing, who then takes it along. It may block in the
-// connection, so only callers and handlers call it. The session's lock is held, but not all the time.
+// flush writes what is ready, unless somebody is writing, who then takes it along. Where the connection
+// cannot try, it may block there, so only callers and handlers call it. The session's lock is held, but
+// not all the time.
 func (s *Session) flush() {
 	if !s.mayFlush() {
 		s.wakeWriter()
@@ -95,8 +107,28 @@ func (s *Session) flush() {
 		runtime.Gosched()
 		s.mu.Lock()
 	}
-	s.round(false)
+	switch {
+	case s.trier == nil:
+		s.round(send)
+	case s.out.tries:
+		s.round(try)
+	default:
+		s.round(tryThenSend)
+	}
 	s.out.writing = false
+	s.wakeWriter()
+}
+
+// flushNow writes what is ready if that can be done without waiting, and otherwise leaves it to the
+// writer: it is the readers' flush.
+func (s *Session) flushNow() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.trier != nil && s.mayFlush() && s.pending() {
+		s.out.writing = true
+		s.round(try)
+		s.out.writing = false
+	}
 	s.wakeWriter()
 }
 
@@ -126,29 +158,37 @@ func (s *Session) writeLoop() {
 			return
 		}
 		s.out.writing = true
-		s.round(true)
+		s.sendLate()
+		s.sendControl()
+		s.round(send)
 		s.out.writing = false
 		s.sayGoodbye()
 	}
 }
 
-// round writes a packet of control and one of frames. The session's lock is held, but not while writing.
-func (s *Session) round(tables bool) {
+// sendMode is how a round sends.
+type sendMode uint8
+
+const (
+	send        sendMode = iota // wait as long as it takes
+	try                         // leave what would have to wait to the writer
+	tryThenSend                 // find out whether the connection can try
+)
+
+// round writes a packet of frames. The session's lock is held, but not while writing.
+func (s *Session) round(mode sendMode) {
 	o := &s.out
-	control := o.pullControl()
 	o.pullBulk()
 	frames := o.buf
-	if len(frames) > HeadRoom {
-		o.buf, o.spare = o.spare, nil
-		if o.buf == nil {
-			o.buf = make([]byte, HeadRoom, minOutBuffer)
-		}
-		o.packet++
+	if len(frames) == HeadRoom || o.broken != nil {
+		return
 	}
-	tables = tables && o.table
-	if tables {
-		o.table = false
+	if o.buf, o.spare = o.spare, nil; o.buf == nil {
+		o.buf = make([]byte, HeadRoom, minOutBuffer)
 	}
+	o.begun = o.packet
+	o.packet++
+	o.longest = max(o.longest, len(frames))
 	grants := o.grants
 	o.grants = nil
 	s.mu.Unlock()
@@ -157,20 +197,46 @@ func (s *Session) round(tables bool) {
 		g.to.grant(g.n)
 		g.to.s.wake()
 	}
-	more, err := s.sendControl(control, tables)
-	if err == nil {
-		err = s.sendFrames(frames)
-	}
+	rest, tried, err := s.sendFrames(frames, mode)
 
 	s.mu.Lock()
 	o.sends++
-	o.table = o.table || more
-	if len(frames) > HeadRoom && cap(frames) <= maxOutBuffer {
+	o.tries = o.tries || tried
+	switch {
+	case err != nil:
+		s.breakOut(err)
+	case len(rest) > HeadRoom:
+		o.late = rest
+		if len(rest) == len(frames) {
+			o.begun--
+		}
+	case cap(frames) <= maxOutBuffer:
 		o.spare = frames[:HeadRoom]
 	}
+}
+
+// sendLate sends what a round has left. The session's lock is held, but not while writing.
+func (s *Session) sendLate() {
+	o := &s.out
+	if o.late == nil {
+		return
+	}
+	late := o.late
+	o.late, o.begun = nil, o.packet-1
+	s.mu.Unlock()
+	_, _, err := s.sendFrames(late, send)
+	s.mu.Lock()
 	if err != nil {
 		s.breakOut(err)
 	}
+}
+
+// shrink lets go of a long buffer if none was needed since the last call. The session's lock is held.
+func (o *outbox) shrink() {
+	if cap(o.spare) > idleOutBuffer && o.longest <= idleOutBuffer {
+		o.spare = nil
+	}
+	o.longest = 0
 }
 
 // breakOut stops the writing. The reader is left a moment to find out why: the other end may have said
@@ -203,9 +269,27 @@ func (o *outbox) pullControl() []*linkv1.Control {
 	return controls
 }
 
-// sendControl sends controls and, if asked to, a piece of the table. It reports whether there may be
+// sendControl sends the controls that are due and, if asked to, a piece of the table. The session's lock
+// is held, but not while writing.
+func (s *Session) sendControl() {
+	o := &s.out
+	controls, tables := o.pullControl(), o.table
+	if o.table = false; o.broken != nil || len(controls) == 0 && !tables {
+		return
+	}
+	s.mu.Unlock()
+	more, err := s.sendControls(controls, tables)
+	s.mu.Lock()
+	o.sends++
+	o.table = o.table || more
+	if err != nil {
+		s.breakOut(err)
+	}
+}
+
+// sendControls sends controls and, if asked to, a piece of the table. It reports whether there may be
 // more of the table.
-func (s *Session) sendControl(controls []*linkv1.Control, tables bool) (more bool, err error) {
+func (s *Session) sendControls(controls []*linkv1.Control, tables bool) (more bool, err error) {
 	if tables {
 		if t := s.handler.PullTable(controlBudget); t != nil {
 			more = true
@@ -230,19 +314,32 @@ func packControls(controls ...*linkv1.Control) ([]byte, error) {
 	return proto.MarshalOptions{}.MarshalAppend(make([]byte, HeadRoom, 128), &linkv1.Packet{Controls: controls})
 }
 
-// sendFrames sends p, HeadRoom bytes and frames, in packets that are not too long.
-func (s *Session) sendFrames(p []byte) error {
+// sendFrames sends p, HeadRoom bytes and frames, in packets that are not too long. It returns what is
+// left where sending it would have had to wait, and whether trying has worked.
+func (s *Session) sendFrames(p []byte, mode sendMode) (rest []byte, tried bool, err error) {
 	for len(p) > HeadRoom {
 		n := len(p)
 		if n > HeadRoom+packetTarget {
 			n = HeadRoom + cutFrames(p[HeadRoom:])
 		}
-		if err := s.conn.Send(p[:n]); err != nil {
-			return err
+		sent := false
+		if mode != send {
+			if sent, err = s.trier.TrySend(p[:n]); err != nil {
+				return nil, tried, err
+			}
+			tried = tried || sent
+		}
+		if !sent {
+			if mode == try {
+				return p, tried, nil
+			}
+			if err := s.conn.Send(p[:n]); err != nil {
+				return nil, tried, err
+			}
 		}
 		p = p[n-HeadRoom:]
 	}
-	return nil
+	return nil, tried, nil
 }
 
 // cutFrames returns the length of the frames at the start of p that make a packet.
@@ -260,7 +357,7 @@ func cutFrames(p []byte) int {
 func (s *Session) sayGoodbye() {
 	bye := s.closing
 	o := &s.out
-	if bye == nil || o.broken != nil || s.cause != nil || len(o.buf) > HeadRoom || !o.ring.empty() {
+	if bye == nil || !s.mayWrite() || len(o.buf) > HeadRoom || !o.ring.empty() || o.table {
 		return
 	}
 	o.writing = true

@@ -44,6 +44,15 @@ func (c *Conn) Send(p []byte) error {
 	return c.out.send(p[link.HeadRoom:])
 }
 
+// Trying is a Conn that can also send without waiting.
+type Trying struct{ *Conn }
+
+// TrySend sends a packet if that needs no waiting, and reports whether it has.
+func (c Trying) TrySend(p []byte) (bool, error) {
+	clear(p[:link.HeadRoom])
+	return c.out.trySend(p[link.HeadRoom:])
+}
+
 // Receive implements link.Conn.
 func (c *Conn) Receive() ([]byte, error) { return c.in.receive() }
 
@@ -126,9 +135,29 @@ func newDirection(size int) *direction {
 func (d *direction) send(p []byte) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for d.gone == nil && d.closed == nil && !d.silent && d.bytes > 0 && d.bytes+len(p) > d.size {
+	for d.full(p) {
 		d.changed.Wait()
 	}
+	return d.put(p)
+}
+
+func (d *direction) trySend(p []byte) (bool, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.full(p) {
+		return false, nil
+	}
+	err := d.put(p)
+	return err == nil, err
+}
+
+// full reports whether a packet has to wait. d.mu is held.
+func (d *direction) full(p []byte) bool {
+	return d.gone == nil && d.closed == nil && !d.silent && d.bytes > 0 && d.bytes+len(p) > d.size
+}
+
+// put adds a packet. d.mu is held.
+func (d *direction) put(p []byte) error {
 	switch {
 	case d.silent:
 		return nil
