@@ -65,6 +65,7 @@ func inFunction(t *testing.T, fragment string, number int) string {
 
 import (
 	"context"
+	"net/http"
 
 	greetv1 "example.com/hello/gen/greet/v1"
 	"example.com/hello/gen/greet/v1/greetv1rpcmesh"
@@ -76,7 +77,7 @@ type greeter%[1]d struct{ greetv1rpcmesh.UnimplementedGreeterServer }
 func fragment%[1]d(ctx context.Context, node *rpcmesh.Node) error {
 	type greeter = greeter%[1]d
 	var err error
-	_, _, _ = ctx, err, &greetv1.GreetRequest{}
+	_, _, _, _ = ctx, err, http.NewServeMux, &greetv1.GreetRequest{}
 	{
 `
 	start := fmt.Sprintf(head, number)

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
@@ -122,15 +123,31 @@ func descriptors(t *testing.T) *descriptorpb.FileDescriptorSet {
 	return set
 }
 
-// buildPlugins builds the plugins and returns where they are, by their names.
-func buildPlugins(t *testing.T) map[string]string {
-	t.Helper()
-	folder, built := t.TempDir(), map[string]string{}
+// buildPlugins builds the plugins, once for all tests, and returns where they are, by their names.
+var buildPlugins = sync.OnceValue(func() map[string]string {
+	built := map[string]string{}
 	for name, pkg := range plugins {
-		run(t, ".", "go", "build", "-o", folder, pkg)
-		built[name] = filepath.Join(folder, name)
+		built[name] = filepath.Join(pluginFolder, name)
+		output, err := exec.Command("go", "build", "-o", built[name], pkg).CombinedOutput()
+		if err != nil {
+			panic(fmt.Sprintf("go build %s: %v\n%s", pkg, err, output))
+		}
 	}
 	return built
+})
+
+// pluginFolder is where buildPlugins puts them.
+var pluginFolder string
+
+func TestMain(m *testing.M) {
+	folder, err := os.MkdirTemp("", "rpcmesh-readme-")
+	if err != nil {
+		panic(err)
+	}
+	pluginFolder = folder
+	code := m.Run()
+	_ = os.RemoveAll(folder)
+	os.Exit(code)
 }
 
 // generate runs a plugin as protoc does and saves what it generates.

@@ -39,7 +39,7 @@ func TestProgram(t *testing.T) {
 		Parameter:      new("paths=source_relative"),
 		ProtoFile:      descriptors(t).GetFile(),
 	}
-	for name, plugin := range buildPlugins(t) {
+	for name, plugin := range buildPlugins() {
 		if !strings.Contains(textOf(t, "buf.gen.yaml"), "[go, tool, "+name+"]") {
 			t.Errorf("buf.gen.yaml does not run %s", name)
 		}
@@ -56,9 +56,8 @@ func TestProtoc(t *testing.T) {
 		t.Skip("there is no protoc here: install it (Debian: protobuf-compiler) to run this test")
 	}
 	user := module(t)
-	for _, plugin := range buildPlugins(t) {
-		t.Setenv("PATH", filepath.Dir(plugin)+string(filepath.ListSeparator)+os.Getenv("PATH"))
-	}
+	buildPlugins()
+	t.Setenv("PATH", pluginFolder+string(filepath.ListSeparator)+os.Getenv("PATH"))
 	run(t, user, "bash", "-euc", shell(t, "Generating code"))
 	run(t, user, "go", "vet", "./...")
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/rpcmesh/rpcmesh/examples/internal/account"
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
@@ -28,8 +29,11 @@ func settle(ctx context.Context, nodes []*node, ok func([]rpcmesh.Hop) bool) err
 				break
 			}
 		}
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("%s still waits for other routes: %w", n.name, err)
+		}
 	}
-	return ctx.Err()
+	return nil
 }
 
 func settled(ns *rpcmesh.Namespace, calls []account.Call, ok func([]rpcmesh.Hop) bool) bool {

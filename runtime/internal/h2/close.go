@@ -41,6 +41,9 @@ func (c *Conn) close(err error) {
 	c.readMu.Lock() // Receive has left
 	defer c.readMu.Unlock()
 	c.reading.in.detach() // its caller may still be at the message that it got
+	if c.reading.err == nil {
+		c.reading.err = c.state.err // it has been set, and stays
+	}
 	_ = c.nc.SetReadDeadline(time.Time{})
 	kill := time.AfterFunc(c.opts.CloseTimeout, c.kill)
 	defer kill.Stop()

@@ -130,14 +130,18 @@ func TestClientEndsTheCall(t *testing.T) {
 func TestClientResetsTheCall(t *testing.T) {
 	eachClose(t, Options{CloseTimeout: time.Minute}, func(c *Conn) error {
 		defer c.Close(nil)
+		if err := c.Send(packet(nil)); err != nil {
+			return err
+		}
 		_, err := c.Receive()
 		if connect.CodeOf(err) != connect.CodeCanceled {
 			return err
 		}
 		return nil
 	}, func(c *Conn) error {
+		_, err := c.Receive() // nothing is left to read: the system would reset the connection
 		c.Close(errRefused)
-		return nil
+		return err
 	})
 }
 
@@ -152,13 +156,15 @@ func TestBothEndsCloseAtOnce(t *testing.T) {
 // Close ends what waits, and its later calls do nothing.
 func TestCloseUnblocks(t *testing.T) {
 	eachClose(t, Options{CloseTimeout: time.Minute}, func(c *Conn) error {
-		_, err := c.Receive()
-		for err == nil {
-			_, err = c.Receive()
+		if err := c.Send(packet(nil)); err != nil {
+			return err
 		}
-		c.Close(err)
+		c.Close(drainOwn(c))
 		return nil
 	}, func(c *Conn) error {
+		if _, err := c.Receive(); err != nil {
+			return err
+		}
 		var wg sync.WaitGroup
 		defer wg.Wait()
 		for range 3 {

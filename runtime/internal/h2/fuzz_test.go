@@ -48,7 +48,7 @@ func check(t *testing.T, c *Conn, conn *scripted) {
 		t.Errorf("received %v after %v", again, err)
 	}
 	c.Close(err)
-	if len(c.state.control.waiting) > maxControl+1000 || cap(c.reading.msg.body) > 2*c.opts.MaxMessage+bufferSize {
+	if len(c.state.control.waiting) > maxControl+1000 || cap(c.reading.msg.body) > 2*c.opts.MaxMessage+maxBuffer {
 		t.Error("a bound was passed")
 	}
 }

@@ -6,9 +6,11 @@ import (
 	"slices"
 )
 
-// bufferSize is how much is read from the socket at once. A message that fits is handed out
-// where it lies.
-const bufferSize = 64 << 10
+// The buffer grows as the peer fills it: who has only connected takes little memory.
+const (
+	firstBuffer = 4 << 10
+	maxBuffer   = 128 << 10
+)
 
 var errHeaderBlock = errors.New("header block too long")
 
@@ -20,31 +22,28 @@ type input struct {
 
 	buf  []byte
 	r, w int
+	full bool // the last read has filled buf
 
 	// limit is how many bytes Read may still hand out while it is not negative.
 	limit int
 }
 
 func newInput(src io.Reader, head []byte, idle func()) input {
-	in := input{src: src, idle: idle, buf: make([]byte, max(bufferSize, len(head))), limit: -1}
+	in := input{src: src, idle: idle, buf: make([]byte, max(firstBuffer, len(head))), limit: -1}
 	in.w = copy(in.buf, head)
 	return in
 }
 
 func (in *input) buffered() []byte { return in.buf[in.r:in.w] }
 
-// wait blocks until n bytes are buffered. n is at most the buffer's size.
+// wait blocks until n bytes are buffered.
 func (in *input) wait(n int) error {
 	for in.w-in.r < n {
-		if in.r == in.w {
-			in.r, in.w = 0, 0
-		} else if len(in.buf)-in.r < n {
-			in.w = copy(in.buf, in.buf[in.r:in.w])
-			in.r = 0
-		}
+		in.makeRoom(n)
 		in.idle()
 		m, err := in.src.Read(in.buf[in.w:])
 		in.w += m
+		in.full = in.w == len(in.buf)
 		if err != nil && in.w-in.r < n {
 			if err == io.EOF && in.w > in.r {
 				err = io.ErrUnexpectedEOF
@@ -53,6 +52,23 @@ func (in *input) wait(n int) error {
 		}
 	}
 	return nil
+}
+
+// makeRoom makes room for n bytes, those that are buffered among them.
+func (in *input) makeRoom(n int) {
+	size := len(in.buf)
+	if in.full {
+		size = min(2*size, maxBuffer)
+	}
+	switch size = max(size, n); {
+	case size > len(in.buf):
+		buf := make([]byte, size)
+		in.buf, in.r, in.w = buf, 0, copy(buf, in.buffered())
+	case in.r == in.w:
+		in.r, in.w = 0, 0
+	case size-in.r < n:
+		in.r, in.w = 0, copy(in.buf, in.buffered())
+	}
 }
 
 // next hands out the next n bytes, which wait has buffered, until the buffer is read into again.

@@ -77,7 +77,7 @@ func (m *message) readPrefix(in *input, n, limit int) (int, error) {
 
 func (m *message) readBody(in *input, n int) (int, bool, error) {
 	need := m.size - len(m.body)
-	if len(m.body) == 0 && need <= min(n, bufferSize) {
+	if len(m.body) == 0 && need <= min(n, len(in.buf)) {
 		if err := in.wait(need); err != nil {
 			return 0, false, err
 		}
@@ -88,7 +88,7 @@ func (m *message) readBody(in *input, n int) (int, bool, error) {
 		return 0, false, nil
 	}
 	// No more is allocated than a peer has sent, but for the last piece.
-	have, n := len(m.body), min(n, need, bufferSize)
+	have, n := len(m.body), min(n, need, maxBuffer)
 	m.body = slices.Grow(m.body, n)
 	n, err := in.Read(m.body[have : have+n])
 	if m.body = m.body[:have+n]; err != nil || len(m.body) < m.size {

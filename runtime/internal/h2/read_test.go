@@ -163,7 +163,7 @@ func TestReceiveTrustsNoLength(t *testing.T) {
 	if _, err := c.Receive(); err == nil {
 		t.Error("received a message that has not come")
 	}
-	if n := cap(c.reading.msg.body); n > 2*bufferSize {
+	if n := cap(c.reading.msg.body); n > 2*maxBuffer {
 		t.Errorf("%d bytes were set aside", n)
 	}
 }

@@ -5,8 +5,8 @@ import (
 )
 
 // The mark by which a dialler shows in its first SETTINGS that it is one. Everybody else ignores an
-// unknown setting (RFC 9113 section 6.5.2). The id is of the range that IANA keeps for experiments
-// (RFC 9113 section 11.3), the value is "mesh".
+// unknown setting (RFC 9113 section 6.5.2). The id is of the range for experiments (RFC 7540 section
+// 11.3), the value is "mesh".
 const (
 	markID    http2.SettingID = 0xf4d5
 	markValue                 = 0x6d657368

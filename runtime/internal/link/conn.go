@@ -40,3 +40,10 @@ type trySender interface {
 	// has done nothing. It may be a Conn that never can.
 	TrySend(p []byte) (bool, error)
 }
+
+// bufferer is a Conn that knows what it has read ahead.
+type bufferer interface {
+	// Buffered reports whether the next Receive returns without waiting. The goroutine that calls
+	// Receive asks.
+	Buffered() bool
+}

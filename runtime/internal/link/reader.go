@@ -34,15 +34,17 @@ func (s *Session) read() *Ended {
 		s.received.Add(1)
 		ended := s.packet(p)
 		s.touch(s)
-		s.flushTouched()
+		if ended != nil || s.ahead == nil || !s.ahead.Buffered() {
+			s.flushTouched()
+		}
 		if ended != nil {
 			return ended
 		}
 	}
 }
 
-// touch notes that a session has been given something to write, so that it is written when the whole
-// packet has been handled. Reader only.
+// touch notes that a session has been given something to write, so that it is written when all packets
+// that are at hand have been handled. Reader only.
 func (s *Session) touch(t *Session) {
 	if !slices.Contains(s.reader.touched, t) {
 		s.reader.touched = append(s.reader.touched, t)

@@ -29,6 +29,7 @@ type Peer struct {
 type Session struct {
 	conn    Conn
 	trier   trySender // conn, if it can try
+	ahead   bufferer  // conn, if it knows what it has read ahead
 	cfg     Config
 	dialler bool
 	peer    Peer
@@ -71,6 +72,7 @@ func newSession(c Conn, cfg Config, dialler bool, peer Peer) *Session {
 	s.out = outbox{buf: make([]byte, HeadRoom, minOutBuffer), packet: 1}
 	s.writer.L = &s.mu
 	s.trier, _ = c.(trySender)
+	s.ahead, _ = c.(bufferer)
 	return s
 }
 

@@ -6,10 +6,18 @@ import "sync"
 const maxIdle = 1024
 
 // Workers are the goroutines that run handlers. They are reused, and shared by the sessions of a node.
+//
+// Calls wait in one queue, which a goroutine works off: a batch of quick handlers takes one or two
+// switches, not one for each. Before it runs a handler, which may block, it sees to it that another
+// goroutine is on its way for the rest. So no handler ever waits for another to return.
 type Workers struct {
 	mu      sync.Mutex
-	idle    []chan *ServerCall // the last to become idle comes first
-	running int                // goroutines, idle ones too
+	queue   []*ServerCall // calls whose handlers are to be run, from first
+	first   int
+	woken   bool      // a goroutine is on its way to the queue
+	wake    sync.Cond // for idle ones
+	idle    int
+	running int // goroutines, idle ones too
 	closed  bool
 	pairs   []*localPair // spare ones
 	none    sync.Cond    // running may be 0
@@ -18,47 +26,75 @@ type Workers struct {
 // NewWorkers returns an empty set; goroutines are started as they are needed.
 func NewWorkers() *Workers {
 	w := new(Workers)
-	w.none.L = &w.mu
+	w.wake.L, w.none.L = &w.mu, &w.mu
 	return w
 }
 
 // run runs a call's handler. It does not block.
 func (w *Workers) run(c *ServerCall) {
 	w.mu.Lock()
-	if n := len(w.idle); n > 0 {
-		next := w.idle[n-1]
-		w.idle = w.idle[:n-1]
-		w.mu.Unlock()
-		next <- c
-		return
+	defer w.mu.Unlock()
+	w.push(c)
+	w.call()
+}
+
+// push adds a call to the queue. The sessions' limits bound it. mu is held.
+func (w *Workers) push(c *ServerCall) {
+	if len(w.queue) == cap(w.queue) && w.first > len(w.queue)/2 {
+		n := copy(w.queue, w.queue[w.first:])
+		clear(w.queue[n:])
+		w.queue, w.first = w.queue[:n], 0
 	}
-	w.running++
-	w.mu.Unlock()
-	go w.work(c)
+	w.queue = append(w.queue, c)
+}
+
+// pop returns the first call of the queue, or nil. mu is held.
+func (w *Workers) pop() *ServerCall {
+	if w.first == len(w.queue) {
+		return nil
+	}
+	c := w.queue[w.first]
+	w.queue[w.first] = nil
+	if w.first++; w.first == len(w.queue) {
+		w.queue, w.first = w.queue[:0], 0
+	}
+	return c
+}
+
+// call sees to it that a goroutine is on its way if the queue needs one. mu is held.
+func (w *Workers) call() {
+	switch {
+	case w.woken || w.first == len(w.queue):
+		return
+	case w.idle > 0:
+		w.idle--
+		w.wake.Signal()
+	default:
+		w.running++
+		go w.work()
+	}
+	w.woken = true
 }
 
 // work runs handlers until there are enough idle goroutines, or a handler ends the goroutine.
-func (w *Workers) work(c *ServerCall) {
+func (w *Workers) work() {
+	w.mu.Lock()
 	defer w.stopped()
-	next := make(chan *ServerCall, 1)
-	for c != nil {
-		c.run()
-		if !w.rest(next) {
+	for {
+		w.woken = false
+		for c := w.pop(); c != nil; c = w.pop() {
+			w.call()
+			w.mu.Unlock()
+			c.run()
+			w.mu.Lock()
+		}
+		if w.closed || w.idle >= maxIdle {
+			w.mu.Unlock()
 			return
 		}
-		c = <-next
+		w.idle++
+		w.wake.Wait()
 	}
-}
-
-// rest puts a goroutine among the idle ones, if it is wanted there.
-func (w *Workers) rest(next chan *ServerCall) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.closed || len(w.idle) >= maxIdle {
-		return false
-	}
-	w.idle = append(w.idle, next)
-	return true
 }
 
 func (w *Workers) stopped() {
@@ -76,10 +112,8 @@ func (w *Workers) Wait() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.closed = true
-	for _, next := range w.idle {
-		next <- nil
-	}
-	w.idle = nil
+	w.idle = 0
+	w.wake.Broadcast()
 	for w.running > 0 {
 		w.none.Wait()
 	}

@@ -178,9 +178,12 @@ const (
 // round writes a packet of frames. The session's lock is held, but not while writing.
 func (s *Session) round(mode sendMode) {
 	o := &s.out
+	if o.broken != nil || s.cause != nil { // since the caller looked
+		return
+	}
 	o.pullBulk()
 	frames := o.buf
-	if len(frames) == HeadRoom || o.broken != nil {
+	if len(frames) == HeadRoom {
 		return
 	}
 	if o.buf, o.spare = o.spare, nil; o.buf == nil {

@@ -219,7 +219,7 @@ func (d *database) relink(r *record, id NodeID) {
 	if o == nil || o == r {
 		return
 	}
-	both := r.lists(id) && o.lists(r.node)
+	both := r.lists(o) && o.lists(r)
 	here, there := r.setEdge(o, both), o.setEdge(r, both)
 	d.moved = d.moved || here || there
 }

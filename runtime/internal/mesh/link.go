@@ -175,19 +175,16 @@ func (c *Core) adjoin(s *space, peer NodeID) {
 	if s.own == nil {
 		return
 	}
-	cost := uint32(0)
-	for _, ld := range s.db.links {
-		if l := ld.link; ld.name == s.name && l.peer.ID == peer && !l.peer.Observer && (cost == 0 || l.cost < cost) {
-			cost = l.cost
-		}
-	}
+	best := s.db.bestLinks()[vertex{peer, s.name}]
 	now := s.own.neighbours[peer]
 	listed := now != nil && !now.removed
 	switch {
-	case cost == 0 && listed:
+	case best == nil && listed:
 		s.db.tell(s.own, &item{kind: kindNeighbour, removed: true, extra: &extra{neighbour: peer}})
-	case cost != 0 && (!listed || now.extra.cost != cost):
-		s.db.tell(s.own, &item{kind: kindNeighbour, extra: &extra{neighbour: peer, cost: cost}})
+	case best != nil && (!listed || now.extra.cost != best.link.cost || now.extra.inc != best.link.peer.Incarnation):
+		s.db.tell(s.own, &item{kind: kindNeighbour, extra: &extra{
+			neighbour: peer, cost: best.link.cost, inc: best.link.peer.Incarnation,
+		}})
 	}
 }
 

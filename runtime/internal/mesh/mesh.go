@@ -10,6 +10,7 @@ package mesh
 import (
 	"bytes"
 	"encoding/hex"
+	"fmt"
 	"time"
 
 	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
@@ -37,6 +38,15 @@ const (
 	LeastPending = Policy(linkv1.Policy_POLICY_LEAST_PENDING) // the one with the fewest calls open, of two chosen at random
 	Nearest      = Policy(linkv1.Policy_POLICY_NEAREST)       // the one with the cheapest path
 )
+
+// String returns the policy's name.
+func (p Policy) String() string {
+	names := [...]string{"single", "round-robin", "random", "least-pending", "nearest"}
+	if int(p) < len(names) {
+		return names[p]
+	}
+	return fmt.Sprintf("policy %d", uint8(p))
+}
 
 // Function is a function as its origin registered it. It is immutable once registered.
 type Function struct {

@@ -206,7 +206,7 @@ func (x *chaos) disturb() {
 		if len(x.c.links) > 0 {
 			l := x.c.links[x.rnd.IntN(len(x.c.links))]
 			x.log("cut %d %s-%s", l.id, l.ends[0].name, l.ends[1].name)
-			x.c.notice(l, x.rnd.IntN(2), "cut")
+			x.c.notice(l, x.rnd.IntN(2), Cause{Text: "cut"})
 		}
 	case 10, 11, 12, 13, 14:
 		x.register(x.any())

@@ -206,12 +206,16 @@ func (d *database) census() {
 	}
 }
 
-// departure says why a member went.
+// departure says why a member, or a function that is not in its record anew, went.
 func (r *record) departure() string {
-	if r.path.lost != nil {
+	switch {
+	case r.leaving():
+		return r.name() + " left"
+	case r.path.lost != nil:
 		return r.path.lost.cause
+	default:
+		return r.name() + " withdrew it"
 	}
-	return r.name() + " left"
 }
 
 // same reports whether members would see no difference in what a node tells of itself and its links.

@@ -103,6 +103,7 @@ type item struct {
 type extra struct {
 	neighbour  NodeID
 	cost       uint32
+	inc        uint64 // the neighbour's at least
 	bridge     string
 	info       *linkv1.NodeInfo
 	leaving    bool
@@ -252,10 +253,10 @@ func (r *record) name() string {
 	return r.node.String()
 }
 
-// lists reports whether the record tells of a neighbour.
-func (r *record) lists(id NodeID) bool {
-	it := r.neighbours[id]
-	return it != nil && !it.removed
+// lists reports whether the record tells of a neighbour, in its present life.
+func (r *record) lists(o *record) bool {
+	it := r.neighbours[o.node]
+	return it != nil && !it.removed && it.extra.inc <= o.inc
 }
 
 // joins reports whether the record tells of a bridge to another namespace.

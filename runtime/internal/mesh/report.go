@@ -113,8 +113,8 @@ func conflict(serving, it *item) string {
 
 // nameOf returns the name of a node that is a member here, or "".
 func (d *database) nameOf(id NodeID) string {
-	for _, ns := range d.names {
-		if r := d.byVertex[vertex{id, ns}]; r != nil {
+	for _, r := range d.records {
+		if r != nil && r.node == id {
 			return r.info().GetName()
 		}
 	}

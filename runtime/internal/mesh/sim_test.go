@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -49,7 +50,6 @@ type simLink struct {
 	wire  [2][]*linkv1.Table
 	ready [2]bool // end i may have something to pull
 	down  [2]bool // end i has noticed that the link is down
-	names []string
 }
 
 func newCluster(t testing.TB) *cluster {
@@ -66,11 +66,14 @@ func (c *cluster) start(name string, observer bool) *simNode {
 }
 
 // boot gives the node a fresh core, as a start of its process does.
-func (n *simNode) boot(observer bool) {
+func (n *simNode) boot(observer bool) { n.bootAs(n.name, observer) }
+
+// bootAs does so with an id and name that another node may have, too.
+func (n *simNode) bootAs(name string, observer bool) {
 	n.started = uint64(n.c.now.UnixNano())
 	var id NodeID
-	copy(id[:], n.name)
-	n.core = New(Config{ID: id, Incarnation: n.started, Observer: observer, Info: &linkv1.NodeInfo{Name: n.name}})
+	copy(id[:], name)
+	n.core = New(Config{ID: id, Incarnation: n.started, Observer: observer, Info: &linkv1.NodeInfo{Name: name}})
 }
 
 func (c *cluster) node(name string) *simNode {
@@ -104,23 +107,36 @@ func (c *cluster) must(err error) {
 	}
 }
 
-// link joins two nodes as Join would: a dials and asks for names, b answers.
+// link joins two nodes.
 func (c *cluster) link(a, b *simNode, names ...string) *simLink {
 	c.t.Helper()
+	l, err := c.tryLink(a, b, names...)
+	c.must(err)
+	return l
+}
+
+// tryLink joins two nodes as Join would: a dials and asks for names, b answers.
+func (c *cluster) tryLink(a, b *simNode, names ...string) (*simLink, error) {
 	asked, err := a.core.Ask(names)
-	c.must(err)
+	if err != nil {
+		return nil, err
+	}
 	answer, unknown, err := b.core.Answer(asked)
-	c.must(err)
-	if len(unknown) > 0 {
-		c.t.Fatalf("%s does not hold %v", b.name, unknown)
+	if err != nil || len(unknown) > 0 {
+		return nil, cmp.Or(err, fmt.Errorf("%s cannot carry %v", b.name, unknown))
 	}
 	c.nextID++
-	l := &simLink{id: c.nextID, ends: [2]*simNode{a, b}, names: names}
+	l := &simLink{id: c.nextID, ends: [2]*simNode{a, b}}
+	if err := b.core.LinkUp(c.now, l.id, a.peer(answer, asked)); err != nil {
+		return nil, err
+	}
+	if err := a.core.LinkUp(c.now, l.id, b.peer(asked, answer)); err != nil {
+		b.core.LinkDown(c.now, l.id, Cause{Text: err.Error()})
+		return nil, err
+	}
 	c.links = append(c.links, l)
 	a.links[l.id], b.links[l.id] = l, l
-	c.must(a.core.LinkUp(c.now, l.id, b.peer(asked, answer)))
-	c.must(b.core.LinkUp(c.now, l.id, a.peer(answer, asked)))
-	return l
+	return l, nil
 }
 
 // peer is the node as the other end of a link sees it.
@@ -133,19 +149,23 @@ func (n *simNode) peer(local, remote []*linkv1.LinkNamespace) Peer {
 
 // cut breaks a link. What is under way is lost.
 func (c *cluster) cut(l *simLink, text string) {
-	c.notice(l, 0, text)
-	c.notice(l, 1, text)
+	c.cutFor(l, Cause{Text: text})
+}
+
+func (c *cluster) cutFor(l *simLink, cause Cause) {
+	c.notice(l, 0, cause)
+	c.notice(l, 1, cause)
 }
 
 // notice breaks a link as one end sees it; the other end still believes that it is up.
-func (c *cluster) notice(l *simLink, i int, text string) {
+func (c *cluster) notice(l *simLink, i int, cause Cause) {
 	if l.down[i] {
 		return
 	}
 	l.down[i] = true
 	n := l.ends[i]
 	delete(n.links, l.id)
-	n.core.LinkDown(c.now, l.id, Cause{Text: text})
+	n.core.LinkDown(c.now, l.id, cause)
 	if l.down[1-i] {
 		c.links = slices.DeleteFunc(c.links, func(o *simLink) bool { return o == l })
 	}
@@ -248,8 +268,8 @@ func (c *cluster) settle() int {
 				}
 			}
 		}
+		c.collect()
 		if !some {
-			c.collect()
 			return round
 		}
 	}
@@ -289,10 +309,15 @@ func (c *cluster) step(rnd *rand.Rand) bool {
 	return true
 }
 
-// collect gathers all events.
+// collect gathers all events. A node that yields closes its links, as its owner would.
 func (c *cluster) collect() {
 	for _, n := range c.nodes {
 		n.events = append(n.events, n.core.Events()...)
+		for _, l := range slices.Clone(c.links) {
+			if n.core.yielded && (l.ends[0] == n || l.ends[1] == n) {
+				c.cut(l, "it yields")
+			}
+		}
 	}
 }
 

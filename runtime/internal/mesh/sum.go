@@ -46,7 +46,7 @@ func (it *item) sum() uint64 {
 			number(uint64(f.Policy)).number(uint64(f.Registered)).bytes(f.Schema).
 			number(uint64(e.derivation)).bytes(e.origin[:])
 	case kindNeighbour:
-		s = s.bytes(e.neighbour[:]).number(uint64(e.cost))
+		s = s.bytes(e.neighbour[:]).number(uint64(e.cost)).number(e.inc)
 	case kindBridge:
 		s = s.string(e.bridge)
 	case kindAbout:

@@ -174,11 +174,15 @@ func (s *Snapshot) Absent(ns, procedure string) (last Absence) {
 // absence says why an item does not serve.
 func (v *view) absence(it *item) Absence {
 	r := &v.routes[it.rec]
-	a := Absence{Node: r.shown.node, Name: r.shown.about.info.GetName()}
+	a := Absence{Node: r.shown.node, Name: r.shown.name}
 	switch {
 	case it.removed:
 		a.Seen, a.Withdrawn, a.Cause = true, it.extra.at, it.extra.cause
-		if a.Cause == "" {
+		switch {
+		case a.Cause != "":
+		case it.derivation() != 0:
+			a.Cause = a.Name + " no longer passes it on"
+		default:
 			a.Cause = a.Name + " withdrew it"
 		}
 	case !r.reached && r.lost != nil && r.lost.cause != "":

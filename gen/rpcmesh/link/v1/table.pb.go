@@ -536,14 +536,16 @@ func (x *About) GetLeaving() bool {
 }
 
 // Neighbour is a node that the member has a link to that carries the namespace. It counts only
-// while both tell of each other.
+// while both tell of each other, and not of a former life of the other.
 type Neighbour struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	At      uint64                 `protobuf:"varint,1,opt,name=at,proto3" json:"at,omitempty"`
 	Removed bool                   `protobuf:"varint,2,opt,name=removed,proto3" json:"removed,omitempty"`
 	Node    []byte                 `protobuf:"bytes,3,opt,name=node,proto3" json:"node,omitempty"`
 	// What the way to the neighbour costs; at least 1.
-	Cost          uint32 `protobuf:"varint,4,opt,name=cost,proto3" json:"cost,omitempty"`
+	Cost uint32 `protobuf:"varint,4,opt,name=cost,proto3" json:"cost,omitempty"`
+	// As the neighbour's Hello says.
+	Incarnation   uint64 `protobuf:"fixed64,5,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -602,6 +604,13 @@ func (x *Neighbour) GetNode() []byte {
 func (x *Neighbour) GetCost() uint32 {
 	if x != nil {
 		return x.Cost
+	}
+	return 0
+}
+
+func (x *Neighbour) GetIncarnation() uint64 {
+	if x != nil {
+		return x.Incarnation
 	}
 	return 0
 }
@@ -1242,12 +1251,13 @@ const file_rpcmesh_link_v1_table_proto_rawDesc = "" +
 	"\x05About\x12\x0e\n" +
 	"\x02at\x18\x01 \x01(\x04R\x02at\x12-\n" +
 	"\x04info\x18\x02 \x01(\v2\x19.rpcmesh.link.v1.NodeInfoR\x04info\x12\x18\n" +
-	"\aleaving\x18\x03 \x01(\bR\aleaving\"]\n" +
+	"\aleaving\x18\x03 \x01(\bR\aleaving\"\x7f\n" +
 	"\tNeighbour\x12\x0e\n" +
 	"\x02at\x18\x01 \x01(\x04R\x02at\x12\x18\n" +
 	"\aremoved\x18\x02 \x01(\bR\aremoved\x12\x12\n" +
 	"\x04node\x18\x03 \x01(\fR\x04node\x12\x12\n" +
-	"\x04cost\x18\x04 \x01(\rR\x04cost\"P\n" +
+	"\x04cost\x18\x04 \x01(\rR\x04cost\x12 \n" +
+	"\vincarnation\x18\x05 \x01(\x06R\vincarnation\"P\n" +
 	"\x06Bridge\x12\x0e\n" +
 	"\x02at\x18\x01 \x01(\x04R\x02at\x12\x18\n" +
 	"\aremoved\x18\x02 \x01(\bR\aremoved\x12\x1c\n" +
