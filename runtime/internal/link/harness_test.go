@@ -276,6 +276,14 @@ func echoUnary(c *link.ServerCall) {
 	_ = c.Reply(nil, msg, nil)
 }
 
+// sendAll sends messages until it fails.
+func sendAll(send func([]byte) error, size int) {
+	msg := make([]byte, size)
+	for err := error(nil); err == nil; {
+		err = send(msg)
+	}
+}
+
 func asError(err error) *connect.Error {
 	if ce, ok := errors.AsType[*connect.Error](err); ok {
 		return ce

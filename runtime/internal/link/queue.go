@@ -1,5 +1,7 @@
 package link
 
+import "slices"
+
 // queue holds records of bytes in the order they came: the messages that a call has received, or the
 // frames that wait at a relay. A record may be added in pieces. The bytes lie in one pooled buffer,
 // which an empty queue gives back. The zero value is an empty queue.
@@ -92,7 +94,7 @@ func (q *queue) next() (p []byte, r record) {
 	}
 	q.read += r.size
 	q.lent = r.size > 0
-	return p[:len(p):len(p)], r
+	return slices.Clip(p), r
 }
 
 // release ends the use of what next returned.

@@ -1,7 +1,6 @@
 package link_test
 
 import (
-	"context"
 	"errors"
 	"testing"
 	"testing/synctest"
@@ -25,7 +24,7 @@ func stranger(m *mesh, to int) (*peer, *testLink) {
 	p.control(proof(nil))
 	p.control(join(func(j *linkv1.Join) { j.Window = 1000 }))
 	var err error
-	l.accept, err = link.Accept(context.Background(), far, cfg, func(link.Peer) (*linkv1.Join, error) { return nil, nil })
+	l.accept, err = link.Accept(m.tb.Context(), far, cfg, func(link.Peer) (*linkv1.Join, error) { return nil, nil })
 	if err != nil {
 		m.tb.Fatal(err)
 	}
@@ -118,7 +117,7 @@ func TestViolations(t *testing.T) {
 			&linkv1.Frame{Call: 1, Cancel: 1},
 			&linkv1.Frame{Call: 1, Open: some},
 		), closes},
-		"too much data in a frame": {frames(&linkv1.Frame{Call: 1, Open: some, Data: append(big, 0)}), closes},
+		"too much data in a frame": {frames(&linkv1.Frame{Call: 1, Open: some, Data: make([]byte, 32<<10+1)}), closes},
 
 		"beyond the window": {frames(
 			&linkv1.Frame{Call: 1, Open: some, Data: big, More: true},

@@ -181,7 +181,7 @@ func (d *direction) put(p []byte) error {
 func (d *direction) receive() ([]byte, error) {
 	p, err := d.take()
 	if rate := d.rate; rate > 0 {
-		time.Sleep(time.Duration(len(p)) * time.Second / time.Duration(rate))
+		time.Sleep(time.Duration(len(p)) * time.Second / time.Duration(rate)) // fake time
 	}
 	return p, err
 }
