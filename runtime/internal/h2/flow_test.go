@@ -183,7 +183,8 @@ func numbered(i int) []byte {
 
 func TestTrySendLeavesToSendWhatMustWait(t *testing.T) {
 	eachTransport(t, func(t *testing.T, client, server net.Conn) {
-		p, result := (*peer)(nil), (<-chan error)(nil)
+		var p *peer
+		var result <-chan error
 		try := func(c *Conn) error {
 			for _, n := range []int{0, 64, initialWindow, maxFrame} {
 				ok, err := c.TrySend(packet(make([]byte, n)))

@@ -71,7 +71,7 @@ func (c *Conn) sendFrames(p []byte) error {
 			n = c.room(len(p) - off)
 			if n == 0 && stall == nil {
 				stall = time.AfterFunc(patience, c.stalled)
-				defer stall.Stop()
+				defer stall.Stop() //nolint:revive // once: it is nil but here
 			}
 		}
 		if s.err != nil {

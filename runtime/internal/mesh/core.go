@@ -78,12 +78,11 @@ func (c *Core) mayDeclare(n int, names ...string) error {
 	return nil
 }
 
-func (c *Core) declare(ns string) *space {
+func (c *Core) declare(ns string) {
 	s := &space{name: ns}
 	c.open(s)
 	c.spaces[ns] = s
 	c.declared = append(c.declared, s)
-	return s
 }
 
 // open gives a space its domain, with this node as a member of it.
