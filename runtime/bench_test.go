@@ -49,7 +49,7 @@ func BenchmarkUnary(b *testing.B) {
 	for links := range 4 {
 		for _, callers := range []int{1, 64} {
 			b.Run(fmt.Sprintf("%s/%d", distance(links), callers), func(b *testing.B) {
-				client := greetv1rpcmesh.NewGreeterClient(benchChain(b, links))
+				client, ctx := greetv1rpcmesh.NewGreeterClient(benchChain(b, links)), context.WithoutCancel(b.Context())
 				b.ReportAllocs()
 				b.ResetTimer()
 				var left atomic.Int64
@@ -58,7 +58,7 @@ func BenchmarkUnary(b *testing.B) {
 				for range callers {
 					calling.Go(func() {
 						for left.Add(-1) >= 0 {
-							if _, err := client.Greet(context.Background(), req); err != nil {
+							if _, err := client.Greet(ctx, req); err != nil {
 								b.Error(err)
 								return
 							}

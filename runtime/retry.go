@@ -1,6 +1,7 @@
 package rpcmesh
 
 import (
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -31,16 +32,33 @@ func (s *outgoing) find() error {
 	return err
 }
 
-// keep holds b for another attempt. The caller holds s.mu.
-func (s *outgoing) keep(b []byte) {
-	if s.answered || s.tooLong {
-		return
+// keep holds b for another attempt if there may be one, and reports whether it does. The caller holds
+// s.mu.
+func (s *outgoing) keep(b *link.Buffer) bool {
+	if s.answered || s.tooLong || s.finished {
+		return false
 	}
-	if s.sentCost += len(b) + replayMessage; s.sentCost > maxReplay && !s.single() {
-		s.sent, s.tooLong = nil, true
-		return
+	if s.sentCost == 0 {
+		s.sent = s.one[:0]
+	}
+	if s.sentCost += len(b.B) + replayMessage; s.sentCost > maxReplay && !s.single() {
+		s.forget()
+		s.tooLong = true
+		return false
 	}
 	s.sent = append(s.sent, b)
+	return true
+}
+
+// forget lets go of what was kept. It leaves to the collector what may still be read: by a Send that is
+// under way, or for another attempt. The caller holds s.mu.
+func (s *outgoing) forget() {
+	if s.sends == 0 && s.attempts <= 1 {
+		for _, b := range s.sent {
+			b.Free()
+		}
+	}
+	s.sent = nil
 }
 
 // current returns the attempt that is under way, and opens the first. The caller holds s.mu.
@@ -189,12 +207,12 @@ func (s *outgoing) expired() bool {
 // sending may have to wait until the handler's answers are received. What fails there shows at the next
 // Receive. The caller holds s.mu. It reports false once the node is closed.
 func (s *outgoing) replay(call *link.ClientCall) bool {
-	sent, closed, done := s.sent[:len(s.sent):len(s.sent)], s.closed && !s.single(), make(chan struct{})
+	sent, closed, done := slices.Clip(s.sent), s.closed && !s.single(), make(chan struct{})
 	s.replayed = done
 	return s.ns.node.spawn(func() {
 		defer close(done)
 		for _, b := range sent {
-			_ = call.Send(b) // fails as the next Receive does
+			_ = call.Send(b.B) // fails as the next Receive does
 		}
 		if closed {
 			_ = call.CloseSend() // likewise
