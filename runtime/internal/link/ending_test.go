@@ -257,6 +257,9 @@ func TestCloseSendsWhatIsReady(t *testing.T) {
 		}
 		go l.accept.Close(nil)
 		synctest.Wait()
+		if _, err := l.accept.Open(t.Context(), link.Open{}); err == nil || connect.CodeOf(err) != connect.CodeUnavailable {
+			t.Errorf("Open while closing: %v", err)
+		}
 		near.Resume()
 		for i, c := range calls {
 			if msg, err := c.Receive(); err != nil || string(msg) != "last words" {

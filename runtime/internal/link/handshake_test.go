@@ -403,7 +403,11 @@ func TestReflection(t *testing.T) {
 				}
 			}()
 			_, err := link.Dial(t.Context(), near, newNode(0, link.Limits{}).cfg, nil)
-			if connect.CodeOf(err) != connect.CodeUnauthenticated {
+			want := "repeats what this one says"
+			if newNonce {
+				want = "wrong secret" // it has no proof but the dialler's own
+			}
+			if connect.CodeOf(err) != connect.CodeUnauthenticated || !strings.Contains(err.Error(), want) {
 				t.Errorf("Dial: %v", err)
 			}
 		})

@@ -213,9 +213,6 @@ func (s *Session) round(mode sendMode) {
 		s.breakOut(err)
 	case len(rest) > HeadRoom:
 		o.late = rest
-		if len(rest) == len(frames) {
-			o.begun--
-		}
 	case cap(frames) <= maxOutBuffer:
 		o.spare = frames[:HeadRoom]
 	}
@@ -228,7 +225,7 @@ func (s *Session) sendLate() {
 		return
 	}
 	late := o.late
-	o.late, o.begun = nil, o.packet-1
+	o.late = nil
 	s.mu.Unlock()
 	_, _, err := s.sendFrames(late, send)
 	s.mu.Lock()
