@@ -1,7 +1,6 @@
 package rpcmesh_test
 
 import (
-	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -259,7 +258,7 @@ func TestConfigOutOfBounds(t *testing.T) {
 		}
 		wantError(t, err, connect.CodeInvalidArgument, strings.TrimSpace(field))
 	}
-	_, err := rpcmesh.Dial(context.Background(), "http://a", rpcmesh.ProxyConfig{Secret: "s", Limits: rpcmesh.Limits{Window: 1}})
+	_, err := rpcmesh.Dial(t.Context(), "http://a", rpcmesh.ProxyConfig{Secret: "s", Limits: rpcmesh.Limits{Window: 1}})
 	wantError(t, err, connect.CodeInvalidArgument, "Limits.Window")
 }
 

@@ -103,7 +103,7 @@ func TestCallDefaultTimeout(t *testing.T) {
 				return nil, ctx.Err()
 			},
 			chat: func(ctx context.Context, stream greetv1rpcmesh.GreeterChatServerStream) error {
-				return stream.Send(&greetv1.ChatResponse{Line: fmt.Sprint(remaining(ctx))})
+				return stream.Send(&greetv1.ChatResponse{Line: remaining(ctx).String()})
 			},
 		})
 		begin := time.Now()
@@ -112,7 +112,7 @@ func TestCallDefaultTimeout(t *testing.T) {
 		if took := time.Since(begin); took != rpcmesh.DefaultCallTimeout {
 			w.Errorf("the call took %v, want %v", took, rpcmesh.DefaultCallTimeout)
 		}
-		wantLines(w, mustChat(w, w.caller), fmt.Sprint(time.Duration(-1)))
+		wantLines(w, mustChat(w, w.caller), time.Duration(-1).String())
 	})
 }
 
@@ -310,7 +310,7 @@ func TestCallEndedContext(t *testing.T) {
 // messages both ways of each side's own accord.
 func TestCallForHours(t *testing.T) {
 	everywhere(t, func(w *world) {
-		w.serve(funcs{chat: func(ctx context.Context, stream greetv1rpcmesh.GreeterChatServerStream) error {
+		w.serve(funcs{chat: func(_ context.Context, stream greetv1rpcmesh.GreeterChatServerStream) error {
 			news := time.NewTicker(7 * time.Minute)
 			defer news.Stop()
 			lines := make(chan string)

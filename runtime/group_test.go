@@ -36,9 +36,13 @@ func three(t testing.TB, c *rpcmeshtest.Cluster) *rpcmesh.Namespace {
 	t.Helper()
 	c.Setup("a", func(n *rpcmesh.Node) { group(t, n, "all", threeMembers) })
 	for _, l := range [][3]string{
-		{"b", "a", "public"}, {"c", "b", "public"},
-		{"d", "a", "private"}, {"e", "d", "private"}, {"f", "e", "private"},
-		{"g", "h", "open"}, {"a", "g", "open"},
+		{"b", "a", "public"},
+		{"c", "b", "public"},
+		{"d", "a", "private"},
+		{"e", "d", "private"},
+		{"f", "e", "private"},
+		{"g", "h", "open"},
+		{"a", "g", "open"},
 	} {
 		c.Node(l[1])
 		c.Link(l[0], l[1], l[2])

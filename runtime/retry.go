@@ -1,6 +1,7 @@
 package rpcmesh
 
 import (
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -206,7 +207,7 @@ func (s *outgoing) expired() bool {
 // sending may have to wait until the handler's answers are received. What fails there shows at the next
 // Receive. The caller holds s.mu. It reports false once the node is closed.
 func (s *outgoing) replay(call *link.ClientCall) bool {
-	sent, closed, done := s.sent[:len(s.sent):len(s.sent)], s.closed && !s.single(), make(chan struct{})
+	sent, closed, done := slices.Clip(s.sent), s.closed && !s.single(), make(chan struct{})
 	s.replayed = done
 	return s.ns.node.spawn(func() {
 		defer close(done)

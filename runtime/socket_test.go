@@ -71,7 +71,7 @@ func serveNode(t testing.TB, cfg rpcmesh.Config) (*rpcmesh.Node, string) {
 	n := mustNode(t, cfg)
 	l := listen(t)
 	served := make(chan error, 1)
-	go func() { served <- n.Serve(context.Background(), l) }()
+	go func() { served <- n.Serve(context.Background(), l) }() //nolint:usetesting // until it is closed, below
 	t.Cleanup(func() {
 		n.Close()
 		if err := <-served; err != nil {
@@ -102,10 +102,10 @@ func serveHTTP(t testing.TB, server *http.Server) string {
 	return scheme + l.Addr().String()
 }
 
-// mustLink links n to url and waits until the link is ready.
-func mustLink(t testing.TB, n *rpcmesh.Node, url string, namespaces ...string) *rpcmesh.Link {
+// mustLink links n to a URL and waits until the link is ready.
+func mustLink(t testing.TB, n *rpcmesh.Node, to string, namespaces ...string) *rpcmesh.Link {
 	t.Helper()
-	l, err := n.Link(url, namespaces...)
+	l, err := n.Link(to, namespaces...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,14 +170,14 @@ func TestServe(t *testing.T) {
 	server, client := certificate(t)
 	for name, config := range map[string]*tls.Config{"cleartext": nil, "TLS": server} {
 		t.Run(name, func(t *testing.T) {
-			a, url := serveNode(t, rpcmesh.Config{Name: "a", Secret: "s", TLS: config})
+			a, aURL := serveNode(t, rpcmesh.Config{Name: "a", Secret: "s", TLS: config})
 			a.Namespace("public")
 			b := mustNode(t, rpcmesh.Config{Name: "b", Secret: "s", DialTLS: client})
-			mustLink(t, b, url, "public")
+			mustLink(t, b, aURL, "public")
 			exchange(t, a, b)
 			browser := &http.Client{Transport: &http.Transport{TLSClientConfig: client}}
 			defer browser.CloseIdleConnections()
-			res, err := browser.Get(url + "/favicon.ico")
+			res, err := browser.Get(aURL + "/favicon.ico")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -428,7 +428,7 @@ func TestPeerCertificate(t *testing.T) {
 	certified.Certificates[0].Leaf.ExtKeyUsage = nil
 	var mu sync.Mutex
 	var names []string
-	a, url := serveNode(t, rpcmesh.Config{Name: "a", TLS: certified, Authenticate: func(_ context.Context, p rpcmesh.Peer) error {
+	a, aURL := serveNode(t, rpcmesh.Config{Name: "a", TLS: certified, Authenticate: func(_ context.Context, p rpcmesh.Peer) error {
 		if p.TLS == nil || len(p.TLS.PeerCertificates) == 0 {
 			return connect.NewError(connect.CodeUnauthenticated, "no certificate")
 		}
@@ -439,7 +439,7 @@ func TestPeerCertificate(t *testing.T) {
 	}})
 	a.Namespace("public")
 	anonymous := mustNode(t, rpcmesh.Config{Name: "anonymous", AcceptAnyone: true, DialTLS: trusting})
-	link, err := anonymous.Link(url, "public")
+	link, err := anonymous.Link(aURL, "public")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -449,7 +449,7 @@ func TestPeerCertificate(t *testing.T) {
 	withCertificate := trusting.Clone()
 	withCertificate.Certificates = identity.Certificates
 	known := mustNode(t, rpcmesh.Config{Name: "known", AcceptAnyone: true, DialTLS: withCertificate})
-	mustLink(t, known, url, "public")
+	mustLink(t, known, aURL, "public")
 	mu.Lock()
 	defer mu.Unlock()
 	if len(names) != 1 || names[0] != "test" {
@@ -460,10 +460,10 @@ func TestPeerCertificate(t *testing.T) {
 // TestUntrustedCertificate: a listener whose certificate is not trusted is not linked to, and the link says why.
 func TestUntrustedCertificate(t *testing.T) {
 	certified, _ := certificate(t)
-	a, url := serveNode(t, rpcmesh.Config{Name: "a", Secret: "s", TLS: certified})
+	a, aURL := serveNode(t, rpcmesh.Config{Name: "a", Secret: "s", TLS: certified})
 	a.Namespace("public")
 	b := mustNode(t, rpcmesh.Config{Name: "b", Secret: "s"})
-	link, err := b.Link(url, "public")
+	link, err := b.Link(aURL, "public")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -185,14 +185,16 @@ func TestLargeMessage(t *testing.T) {
 		if testing.Short() {
 			size = min(size, 8<<20)
 		}
-		m := chain(t, nodes, link.Limits{MaxMessage: size})
-		m.nodes[nodes-1].serve = echoUnary
-		msg := bytes.Repeat([]byte("0123456789abcdef"), size/16)
-		reply, err := unary(m.open(t.Context(), 0, nodes-1, link.Open{}), msg)
-		if err != nil || !bytes.Equal(reply, msg) {
-			t.Errorf("%d nodes: %d bytes came back, %v", nodes, len(reply), err)
-		}
-		m.close()
+		synctest.Test(t, func(t *testing.T) {
+			m := chain(t, nodes, link.Limits{MaxMessage: size})
+			m.nodes[nodes-1].serve = echoUnary
+			msg := bytes.Repeat([]byte("0123456789abcdef"), size/16)
+			reply, err := unary(m.open(t.Context(), 0, nodes-1, link.Open{}), msg)
+			if err != nil || !bytes.Equal(reply, msg) {
+				t.Errorf("%d nodes: %d bytes came back, %v", nodes, len(reply), err)
+			}
+			m.close()
+		})
 	}
 }
 

@@ -162,7 +162,7 @@ func (c *Core) derive() {
 		return
 	}
 	for _, s := range c.declared {
-		if s.group == nil && s.own != nil {
+		if s.group == nil && s.own != nil && len(s.db.groups) > 0 {
 			c.deriveDown(s)
 		}
 	}

@@ -221,8 +221,7 @@ func (c *cluster) pull(l *simLink, i int) bool {
 }
 
 func (c *cluster) encoded(t *linkv1.Table) *linkv1.Table {
-	b, err := proto.Marshal(t)
-	c.must(err)
+	b := c.bytesOf(t)
 	c.stats.bytes += len(b)
 	d := new(linkv1.Table)
 	c.must(proto.Unmarshal(b, d))
@@ -361,4 +360,11 @@ func (c *cluster) follow(n *simNode, t Target, procedure string) (path []string,
 		}
 	}
 	return path, nil, "", fmt.Errorf("%s loops: %v", procedure, path)
+}
+
+// bytesOf encodes a table.
+func (c *cluster) bytesOf(t *linkv1.Table) []byte {
+	b, err := proto.Marshal(t)
+	c.must(err)
+	return b
 }
