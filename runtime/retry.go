@@ -117,7 +117,7 @@ func (s *outgoing) open() (*link.ClientCall, error) {
 		}
 		s.countPending(s.route.pending)
 		o.Namespace = t.Namespace
-		return link.Local(s.ctx, o, n.linkLimits(), n.workers, m.serve), nil
+		return link.Local(s.ctx, o, n.linkLimits(), n.workers, m.handle), nil
 	}
 	session := n.session(t.Link)
 	if session == nil {

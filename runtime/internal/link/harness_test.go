@@ -204,28 +204,36 @@ func (m *mesh) tryLink(from, to int, near, far *linktest.Conn, try bool) (*testL
 		nearConn, farConn = linktest.Trying{Conn: near}, linktest.Trying{Conn: far}
 	}
 	l := &testLink{from: from, to: to, near: near, far: far}
+	if err := m.linkConns(l, nearConn, farConn); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// linkConns starts l over connections that stand on its pipe.
+func (m *mesh) linkConns(l *testLink, nearConn, farConn link.Conn) error {
 	accepted := make(chan error, 1)
 	go func() {
 		var err error
-		l.accept, err = link.Accept(m.tb.Context(), farConn, m.nodes[to].cfg,
+		l.accept, err = link.Accept(m.tb.Context(), farConn, m.nodes[l.to].cfg,
 			func(link.Peer) (*linkv1.Join, error) { return new(linkv1.Join), nil })
 		accepted <- err
 	}()
 	var err error
-	l.dialler, err = link.Dial(m.tb.Context(), nearConn, m.nodes[from].cfg, new(linkv1.Join))
+	l.dialler, err = link.Dial(m.tb.Context(), nearConn, m.nodes[l.from].cfg, new(linkv1.Join))
 	err = errors.Join(err, <-accepted)
 	// What one end has started must end, even if the other has not.
 	if l.dialler != nil {
-		m.runs.Go(func() { l.nearEnd = l.dialler.Run(m.nodes[from]) })
+		m.runs.Go(func() { l.nearEnd = l.dialler.Run(m.nodes[l.from]) })
 	}
 	if l.accept != nil {
-		m.runs.Go(func() { l.farEnd = l.accept.Run(m.nodes[to]) })
+		m.runs.Go(func() { l.farEnd = l.accept.Run(m.nodes[l.to]) })
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
 	m.links = append(m.links, l)
-	return l, nil
+	return nil
 }
 
 // close ends all links and waits for all that runs.

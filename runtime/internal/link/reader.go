@@ -26,6 +26,7 @@ const maxHeld = 16
 
 // read handles packets until there are no more, and says why.
 func (s *Session) read() *Ended {
+	defer s.flushTouched() // of what was held when Receive failed
 	for held := 1; ; held++ {
 		p, err := s.conn.Receive()
 		if err != nil {

@@ -58,7 +58,8 @@ func (c *ServerCall) Context() context.Context { return &c.ctx }
 // Incoming says what is called.
 func (c *ServerCall) Incoming() *Incoming { return &c.incoming }
 
-// Header decodes and returns the request's headers. If they are malformed, the call ends.
+// Header decodes and returns the request's headers, which are not to be changed. If they are malformed,
+// the call ends.
 func (c *ServerCall) Header() *connect.Header {
 	h, err := c.incoming.Header()
 	if err != nil {

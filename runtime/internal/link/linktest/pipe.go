@@ -56,8 +56,15 @@ func (c *Conn) cutIfOver(err error) error {
 	return err
 }
 
-// Trying is a Conn that can also send without waiting.
+// Trying is a Conn that can also send without waiting, and knows what has come.
 type Trying struct{ *Conn }
+
+// Buffered reports whether the next Receive returns without waiting.
+func (c Trying) Buffered() (ready bool) {
+	d := c.in
+	d.update(func() { ready = d.gone == nil && len(d.packets) > 0 && !d.paused && d.rate == 0 })
+	return ready
+}
 
 // TrySend sends a packet if that needs no waiting, and reports whether it has.
 func (c Trying) TrySend(p []byte) (bool, error) {
