@@ -128,6 +128,50 @@ func TestLastWords(t *testing.T) {
 	}
 }
 
+// A packet that is not whole is not passed for one: the stream is reset.
+func TestCloseWithinAPacket(t *testing.T) {
+	use := func(c *Conn) error {
+		sent := make(chan error, 1)
+		go func() { sent <- c.Send(packet(make([]byte, 100))) }()
+		c.mu.Lock()
+		for !c.state.sending || c.state.streamOut != 0 {
+			c.cond.Wait()
+		}
+		c.mu.Unlock()
+		c.Close(nil)
+		return <-sent
+	}
+	settings := http2.Setting{ID: http2.SettingInitialWindowSize, Val: 20}
+	for _, client := range []bool{false, true} {
+		var p *peer
+		var result <-chan error
+		if client {
+			p, result = serverOf(t, Options{}, func(c *Conn) error {
+				if _, err := c.Receive(); err != nil { // the SETTINGS have come
+					return err
+				}
+				return use(c)
+			})
+			p.request()
+			p.do(p.WriteSettings(settings))
+			p.head(1, false, ":status", "200", "content-type", contentType)
+			p.do(p.WriteData(1, false, envelope(0, "")))
+		} else {
+			p, result = clientOf(t, Options{}, use)
+			p.preface(settings)
+			p.head(1, false, callHead...)
+		}
+		if f := await[*http2.RSTStreamFrame](p); f.ErrCode != http2.ErrCodeCancel {
+			t.Errorf("got %v", f)
+		}
+		p.wantGoAway(http2.ErrCodeNo)
+		_ = p.nc.Close()
+		if err := <-result; !errors.Is(err, net.ErrClosed) {
+			t.Errorf("got %v", err)
+		}
+	}
+}
+
 // What the client still sends does not keep the server's error from it.
 func TestServerFailsTheCallWhileTheClientSends(t *testing.T) {
 	eachClose(t, Options{CloseTimeout: time.Minute}, func(c *Conn) error {
