@@ -109,7 +109,7 @@ func lost(err error) bool {
 // farewell writes what is said last and ends writing.
 func (c *Conn) farewell(err error) {
 	c.mu.Lock()
-	for c.state.busy {
+	for c.state.busy || c.state.sending {
 		c.cond.Wait()
 	}
 	broken := c.state.broken
