@@ -10,13 +10,13 @@ import (
 
 // Core is the routing core of one node. One goroutine at a time may use it.
 type Core struct {
-	cfg       Config
-	inc       uint64 // what this node's records bear: Config.Incarnation, or later
-	rebuttals int    // of records of this node that were not its own
-	yielded   bool
-	left      bool
-	now       time.Time // of the last call
-	spare     int       // removals that each record remembers at least
+	cfg      Config
+	inc      uint64 // what this node's records bear: Config.Incarnation, or later
+	rebutted bool   // inc outdoes a record of this node that was not its own
+	yielded  bool
+	left     bool
+	now      time.Time // of the last call
+	spare    int       // removals that each record remembers at least
 
 	spaces    map[string]*space
 	declared  []*space // in order of declaration

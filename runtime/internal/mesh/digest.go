@@ -119,6 +119,12 @@ func (ld *linkDomain) takeSummary(w *linkv1.Summary, seen uint64) {
 		}
 		if td := ld.of(r); td.sent <= seen {
 			e := listed[r]
+			switch newer := e.GetIncarnation() > r.inc; {
+			case newer && ld.link.peer.Observer:
+				e = nil // it believes what it is told here
+			case newer:
+				ld.ask(r.vertex) // it may be out of the peer's reach, and told only to who has an older one
+			}
 			td.inc, td.version, td.floor = e.GetIncarnation(), e.GetVersion(), e.GetFloor()
 			ld.doubt(r, e)
 		}

@@ -204,7 +204,7 @@ func (r *record) trim(spare int) (forgotten []*item) {
 			continue
 		}
 		n--
-		r.floor = e.version
+		r.floor = max(r.floor, e.version)
 		r.gone--
 		e.it.stale = true
 		r.stale++

@@ -21,6 +21,7 @@ type cluster struct {
 	nodes  []*simNode // in order of making
 	links  []*simLink // that are up
 	nextID LinkID
+	boots  uint64
 	piece  int // bytes of a table
 	lossy  int // of a hundred tables so many are lost, for no reason
 	trace  func(format string, args ...any)
@@ -70,7 +71,8 @@ func (n *simNode) boot(observer bool) { n.bootAs(n.name, observer) }
 
 // bootAs does so with an id and name that another node may have, too.
 func (n *simNode) bootAs(name string, observer bool) {
-	n.started = uint64(n.c.now.UnixNano())
+	n.c.boots++
+	n.started = uint64(n.c.now.UnixNano()) + n.c.boots // no two are at the same nanosecond
 	var id NodeID
 	copy(id[:], name)
 	n.core = New(Config{ID: id, Incarnation: n.started, Observer: observer, Info: &linkv1.NodeInfo{Name: name}})
