@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/link/linktest"
@@ -76,6 +77,8 @@ func TestHandlersMeet(t *testing.T) {
 	const n = 100
 	synctest.Test(t, func(t *testing.T) {
 		m := tryingChain(t, 2, link.Limits{})
+		watchdog := time.AfterFunc(time.Minute, func() { panic("the handlers wait for each other") }) // fake time
+		defer watchdog.Stop()
 		for range 3 { // later ones find idle goroutines
 			var all sync.WaitGroup
 			all.Add(n)
