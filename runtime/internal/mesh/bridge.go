@@ -56,12 +56,7 @@ func (c *Core) merge(a, b *database) *database {
 		}
 	}
 	for _, w := range c.wishes {
-		for _, r := range slices.Collect(maps.Keys(w.records)) {
-			if n := moved[r]; n != nil {
-				w.records[n] = w.records[r]
-				delete(w.records, r)
-			}
-		}
+		w.move(moved)
 	}
 	c.renamed, c.unsettled = true, true
 	return d
@@ -106,4 +101,17 @@ func (ld *linkDomain) move(d *database, moved map[*record]*record) {
 		}
 	}
 	d.links = append(d.links, ld)
+	for _, r := range d.records {
+		ld.enqueue(r)
+	}
+}
+
+// move makes a wish wait for the records in the place of its own.
+func (w *wish) move(moved map[*record]*record) {
+	for _, r := range slices.Collect(maps.Keys(w.records)) {
+		if n := moved[r]; n != nil {
+			w.records[n] = w.records[r]
+			delete(w.records, r)
+		}
+	}
 }
