@@ -32,11 +32,7 @@ func (c *Core) merge(a, b *database) *database {
 	c.databases = slices.DeleteFunc(c.databases, func(o *database) bool { return o == a || o == b })
 	c.databases = append(c.databases, d)
 	d.watchers = a.watchers + b.watchers
-	for _, g := range slices.Concat(a.groups, b.groups) {
-		if !slices.Contains(d.groups, g) {
-			d.groups = append(d.groups, g)
-		}
-	}
+	d.groups = slices.Concat(a.groups, slices.DeleteFunc(b.groups, func(g *group) bool { return slices.Contains(a.groups, g) }))
 	moved := map[*record]*record{}
 	for _, r := range slices.Concat(a.own, b.own) {
 		moved[r] = d.adopt(r) // first: others' copies of them know less
