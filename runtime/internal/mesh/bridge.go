@@ -8,6 +8,7 @@ import (
 // bridge joins namespaces at this node: they become one domain, of which each link is told in the
 // namespace that it carries.
 func (c *Core) bridge(members []*space) {
+	c.settle()
 	d := members[0].db
 	for _, m := range members[1:] {
 		if m.db != d {
@@ -53,6 +54,9 @@ func (c *Core) merge(a, b *database) *database {
 	}
 	for _, w := range c.wishes {
 		w.move(moved)
+	}
+	if len(d.groups) > 0 {
+		d.reconsider()
 	}
 	c.renamed, c.unsettled = true, true
 	return d
