@@ -8,6 +8,7 @@ import (
 // bridge joins namespaces at this node: they become one domain, of which each link is told in the
 // namespace that it carries.
 func (c *Core) bridge(members []*space) {
+	c.settle()
 	d := members[0].db
 	for _, m := range members[1:] {
 		if m.db != d {
@@ -32,11 +33,7 @@ func (c *Core) merge(a, b *database) *database {
 	c.databases = slices.DeleteFunc(c.databases, func(o *database) bool { return o == a || o == b })
 	c.databases = append(c.databases, d)
 	d.watchers = a.watchers + b.watchers
-	for _, g := range slices.Concat(a.groups, b.groups) {
-		if !slices.Contains(d.groups, g) {
-			d.groups = append(d.groups, g)
-		}
-	}
+	d.groups = slices.Concat(a.groups, slices.DeleteFunc(b.groups, func(g *group) bool { return slices.Contains(a.groups, g) }))
 	moved := map[*record]*record{}
 	for _, r := range slices.Concat(a.own, b.own) {
 		moved[r] = d.adopt(r) // first: others' copies of them know less
@@ -56,12 +53,10 @@ func (c *Core) merge(a, b *database) *database {
 		}
 	}
 	for _, w := range c.wishes {
-		for _, r := range slices.Collect(maps.Keys(w.records)) {
-			if n := moved[r]; n != nil {
-				w.records[n] = w.records[r]
-				delete(w.records, r)
-			}
-		}
+		w.move(moved)
+	}
+	if len(d.groups) > 0 {
+		d.reconsider()
 	}
 	c.renamed, c.unsettled = true, true
 	return d
@@ -106,4 +101,17 @@ func (ld *linkDomain) move(d *database, moved map[*record]*record) {
 		}
 	}
 	d.links = append(d.links, ld)
+	for _, r := range d.records {
+		ld.enqueue(r)
+	}
+}
+
+// move makes a wish wait for the records in the place of its own.
+func (w *wish) move(moved map[*record]*record) {
+	for _, r := range slices.Collect(maps.Keys(w.records)) {
+		if n := moved[r]; n != nil {
+			w.records[n] = w.records[r]
+			delete(w.records, r)
+		}
+	}
 }

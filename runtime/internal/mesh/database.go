@@ -215,6 +215,13 @@ func (d *database) touch(procedure string, old, it *item, cause string) {
 	}
 }
 
+// reconsider makes the groups look at all functions again.
+func (d *database) reconsider() {
+	for it := range d.fns.all {
+		d.touched[it.fn.Procedure] = append(d.touched[it.fn.Procedure], touch{})
+	}
+}
+
 // relink looks again whether r and its neighbour tell of each other.
 func (d *database) relink(r *record, id NodeID) {
 	o := d.byVertex[vertex{id, r.ns}]

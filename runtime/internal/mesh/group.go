@@ -147,9 +147,7 @@ func (c *Core) activate(s *space) {
 	s.db.groups = append(s.db.groups, s.group)
 	for _, m := range s.group.members {
 		m.db.groups = append(m.db.groups, s.group)
-		for it := range m.db.fns.all {
-			m.db.touched[it.fn.Procedure] = append(m.db.touched[it.fn.Procedure], touch{})
-		}
+		m.db.reconsider()
 	}
 }
 

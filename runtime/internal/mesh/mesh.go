@@ -1,10 +1,3 @@
-// Package mesh is the routing core of a node: who is in a namespace, what can be called there, and
-// over which link.
-//
-// It is a link-state protocol with a namespace as its routing domain, and it is pure: time comes in
-// as an argument, what to tell the peers is pulled, and nothing here waits, logs or starts anything.
-// A [Core] is used by one goroutine at a time; its owner's lock sees to that. A [Snapshot] of it is
-// immutable and free for all.
 package mesh
 
 import (

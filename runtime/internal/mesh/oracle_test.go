@@ -260,8 +260,15 @@ func (w *world) verifyCall(o *oracle, n *simNode, ns, p string, bad func(string,
 		if !there || origin.policy != want.policy || want.policy == Single && origin != want {
 			bad("%s calls %s in %s by %v and comes to %s/%s (%v), want %v", n.name, p, ns, path, at.name, in, origin, want)
 		}
-		if shown := n.core.Snapshot().Path(t); shown[len(shown)-1] != t.Node || len(shown) > len(path) {
-			bad("%s shows the path %v, but it is %v", n.name, shown, path)
+		shown := n.core.Snapshot().Path(t)
+		for i, id := range shown {
+			if i >= len(path) || w.c.node(path[i]).core.cfg.ID != id {
+				bad("%s shows the path %v, but it is %v", n.name, shown, path)
+				break
+			}
+		}
+		if shown[len(shown)-1] != t.Node || t.Hops != len(shown)-1 {
+			bad("%s shows the path %v of %d hops to %v", n.name, shown, t.Hops, t.Node)
 		}
 	}
 	if replicas := o.replicas(n, ns, p, want.policy); replicas != nil && !maps.Equal(got, replicas) {

@@ -91,6 +91,9 @@ func runRandom(t *testing.T, seed uint64, verbose bool) []string {
 	if rnd.IntN(4) == 0 {
 		c.lossy = 3
 	}
+	if rnd.IntN(2) == 0 {
+		c.cost = func() uint32 { return rnd.Uint32N(4) }
+	}
 	x.build()
 	for range 20 + rnd.IntN(100) {
 		x.disturb()

@@ -1,10 +1,6 @@
 package mesh
 
-import (
-	"maps"
-	"slices"
-	"time"
-)
+import "time"
 
 // route is how a vertex is reached, as snapshots have it.
 type route struct {
@@ -55,16 +51,10 @@ func (d *database) reroute(now time.Time) {
 	d.lose(now, lost, old)
 	d.gain(gained)
 	d.census()
-	if len(d.asks) > 0 {
-		for _, l := range d.links {
-			l.link.pending = true // where acknowledgements go may have changed
-		}
-	}
 	d.sets.sort(d)
+	d.wakeAsked()
 	d.moved, d.renamed, d.changed = false, false, true
-	if len(gained)+len(lost) > 0 {
-		d.disputed = true
-	}
+	d.disputed = d.disputed || len(gained)+len(lost) > 0
 }
 
 // route makes the route to a record by what was found.
@@ -151,79 +141,5 @@ func (d *database) touchAll(r *record, added bool, cause string) {
 		if it := e.it; it.kind == kindFunction && !it.stale && !it.removed {
 			d.touched[it.fn.Procedure] = append(d.touched[it.fn.Procedure], touch{it, added, cause})
 		}
-	}
-}
-
-// census tells of members that came, went and changed.
-func (d *database) census() {
-	type change struct {
-		before  int
-		r       *record
-		changed bool
-	}
-	changes := map[NodeID]*change{}
-	for _, r := range d.records {
-		if r == nil || r.node == d.core.cfg.ID {
-			continue
-		}
-		p := &r.path
-		there := p.reached && !r.leaving()
-		changed := there && p.counted && !p.last.same(r.shown)
-		if there != p.counted || changed {
-			c := changes[r.node]
-			if c == nil {
-				c = &change{before: d.present[r.node]}
-				changes[r.node] = c
-			}
-			c.r, c.changed = r, c.changed || changed
-		}
-		if there != p.counted {
-			if there {
-				d.present[r.node]++
-			} else {
-				d.present[r.node]--
-			}
-		}
-		p.counted, p.last = there, r.shown
-	}
-	for _, id := range slices.SortedFunc(maps.Keys(changes), NodeID.compare) {
-		c := changes[id]
-		e := Event{Node: id, Name: c.r.name()}
-		switch after := d.present[id]; {
-		case c.before == 0 && after > 0:
-			e.Kind = MemberJoined
-		case c.before > 0 && after == 0:
-			delete(d.present, id)
-			e.Kind, e.Cause = MemberLost, c.r.departure()
-			if c.r.leaving() {
-				e.Kind = MemberLeft
-			}
-		case c.changed:
-			e.Kind = MemberChanged
-		default:
-			continue
-		}
-		d.emit(e)
-	}
-}
-
-// departure says why a member went.
-func (r *record) departure() string {
-	if r.leaving() || r.path.lost == nil {
-		return r.name() + " left"
-	}
-	return r.path.lost.cause
-}
-
-// same reports whether members would see no difference in what a node tells of itself and its links.
-func (s *shown) same(o *shown) bool {
-	return s.inc == o.inc && s.about.info == o.about.info && slices.Equal(s.neighbours, o.neighbours)
-}
-
-// emit adds an event of each namespace of the database.
-func (d *database) emit(e Event) {
-	for _, ns := range d.names {
-		e.Namespace = ns
-		d.core.events = append(d.core.events, e)
 	}
 }

@@ -22,8 +22,9 @@ type cluster struct {
 	links  []*simLink // that are up
 	nextID LinkID
 	boots  uint64
-	piece  int // bytes of a table
-	lossy  int // of a hundred tables so many are lost, for no reason
+	piece  int           // bytes of a table
+	cost   func() uint32 // of a link, as one end has it
+	lossy  int           // of a hundred tables so many are lost, for no reason
 	trace  func(format string, args ...any)
 	share  bool // hand tables over as they are, instead of encoding them
 	stats  stats
@@ -143,8 +144,12 @@ func (c *cluster) tryLink(a, b *simNode, names ...string) (*simLink, error) {
 
 // peer is the node as the other end of a link sees it.
 func (n *simNode) peer(local, remote []*linkv1.LinkNamespace) Peer {
+	cost := uint32(0)
+	if n.c.cost != nil {
+		cost = n.c.cost()
+	}
 	return Peer{
-		ID: n.core.cfg.ID, Incarnation: n.started, Info: n.core.cfg.Info, Observer: n.core.cfg.Observer,
+		Cost: cost, ID: n.core.cfg.ID, Incarnation: n.started, Info: n.core.cfg.Info, Observer: n.core.cfg.Observer,
 		Local: local, Remote: remote,
 	}
 }

@@ -64,8 +64,16 @@ func (ld *linkDomain) takeAck(w *linkv1.Seen) {
 			a.add(o)
 		}
 	}
-	for _, o := range d.links {
-		o.link.pending = true
+	d.wakeAsked()
+}
+
+// wakeAsked lets the links look where acknowledgements go now.
+func (d *database) wakeAsked() {
+	if len(d.asks) == 0 {
+		return
+	}
+	for _, ld := range d.links {
+		ld.link.pending = true
 	}
 }
 

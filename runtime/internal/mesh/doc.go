@@ -1,0 +1,51 @@
+// Package mesh is the routing core of a node: who is in a namespace, what can be called there, and
+// over which link.
+//
+// It is a link-state protocol with a namespace as its routing domain, and it is pure: time comes in
+// as an argument, what to tell the peers is pulled, and nothing here waits, logs or starts anything.
+// A [Core] is used by one goroutine at a time; its owner's lock sees to that. A [Snapshot] of it is
+// immutable and free for all.
+//
+// # Records
+//
+// A vertex is a node as a member of a namespace. Each tells of itself in a record (record.go): a set
+// of items, namely what the node is, its neighbours, its bridges and its functions, each with the
+// version of the record at which it was last changed or removed. All records of a domain make its
+// database (database.go), which every member has whole. An edge counts only while both ends tell of
+// it, so two short items withdraw all that lies behind a broken link.
+//
+// A record is told as what changed since a version, in the order of versions, so it can be cut
+// anywhere into pieces, and these passed on before the rest has come. What makes that right: a record
+// at version v holds all items of any later state of it that were last changed up to v, and no
+// others but those that something later than v changes or removes. Removals are kept for that,
+// though not forever: a record's floor is the version up to which they may be missing. One that is
+// older than another's floor is told anew from version 0, and is put in place when it has come whole
+// (receive.go). The newer (incarnation, version) wins; of its own records the node itself knows
+// best (identity.go).
+//
+// # Telling
+//
+// Output is state: each link knows, for each record, the version that the peer has (link.go), and
+// Pull (pull.go) tells what is new since. So a slow link gets the latest and no backlog, and what one
+// link brought does not go back over it. Told are records within reach; others only as news to a
+// peer that has an older version, or a record of a node that is gone would be handed around
+// forever. How a link opens and how differences are found is in digest.go, who has seen what in
+// visible.go.
+//
+// # Paths
+//
+// Paths are the cheapest, found by every node for itself from the same records, with ties that fall
+// the same way everywhere (path.go). Each hop brings a call strictly nearer, so none loops once
+// tables agree. Functions hang on vertices: a changed path touches no function (candidates.go,
+// index.go, view.go).
+//
+// # Groups and bridges
+//
+// Namespaces that are bridged at a node have one database there, which is told in each of them; in
+// it a site is the vertices of a node that bridges join, and the graph is one of sites. Nothing else
+// joins databases, so nothing of a namespace can get out of it.
+//
+// A group that is not bridged is a matter of its node alone (group.go): a look-up tries the members
+// in order. Only towards a peer that has a plain namespace of the group's name the node is a vertex
+// of that domain too, passes on what is in the members as its own, and the other way round.
+package mesh
