@@ -15,7 +15,7 @@ const (
 
 var bufferPools [maxBufferBits - minBufferBits + 1]sync.Pool
 
-// newBuffer returns an empty buffer for n bytes or more.
+// NewBuffer returns an empty buffer for n bytes or more.
 func NewBuffer(n int) *Buffer {
 	size := max(bits.Len(uint(max(n, 1)-1)), minBufferBits)
 	if size > maxBufferBits {
