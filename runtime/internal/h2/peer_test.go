@@ -45,8 +45,12 @@ func newPeer(t testing.TB, nc net.Conn) *peer {
 // tcpPair returns the two ends of a TCP connection.
 func tcpPair(t testing.TB) (client, server net.Conn) {
 	t.Helper()
-	l := listen(t)
-	client, err := net.Dial("tcp", l.Addr().String())
+	return connectTo(t, listen(t))
+}
+
+func connectTo(t testing.TB, l net.Listener) (client, server net.Conn) {
+	t.Helper()
+	client, err := net.Dial(l.Addr().Network(), l.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
