@@ -19,7 +19,7 @@ import (
 var pairs = map[string]func(t testing.TB) (client, server net.Conn){
 	"TCP": tcpPair,
 	"unix": func(t testing.TB) (client, server net.Conn) {
-		l, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
+		l, err := net.Listen("unix", filepath.Join(socketDir(t), "s"))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -46,6 +47,18 @@ func newPeer(t testing.TB, nc net.Conn) *peer {
 func tcpPair(t testing.TB) (client, server net.Conn) {
 	t.Helper()
 	return connectTo(t, listen(t))
+}
+
+// socketDir returns a directory whose name leaves room for that of a socket, which may have some
+// hundred bytes in all.
+func socketDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "h2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
 }
 
 func connectTo(t testing.TB, l net.Listener) (client, server net.Conn) {
