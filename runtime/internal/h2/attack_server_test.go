@@ -205,6 +205,10 @@ func TestServerRefusesBreaches(t *testing.T) {
 		"small frame size":       {protocol, func(p *peer) { p.preface(http2.Setting{ID: http2.SettingMaxFrameSize, Val: 1000}) }},
 		"push of 2":              {protocol, func(p *peer) { p.preface(http2.Setting{ID: http2.SettingEnablePush, Val: 2}) }},
 		"first window too large": {flow, func(p *peer) { p.preface(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 31}) }},
+		"second window too large": {flow, func(p *peer) {
+			w := http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1}
+			p.preface(w, http2.Setting{ID: w.ID, Val: 1 << 31})
+		}},
 		"first window made too large": {flow, func(p *peer) {
 			p.call()
 			p.do(p.WriteWindowUpdate(1, maxWindow-initialWindow), p.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: initialWindow + 1}))

@@ -10,11 +10,12 @@ import (
 )
 
 // Close ends the call and the connection; Send and Receive return an error from then on. A server
-// says how the call ended: with nil, or io.EOF, in order, with a *connect.Error by it, with another error for
-// reasons that the peer is not told. A client with nil says that it has no more to send and lets
-// the server end too; with an error it resets the stream.
+// says how the call ended: with nil, or io.EOF, in order; with a *connect.Error as that says; with
+// another error for reasons that the peer is not told. A client with nil says that it has no more to
+// send and lets the server end too; with an error it resets the stream at once.
 //
-// Close takes Options.CloseTimeout at most. Its first call acts, others wait for it.
+// Close takes Options.CloseTimeout at most, and that long if the peer has fallen silent. Its first
+// call acts, others wait for it.
 func (c *Conn) Close(err error) {
 	if errors.Is(err, io.EOF) { // as Receive says it
 		err = nil

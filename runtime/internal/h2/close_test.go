@@ -371,6 +371,25 @@ func TestTimeoutsOfTheStart(t *testing.T) {
 	})
 }
 
+// Once the call is open, silence is the session's affair.
+func TestSilenceEndsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		inner := newPipeListener()
+		links := NewListener(inner, Options{}, echoOwn)
+		c, err := Open(t.Context(), inner.dial(), "node.test", Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 3 {
+			roundTrip(t, ownStream{c}, []byte("still there?"))
+			time.Sleep(time.Hour) // of the fake clock
+		}
+		c.Close(nil)
+		_ = links.Close()
+		links.Wait()
+	})
+}
+
 // A peer that grants no window, or does not read, costs a Send no more than its time.
 func TestTimeoutsOfSend(t *testing.T) {
 	o := Options{WriteTimeout: 20 * time.Second}

@@ -38,10 +38,7 @@ func endOfStream(err error) []byte {
 			m.Error = newWireError(ce)
 		}
 	}
-	body, err := json.Marshal(m)
-	if err != nil {
-		body = []byte(`{"error":{"code":"internal"}}`)
-	}
+	body, _ := json.Marshal(m) // nothing in it cannot be marshalled
 	p := append(make([]byte, HeadRoom), body...)
 	_ = putPrefix(p, flagEnd)
 	return p

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"path/filepath"
 	"sync"
 	"testing"
 
@@ -16,7 +17,15 @@ import (
 
 // pairs are the kinds of connection that a Conn may have.
 var pairs = map[string]func(t testing.TB) (client, server net.Conn){
-	"TCP":  tcpPair,
+	"TCP": tcpPair,
+	"unix": func(t testing.TB) (client, server net.Conn) {
+		l, err := net.Listen("unix", filepath.Join(socketDir(t), "s"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		return connectTo(t, l)
+	},
 	"pipe": func(testing.TB) (client, server net.Conn) { return net.Pipe() },
 	"TLS": func(t testing.TB) (client, server net.Conn) {
 		client, server = tcpPair(t)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -44,8 +45,24 @@ func newPeer(t testing.TB, nc net.Conn) *peer {
 // tcpPair returns the two ends of a TCP connection.
 func tcpPair(t testing.TB) (client, server net.Conn) {
 	t.Helper()
-	l := listen(t)
-	client, err := net.Dial("tcp", l.Addr().String())
+	return connectTo(t, listen(t))
+}
+
+// socketDir returns a directory whose name leaves room for that of a socket, which may have some
+// hundred bytes in all.
+func socketDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "h2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
+func connectTo(t testing.TB, l net.Listener) (client, server net.Conn) {
+	t.Helper()
+	client, err := net.Dial(l.Addr().Network(), l.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}

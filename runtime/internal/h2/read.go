@@ -55,7 +55,8 @@ func (r *reader) init(nc net.Conn, head []byte, idle func()) {
 
 // Receive returns the next message, which is valid until the next Receive. It ends with io.EOF when
 // the peer has ended the call in order, with the server's *connect.Error when it failed. One
-// goroutine calls it, and while none does, nothing that the peer sends is seen to.
+// goroutine calls it, and while none does, nothing that the peer sends is seen to. A server may send
+// after io.EOF what the windows still hold.
 func (c *Conn) Receive() ([]byte, error) {
 	if !c.readMu.TryLock() {
 		return nil, errClosed // Close has it

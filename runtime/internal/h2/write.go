@@ -266,7 +266,7 @@ func (c *Conn) write(p []byte, patience time.Duration) error {
 		_ = c.nc.SetWriteDeadline(time.Now().Add(patience))
 		defer func() { _ = c.nc.SetWriteDeadline(time.Time{}) }()
 	} else if now := time.Now(); c.writing.deadline.Sub(now) < patience {
-		// Setting it costs as much as a short write: it is set ahead.
+		// Each setting of it costs: it is set ahead, and not cleared, since a link writes often.
 		c.writing.deadline = now.Add(patience + patience/4)
 		_ = c.nc.SetWriteDeadline(c.writing.deadline)
 	}
