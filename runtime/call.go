@@ -108,13 +108,20 @@ func (s *outgoing) finish() {
 func (s *outgoing) single() bool { return s.spec.StreamType&connect.StreamTypeClient == 0 }
 
 func (s *outgoing) SendHeaders() error {
-	s.mu.Lock()
-	call, err := s.current()
-	s.mu.Unlock()
-	if err != nil {
-		return err
+	for {
+		s.mu.Lock()
+		call, err := s.current()
+		s.mu.Unlock()
+		if err != nil {
+			return err
+		}
+		if err = call.SendHeaders(); err == nil || call.Failure() == nil {
+			return err
+		}
+		if !s.again(call) {
+			return s.end(call, err)
+		}
 	}
-	return call.SendHeaders()
 }
 
 func (s *outgoing) Send(msg any) error {
@@ -128,15 +135,20 @@ func (s *outgoing) Send(msg any) error {
 		return err
 	}
 	err = call.Send(b)
-	switch {
-	case err == nil || !errors.Is(err, io.EOF):
+	switch ended := errors.Is(err, io.EOF); {
+	case err == nil:
+		return nil
+	case !ended && call.Failure() == nil:
+		s.forget(b) // too long, say: the call goes on
 		return err
-	case s.single():
+	case ended && s.single():
 		return nil // Receive reports why, and tries again where that is safe
 	case s.again(call):
 		return nil // b went with the rest
+	case ended:
+		return err
 	}
-	return io.EOF
+	return s.end(call, err) // it could not be opened
 }
 
 // sending returns the attempt to send b on, and keeps b for another one.
@@ -161,10 +173,13 @@ func (s *outgoing) CloseSend() error {
 	if err != nil {
 		return err
 	}
-	if err := call.CloseSend(); err != nil && !errors.Is(err, io.EOF) {
+	if err = call.CloseSend(); err == nil || call.Failure() == nil {
 		return err
 	}
-	return nil
+	if s.again(call) {
+		return nil // the end of sending went with the rest
+	}
+	return s.end(call, err)
 }
 
 func (s *outgoing) Receive(msg any) error {

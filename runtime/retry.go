@@ -44,6 +44,16 @@ func (s *outgoing) keep(b []byte) {
 	s.sent = append(s.sent, b)
 }
 
+// forget takes back the last keep.
+func (s *outgoing) forget(b []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.sent) > 0 {
+		s.sent = s.sent[:len(s.sent)-1]
+		s.sentCost -= len(b) + replayMessage
+	}
+}
+
 // current returns the attempt that is under way, and opens the first. The caller holds s.mu.
 func (s *outgoing) current() (*link.ClientCall, error) {
 	if s.call != nil {
@@ -190,7 +200,7 @@ func (s *outgoing) expired() bool {
 // sending may have to wait until the handler's answers are received. What fails there shows at the next
 // Receive. The caller holds s.mu. It reports false once the node is closed.
 func (s *outgoing) replay(call *link.ClientCall) bool {
-	sent, closed, done := slices.Clip(s.sent), s.closed && !s.single(), make(chan struct{})
+	sent, closed, done := slices.Clone(s.sent), s.closed && !s.single(), make(chan struct{})
 	s.replayed = done
 	return s.ns.node.spawn(func() {
 		defer close(done)
