@@ -64,13 +64,15 @@ type outgoing struct {
 	call     *link.ClientCall // the current attempt, nil before the first
 	pending  *atomic.Int64    // counts the current attempt where the policy wants to know, else nil
 	attempts int
-	unsure   bool          // the outcome of an earlier attempt is unknown
-	answered bool          // something of the response has arrived
-	sent     [][]byte      // what was sent, for another attempt
-	sentCost int           // of sent
-	tooLong  bool          // sent is not complete
-	closed   bool          // the send side is closed
-	replayed chan struct{} // closed when the current attempt has been sent all that was sent before it; nil: it has
+	unsure   bool            // the outcome of an earlier attempt is unknown
+	answered bool            // something of the response has arrived
+	sent     []*link.Buffer  // what was sent, for another attempt
+	one      [1]*link.Buffer // room for sent
+	sentCost int             // of sent
+	sends    int             // how many are under way
+	tooLong  bool            // sent is not complete
+	closed   bool            // the send side is closed
+	replayed chan struct{}   // closed when the current attempt has been sent all that was sent before it; nil: it has
 	finished bool
 	unwatch  func() bool // ends the watch on ctx
 
@@ -100,6 +102,7 @@ func (s *outgoing) finish() {
 		s.unwatch()
 	}
 	s.countPending(nil)
+	s.forget()
 	s.ns.node.locals.remove(s)
 	s.ns.node.origins.end()
 }
@@ -129,17 +132,21 @@ func (s *outgoing) Send(msg any) error {
 	if err != nil {
 		return err
 	}
-	s.info.SendStats = connect.MessageStats{Size: len(b)}
-	call, err := s.sending(b)
+	s.info.SendStats = connect.MessageStats{Size: len(b.B)}
+	call, kept, err := s.sending(b)
 	if err != nil {
 		return err
 	}
-	err = call.Send(b)
+	err = call.Send(b.B)
+	s.hasSent()
+	if !kept {
+		b.Free()
+	}
 	switch ended := errors.Is(err, io.EOF); {
 	case err == nil:
 		return nil
 	case !ended && call.Failure() == nil:
-		s.forget(b) // too long, say: the call goes on
+		s.unkeep(b) // too long, say: the call goes on
 		return err
 	case ended && s.single():
 		return nil // Receive reports why, and tries again where that is safe
@@ -151,15 +158,22 @@ func (s *outgoing) Send(msg any) error {
 	return s.end(call, err) // it could not be opened
 }
 
-// sending returns the attempt to send b on, and keeps b for another one.
-func (s *outgoing) sending(b []byte) (*link.ClientCall, error) {
+// sending returns the attempt to send b on, and whether b is kept for another one. hasSent is its end.
+func (s *outgoing) sending(b *link.Buffer) (call *link.ClientCall, kept bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	call, err := s.currentReplayed()
+	call, err = s.currentReplayed()
 	if err == nil {
-		s.keep(b)
+		kept = s.keep(b)
+		s.sends++
 	}
-	return call, err
+	return call, kept, err
+}
+
+func (s *outgoing) hasSent() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sends--
 }
 
 func (s *outgoing) CloseSend() error {
@@ -247,7 +261,8 @@ func (s *outgoing) receiveEnd() error {
 func (s *outgoing) answer() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.answered, s.sent = true, nil
+	s.answered = true
+	s.forget()
 }
 
 // end frees the call and says of a failure in the mesh how far it had come.

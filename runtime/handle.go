@@ -46,8 +46,8 @@ func (m *method) call(ctx context.Context, s *incoming) (err error) {
 type incoming struct {
 	call   *link.ServerCall
 	info   connect.CallInfo
-	single bool   // the method has one response
-	last   []byte // that response, held to go out with the end
+	single bool         // the method has one response
+	last   *link.Buffer // that response, held to go out with the end
 	sent   bool
 }
 
@@ -72,21 +72,22 @@ func (s *incoming) Send(msg any) error {
 	if err != nil {
 		return err
 	}
-	s.info.SendStats = connect.MessageStats{Size: len(b)}
-	if !s.sent && !s.single {
+	s.info.SendStats = connect.MessageStats{Size: len(b.B)}
+	if s.single {
+		if s.sent {
+			return connect.NewError(connect.CodeInternal, "the method has one response, and it was sent")
+		}
+		s.sent, s.last = true, b
+		return nil
+	}
+	defer b.Free()
+	if !s.sent {
 		if err := s.SendHeaders(); err != nil {
 			return err
 		}
 	}
-	if !s.single {
-		s.sent = true
-		return s.call.Send(b)
-	}
-	if s.sent {
-		return connect.NewError(connect.CodeInternal, "the method has one response, and it was sent")
-	}
-	s.sent, s.last = true, b
-	return nil
+	s.sent = true
+	return s.call.Send(b.B)
 }
 
 // end sends what the handler left, and its verdict. Where sending fails the caller is gone already.
@@ -95,7 +96,8 @@ func (s *incoming) end(err *connect.Error) {
 		err = connect.NewError(connect.CodeInternal, "the handler sent no response")
 	}
 	if err == nil && s.single {
-		failed := s.call.Reply(s.info.ResponseHeader(), s.last, s.info.ResponseTrailer())
+		failed := s.call.Reply(s.info.ResponseHeader(), s.last.B, s.info.ResponseTrailer())
+		s.last.Free()
 		if failed == nil {
 			return
 		}
@@ -107,15 +109,17 @@ func (s *incoming) end(err *connect.Error) {
 	_ = s.call.End(err, s.info.ResponseTrailer())
 }
 
-var marshalOptions = proto.MarshalOptions{}
+var marshalOptions = proto.MarshalOptions{UseCachedSize: true}
 
-func marshal(msg any) ([]byte, error) {
+// marshal returns the encoded message, for the caller to free.
+func marshal(msg any) (*link.Buffer, error) {
 	m, ok := msg.(proto.Message)
 	if !ok {
 		return nil, connect.Errorf(connect.CodeInternal, "rpcmesh: calls carry protobuf messages, not a %T", msg)
 	}
-	b, err := marshalOptions.Marshal(m)
-	if err != nil {
+	b := link.NewBuffer(proto.Size(m))
+	var err error
+	if b.B, err = marshalOptions.MarshalAppend(b.B, m); err != nil {
 		return nil, connect.NewError(connect.CodeInternal, "rpcmesh: the message can't be encoded").WithCause(err)
 	}
 	return b, nil

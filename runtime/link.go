@@ -271,6 +271,22 @@ func (n *Node) Links() iter.Seq[LinkInfo] {
 	return slices.Values(infos)
 }
 
+// linksDown says of the links that this node dials in vain what keeps them down; nothing where there are
+// none.
+func (n *Node) linksDown() string {
+	var text strings.Builder
+	for l := range n.Links() {
+		if l.Up {
+			continue
+		}
+		fmt.Fprintf(&text, "; the link to %s is down", l.URL)
+		if l.Err != nil {
+			fmt.Fprintf(&text, ": %v", l.Err)
+		}
+	}
+	return text.String()
+}
+
 // Peer is the other end of a link, as [Config.Authenticate] sees it.
 type Peer struct {
 	ID   NodeID

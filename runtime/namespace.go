@@ -73,8 +73,8 @@ func functionOf(f mesh.FunctionInfo) Function {
 }
 
 // WaitFor waits until each of procedures can be called from here. It fails with deadline_exceeded or
-// canceled, naming those that cannot, when ctx ends first, and with failed_precondition when the node
-// is closed.
+// canceled when ctx ends first, and says which cannot and which links of this node are down; and with
+// failed_precondition when the node is closed.
 func (ns *Namespace) WaitFor(ctx context.Context, procedures ...string) error {
 	if ns.err != nil {
 		return ns.err
@@ -96,7 +96,7 @@ func (ns *Namespace) WaitFor(ctx context.Context, procedures ...string) error {
 		case <-ns.node.ctx.Done():
 			return errClosed()
 		case <-ctx.Done():
-			return connect.Errorf(codeOfContext(ctx), "rpcmesh: %s", absence(table, ns.name, missing)).
+			return connect.Errorf(codeOfContext(ctx), "rpcmesh: %s%s", absence(table, ns.name, missing), ns.node.linksDown()).
 				WithCause(context.Cause(ctx))
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"connectrpc.com/connect/v2"
 
+	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/mesh"
 )
 
@@ -187,6 +188,7 @@ type method struct {
 	origin *Origin
 	spec   connect.Spec
 	server *connect.Server
+	handle func(*link.ServerCall) // serve
 }
 
 func (os *origins) find(namespace, procedure string) *method {
@@ -203,7 +205,9 @@ func (os *origins) add(namespaces []string, o *Origin, server *connect.Server, m
 	}
 	for _, ns := range namespaces {
 		for _, m := range methods {
-			os.methods[originKey{ns, m.Spec.Procedure}] = &method{origin: o, spec: m.Spec, server: server}
+			added := &method{origin: o, spec: m.Spec, server: server}
+			added.handle = added.serve
+			os.methods[originKey{ns, m.Spec.Procedure}] = added
 		}
 	}
 }

@@ -32,25 +32,42 @@ func (s *outgoing) find() error {
 	return err
 }
 
-// keep holds b for another attempt. The caller holds s.mu.
-func (s *outgoing) keep(b []byte) {
-	if s.answered || s.tooLong {
-		return
+// keep holds b for another attempt if there may be one, and reports whether it does. The caller holds
+// s.mu.
+func (s *outgoing) keep(b *link.Buffer) bool {
+	if s.answered || s.tooLong || s.finished {
+		return false
 	}
-	if s.sentCost += len(b) + replayMessage; s.sentCost > maxReplay && !s.single() {
-		s.sent, s.tooLong = nil, true
-		return
+	if s.sentCost == 0 {
+		s.sent = s.one[:0]
+	}
+	if s.sentCost += len(b.B) + replayMessage; s.sentCost > maxReplay && !s.single() {
+		s.forget()
+		s.tooLong = true
+		return false
 	}
 	s.sent = append(s.sent, b)
+	return true
 }
 
-// forget takes back the last keep.
-func (s *outgoing) forget(b []byte) {
+// forget lets go of what was kept. It leaves to the collector what may still be read: by a Send that is
+// under way, or for another attempt. The caller holds s.mu.
+func (s *outgoing) forget() {
+	if s.sends == 0 && s.attempts <= 1 {
+		for _, b := range s.sent {
+			b.Free()
+		}
+	}
+	s.sent = nil
+}
+
+// unkeep takes back the last keep, which was of b if it was one.
+func (s *outgoing) unkeep(b *link.Buffer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.sent) > 0 {
-		s.sent = s.sent[:len(s.sent)-1]
-		s.sentCost -= len(b) + replayMessage
+	if last := len(s.sent) - 1; last >= 0 && s.sent[last] == b {
+		s.sent = s.sent[:last]
+		s.sentCost -= len(b.B) + replayMessage
 	}
 }
 
@@ -110,7 +127,7 @@ func (s *outgoing) open() (*link.ClientCall, error) {
 		}
 		s.countPending(s.route.pending)
 		o.Namespace = t.Namespace
-		return link.Local(s.ctx, o, n.linkLimits(), n.workers, m.serve), nil
+		return link.Local(s.ctx, o, n.linkLimits(), n.workers, m.handle), nil
 	}
 	session := n.session(t.Link)
 	if session == nil {
@@ -205,7 +222,7 @@ func (s *outgoing) replay(call *link.ClientCall) bool {
 	return s.ns.node.spawn(func() {
 		defer close(done)
 		for _, b := range sent {
-			_ = call.Send(b) // fails as the next Receive does
+			_ = call.Send(b.B) // fails as the next Receive does
 		}
 		if closed {
 			_ = call.CloseSend() // likewise

@@ -95,7 +95,7 @@ func (n *Node) route(in *link.Incoming) link.Route {
 	switch d.Action {
 	case mesh.Local:
 		if m := n.origins.find(d.Namespace, in.Procedure); m != nil && !n.origins.draining.Load() {
-			return link.Route{Serve: m.serve}
+			return link.Route{Serve: m.handle}
 		}
 		return refuse("the function was withdrawn")
 	case mesh.Forward:

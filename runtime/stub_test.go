@@ -185,7 +185,7 @@ func TestStubsBidiStream(t *testing.T) {
 			if err := stream.CloseSend(); err != nil {
 				t.Fatal(err)
 			}
-			if res, err := stream.Receive(); err != io.EOF { //nolint:errorlint // exactly io.EOF, it says
+			if res, err := stream.Receive(); err != io.EOF { // exactly io.EOF, it says
 				t.Errorf("after the end: %v, %v", res, err)
 			}
 		})

@@ -177,6 +177,20 @@ func TestWaitFor(t *testing.T) {
 	})
 }
 
+// TestWaitForTellsOfLinks: whoever waits in vain is told which links are down, and why.
+func TestWaitForTellsOfLinks(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *rpcmeshtest.Cluster) {
+		c.Node("a")
+		if _, err := c.Node("b").Link("http://a", "nowhere"); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		err := c.Node("b").Namespace("nowhere").WaitFor(ctx, "/test.v1.At/A")
+		wantError(t, err, connect.CodeDeadlineExceeded, `has no namespace "nowhere"`)
+	})
+}
+
 // TestWaitForEndsWithTheNode: nobody waits for a closed node.
 func TestWaitForEndsWithTheNode(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *rpcmeshtest.Cluster) {

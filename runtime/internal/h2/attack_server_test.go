@@ -70,6 +70,45 @@ func TestServerStopsHeaderFloods(t *testing.T) {
 	}
 }
 
+// Up to its limits a peer may do what is useless.
+func TestServerLimitsAreExact(t *testing.T) {
+	hello := envelope(0, "hello")
+	t.Run("streams", func(t *testing.T) {
+		p, _ := clientOf(t, Options{}, echoOwn)
+		p.call()
+		for i := range uint32(maxRefused) {
+			p.head(3+2*i, true, callHead...)
+		}
+		p.do(p.WriteData(1, false, hello))
+		p.wantData(hello)
+		p.head(3+2*maxRefused, true, callHead...)
+		p.wantGoAway(http2.ErrCodeEnhanceYourCalm)
+	})
+	t.Run("frames", func(t *testing.T) {
+		p, _ := clientOf(t, Options{}, func(c *Conn) error { return drainOwn(c) })
+		p.call()
+		for range 2 { // a message makes room for as many again
+			p.do(p.WriteData(1, false, hello))
+			for range maxIdleFrames {
+				p.do(p.WritePing(true, [8]byte{}))
+			}
+		}
+		p.do(p.WritePing(false, [8]byte{}))
+		p.wantGoAway(http2.ErrCodeEnhanceYourCalm)
+	})
+	t.Run("frames that follow DATA", func(t *testing.T) {
+		p, _ := clientOf(t, Options{}, echoOwn)
+		p.call()
+		p.do(p.WriteData(1, false, hello))
+		p.wantData(hello)
+		for range 2*maxIdleFrames - 10 {
+			p.do(p.WriteWindowUpdate(1, 1))
+		}
+		p.do(p.WriteData(1, false, hello))
+		p.wantData(hello)
+	})
+}
+
 // A header that is in the table costs one byte a use and as much as it is long.
 func TestServerBoundsDecodedHeaders(t *testing.T) {
 	p, _ := clientOf(t, Options{}, drainOwn)

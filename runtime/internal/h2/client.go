@@ -45,7 +45,8 @@ func open(ctx context.Context, nc net.Conn, authority string, o Options) (*Conn,
 	if len(block) > maxHeaders {
 		return nil, connect.Errorf(connect.CodeInvalidArgument, "host and path take more than %d bytes", maxHeaders)
 	}
-	return c, c.begin(ctx, block)
+	err := c.begin(ctx, block)
+	return c, err
 }
 
 // begin writes all that a client says unasked, at once.

@@ -16,7 +16,7 @@ import (
 //
 // Close takes Options.CloseTimeout at most. Its first call acts, others wait for it.
 func (c *Conn) Close(err error) {
-	if err == io.EOF { // as Receive says it
+	if errors.Is(err, io.EOF) { // as Receive says it
 		err = nil
 	}
 	if c.closing.Swap(true) {
@@ -100,7 +100,7 @@ func (c *Conn) drain() {
 
 // lost reports whether no further frame can be read after err.
 func lost(err error) bool {
-	if _, ok := errors.AsType[*connect.Error](err); ok || err == errRequestEnd || err == nil {
+	if _, ok := errors.AsType[*connect.Error](err); ok || errors.Is(err, errRequestEnd) || err == nil {
 		return false
 	}
 	return true
@@ -109,7 +109,7 @@ func lost(err error) bool {
 // farewell writes what is said last and ends writing.
 func (c *Conn) farewell(err error) {
 	c.mu.Lock()
-	for c.state.busy {
+	for c.state.busy || c.state.sending {
 		c.cond.Wait()
 	}
 	broken := c.state.broken

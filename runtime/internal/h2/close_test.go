@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -60,6 +62,114 @@ func TestServerEndsTheCall(t *testing.T) {
 		_, err := c.Receive()
 		return errors.Join(want(io.EOF, err), want(io.EOF, c.Send(packet(nil))))
 	})
+}
+
+// The last frames of each end are those that RFC 9113 wants.
+func TestLastWords(t *testing.T) {
+	close := func(err error) func(*Conn) error {
+		return func(c *Conn) error {
+			_, _ = c.Receive()
+			c.Close(err)
+			return nil
+		}
+	}
+	message := func(p *peer) { p.do(p.WriteData(1, false, envelope(0, ""))) }
+	end := func(p *peer) { p.do(p.WriteData(1, true, nil)) }
+	tests := map[string]struct {
+		client bool
+		err    error
+		say    func(*peer)
+		want   []string
+	}{
+		"server":                   {false, nil, message, []string{"DATA end", "RST_STREAM NO_ERROR", "GOAWAY NO_ERROR"}},
+		"server after the client":  {false, nil, end, []string{"DATA end", "GOAWAY NO_ERROR"}},
+		"server after a reset":     {false, nil, func(p *peer) { p.do(p.WriteRSTStream(1, http2.ErrCodeCancel)) }, []string{"GOAWAY NO_ERROR"}},
+		"server after a breach":    {false, nil, func(p *peer) { p.do(p.WriteWindowUpdate(0, 0)) }, []string{"GOAWAY PROTOCOL_ERROR"}},
+		"client":                   {true, nil, message, []string{"DATA end", "GOAWAY NO_ERROR"}},
+		"client with an error":     {true, errRefused, message, []string{"RST_STREAM CANCEL", "GOAWAY NO_ERROR"}},
+		"client after the server":  {true, nil, func(p *peer) { p.do(p.WriteData(1, true, envelope(flagEnd, "{}"))) }, []string{"GOAWAY NO_ERROR"}},
+		"client after a breach":    {true, errRefused, func(p *peer) { p.do(p.WriteWindowUpdate(0, 0)) }, []string{"GOAWAY PROTOCOL_ERROR"}},
+		"client after END_STREAM ": {true, nil, end, []string{"GOAWAY NO_ERROR"}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var p *peer
+			if test.client {
+				p, _ = serverOf(t, Options{}, close(test.err))
+				p.answer()
+			} else {
+				p, _ = clientOf(t, Options{}, close(test.err))
+				p.call()
+			}
+			test.say(p)
+			var got []string
+			for len(got) == 0 || !strings.HasPrefix(got[len(got)-1], "GOAWAY") {
+				f, err := p.ReadFrame()
+				if err != nil {
+					t.Fatalf("got %v, then %v", got, err)
+				}
+				switch f := f.(type) {
+				case *http2.DataFrame:
+					if f.StreamEnded() {
+						got = append(got, "DATA end")
+					}
+				case *http2.RSTStreamFrame:
+					got = append(got, "RST_STREAM "+f.ErrCode.String())
+				case *http2.GoAwayFrame:
+					got = append(got, "GOAWAY "+f.ErrCode.String())
+				}
+			}
+			if !slices.Equal(got, test.want) {
+				t.Errorf("got %q, want %q", got, test.want)
+			}
+			_ = p.nc.Close()
+		})
+	}
+}
+
+// A packet that is not whole is not passed for one: the stream is reset.
+func TestCloseWithinAPacket(t *testing.T) {
+	use := func(c *Conn) error {
+		sent := make(chan error, 1)
+		go func() { sent <- c.Send(packet(make([]byte, 100))) }()
+		c.mu.Lock()
+		for !c.state.sending || c.state.streamOut != 0 {
+			c.cond.Wait()
+		}
+		c.mu.Unlock()
+		c.Close(nil)
+		return <-sent
+	}
+	settings := http2.Setting{ID: http2.SettingInitialWindowSize, Val: 20}
+	for _, client := range []bool{false, true} {
+		var p *peer
+		var result <-chan error
+		if client {
+			p, result = serverOf(t, Options{}, func(c *Conn) error {
+				if _, err := c.Receive(); err != nil { // the SETTINGS have come
+					return err
+				}
+				return use(c)
+			})
+			p.request()
+			p.do(p.WriteSettings(settings))
+			p.head(1, false, ":status", "200", "content-type", contentType)
+			p.do(p.WriteData(1, false, envelope(0, "")))
+		} else {
+			p, result = clientOf(t, Options{}, use)
+			p.preface(settings)
+			p.head(1, false, callHead...)
+		}
+		if f := await[*http2.RSTStreamFrame](p); f.ErrCode != http2.ErrCodeCancel {
+			t.Errorf("got %v", f)
+		}
+		p.wantGoAway(http2.ErrCodeNo)
+		_ = p.nc.Close()
+		if err := <-result; !errors.Is(err, net.ErrClosed) {
+			t.Errorf("got %v", err)
+		}
+	}
 }
 
 // What the client still sends does not keep the server's error from it.

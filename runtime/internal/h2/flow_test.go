@@ -144,7 +144,7 @@ func TestReaderGoesOnWhileTheSocketIsFull(t *testing.T) {
 // TrySend sends whole or not at all, and what the socket takes in part comes whole.
 func TestTrySendDoesNotWait(t *testing.T) {
 	tried := make(chan int, 1)
-	p, _ := clientOf(t, Options{}, func(c *Conn) error {
+	p, result := clientOf(t, Options{}, func(c *Conn) error {
 		if _, err := c.Receive(); err != nil {
 			return err
 		}
@@ -159,6 +159,11 @@ func TestTrySendDoesNotWait(t *testing.T) {
 			}
 			n++
 		}
+		c.mu.Lock()
+		if took := initialWindow + 1<<30 - c.state.connOut; took != int64(n*(prefixSize+len(numbered(0)))) {
+			t.Errorf("the window lost %d bytes to %d messages", took, n)
+		}
+		c.mu.Unlock()
 		tried <- n
 		if err := c.Send(packet(numbered(n))); err != nil {
 			return err
@@ -174,6 +179,64 @@ func TestTrySendDoesNotWait(t *testing.T) {
 	for i := range n + 1 {
 		p.wantData(envelope(0, string(numbered(i))))
 	}
+	p.do(p.WriteData(1, true, nil))
+	p.wantData(envelope(flagEnd, "{}"))
+	_ = p.nc.Close()
+	if err := <-result; err != io.EOF {
+		t.Error(err)
+	}
+}
+
+// SETTINGS change the window of the stream by as much as they differ from those before, into the
+// negative too, and wake who waits.
+func TestSettingsChangeTheWindow(t *testing.T) {
+	message := noise(40)
+	sent := make(chan error, 1)
+	p, _ := clientOf(t, Options{}, func(c *Conn) error {
+		go func() {
+			p := packet(message)
+			err := c.Send(p)
+			if !bytes.Equal(p[HeadRoom:], message) {
+				err = errors.Join(err, errors.New("Send has changed the packet"))
+			}
+			sent <- err
+		}()
+		return drainOwn(c)
+	})
+	p.preface(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 20})
+	p.head(1, false, callHead...)
+	rest := envelope(0, string(message))
+	for _, step := range []struct{ window, more int }{{20, 20}, {5, 0}, {25, 5}, {15, 0}, {28, 3}} {
+		p.do(p.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: uint32(step.window)}))
+		p.do(p.WritePing(false, [8]byte{byte(step.window)}))
+		p.wantData(rest[:step.more])
+		rest = rest[step.more:]
+	}
+	p.do(p.WriteWindowUpdate(1, uint32(len(rest))))
+	p.wantData(rest)
+	if err := <-sent; err != nil {
+		t.Error(err)
+	}
+}
+
+// What has been queued is written before a message is handed out: its receiver may take its time.
+func TestReceiveFlushesFirst(t *testing.T) {
+	release := make(chan struct{})
+	p, _ := clientOf(t, Options{}, func(c *Conn) error {
+		_, err := c.Receive()
+		<-release
+		return err
+	})
+	defer close(release)
+	p.call()
+	var both bytes.Buffer
+	fr := http2.NewFramer(&both, nil)
+	p.do(fr.WritePing(false, [8]byte{7}), fr.WriteData(1, false, envelope(0, "message")))
+	_, err := p.nc.Write(both.Bytes())
+	p.do(err)
+	if f := await[*http2.PingFrame](p); !f.IsAck() || f.Data[0] != 7 {
+		t.Errorf("got %v", f)
+	}
 }
 
 // numbered returns a message that tells which it is.
@@ -183,7 +246,8 @@ func numbered(i int) []byte {
 
 func TestTrySendLeavesToSendWhatMustWait(t *testing.T) {
 	eachTransport(t, func(t *testing.T, client, server net.Conn) {
-		p, result := (*peer)(nil), (<-chan error)(nil)
+		var p *peer
+		var result <-chan error
 		try := func(c *Conn) error {
 			for _, n := range []int{0, 64, initialWindow, maxFrame} {
 				ok, err := c.TrySend(packet(make([]byte, n)))
@@ -193,11 +257,11 @@ func TestTrySendLeavesToSendWhatMustWait(t *testing.T) {
 			}
 			sent := make(chan error, 1)
 			go func() { sent <- c.Send(packet(make([]byte, initialWindow))) }()
-			for !c.isSending() {
-				if _, err := c.Receive(); err != nil {
-					return err
-				}
+			c.mu.Lock()
+			for !c.state.sending || c.state.connOut > 0 {
+				c.cond.Wait()
 			}
+			c.mu.Unlock()
 			if ok, err := c.TrySend(packet(nil)); ok || err != nil {
 				return fmt.Errorf("TrySend beside Send said %v, %w", ok, err)
 			}
@@ -214,23 +278,18 @@ func TestTrySendLeavesToSendWhatMustWait(t *testing.T) {
 		read := make(chan struct{})
 		go func() {
 			defer close(read)
-			for _, err := p.ReadFrame(); err == nil; _, err = p.ReadFrame() {
+			for f, err := p.ReadFrame(); err == nil; f, err = p.ReadFrame() {
+				if f.Header().Type == http2.FrameGoAway {
+					_ = p.nc.Close()
+				}
 			}
 		}()
 		p.call()
-		for p.WriteData(1, false, envelope(0, "")) == nil {
-		}
 		<-read
 		if err := <-result; err != io.EOF {
 			t.Error(err)
 		}
 	})
-}
-
-func (c *Conn) isSending() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.state.sending && c.state.connOut == 0
 }
 
 // Two ends that answer from their readers, as a session does, never stall each other.

@@ -2,7 +2,6 @@ package h2
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"io"
 	"math/rand/v2"
@@ -87,7 +86,7 @@ func FuzzClient(f *testing.F) {
 	f.Add([]byte("HTTP/1.1 400 Bad Request\r\n\r\n"), uint64(1))
 	f.Fuzz(func(t *testing.T, said []byte, seed uint64) {
 		conn := &scripted{pieces: pieces(rand.New(rand.NewPCG(seed, 0)), said)}
-		c, err := Open(context.Background(), conn, "node.test", Options{MaxMessage: 1000, Window: 50_000})
+		c, err := Open(t.Context(), conn, "node.test", Options{MaxMessage: 1000, Window: 50_000})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -124,7 +123,7 @@ func FuzzFrames(f *testing.F) {
 			_ = s.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block, EndHeaders: true})
 			scribble(s.Framer, p)
 			conn = &scripted{pieces: pieces(r, s.Bytes())}
-			c, err = Open(context.Background(), conn, "node.test", o)
+			c, err = Open(t.Context(), conn, "node.test", o)
 		} else {
 			scribble(s.Framer, p)
 			conn = &scripted{pieces: pieces(r, s.Bytes())}

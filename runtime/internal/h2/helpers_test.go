@@ -8,7 +8,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"io"
-	"log"
+	"log/slog"
 	"math/big"
 	"net"
 	"net/http"
@@ -103,7 +103,7 @@ func serveHTTP(t testing.TB, l net.Listener, h http.Handler) {
 	t.Helper()
 	srv := &http.Server{
 		Handler: h, Protocols: bothProtocols(), ReadHeaderTimeout: 10 * time.Second,
-		ErrorLog: log.New(io.Discard, "", 0),
+		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = srv.Serve(l) })
@@ -246,7 +246,7 @@ func reverseProxy(addr string) http.Handler {
 	return &httputil.ReverseProxy{
 		Rewrite:       func(r *httputil.ProxyRequest) { r.SetURL(&url.URL{Scheme: "http", Host: addr}) },
 		Transport:     decoupled{&http.Transport{Protocols: p}},
-		ErrorLog:      log.New(io.Discard, "", 0), // it logs each client that closes
+		ErrorLog:      slog.NewLogLogger(slog.DiscardHandler, slog.LevelError), // it logs each client that closes
 		FlushInterval: -1,
 	}
 }

@@ -2,7 +2,6 @@ package h2
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"io"
 	"net"
@@ -67,7 +66,7 @@ func clientOf(t testing.TB, o Options, handle func(*Conn) error) (*peer, <-chan 
 func clientOver(t testing.TB, near, far net.Conn, o Options, handle func(*Conn) error) (*peer, <-chan error) {
 	t.Helper()
 	p := newPeer(t, near)
-	return p, p.run(far, func() error {
+	result := p.run(far, func() error {
 		c, err := Accept(far, o)
 		if err != nil {
 			return err
@@ -76,6 +75,7 @@ func clientOver(t testing.TB, near, far net.Conn, o Options, handle func(*Conn) 
 		c.Close(err)
 		return err
 	})
+	return p, result
 }
 
 // serverOf returns a server, frame by frame, of a Conn that use has, over TCP.
@@ -88,8 +88,8 @@ func serverOf(t testing.TB, o Options, use func(*Conn) error) (*peer, <-chan err
 func serverOver(t testing.TB, near, far net.Conn, o Options, use func(*Conn) error) (*peer, <-chan error) {
 	t.Helper()
 	p := newPeer(t, near)
-	return p, p.run(far, func() error {
-		c, err := Open(context.Background(), far, "node.test", o)
+	result := p.run(far, func() error {
+		c, err := Open(t.Context(), far, "node.test", o)
 		if err != nil {
 			return err
 		}
@@ -97,6 +97,7 @@ func serverOver(t testing.TB, near, far net.Conn, o Options, use func(*Conn) err
 		c.Close(err)
 		return err
 	})
+	return p, result
 }
 
 // run runs the other end, until the test ends at the latest.
@@ -132,7 +133,7 @@ func drainOwn(c *Conn) error {
 	}
 }
 
-// say makes write write after what was said before. It does not wait for it: a pipe takes it only
+// say has write called after what was said before. It does not wait for it: a pipe takes it only
 // when the other end reads.
 func (p *peer) say(write func()) { p.says <- write }
 

@@ -3,6 +3,7 @@
 package h2
 
 import (
+	"errors"
 	"net"
 	"syscall"
 )
@@ -35,7 +36,7 @@ func newRawWriter(nc net.Conn) *rawWriter {
 	w := &rawWriter{conn: conn}
 	w.once = func(fd uintptr) bool {
 		w.n, w.err = syscall.Write(int(fd), w.p)
-		for w.err == syscall.EINTR {
+		for errors.Is(w.err, syscall.EINTR) {
 			w.n, w.err = syscall.Write(int(fd), w.p)
 		}
 		return true
@@ -51,7 +52,7 @@ func (w *rawWriter) write(p []byte) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	if w.err == syscall.EAGAIN {
+	if errors.Is(w.err, syscall.EAGAIN) {
 		return 0, nil
 	}
 	return max(w.n, 0), w.err

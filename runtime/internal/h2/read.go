@@ -86,9 +86,9 @@ func (c *Conn) Receive() ([]byte, error) {
 func (c *Conn) readFailed(err error) error {
 	r := &c.reading
 	switch {
-	case err == errRequestEnd:
+	case errors.Is(err, errRequestEnd):
 		r.err = io.EOF
-	case err == errResponseEnd:
+	case errors.Is(err, errResponseEnd):
 		r.err = c.end(io.EOF, nil)
 	default:
 		r.err = c.fail(err)

@@ -151,6 +151,22 @@ func TestBuffered(t *testing.T) {
 	}
 }
 
+// What looks like a message but is padding is not buffered.
+func TestBufferedSeesThroughPadding(t *testing.T) {
+	var fake bytes.Buffer
+	_ = http2.NewFramer(&fake, nil).WriteData(1, false, envelope(0, "fake"))
+	s := newScript()
+	_ = s.WriteDataPadded(1, false, envelope(0, "true"), fake.Bytes())
+	c, err := Accept(&scripted{pieces: [][]byte{s.Bytes()}}, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close(nil)
+	if p, err := c.Receive(); string(p) != "true" || c.Buffered() {
+		t.Errorf("got %q, %v, then buffered %v", p, err, c.Buffered())
+	}
+}
+
 // A message that is claimed to be long takes no memory before it comes.
 func TestReceiveTrustsNoLength(t *testing.T) {
 	s := newScript()

@@ -9,7 +9,7 @@ import (
 // 11.3), the value is "mesh".
 const (
 	markID    http2.SettingID = 0xf4d5
-	markValue                 = 0x6d657368
+	markValue uint32          = 0x6d657368
 )
 
 // settings returns what this end's first SETTINGS say.

@@ -2,6 +2,7 @@ package h2
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"net"
 	"time"
@@ -36,14 +37,14 @@ func judge(p []byte) verdict {
 	fr := http2.NewFramer(nil, bytes.NewReader(p[n:]))
 	fr.SetMaxReadFrameSize(6 * maxSniffed)
 	head, err := fr.ReadFrameHeader()
-	if err == io.EOF || err == io.ErrUnexpectedEOF {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return undecided
 	}
 	if err != nil || head.Type != http2.FrameSettings {
 		return others
 	}
 	f, err := fr.ReadFrameForHeader(head)
-	if err == io.EOF || err == io.ErrUnexpectedEOF {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return undecided
 	}
 	if settings, ok := f.(*http2.SettingsFrame); ok && err == nil {

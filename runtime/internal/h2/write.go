@@ -71,7 +71,7 @@ func (c *Conn) sendFrames(p []byte) error {
 			n = c.room(len(p) - off)
 			if n == 0 && stall == nil {
 				stall = time.AfterFunc(patience, c.stalled)
-				defer stall.Stop()
+				defer stall.Stop() //nolint:revive // once: it is nil but here
 			}
 		}
 		if s.err != nil {
@@ -184,7 +184,8 @@ func (c *Conn) handOver(rest []byte) {
 		n, _ := c.tryWrite(rest)
 		c.mu.Lock()
 		if rest = rest[n:]; len(rest) > 0 && !s.broken {
-			c.wg.Go(func() { c.finish(rest) })
+			left := rest // captured in rest's place, which would cost each call an allocation
+			c.wg.Go(func() { c.finish(left) })
 			return
 		}
 	}

@@ -17,6 +17,9 @@ import (
 	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
 )
 
+// endless is a context that never ends, which costs a call nothing.
+var endless = context.Background()
+
 // BenchmarkUnary calls over connections in memory: what the engine costs. cpu-ns/op is what all ends
 // and relays together take of the processors, which a busy machine blurs less than time.
 func BenchmarkUnary(b *testing.B) {
@@ -27,7 +30,7 @@ func BenchmarkUnary(b *testing.B) {
 				defer m.close()
 				m.nodes[relays+1].serve = echoUnary
 				benchmarkUnary(b, callers, func() *link.ClientCall {
-					return m.open(context.Background(), 0, relays+1, link.Open{Deadline: time.Now().Add(time.Minute)})
+					return m.open(endless, 0, relays+1, link.Open{Deadline: time.Now().Add(time.Minute)})
 				})
 			})
 		}
@@ -39,7 +42,7 @@ func BenchmarkUnaryContext(b *testing.B) {
 	m := tryingChain(b, 2, link.Limits{})
 	defer m.close()
 	m.nodes[1].serve = echoUnary
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(b.Context())
 	defer cancel()
 	benchmarkUnary(b, 1, func() *link.ClientCall { return m.open(ctx, 0, 1, link.Open{}) })
 }
@@ -48,14 +51,14 @@ func BenchmarkLocalUnary(b *testing.B) {
 	m := newMesh(b, 1, link.Limits{})
 	defer m.close()
 	m.nodes[0].serve = echoUnary
-	benchmarkUnary(b, 1, func() *link.ClientCall { return m.open(context.Background(), 0, 0, link.Open{}) })
+	benchmarkUnary(b, 1, func() *link.ClientCall { return m.open(endless, 0, 0, link.Open{}) })
 }
 
 // benchmarkUnary makes b.N calls by so many callers.
 func benchmarkUnary(b *testing.B, callers int, open func() *link.ClientCall) {
 	msg := make([]byte, 64)
 	var wg sync.WaitGroup
-	defer measure(b)()
+	stop := measure(b)
 	for i := range callers {
 		n := b.N / callers
 		if i < b.N%callers {
@@ -71,6 +74,7 @@ func benchmarkUnary(b *testing.B, callers int, open func() *link.ClientCall) {
 		})
 	}
 	wg.Wait()
+	stop()
 }
 
 func callOnce(c *link.ClientCall, msg []byte) error {
@@ -101,10 +105,10 @@ func BenchmarkBulk(b *testing.B) {
 						}
 					}
 				}
-				c := m.open(context.Background(), 0, relays+1, link.Open{StreamType: connect.StreamTypeClient})
+				c := m.open(endless, 0, relays+1, link.Open{StreamType: connect.StreamTypeClient})
 				msg := make([]byte, size)
 				b.SetBytes(int64(size))
-				defer measure(b)()
+				stop := measure(b)
 				for range b.N {
 					if err := c.Send(msg); err != nil {
 						b.Fatal(err)
@@ -112,6 +116,7 @@ func BenchmarkBulk(b *testing.B) {
 				}
 				_ = c.CloseSend()
 				_, _ = c.Receive()
+				stop()
 				_ = c.Close()
 			})
 		}
@@ -130,9 +135,9 @@ func BenchmarkFlood(b *testing.B) {
 			}
 		}
 	}
-	c := m.open(context.Background(), 0, 1, link.Open{StreamType: connect.StreamTypeClient})
+	c := m.open(endless, 0, 1, link.Open{StreamType: connect.StreamTypeClient})
 	msg := make([]byte, 64)
-	defer measure(b)()
+	stop := measure(b)
 	for range b.N {
 		if err := c.Send(msg); err != nil {
 			b.Fatal(err)
@@ -140,6 +145,7 @@ func BenchmarkFlood(b *testing.B) {
 	}
 	_ = c.CloseSend()
 	_, _ = c.Receive()
+	stop()
 	_ = c.Close()
 }
 
@@ -148,9 +154,9 @@ func BenchmarkPingPong(b *testing.B) {
 	m := tryingChain(b, 2, link.Limits{})
 	defer m.close()
 	m.nodes[1].serve = echo
-	c := m.open(context.Background(), 0, 1, link.Open{StreamType: connect.StreamTypeBidi})
+	c := m.open(endless, 0, 1, link.Open{StreamType: connect.StreamTypeBidi})
 	msg := make([]byte, 64)
-	defer measure(b)()
+	stop := measure(b)
 	for range b.N {
 		if err := c.Send(msg); err != nil {
 			b.Fatal(err)
@@ -159,6 +165,7 @@ func BenchmarkPingPong(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+	stop()
 	_ = c.Close()
 }
 

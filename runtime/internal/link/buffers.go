@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// buffer is a slice from a pool. Whoever holds it frees it, once, or leaves it to the collector.
-type buffer struct{ b []byte }
+// Buffer is a slice from a pool. Whoever holds it frees it, once, or leaves it to the collector.
+type Buffer struct{ B []byte }
 
 const (
 	minBufferBits = 9  // 512 B
@@ -15,23 +15,24 @@ const (
 
 var bufferPools [maxBufferBits - minBufferBits + 1]sync.Pool
 
-// newBuffer returns an empty buffer for n bytes or more.
-func newBuffer(n int) *buffer {
+// NewBuffer returns an empty buffer for n bytes or more.
+func NewBuffer(n int) *Buffer {
 	size := max(bits.Len(uint(max(n, 1)-1)), minBufferBits)
 	if size > maxBufferBits {
-		return &buffer{b: make([]byte, 0, n)}
+		return &Buffer{B: make([]byte, 0, n)}
 	}
-	if b, ok := bufferPools[size-minBufferBits].Get().(*buffer); ok {
+	if b, ok := bufferPools[size-minBufferBits].Get().(*Buffer); ok {
 		return b
 	}
-	return &buffer{b: make([]byte, 0, 1<<size)}
+	return &Buffer{B: make([]byte, 0, 1<<size)}
 }
 
-func (b *buffer) free() {
-	size := bits.Len(uint(cap(b.b) - 1))
-	if cap(b.b) != 1<<size || size < minBufferBits || size > maxBufferBits {
+// Free gives the buffer back for others to use.
+func (b *Buffer) Free() {
+	size := bits.Len(uint(cap(b.B) - 1))
+	if cap(b.B) != 1<<size || size < minBufferBits || size > maxBufferBits {
 		return
 	}
-	b.b = b.b[:0]
+	b.B = b.B[:0]
 	bufferPools[size-minBufferBits].Put(b)
 }

@@ -191,19 +191,24 @@ func (c *ClientCall) deadline() time.Time {
 
 // watch makes the end of the context end the call; the returned function, which may be nil, ends that.
 func (c *ClientCall) watch() (stop func() bool) {
-	var unarm, unwatch func() bool
 	if c.pair != nil && !c.open.Deadline.IsZero() {
-		unarm = time.AfterFunc(time.Until(c.open.Deadline), func() {
-			c.giveUp(contextError(context.DeadlineExceeded))
-		}).Stop
+		return c.watchBoth()
 	}
+	if c.ctx.Done() == nil {
+		return nil
+	}
+	return context.AfterFunc(c.ctx, func() { c.giveUp(contextError(c.ctx.Err())) })
+}
+
+// watchBoth is watch for a call whose deadline no session's keeper sees to.
+func (c *ClientCall) watchBoth() (stop func() bool) {
+	unarm := time.AfterFunc(time.Until(c.open.Deadline), func() {
+		c.giveUp(contextError(context.DeadlineExceeded))
+	}).Stop
 	if c.ctx.Done() == nil {
 		return unarm
 	}
-	unwatch = context.AfterFunc(c.ctx, func() { c.giveUp(contextError(c.ctx.Err())) })
-	if unarm == nil {
-		return unwatch
-	}
+	unwatch := context.AfterFunc(c.ctx, func() { c.giveUp(contextError(c.ctx.Err())) })
 	return func() bool {
 		stopped := unarm()
 		return unwatch() && stopped

@@ -15,6 +15,7 @@ type callContext struct {
 
 	mu    sync.Mutex
 	err   error
+	told  bool            // cancel has been called
 	inner context.Context // ends with this one, and by the same error
 	hook  func()          // ends inner by the error of this one
 	free  func()
@@ -59,15 +60,23 @@ func (c *callContext) Done() <-chan struct{} {
 	return inner.Done()
 }
 
-// cancel ends the context; the first error counts. It is not called with a session's lock held.
-func (c *callContext) cancel(err error) {
+// mark sets the context's error, so that a handler whose Send or Receive fails finds it. cancel must
+// follow. It may be called with a session's lock held.
+func (c *callContext) mark(err error) {
 	c.mu.Lock()
-	if c.err != nil {
-		c.mu.Unlock()
-		return
+	defer c.mu.Unlock()
+	if c.err == nil {
+		c.err = err
 	}
-	c.err = err
-	waited := c.inner != nil
+}
+
+// cancel ends the context; the first error counts. It is not called with a session's lock held: whoever
+// derived from the context is told.
+func (c *callContext) cancel(err error) {
+	c.mark(err)
+	c.mu.Lock()
+	waited := c.inner != nil && !c.told
+	c.told = true
 	c.mu.Unlock()
 	if waited {
 		c.end()

@@ -3,7 +3,23 @@
 // finds out when the other end is gone.
 //
 // A Session is an engine without a policy. What is asked of a peer, whom to accept, where a call goes
-// and what a table means is decided by the Handler that the session is run with.
+// and what a table means is decided by the Handler that the session is run with. The wire is defined
+// in link.proto.
+//
+// # Parts
+//
+//	handshake            the greeting and the proof of the secret
+//	session, ended       a session's life and the ways it ends
+//	reader               packets in: controls and frames to the ends of calls
+//	writer               packets out: control first, small frames, one chunk of bulk behind them
+//	keeper               signs of life and deadlines
+//	table                the calls of a link by their ids
+//	client, callerend    a call as its caller has it, and its end on the session
+//	server, handlerend   a call as its handler has it, and its end on the session
+//	stream, queue        what these two ends have in common: windows, messages in and out
+//	relay                calls that go on to another session
+//	local                calls within the process
+//	wire, headers, openframe, endframe   the coding of frames
 //
 // # Goroutines
 //
@@ -16,12 +32,13 @@
 // # Locks
 //
 // A session has one lock. It guards the session's table of calls, the state of their ends on this
-// session, and what is to be written. Nobody holds the locks of two sessions at once, nor a session's
-// lock while calling the Handler or the Conn.
+// session, and what is to be written; a local call has one of its own. Nobody holds the locks of two
+// sessions at once, nor a session's lock while calling the Handler or the Conn.
 //
 // # Bounds
 //
 // What one call may hold at a node is its window and one frame of data (32 KiB) in each direction; a
 // receiver that puts together a message longer than that holds the message besides, up to
-// Limits.MaxMessage.
+// Limits.MaxMessage. So a reader that reads nothing stops its writer after a window and 32 KiB for each
+// link between them.
 package link

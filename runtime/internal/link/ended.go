@@ -33,7 +33,7 @@ func (k EndKind) String() string {
 }
 
 // Ended is why a session ended: what Run returns.
-type Ended struct {
+type Ended struct { //nolint:errname // a session ends in good ways, too
 	Kind EndKind
 	// Leaving says, with EndGoodbye and EndClosed, that the node that said goodbye leaves the mesh.
 	Leaving bool

@@ -67,8 +67,7 @@ func testCut(t *testing.T, m *mesh, l *testLink, how, point string) {
 		case "answered":
 			_ = c.SendHeaders(nil)
 		case "receiving":
-			for c.Send(make([]byte, 5000)) == nil {
-			}
+			sendAll(c.Send, 5000)
 		}
 		<-c.Context().Done()
 		handled <- c.Context().Err()
@@ -258,6 +257,9 @@ func TestCloseSendsWhatIsReady(t *testing.T) {
 		}
 		go l.accept.Close(nil)
 		synctest.Wait()
+		if _, err := l.accept.Open(t.Context(), link.Open{}); err == nil || connect.CodeOf(err) != connect.CodeUnavailable {
+			t.Errorf("Open while closing: %v", err)
+		}
 		near.Resume()
 		for i, c := range calls {
 			if msg, err := c.Receive(); err != nil || string(msg) != "last words" {
@@ -301,7 +303,7 @@ func TestKeepalive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := chain(t, 3, link.Limits{})
 		m.nodes[2].serve = func(c *link.ServerCall) { <-c.Context().Done() }
-		time.Sleep(10*time.Minute + 300*time.Millisecond)
+		time.Sleep(10*time.Minute + 300*time.Millisecond) // fake time
 		c := m.open(t.Context(), 0, 2, link.Open{StreamType: connect.StreamTypeBidi})
 		defer c.Close()
 		_ = c.SendHeaders()
@@ -318,7 +320,7 @@ func TestKeepalive(t *testing.T) {
 			t.Errorf("silence was found after %v", took)
 		}
 		checkFailure(t, c, err, rpcmeshv1.CallFailure_CERTAINTY_UNKNOWN, 1)
-		time.Sleep(2 * time.Second) // until the other end has found out, too
+		time.Sleep(2 * time.Second) // fake time
 		m.close()
 		ended(t, m.links[1].nearEnd, link.EndSilent)
 		ended(t, m.links[1].farEnd, link.EndSilent)
@@ -333,7 +335,7 @@ func TestKeepaliveOfUnequals(t *testing.T) {
 		m.nodes[0].cfg.KeepaliveInterval, m.nodes[0].cfg.KeepaliveTimeout = 50*time.Millisecond, 100*time.Millisecond
 		m.nodes[1].cfg.KeepaliveInterval, m.nodes[1].cfg.KeepaliveTimeout = 10*time.Second, time.Minute
 		l := m.link(0, 1)
-		time.Sleep(10 * time.Minute)
+		time.Sleep(10 * time.Minute) // fake time
 		m.close()
 		ended(t, l.nearEnd, link.EndClosed)
 		ended(t, l.farEnd, link.EndGoodbye)
@@ -359,7 +361,7 @@ func TestSlowSends(t *testing.T) {
 		go func() {
 			for {
 				far.Pause()
-				time.Sleep(1500 * time.Millisecond)
+				time.Sleep(1500 * time.Millisecond) // fake time
 				far.Resume()
 				synctest.Wait()
 				if len(done) > 0 {

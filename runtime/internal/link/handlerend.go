@@ -126,6 +126,7 @@ func (e *handlerEnd) frame(f *frame) {
 		return
 	}
 	c := e.call
+	c.ctx.mark(contextCause(err))
 	e.finish(err, encodeEnd(err, nil, nil, e.limits.MaxHeader))
 	e.mu.Unlock()
 	c.ctx.cancel(contextCause(err))
@@ -177,7 +178,14 @@ func contextCause(err *connect.Error) error {
 	return context.Canceled
 }
 
-func (e *handlerEnd) pull() { e.pullChunk(e) }
+func (e *handlerEnd) pull() {
+	ends := e.out.hasEnd
+	e.pullChunk(e)
+	if ends && !e.sending {
+		e.s.endTheirs(e.id)
+		e.over(errOver)
+	}
+}
 
 // expire ends the handler's waiting; the end is still the handler's to say.
 func (e *handlerEnd) expire(now int64) {
@@ -187,11 +195,12 @@ func (e *handlerEnd) expire(now int64) {
 		return
 	}
 	e.deadline = 0
+	c := e.call
+	c.ctx.mark(context.DeadlineExceeded)
 	if e.err == nil {
 		e.err = contextError(context.DeadlineExceeded)
 		e.stop()
 	}
-	c := e.call
 	e.mu.Unlock()
 	c.ctx.cancel(context.DeadlineExceeded)
 }
@@ -202,8 +211,9 @@ func (e *handlerEnd) lose(*Ended) {
 		e.mu.Unlock()
 		return
 	}
-	e.over(connect.NewError(connect.CodeCanceled, "the link to the caller was lost").WithCause(context.Canceled))
 	c := e.call
+	c.ctx.mark(context.Canceled)
+	e.over(connect.NewError(connect.CodeCanceled, "the link to the caller was lost").WithCause(context.Canceled))
 	e.mu.Unlock()
 	c.ctx.cancel(context.Canceled)
 }
@@ -213,6 +223,7 @@ func (c *ServerCall) canceled(code connect.Code) {
 	err := cancelError(code)
 	c.mu.Lock()
 	if e := c.end; e != nil && !e.ended {
+		c.ctx.mark(contextCause(err))
 		e.over(err)
 	}
 	c.mu.Unlock()

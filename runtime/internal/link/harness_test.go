@@ -189,27 +189,51 @@ func (m *mesh) link(from, to int) *testLink {
 }
 
 func (m *mesh) linkOver(from, to int, near, far *linktest.Conn) *testLink {
-	l := &testLink{from: from, to: to, near: near, far: far}
+	try := m.try || len(m.links)%2 == 1
+	l, err := m.tryLink(from, to, near, far, try)
+	if err != nil {
+		m.tb.Fatalf("linking %d to %d: %v", from, to, err)
+	}
+	return l
+}
+
+// tryLink is linkOver for a connection that may fail at once, and may be able to try.
+func (m *mesh) tryLink(from, to int, near, far *linktest.Conn, try bool) (*testLink, error) {
 	var nearConn, farConn link.Conn = near, far
-	if m.try || len(m.links)%2 == 1 {
+	if try {
 		nearConn, farConn = linktest.Trying{Conn: near}, linktest.Trying{Conn: far}
 	}
-	m.links = append(m.links, l)
+	l := &testLink{from: from, to: to, near: near, far: far}
+	if err := m.linkConns(l, nearConn, farConn); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// linkConns starts l over connections that stand on its pipe.
+func (m *mesh) linkConns(l *testLink, nearConn, farConn link.Conn) error {
 	accepted := make(chan error, 1)
 	go func() {
 		var err error
-		l.accept, err = link.Accept(context.Background(), farConn, m.nodes[to].cfg,
+		l.accept, err = link.Accept(m.tb.Context(), farConn, m.nodes[l.to].cfg,
 			func(link.Peer) (*linkv1.Join, error) { return new(linkv1.Join), nil })
 		accepted <- err
 	}()
 	var err error
-	l.dialler, err = link.Dial(context.Background(), nearConn, m.nodes[from].cfg, new(linkv1.Join))
-	if err := errors.Join(err, <-accepted); err != nil {
-		m.tb.Fatalf("linking %d to %d: %v", from, to, err)
+	l.dialler, err = link.Dial(m.tb.Context(), nearConn, m.nodes[l.from].cfg, new(linkv1.Join))
+	err = errors.Join(err, <-accepted)
+	// What one end has started must end, even if the other has not.
+	if l.dialler != nil {
+		m.runs.Go(func() { l.nearEnd = l.dialler.Run(m.nodes[l.from]) })
 	}
-	m.runs.Go(func() { l.nearEnd = l.dialler.Run(m.nodes[from]) })
-	m.runs.Go(func() { l.farEnd = l.accept.Run(m.nodes[to]) })
-	return l
+	if l.accept != nil {
+		m.runs.Go(func() { l.farEnd = l.accept.Run(m.nodes[l.to]) })
+	}
+	if err != nil {
+		return err
+	}
+	m.links = append(m.links, l)
+	return nil
 }
 
 // close ends all links and waits for all that runs.
@@ -274,6 +298,14 @@ func echoUnary(c *link.ServerCall) {
 		return
 	}
 	_ = c.Reply(nil, msg, nil)
+}
+
+// sendAll sends messages until it fails.
+func sendAll(send func([]byte) error, size int) {
+	msg := make([]byte, size)
+	for err := error(nil); err == nil; {
+		err = send(msg)
+	}
 }
 
 func asError(err error) *connect.Error {

@@ -117,11 +117,11 @@ func eachBytes(b []byte, f func(protowire.Number, []byte) error) error {
 	return nil
 }
 
-// decodeHeaders returns the headers in raw, the body of a Headers.
+// decodeHeaders returns the headers in raw, the body of a Headers; nil if there are none.
 func decodeHeaders(raw []byte) (*connect.Header, error) {
-	h := new(connect.Header)
 	if len(raw) == 0 {
-		return h, nil
+		return nil, nil //nolint:nilnil // a nil Header is an empty one
 	}
+	h := new(connect.Header)
 	return h, parseHeaders(raw, h)
 }

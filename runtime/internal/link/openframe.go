@@ -148,7 +148,7 @@ func (in *Incoming) field(num protowire.Number, typ protowire.Type, b []byte, na
 	return err
 }
 
-// Header decodes and returns the request's headers.
+// Header decodes and returns the request's headers, which are not to be changed.
 func (in *Incoming) Header() (*connect.Header, error) { return decodeHeaders(in.rawHeader) }
 
 // readdress returns the frame with another namespace and origin in its open, all else as it was.

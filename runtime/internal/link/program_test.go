@@ -194,7 +194,7 @@ func serveProgram(t *testing.T, c *link.ServerCall) {
 	sender.Go(func() {
 		for i := range p.down {
 			if p.slow {
-				time.Sleep(time.Second)
+				time.Sleep(time.Second) // fake time
 			}
 			if c.Send(p.message(false, i)) != nil {
 				return
@@ -203,7 +203,7 @@ func serveProgram(t *testing.T, c *link.ServerCall) {
 	})
 	for i := 0; i != p.endAfter; i++ {
 		if p.slow {
-			time.Sleep(time.Second)
+			time.Sleep(time.Second) // fake time
 		}
 		msg, err := c.Receive()
 		if errors.Is(err, io.EOF) {

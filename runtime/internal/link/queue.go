@@ -1,10 +1,12 @@
 package link
 
+import "slices"
+
 // queue holds records of bytes in the order they came: the messages that a call has received, or the
 // frames that wait at a relay. A record may be added in pieces. The bytes lie in one pooled buffer,
 // which an empty queue gives back. The zero value is an empty queue.
 type queue struct {
-	buf  *buffer
+	buf  *Buffer
 	read int // where the first record begins in buf
 	open int // how many bytes at the end of buf belong to a record that is not whole
 
@@ -13,7 +15,7 @@ type queue struct {
 	few     [2]record
 
 	lent bool    // the last record that next returned lies in buf
-	kept *buffer // or in here
+	kept *Buffer // or in here
 }
 
 type record struct {
@@ -27,35 +29,38 @@ func (q *queue) empty() bool { return q.first == len(q.records) }
 
 // extend adds p to the record at the end.
 func (q *queue) extend(p []byte, more bool) {
-	if q.buf == nil || len(q.buf.b)+len(p) > cap(q.buf.b) {
+	if q.buf == nil || len(q.buf.B)+len(p) > cap(q.buf.B) {
 		q.grow(len(p), more)
 	}
-	q.buf.b = append(q.buf.b, p...)
+	q.buf.B = append(q.buf.B, p...)
 	q.open += len(p)
 }
 
-// grow moves what has not been read into another buffer with room for n bytes, and for as many again
-// if more is to come.
+// grow moves what has not been read into another buffer with room for n bytes, and for more if
+// more is to come.
 func (q *queue) grow(n int, more bool) {
 	old := q.buf
 	need := n
 	if old != nil {
-		need += len(old.b) - q.read
+		need += len(old.B) - q.read
 	}
-	if more {
+	switch {
+	case more && old == nil:
+		need *= 4 // two chunks are seldom all
+	case more:
 		need *= 2
 	}
-	q.buf = newBuffer(need)
+	q.buf = NewBuffer(need)
 	if old == nil {
 		return
 	}
-	q.buf.b = append(q.buf.b, old.b[q.read:]...)
+	q.buf.B = append(q.buf.B, old.B[q.read:]...)
 	q.read = 0
 	if q.lent {
 		q.lent, q.kept = false, old
 		return
 	}
-	old.free()
+	old.Free()
 }
 
 // seal ends the record at the end.
@@ -75,7 +80,7 @@ func (q *queue) seal(cost int, last bool) {
 func (q *queue) front() (p []byte, r record) {
 	r = q.records[q.first]
 	if r.size > 0 {
-		p = q.buf.b[q.read : q.read+r.size]
+		p = q.buf.B[q.read : q.read+r.size]
 	}
 	return p, r
 }
@@ -89,26 +94,30 @@ func (q *queue) next() (p []byte, r record) {
 	}
 	q.read += r.size
 	q.lent = r.size > 0
-	return p[:len(p):len(p)], r
+	return slices.Clip(p), r
 }
 
 // release ends the use of what next returned.
 func (q *queue) release() {
 	q.lent = false
 	if q.kept != nil {
-		q.kept.free()
+		q.kept.Free()
 		q.kept = nil
 	}
 	if q.empty() && q.open == 0 && q.buf != nil {
-		q.buf.free()
+		q.buf.Free()
 		q.buf, q.read = nil, 0
 	}
 }
 
 // drop empties the queue. What next has returned stays valid.
 func (q *queue) drop() {
-	if q.buf != nil && !q.lent {
-		q.buf.free()
+	kept := q.kept
+	switch {
+	case q.lent:
+		kept = q.buf
+	case q.buf != nil:
+		q.buf.Free()
 	}
-	*q = queue{lent: q.lent, kept: q.kept}
+	*q = queue{kept: kept}
 }

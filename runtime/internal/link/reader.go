@@ -21,9 +21,13 @@ type readerState struct {
 	touched []*Session // sessions that have been given something to write
 }
 
+// maxHeld is how many packets are handled before what they gave rise to is written.
+const maxHeld = 16
+
 // read handles packets until there are no more, and says why.
 func (s *Session) read() *Ended {
-	for {
+	defer s.flushTouched() // of what was held when Receive failed
+	for held := 1; ; held++ {
 		p, err := s.conn.Receive()
 		if err != nil {
 			if errors.Is(err, io.EOF) {
@@ -34,8 +38,9 @@ func (s *Session) read() *Ended {
 		s.received.Add(1)
 		ended := s.packet(p)
 		s.touch(s)
-		if ended != nil || s.ahead == nil || !s.ahead.Buffered() {
+		if ended != nil || held >= maxHeld || s.ahead == nil || !s.ahead.Buffered() {
 			s.flushTouched()
+			held = 0
 		}
 		if ended != nil {
 			return ended

@@ -58,7 +58,8 @@ func (c *ServerCall) Context() context.Context { return &c.ctx }
 // Incoming says what is called.
 func (c *ServerCall) Incoming() *Incoming { return &c.incoming }
 
-// Header decodes and returns the request's headers. If they are malformed, the call ends.
+// Header decodes and returns the request's headers, which are not to be changed. If they are malformed,
+// the call ends.
 func (c *ServerCall) Header() *connect.Header {
 	h, err := c.incoming.Header()
 	if err != nil {
@@ -219,8 +220,26 @@ func (c *ServerCall) reply(head, msg, end []byte) error {
 		e.flush()
 		return nil
 	}
+	if e.pair == nil && e.err == nil && !e.sending && len(head)+len(end) <= laneShare {
+		return c.replyInChunks(e, head, &outFrame{hasData: true, data: msg, hasEnd: true, end: end})
+	}
 	if err := c.send(head, &outFrame{hasData: true, data: msg}); err != nil {
 		return err
 	}
 	return c.finish(end)
+}
+
+// replyInChunks sends a message that has to wait for its turn, with the end in its last frame. mu is held,
+// but not while it waits.
+func (c *ServerCall) replyInChunks(e *handlerEnd, head []byte, f *outFrame) error {
+	e.sentHeaders = true
+	e.inside++
+	whole := e.stream.send(e, head, f)
+	err := e.err
+	e.leave(e)
+	if !whole {
+		return err
+	}
+	c.releaseRequest(e)
+	return nil
 }

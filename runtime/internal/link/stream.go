@@ -197,7 +197,7 @@ func (c *stream) pullChunk(e callEnd) {
 		c.stopSending()
 		return
 	}
-	f.data, f.more, f.closeSend = f.data[:maxData], true, false
+	f.data, f.more, f.closeSend, f.hasEnd = f.data[:maxData], true, false, false
 	c.emit(c.outHead, &f)
 	c.outHead, c.out.data = nil, c.out.data[maxData:]
 	if c.credit > 0 {

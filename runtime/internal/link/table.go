@@ -130,6 +130,9 @@ type ring struct{ first, last callEnd }
 
 func (r *ring) empty() bool { return r.first == nil }
 
+// single reports whether just one call waits.
+func (r *ring) single() bool { return r.first != nil && r.first == r.last }
+
 // push adds a call at the end, unless it is in.
 func (r *ring) push(e callEnd) {
 	h := e.core()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"connectrpc.com/connect/v2"
 	"google.golang.org/protobuf/proto"
@@ -25,7 +26,7 @@ func stranger(m *mesh, to int) (*peer, *testLink) {
 	p.control(proof(nil))
 	p.control(join(func(j *linkv1.Join) { j.Window = 1000 }))
 	var err error
-	l.accept, err = link.Accept(context.Background(), far, cfg, func(link.Peer) (*linkv1.Join, error) { return nil, nil })
+	l.accept, err = link.Accept(m.tb.Context(), far, cfg, func(link.Peer) (*linkv1.Join, error) { return nil, nil })
 	if err != nil {
 		m.tb.Fatal(err)
 	}
@@ -102,7 +103,7 @@ func TestViolations(t *testing.T) {
 		"truncated":           {raw(0x12, 0x50, 0x0d), closes},
 		"frame without call":  {raw(0x12, 2, 0x40, 1), closes},
 		"call 0":              {frames(&linkv1.Frame{Call: 0, CloseSend: true}), closes},
-		"long packet":         {raw(make([]byte, link.MaxPacket+1)...), closes},
+		"long packet":         {raw(append([]byte{15<<3 | 2, 0x80, 0x80, 0x10}, make([]byte, 256<<10)...)...), closes},
 		"hello":               {func(p *peer, _ int) { p.control(hello(func(*linkv1.Hello) {})) }, closes},
 		"proof":               {func(p *peer, _ int) { p.control(proof(nil)) }, closes},
 		"join":                {func(p *peer, _ int) { p.control(join(func(*linkv1.Join) {})) }, closes},
@@ -118,7 +119,7 @@ func TestViolations(t *testing.T) {
 			&linkv1.Frame{Call: 1, Cancel: 1},
 			&linkv1.Frame{Call: 1, Open: some},
 		), closes},
-		"too much data in a frame": {frames(&linkv1.Frame{Call: 1, Open: some, Data: append(big, 0)}), closes},
+		"too much data in a frame": {frames(&linkv1.Frame{Call: 1, Open: some, Data: make([]byte, 32<<10+1)}), closes},
 
 		"beyond the window": {frames(
 			&linkv1.Frame{Call: 1, Open: some, Data: big, More: true},
@@ -247,6 +248,62 @@ func TestBadAnswers(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestWindowIsForOneLink has a dialler grant a relay much, in the frame that opens the call: the next link
+// must not take that for its own window.
+func TestWindowIsForOneLink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := chain(t, 2, link.Limits{Window: 1000})
+		m.nodes[1].serve = func(c *link.ServerCall) {
+			for range 10 {
+				if err := c.Send(make([]byte, 5000)); err != nil {
+					t.Errorf("Send: %v", err)
+				}
+			}
+			_ = c.End(nil, nil)
+		}
+		p, _ := stranger(m, 0)
+		p.frames(&linkv1.Frame{Call: 1, Hops: 1, Open: openTo(1), Window: 1 << 30, Data: []byte("x")})
+		ends, closed := p.ends()
+		if end := ends[1]; closed != nil || end == nil || end.GetCode() != 0 {
+			t.Errorf("the call ended with %v, the link with %v", end, closed)
+		}
+		p.conn.Close(nil)
+		m.close()
+	})
+}
+
+// TestHandlerDeadline has a caller that says how much time there is, and then nothing.
+func TestHandlerDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMesh(t, 1, link.Limits{})
+		m.nodes[0].serve = func(c *link.ServerCall) {
+			start := time.Now()
+			_, err := c.Receive()
+			if connect.CodeOf(err) != connect.CodeDeadlineExceeded || !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("Receive: %v", err)
+			}
+			if err := c.Send(nil); connect.CodeOf(err) != connect.CodeDeadlineExceeded {
+				t.Errorf("Send: %v", err)
+			}
+			if took := time.Since(start); took != 120*time.Millisecond {
+				t.Errorf("it took %v", took)
+			}
+			_ = c.End(asError(err), nil)
+		}
+		p, _ := stranger(m, 0)
+		open := openTo(0)
+		open.Timeout = int64(120 * time.Millisecond)
+		p.frames(&linkv1.Frame{Call: 1, Open: open})
+		time.Sleep(time.Second) // fake time
+		ends, closed := p.ends()
+		if ends[1].GetCode() != uint32(connect.CodeDeadlineExceeded) || closed != nil {
+			t.Errorf("the call ended with %v, the link with %v", ends[1], closed)
+		}
+		p.conn.Close(nil)
+		m.close()
+	})
 }
 
 // TestRapidReset has a dialler open and cancel calls whose handlers take no notice.

@@ -134,7 +134,7 @@ func TestManyStreams(t *testing.T) {
 				calls[i] = m.open(t.Context(), 0, nodes-1, link.Open{StreamType: connect.StreamTypeBidi})
 			}
 			exchange(1)
-			time.Sleep(time.Minute)
+			time.Sleep(time.Minute) // fake time
 			exchange(2)
 			for i, c := range calls {
 				if i%2 == 0 {
@@ -185,14 +185,16 @@ func TestLargeMessage(t *testing.T) {
 		if testing.Short() {
 			size = min(size, 8<<20)
 		}
-		m := chain(t, nodes, link.Limits{MaxMessage: size})
-		m.nodes[nodes-1].serve = echoUnary
-		msg := bytes.Repeat([]byte("0123456789abcdef"), size/16)
-		reply, err := unary(m.open(t.Context(), 0, nodes-1, link.Open{}), msg)
-		if err != nil || !bytes.Equal(reply, msg) {
-			t.Errorf("%d nodes: %d bytes came back, %v", nodes, len(reply), err)
-		}
-		m.close()
+		synctest.Test(t, func(t *testing.T) {
+			m := chain(t, nodes, link.Limits{MaxMessage: size})
+			m.nodes[nodes-1].serve = echoUnary
+			msg := bytes.Repeat([]byte("0123456789abcdef"), size/16)
+			reply, err := unary(m.open(t.Context(), 0, nodes-1, link.Open{}), msg)
+			if err != nil || !bytes.Equal(reply, msg) {
+				t.Errorf("%d nodes: %d bytes came back, %v", nodes, len(reply), err)
+			}
+			m.close()
+		})
 	}
 }
 
@@ -220,14 +222,13 @@ func TestSmallBesideBulk(t *testing.T) {
 		for range 8 {
 			c := m.open(ctx, 0, 1, link.Open{StreamType: connect.StreamTypeBidi})
 			bulk.Go(func() {
-				for c.Send(make([]byte, 1<<20)) == nil {
-				}
+				sendAll(c.Send, 1<<20)
 				_ = c.Close()
 			})
 		}
-		time.Sleep(10 * time.Second)
+		time.Sleep(10 * time.Second) // fake time
 		for range 10 {
-			time.Sleep(time.Duration(rand.IntN(1e9)))
+			time.Sleep(time.Duration(rand.IntN(1e9))) // fake time
 			start := time.Now()
 			if _, err := unary(m.open(ctx, 0, 1, link.Open{Procedure: "/echo"}), []byte("x")); err != nil {
 				t.Errorf("the small call: %v", err)
@@ -249,7 +250,7 @@ func TestSleepingHandler(t *testing.T) {
 		m := chain(t, 3, link.Limits{})
 		m.nodes[2].serve = func(c *link.ServerCall) {
 			if c.Incoming().Procedure == "/sleep" {
-				time.Sleep(time.Minute)
+				time.Sleep(time.Minute) // fake time
 			}
 			echoUnary(c)
 		}

@@ -282,6 +282,23 @@ func TestEndLimits(t *testing.T) {
 	}
 }
 
+// TestProofParts moves the bounds between what a proof is about.
+func TestProofParts(t *testing.T) {
+	of := func(mine, theirs, binding string) string {
+		h := handshake{mine: []byte(mine), theirs: []byte(theirs), binding: []byte(binding)}
+		return string(h.mac(true))
+	}
+	proof := of("abc", "def", "ghi")
+	if proof != of("abc", "def", "ghi") {
+		t.Error("two proofs of the same differ")
+	}
+	for _, other := range []string{of("ab", "cdef", "ghi"), of("abcd", "ef", "ghi"), of("abc", "defg", "hi"), of("abc", "def", "")} {
+		if other == proof {
+			t.Error("proofs of different things are the same")
+		}
+	}
+}
+
 // FuzzFrame holds the hand-written reader against the generated one: what it accepts, the generated
 // one reads the same.
 func FuzzFrame(f *testing.F) {

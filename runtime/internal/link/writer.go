@@ -17,6 +17,9 @@ const (
 	laneLimit = 1 << 20
 	// packetTarget is the length at which a packet is cut off.
 	packetTarget = 64 << 10
+	// loneBulk is up to where one call's chunks are put together in a packet of which no other call
+	// wants a share: a message of 64 KiB leaves in one.
+	loneBulk = packetTarget + 4<<10
 	// controlBudget bounds the table in one packet.
 	controlBudget = 32 << 10
 
@@ -210,9 +213,6 @@ func (s *Session) round(mode sendMode) {
 		s.breakOut(err)
 	case len(rest) > HeadRoom:
 		o.late = rest
-		if len(rest) == len(frames) {
-			o.begun--
-		}
 	case cap(frames) <= maxOutBuffer:
 		o.spare = frames[:HeadRoom]
 	}
@@ -225,7 +225,7 @@ func (s *Session) sendLate() {
 		return
 	}
 	late := o.late
-	o.late, o.begun = nil, o.packet-1
+	o.late = nil
 	s.mu.Unlock()
 	_, _, err := s.sendFrames(late, send)
 	s.mu.Lock()
@@ -249,9 +249,14 @@ func (s *Session) breakOut(err error) {
 	s.wakeKeeper()
 }
 
-// pullBulk appends the next chunk of those that wait, and no more.
+// pullBulk appends the next chunk of those that wait, and no more unless nobody else has anything to
+// say.
 func (o *outbox) pullBulk() {
-	for start := len(o.buf); !o.ring.empty() && len(o.buf)-start < maxData; {
+	start, budget := len(o.buf), maxData
+	if start == HeadRoom && o.ring.single() {
+		budget = loneBulk
+	}
+	for !o.ring.empty() && len(o.buf)-start < budget {
 		o.ring.pop().pull()
 	}
 }
@@ -322,7 +327,7 @@ func packControls(controls ...*linkv1.Control) ([]byte, error) {
 func (s *Session) sendFrames(p []byte, mode sendMode) (rest []byte, tried bool, err error) {
 	for len(p) > HeadRoom {
 		n := len(p)
-		if n > HeadRoom+packetTarget {
+		if n > HeadRoom+loneBulk {
 			n = HeadRoom + cutFrames(p[HeadRoom:])
 		}
 		sent := false

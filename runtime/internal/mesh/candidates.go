@@ -185,7 +185,7 @@ func (s *replicaSets) sort(d *database) {
 func (d *database) sorted(set *replicaSet) []Target {
 	in := make([]replica, 0, len(set.members))
 	for _, m := range set.members {
-		if int(m.rec) < len(d.routes) && d.routes[m.rec].reached {
+		if int(m.rec) < len(d.reached) && d.reached[m.rec] {
 			in = append(in, m)
 		}
 	}

@@ -10,13 +10,13 @@ import (
 
 // Core is the routing core of one node. One goroutine at a time may use it.
 type Core struct {
-	cfg       Config
-	inc       uint64 // what this node's records bear: Config.Incarnation, or later
-	rebuttals int    // of records of this node that were not its own
-	yielded   bool
-	left      bool
-	now       time.Time // of the last call
-	spare     int       // removals that each record remembers at least
+	cfg      Config
+	inc      uint64 // what this node's records bear: Config.Incarnation, or later
+	rebutted bool   // inc outdoes a record of this node that was not its own
+	yielded  bool
+	left     bool
+	now      time.Time // of the last call
+	spare    int       // removals that each record remembers at least
 
 	spaces    map[string]*space
 	declared  []*space // in order of declaration
@@ -78,12 +78,11 @@ func (c *Core) mayDeclare(n int, names ...string) error {
 	return nil
 }
 
-func (c *Core) declare(ns string) *space {
+func (c *Core) declare(ns string) {
 	s := &space{name: ns}
 	c.open(s)
 	c.spaces[ns] = s
 	c.declared = append(c.declared, s)
-	return s
 }
 
 // open gives a space its domain, with this node as a member of it.

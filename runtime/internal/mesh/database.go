@@ -34,6 +34,7 @@ type database struct {
 	touched  map[string][]touch
 
 	routes   []route
+	reached  []bool
 	vertices map[vertex]int32
 	view     *view
 }
@@ -103,6 +104,7 @@ func (d *database) clear(r *record, cause string) {
 	}
 	d.size -= r.live
 	d.unstage(r)
+	delete(d.asks, r)
 	for id := range r.neighbours {
 		delete(r.neighbours, id)
 		d.relink(r, id)

@@ -119,6 +119,12 @@ func (ld *linkDomain) takeSummary(w *linkv1.Summary, seen uint64) {
 		}
 		if td := ld.of(r); td.sent <= seen {
 			e := listed[r]
+			switch newer := e.GetIncarnation() > r.inc; {
+			case newer && ld.link.peer.Observer:
+				e = nil // it believes what it is told here
+			case newer:
+				ld.ask(r.vertex) // it may be out of the peer's reach, and told only to who has an older one
+			}
 			td.inc, td.version, td.floor = e.GetIncarnation(), e.GetVersion(), e.GetFloor()
 			ld.doubt(r, e)
 		}
@@ -144,8 +150,7 @@ func (ld *linkDomain) doubt(r *record, e *linkv1.Entry) {
 	if d.isOwn(r) || int(r.idx) >= len(d.routes) {
 		return
 	}
-	route := &d.routes[r.idx]
-	if route.reached && route.targets[0].Link == ld.link.id {
+	if d.reached[r.idx] && d.routes[r.idx].targets[0].Link == ld.link.id {
 		r.suspect = ld
 		ld.ask(r.vertex)
 	}
@@ -184,14 +189,14 @@ func take(set *uint64) uint64 {
 	return taken
 }
 
-// summary lists what can be reached of some buckets; an answer only what the peer has, too.
+// summary lists what is here of some buckets, in reach or not; an answer only what the peer has, too.
 func (ld *linkDomain) summary(buckets uint64, answer bool) *linkv1.Summary {
 	w := &linkv1.Summary{Buckets: buckets}
 	for _, r := range ld.db.records {
 		if r == nil || buckets>>r.bucket()&1 == 0 || r.version == 0 {
 			continue
 		}
-		if answer && ld.of(r).version == 0 || !answer && !r.path.reached {
+		if answer && ld.of(r).version == 0 {
 			continue
 		}
 		e := &linkv1.Entry{Node: r.node[:], Incarnation: r.inc, Version: r.version, Floor: r.floor, Sum: r.sum}

@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"bytes"
 	"cmp"
 	"maps"
 	"slices"
@@ -162,7 +163,7 @@ func (c *Core) derive() {
 		return
 	}
 	for _, s := range c.declared {
-		if s.group == nil && s.own != nil {
+		if s.group == nil && s.own != nil && len(s.db.groups) > 0 {
 			c.deriveDown(s)
 		}
 	}
@@ -251,5 +252,5 @@ func (s *space) pass(procedure string, o offer, how linkv1.Derivation) {
 func (it *item) passes(o offer) bool {
 	f, g := &it.fn, &o.it.fn
 	return it.extra.origin == o.origin && it.extra.group == o.group && f.Registered == g.Registered && f.Policy == g.Policy &&
-		f.StreamType == g.StreamType && f.Idempotency == g.Idempotency && string(f.Schema) == string(g.Schema)
+		f.StreamType == g.StreamType && f.Idempotency == g.Idempotency && bytes.Equal(f.Schema, g.Schema)
 }

@@ -4,6 +4,9 @@ import (
 	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
 )
 
+// outdoWithin is by how much a node outdoes an incarnation at most: a millisecond.
+const outdoWithin = 1_000_000
+
 // takeOwn takes in what others tell of this very node. It reports whether that is all there is to do
 // with it. This node knows better, always: what is older is answered, what is newer is outdone.
 func (c *Core) takeOwn(ld *linkDomain, v vertex, w *linkv1.Record) bool {
@@ -38,13 +41,13 @@ func (c *Core) outdo(inc, start uint64) {
 	if c.yielded {
 		return
 	}
-	if c.rebuttals > 0 && inc == c.inc+1 && start != c.cfg.Incarnation {
+	if c.rebutted && inc-c.inc <= outdoWithin && start != c.cfg.Incarnation {
 		if err := c.meet(start); err.Yield {
 			return
 		}
 	}
-	c.rebuttals++
-	c.inc = inc + 1
+	c.rebutted = true
+	c.inc = inc + 1 + c.cfg.Incarnation%outdoWithin // another life of this node does not choose the same
 	for _, s := range c.declared {
 		if s.own != nil {
 			c.restate(s, 0)

@@ -11,6 +11,7 @@ import (
 type world struct {
 	c       *cluster
 	origins map[place3]mark
+	bridges [][]string // members of all groups that ever were bridged
 }
 
 // place3 is a function at a node in a namespace.
@@ -300,6 +301,9 @@ func (w *world) verifyTables(o *oracle) (problems []string) {
 			k := o.component[site3{n.name, s.name}]
 			table := map[vertex]string{}
 			for _, r := range s.db.records {
+				if r != nil && !w.bridged(s.db.names, r.ns) {
+					problems = append(problems, fmt.Sprintf("%s/%s knows %s/%s", n.name, s.name, r.name(), r.ns))
+				}
 				if r != nil && r.path.reached {
 					table[r.vertex] = r.String()
 				}
@@ -316,12 +320,31 @@ func (w *world) verifyTables(o *oracle) (problems []string) {
 					problems = append(problems, fmt.Sprintf("%s/%s has of %s/%s: %s\n%s has: %s", n.name, s.name, v.node, v.ns, table[v], who[k], text))
 				}
 			}
-			if len(table) != len(tables[k]) {
-				problems = append(problems, fmt.Sprintf("%s/%s knows %d members, %s %d", n.name, s.name, len(table), who[k], len(tables[k])))
+			for v, text := range table {
+				if tables[k][v] == "" {
+					problems = append(problems, fmt.Sprintf("%s/%s has, unlike %s, %s/%s: %s", n.name, s.name, who[k], v.node, v.ns, text))
+				}
 			}
 		}
 	}
 	return problems
+}
+
+// bridged reports whether a namespace was ever bridged to one of names, directly or not.
+func (w *world) bridged(names []string, ns string) bool {
+	reach := map[string]bool{ns: true}
+	for grown := true; grown; {
+		grown = false
+		for _, members := range w.bridges {
+			if slices.ContainsFunc(members, func(m string) bool { return reach[m] }) {
+				for _, m := range members {
+					grown = grown || !reach[m]
+					reach[m] = true
+				}
+			}
+		}
+	}
+	return slices.ContainsFunc(names, func(name string) bool { return reach[name] })
 }
 
 // String shows all that a record tells.

@@ -32,6 +32,45 @@ func TestRandom(t *testing.T) {
 	}
 }
 
+// TestTwins lets two nodes by one name meet in random graphs: the later one yields, and only it.
+func TestTwins(t *testing.T) {
+	for seed := range uint64(40) {
+		rnd := rand.New(rand.NewPCG(seed, 2))
+		c := graph(t, 3+rnd.IntN(10), rnd)
+		twin := c.add("twin")
+		first := c.nodes[rnd.IntN(len(c.nodes)-1)]
+		c.now = c.now.Add(time.Duration(1+rnd.IntN(5)) * time.Second)
+		twin.bootAs(first.name, false)
+		twin.declare("default")
+		c.must(twin.register("default", "/t.Twin/Get"))
+		for range 1 + rnd.IntN(2) {
+			if at := c.nodes[rnd.IntN(len(c.nodes)-1)]; at != first {
+				c.link(twin, at, "default")
+			}
+		}
+		for n := 0; c.step(rnd); n++ {
+			if c.collect(); n > 50_000 {
+				t.Fatalf("seed %d: they do not come to an end", seed)
+			}
+		}
+		c.settle()
+		if len(twin.links) > 0 || first.core.yielded {
+			t.Errorf("seed %d: the first one yields: %v; the twin has %d links", seed, first.core.yielded, len(twin.links))
+		}
+		for _, n := range c.nodes {
+			if n == twin {
+				continue
+			}
+			if _, at, _, err := c.call(n, "default", fmt.Sprintf("/t.N%s/Get", first.name[1:])); err != nil || at != first {
+				t.Errorf("seed %d: %v", seed, err)
+			}
+			if _, ok := n.core.Snapshot().Find("default", "/t.Twin/Get"); ok {
+				t.Errorf("seed %d: %s still finds the twin", seed, n.name)
+			}
+		}
+	}
+}
+
 // chaos does random things to a world.
 type chaos struct {
 	*world
@@ -190,6 +229,9 @@ func (x *chaos) furnish(n *simNode) {
 				bridged := x.rnd.IntN(3) == 0
 				x.log("%s: group %s %v bridged %v", n.name, group, members, bridged)
 				x.c.must(n.core.DeclareGroup(x.c.now, group, members, bridged))
+				if bridged {
+					x.bridges = append(x.bridges, members)
+				}
 			}
 		}
 	}
@@ -302,7 +344,13 @@ func (x *chaos) restart(n *simNode) {
 		return
 	}
 	maps.DeleteFunc(x.origins, func(at place3, _ mark) bool { return at.node == n.name })
+	back := time.Duration(0)
+	if x.rnd.IntN(2) == 0 {
+		back = time.Duration(x.rnd.IntN(3600)) * time.Second // its clock is wrong now
+	}
+	x.c.now = x.c.now.Add(-back)
 	n.boot(false)
+	x.c.now = x.c.now.Add(back)
 	x.furnish(n)
 }
 
@@ -323,5 +371,6 @@ func (x *chaos) furnishMore(n *simNode) {
 	}
 	i := x.rnd.IntN(len(x.nss) - 1)
 	err := n.core.DeclareGroup(x.c.now, "late", x.nss[i:i+2], true)
+	x.bridges = append(x.bridges, x.nss[i:i+2])
 	x.log("%s: late group %v: %v", n.name, x.nss[i:i+2], err)
 }

@@ -128,20 +128,20 @@ func (ld *linkDomain) pullComplete(t *linkv1.Table) bool {
 func (ld *linkDomain) pullAcks(t *linkv1.Table) bool {
 	for _, r := range ld.db.asking() {
 		a := ld.db.asks[r]
-		route := &ld.db.routes[r.idx]
-		if !route.reached || route.targets[0].Local || route.targets[0].Link != ld.link.id || route.targets[0].LinkNamespace != ld.name {
+		to := &ld.db.routes[r.idx].targets[0]
+		if !ld.db.reached[r.idx] || to.Local || to.Link != ld.link.id || to.LinkNamespace != ld.name {
 			continue
 		}
 		if n := ld.acked[r]; n < len(a.order) {
-			t.Acks = append(t.Acks, ld.writeAck(r, a.order[n:]))
+			t.Acks = append(t.Acks, ld.writeAck(r, a, a.order[n:]))
 			ld.acked[r] = len(a.order)
 		}
 	}
 	return len(t.Acks) > 0
 }
 
-func (ld *linkDomain) writeAck(r *record, by []*record) *linkv1.Seen {
-	w := &linkv1.Seen{Node: r.node[:], Incarnation: r.inc, Version: r.ask.version}
+func (ld *linkDomain) writeAck(r *record, a *asked, by []*record) *linkv1.Seen {
+	w := &linkv1.Seen{Node: r.node[:], Incarnation: a.inc, Version: a.version}
 	if r.ns != ld.name {
 		w.Namespace = r.ns
 	}

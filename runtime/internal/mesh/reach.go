@@ -9,7 +9,6 @@ import (
 // route is how a vertex is reached, as snapshots have it.
 type route struct {
 	shown   *shown // nil: there is no such vertex
-	reached bool
 	targets [1]Target
 	cost    uint64
 	before  int32 // the lead of the site before on the path; none: it is the first
@@ -31,7 +30,7 @@ func (d *database) reroute(now time.Time) {
 	d.findSites()
 	s := d.search()
 	old := d.routes
-	d.routes = make([]route, len(d.records))
+	d.routes, d.reached = make([]route, len(d.records)), make([]bool, len(d.records))
 	if d.renamed {
 		d.vertices = make(map[vertex]int32, len(d.records))
 	}
@@ -50,14 +49,16 @@ func (d *database) reroute(now time.Time) {
 		case !f.known && was:
 			lost = append(lost, r)
 		}
-		r.path.reached = f.known
+		r.path.reached, d.reached[r.idx] = f.known, f.known
 		d.routes[r.idx] = d.route(r, f)
 	}
 	d.lose(now, lost, old)
 	d.gain(gained)
 	d.census()
-	for _, l := range d.links {
-		l.link.pending = true // where acks go may have changed
+	if len(d.asks) > 0 {
+		for _, l := range d.links {
+			l.link.pending = true // where acknowledgements go may have changed
+		}
 	}
 	d.sets.sort(d)
 	d.moved, d.renamed, d.changed = false, false, true
@@ -80,7 +81,7 @@ func (d *database) route(r *record, f found) route {
 	} else {
 		t.Link, t.LinkNamespace = f.via.link.id, f.via.name
 	}
-	return route{shown: r.shown, reached: true, targets: [1]Target{t}, cost: f.cost, before: f.before}
+	return route{shown: r.shown, targets: [1]Target{t}, cost: f.cost, before: f.before}
 }
 
 func (d *database) show(r *record) *shown {
@@ -206,16 +207,12 @@ func (d *database) census() {
 	}
 }
 
-// departure says why a member, or a function that is not in its record anew, went.
+// departure says why a member went.
 func (r *record) departure() string {
-	switch {
-	case r.leaving():
+	if r.leaving() || r.path.lost == nil {
 		return r.name() + " left"
-	case r.path.lost != nil:
-		return r.path.lost.cause
-	default:
-		return r.name() + " withdrew it"
 	}
+	return r.path.lost.cause
 }
 
 // same reports whether members would see no difference in what a node tells of itself and its links.

@@ -88,11 +88,11 @@ func (ld *linkDomain) take(w *linkv1.Record) {
 	}
 	ld.of(r).has(inc, w.GetVersion(), w.GetFloor())
 	switch {
-	case inc < r.inc:
+	case inc < r.inc && !d.core.cfg.Observer:
 		ld.enqueue(r)
-	case inc > r.inc && w.GetSince() != 0:
+	case inc != r.inc && w.GetSince() != 0:
 		ld.ask(v)
-	case inc > r.inc:
+	case inc != r.inc:
 		d.renew(r, inc, start(w))
 		ld.merge(r, w)
 	default:
@@ -118,7 +118,7 @@ func (ld *linkDomain) merge(r *record, w *linkv1.Record) {
 	d := ld.db
 	since, follows := w.GetSince(), r.follows(w.GetSince(), w.GetFloor())
 	switch {
-	case r.stage != nil && r.stage.from == ld && since == r.stage.rec.version:
+	case r.stage != nil && r.stage.from == ld && since == r.stage.rec.version && r.stage.rec.follows(since, w.GetFloor()):
 		ld.stage(r, w)
 	case r.suspect == ld && since == 0:
 		ld.startStage(r, w)
@@ -138,22 +138,32 @@ func (ld *linkDomain) merge(r *record, w *linkv1.Record) {
 	}
 }
 
-// follows reports whether what changed since a version brings the record up.
+// follows reports whether what changed since a version brings the record up. Removals up to floor
+// may be missing from it.
 func (r *record) follows(since, floor uint64) bool {
 	return since <= r.version && (r.version == 0 || floor <= max(r.version, r.floor))
 }
 
-// apply brings a record up by what changed.
-func (d *database) apply(r *record, w *linkv1.Record) {
-	if r.version == 0 {
+// bring takes in what follows, by put.
+func (r *record) bring(w *linkv1.Record, items []*item, put func(*item)) {
+	switch {
+	case r.version == 0:
 		r.floor = w.GetFloor()
+	case r.floor > r.version:
+		// It has been told from one end so far that knew of all removals up to floor. This one may not.
+		r.floor = max(r.version, w.GetFloor())
 	}
-	for _, it := range d.core.items(w) {
+	for _, it := range items {
 		if it.version > r.version {
-			d.put(r, it)
+			put(it)
 		}
 	}
 	r.version = w.GetVersion()
+}
+
+// apply brings a record up by what changed.
+func (d *database) apply(r *record, w *linkv1.Record) {
+	r.bring(w, d.core.items(w), func(it *item) { d.put(r, it) })
 	d.trim(r)
 	d.spread(r)
 }
@@ -162,7 +172,6 @@ func (d *database) apply(r *record, w *linkv1.Record) {
 func (ld *linkDomain) startStage(r *record, w *linkv1.Record) {
 	ld.db.unstage(r)
 	r.stage = &stage{rec: newRecord(r.vertex, r.inc, r.start), from: ld}
-	r.stage.rec.floor = w.GetFloor()
 	ld.stage(r, w)
 }
 
@@ -170,12 +179,9 @@ func (ld *linkDomain) startStage(r *record, w *linkv1.Record) {
 func (ld *linkDomain) stage(r *record, w *linkv1.Record) {
 	d, s := ld.db, r.stage.rec
 	d.staged -= s.live
-	for _, it := range d.core.items(w) {
-		s.put(it)
-	}
+	s.bring(w, d.core.items(w), func(it *item) { s.put(it) })
 	s.trim(d.core.spare)
 	d.staged += s.live
-	s.version = w.GetVersion()
 	if w.GetMore() {
 		return
 	}

@@ -90,13 +90,13 @@ const (
 
 // item is one thing that a record tells. Snapshots share it: it does not change but for stale.
 type item struct {
-	version uint64
+	extra   *extra // first, as are the others that a look-up needs
 	rec     int32
 	kind    kind
 	removed bool
 	stale   bool // another took its place
+	version uint64
 	fn      Function
-	extra   *extra
 }
 
 // extra is what few items have.
@@ -204,7 +204,7 @@ func (r *record) trim(spare int) (forgotten []*item) {
 			continue
 		}
 		n--
-		r.floor = e.version
+		r.floor = max(r.floor, e.version)
 		r.gone--
 		e.it.stale = true
 		r.stale++

@@ -46,7 +46,7 @@ func BenchmarkScale(b *testing.B) {
 	}
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "\nshape\tnodes\tfunctions each\tlinks\tconverge: rounds\ttables\tMB\tms a node\t"+
-		"register: tables\tB\tB a table\tµs a node\tlink lost: records\ttables\tkB\tµs a node\t"+
+		"register: tables\tbytes\tB a table\tµs a node\tlink lost: records\ttables\tkB\tµs a node\t"+
 		"restart: tables\tkB\tµs a node\treroute µs\tMB a node\t")
 	for _, r := range rows {
 		r.print(w)

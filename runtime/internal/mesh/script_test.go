@@ -71,8 +71,8 @@ func runScript(t *testing.T, text string) string {
 	return s.out.String()
 }
 
-// say adds a line of what came of a command.
-func (s *script) say(format string, args ...any) {
+// sayf adds a line of what came of a command.
+func (s *script) sayf(format string, args ...any) {
 	fmt.Fprintf(&s.out, "    %s\n", strings.TrimRight(fmt.Sprintf(format, args...), " "))
 }
 
@@ -123,7 +123,7 @@ func (s *script) group(args []string) {
 
 func (s *script) try(err error) {
 	if err != nil {
-		s.say("%v", err)
+		s.sayf("%v", err)
 	}
 }
 
@@ -201,7 +201,7 @@ func (s *script) wait(args []string) {
 func (s *script) settled([]string) {
 	s.stats = stats{}
 	s.settle()
-	s.say("%d tables with %d records", s.stats.tables, s.stats.records)
+	s.sayf("%d tables with %d records", s.stats.tables, s.stats.records)
 }
 
 func (s *script) functions(args []string) {
@@ -223,7 +223,7 @@ func (s *script) functions(args []string) {
 		if f.Shadowed {
 			line += ", shadowed"
 		}
-		s.say("%s", line)
+		s.sayf("%s", line)
 	}
 }
 
@@ -246,7 +246,7 @@ func (s *script) members(args []string) {
 			}
 			parts = append(parts, fmt.Sprintf("%s(%s)", ns.Namespace, strings.Join(neighbours, " ")))
 		}
-		s.say("%s %s", m.Info.GetName(), strings.Join(parts, " "))
+		s.sayf("%s %s", m.Info.GetName(), strings.Join(parts, " "))
 	}
 }
 
@@ -261,10 +261,10 @@ func (s *script) route(args []string) {
 		for _, t := range choice.Targets {
 			path, at, in, err := s.follow(n, t, p)
 			if err != nil {
-				s.say("%v", err)
+				s.sayf("%v", err)
 				continue
 			}
-			s.say("%s (%s/%s)", strings.Join(path, " > "), at.name, in)
+			s.sayf("%s (%s/%s)", strings.Join(path, " > "), at.name, in)
 		}
 	}
 }
@@ -272,10 +272,10 @@ func (s *script) route(args []string) {
 func (s *script) absent(n *simNode, ns, p string) {
 	a := n.core.Snapshot().Absent(ns, p)
 	if !a.Seen {
-		s.say("never seen")
+		s.sayf("never seen")
 		return
 	}
-	s.say("gone %v ago from %s: %s", s.now.Sub(a.Withdrawn), a.Name, a.Cause)
+	s.sayf("gone %v ago from %s: %s", s.now.Sub(a.Withdrawn), a.Name, a.Cause)
 }
 
 var eventNames = map[EventKind]string{
@@ -304,7 +304,7 @@ func (s *script) showEvents(args []string) {
 		if e.Cause != "" {
 			line += ": " + e.Cause
 		}
-		s.say("%s", line)
+		s.sayf("%s", line)
 	}
 	n.events = nil
 }
@@ -315,13 +315,13 @@ func (s *script) visible(args []string) {
 	n := s.node(args[0])
 	token, err := n.core.WantVisible(s.now, args[1])
 	if err != nil {
-		s.say("%v", err)
+		s.sayf("%v", err)
 		return
 	}
 	before := n.core.Visible(token)
 	s.stats = stats{}
 	s.settle()
-	s.say("%v, after %d tables %v", before, s.stats.tables, n.core.Visible(token))
+	s.sayf("%v, after %d tables %v", before, s.stats.tables, n.core.Visible(token))
 	n.core.Release(s.now, token)
 	s.settle()
 }
@@ -336,5 +336,5 @@ func (s *script) known(args []string) {
 		names = append(names, s.nameOf(v.node)+"/"+v.ns+reach)
 	}
 	slices.Sort(names)
-	s.say("%s", strings.Join(names, ", "))
+	s.sayf("%s", strings.Join(names, ", "))
 }

@@ -21,6 +21,7 @@ type cluster struct {
 	nodes  []*simNode // in order of making
 	links  []*simLink // that are up
 	nextID LinkID
+	boots  uint64
 	piece  int // bytes of a table
 	lossy  int // of a hundred tables so many are lost, for no reason
 	trace  func(format string, args ...any)
@@ -70,7 +71,8 @@ func (n *simNode) boot(observer bool) { n.bootAs(n.name, observer) }
 
 // bootAs does so with an id and name that another node may have, too.
 func (n *simNode) bootAs(name string, observer bool) {
-	n.started = uint64(n.c.now.UnixNano())
+	n.c.boots++
+	n.started = uint64(n.c.now.UnixNano()) + n.c.boots // no two are at the same nanosecond
 	var id NodeID
 	copy(id[:], name)
 	n.core = New(Config{ID: id, Incarnation: n.started, Observer: observer, Info: &linkv1.NodeInfo{Name: name}})
@@ -221,8 +223,7 @@ func (c *cluster) pull(l *simLink, i int) bool {
 }
 
 func (c *cluster) encoded(t *linkv1.Table) *linkv1.Table {
-	b, err := proto.Marshal(t)
-	c.must(err)
+	b := c.bytesOf(t)
 	c.stats.bytes += len(b)
 	d := new(linkv1.Table)
 	c.must(proto.Unmarshal(b, d))
@@ -361,4 +362,11 @@ func (c *cluster) follow(n *simNode, t Target, procedure string) (path []string,
 		}
 	}
 	return path, nil, "", fmt.Errorf("%s loops: %v", procedure, path)
+}
+
+// bytesOf encodes a table.
+func (c *cluster) bytesOf(t *linkv1.Table) []byte {
+	b, err := proto.Marshal(t)
+	c.must(err)
+	return b
 }

@@ -71,7 +71,7 @@ func (d *database) freeze() *view {
 
 // current returns the view of a database until it changes.
 func (d *database) current() view {
-	return view{names: d.names, fns: d.fns, routes: d.routes, vertices: d.vertices, sets: d.sets.targets}
+	return view{names: d.names, fns: d.fns, routes: d.routes, reached: d.reached, vertices: d.vertices, sets: d.sets.targets}
 }
 
 func (c *Core) places() map[string]*place {
@@ -168,7 +168,7 @@ func (s *Snapshot) Route(linkNamespace string, origin NodeID, originNamespace, p
 		return Decision{}
 	}
 	i, ok := v.vertices[vertex{origin, originNamespace}]
-	if !ok || !v.routes[i].reached {
+	if !ok || !v.reached[i] {
 		return Decision{}
 	}
 	t := &v.routes[i].targets[0]
@@ -212,7 +212,7 @@ func (s *Snapshot) Path(t Target) []NodeID {
 		return nil
 	}
 	i, ok := v.vertices[vertex{t.Node, t.Namespace}]
-	if !ok || !v.routes[i].reached {
+	if !ok || !v.reached[i] {
 		return nil
 	}
 	var path []NodeID

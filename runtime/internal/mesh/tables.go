@@ -117,7 +117,7 @@ func (s *Snapshot) Members() iter.Seq[MemberInfo] {
 		members := map[NodeID]*MemberInfo{}
 		for _, v := range s.views {
 			for i := range v.routes {
-				if r := &v.routes[i]; r.reached && !r.shown.leaving {
+				if r := &v.routes[i]; v.reached[i] && !r.shown.leaving {
 					r.shown.addTo(members)
 				}
 			}
@@ -185,7 +185,7 @@ func (v *view) absence(it *item) Absence {
 		default:
 			a.Cause = a.Name + " withdrew it"
 		}
-	case !r.reached && r.lost != nil && r.lost.cause != "":
+	case !v.reached[it.rec] && r.lost != nil && r.lost.cause != "":
 		a.Seen, a.Withdrawn, a.Cause = true, r.lost.at, r.lost.cause
 	}
 	return a

@@ -7,6 +7,7 @@ type view struct {
 	names    []string
 	fns      index
 	routes   []route
+	reached  []bool // by record, as in routes; all that most look-ups need of them
 	vertices map[vertex]int32
 	sets     [][]Target
 }
@@ -29,7 +30,7 @@ func (v *view) pick(procedure string, s scope, into *view) (it *item, many *cand
 
 // serves reports whether an item is within reach and in scope.
 func (v *view) serves(it *item, s scope, into *view) bool {
-	if it.removed || !v.routes[it.rec].reached {
+	if it.removed || !v.reached[it.rec] {
 		return false
 	}
 	return it.extra == nil || s.has(it) && (into == nil || it.derivation() != down || !into.offers(it.fn.Procedure, it.fn.Registered, v.origin(it)))

@@ -18,7 +18,10 @@ const DefaultBuffer = 256 << 10
 // ErrCut is what both ends of a pipe find when it has been cut.
 var ErrCut = errors.New("linktest: the connection was cut")
 
-var errClosed = errors.New("linktest: the connection was closed by this end")
+var (
+	errClosed = errors.New("linktest: the connection was closed by this end")
+	errOver   = errors.New("linktest: over")
+)
 
 // Conn is one end of a pipe.
 type Conn struct {
@@ -41,16 +44,33 @@ func PipeSize(size int) (a, b *Conn) {
 func (c *Conn) Send(p []byte) error {
 	// As a carrier would, use the head room.
 	clear(p[:link.HeadRoom])
-	return c.out.send(p[link.HeadRoom:])
+	return c.cutIfOver(c.out.send(p[link.HeadRoom:]))
 }
 
-// Trying is a Conn that can also send without waiting.
+// cutIfOver cuts the connection if err says that it has carried what CutAfter allows.
+func (c *Conn) cutIfOver(err error) error {
+	if errors.Is(err, errOver) {
+		c.Cut()
+		return ErrCut
+	}
+	return err
+}
+
+// Trying is a Conn that can also send without waiting, and knows what has come.
 type Trying struct{ *Conn }
+
+// Buffered reports whether the next Receive returns without waiting.
+func (c Trying) Buffered() (ready bool) {
+	d := c.in
+	d.update(func() { ready = d.gone == nil && len(d.packets) > 0 && !d.paused && d.rate == 0 })
+	return ready
+}
 
 // TrySend sends a packet if that needs no waiting, and reports whether it has.
 func (c Trying) TrySend(p []byte) (bool, error) {
 	clear(p[:link.HeadRoom])
-	return c.out.trySend(p[link.HeadRoom:])
+	ok, err := c.out.trySend(p[link.HeadRoom:])
+	return ok, c.cutIfOver(err)
 }
 
 // Receive implements link.Conn.
@@ -76,6 +96,11 @@ func (c *Conn) SetBinding(b []byte) { c.binding = b }
 func (c *Conn) Cut() {
 	c.in.abandon(ErrCut)
 	c.out.abandon(ErrCut)
+}
+
+// CutAfter cuts the connection when this end has sent n more packets.
+func (c *Conn) CutAfter(n int) {
+	c.out.update(func() { c.out.limited, c.out.left = true, n })
 }
 
 // Silence swallows all that either end sends from now on, as a lost path does.
@@ -124,6 +149,8 @@ type direction struct {
 	silent  bool
 	paused  bool
 	rate    int
+	limited bool // to left more packets
+	left    int
 }
 
 func newDirection(size int) *direction {
@@ -167,7 +194,10 @@ func (d *direction) put(p []byte) error {
 		return d.broken
 	case d.closed != nil:
 		return errClosed
+	case d.limited && d.left == 0:
+		return errOver
 	}
+	d.left--
 	var buf []byte
 	if n := len(d.spare); n > 0 {
 		buf, d.spare = d.spare[n-1], d.spare[:n-1]
@@ -181,7 +211,7 @@ func (d *direction) put(p []byte) error {
 func (d *direction) receive() ([]byte, error) {
 	p, err := d.take()
 	if rate := d.rate; rate > 0 {
-		time.Sleep(time.Duration(len(p)) * time.Second / time.Duration(rate))
+		time.Sleep(time.Duration(len(p)) * time.Second / time.Duration(rate)) // fake time
 	}
 	return p, err
 }
