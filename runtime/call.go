@@ -111,13 +111,20 @@ func (s *outgoing) finish() {
 func (s *outgoing) single() bool { return s.spec.StreamType&connect.StreamTypeClient == 0 }
 
 func (s *outgoing) SendHeaders() error {
-	s.mu.Lock()
-	call, err := s.current()
-	s.mu.Unlock()
-	if err != nil {
-		return err
+	for {
+		s.mu.Lock()
+		call, err := s.current()
+		s.mu.Unlock()
+		if err != nil {
+			return err
+		}
+		if err = call.SendHeaders(); err == nil || call.Failure() == nil {
+			return err
+		}
+		if !s.again(call) {
+			return s.end(call, err)
+		}
 	}
-	return call.SendHeaders()
 }
 
 func (s *outgoing) Send(msg any) error {
@@ -135,15 +142,20 @@ func (s *outgoing) Send(msg any) error {
 	if !kept {
 		b.Free()
 	}
-	switch {
-	case err == nil || !errors.Is(err, io.EOF):
+	switch ended := errors.Is(err, io.EOF); {
+	case err == nil:
+		return nil
+	case !ended && call.Failure() == nil:
+		s.unkeep(b) // too long, say: the call goes on
 		return err
-	case s.single():
+	case ended && s.single():
 		return nil // Receive reports why, and tries again where that is safe
 	case s.again(call):
 		return nil // b went with the rest
+	case ended:
+		return err
 	}
-	return io.EOF
+	return s.end(call, err) // it could not be opened
 }
 
 // sending returns the attempt to send b on, and whether b is kept for another one. hasSent is its end.
@@ -175,10 +187,13 @@ func (s *outgoing) CloseSend() error {
 	if err != nil {
 		return err
 	}
-	if err := call.CloseSend(); err != nil && !errors.Is(err, io.EOF) {
+	if err = call.CloseSend(); err == nil || call.Failure() == nil {
 		return err
 	}
-	return nil
+	if s.again(call) {
+		return nil // the end of sending went with the rest
+	}
+	return s.end(call, err)
 }
 
 func (s *outgoing) Receive(msg any) error {

@@ -115,7 +115,10 @@ func TestMaxMessageOfTheReceiver(t *testing.T) {
 // TestMaxMessageOf64MiB: both ends allow it, and the relay between, which puts no message together, has
 // the default limit.
 func TestMaxMessageOf64MiB(t *testing.T) {
-	const size = 64 << 20
+	size := 64 << 20
+	if testing.Short() {
+		size = 8 << 20
+	}
 	c := rpcmeshtest.New(t)
 	for _, end := range []string{"a", "c"} {
 		c.Node(end, func(cfg *rpcmesh.Config) { cfg.Limits.MaxMessage = size })
@@ -282,7 +285,11 @@ var stucks = []stuck{
 // link between, and one of both where there is none. Other calls on the same links go on at full speed:
 // here, without any time passing. When the reader reads, all arrives.
 func TestBackpressure(t *testing.T) {
-	for _, window := range []int{64, 10_000, rpcmesh.DefaultWindow} {
+	windows := []int{64, 10_000, rpcmesh.DefaultWindow}
+	if testing.Short() {
+		windows = windows[1:2]
+	}
+	for _, window := range windows {
 		for _, s := range stucks {
 			t.Run(fmt.Sprintf("window of %d, %s", window, s.name), func(t *testing.T) {
 				everywhere(t, func(w *world) {

@@ -61,6 +61,16 @@ func (s *outgoing) forget() {
 	s.sent = nil
 }
 
+// unkeep takes back the last keep, which was of b if it was one.
+func (s *outgoing) unkeep(b *link.Buffer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if last := len(s.sent) - 1; last >= 0 && s.sent[last] == b {
+		s.sent = s.sent[:last]
+		s.sentCost -= len(b.B) + replayMessage
+	}
+}
+
 // current returns the attempt that is under way, and opens the first. The caller holds s.mu.
 func (s *outgoing) current() (*link.ClientCall, error) {
 	if s.call != nil {
@@ -207,7 +217,7 @@ func (s *outgoing) expired() bool {
 // sending may have to wait until the handler's answers are received. What fails there shows at the next
 // Receive. The caller holds s.mu. It reports false once the node is closed.
 func (s *outgoing) replay(call *link.ClientCall) bool {
-	sent, closed, done := slices.Clip(s.sent), s.closed && !s.single(), make(chan struct{})
+	sent, closed, done := slices.Clone(s.sent), s.closed && !s.single(), make(chan struct{})
 	s.replayed = done
 	return s.ns.node.spawn(func() {
 		defer close(done)

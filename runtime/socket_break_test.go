@@ -5,8 +5,11 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"connectrpc.com/connect/v2"
 
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
 )
@@ -168,6 +171,96 @@ func waitGone(ctx context.Context, ns *rpcmesh.Namespace) {
 	for e := range ns.Watch(ctx) {
 		if e.Kind == rpcmesh.FunctionRemoved || len(functionsOf(ns)) == len(greeterProcedures) {
 			return
+		}
+	}
+}
+
+// TestSocketRing: a ring of three nodes, of which each cable is pulled in turn, while calls are made that may be
+// repeated. Each of them succeeds, one way round or the other.
+func TestSocketRing(t *testing.T) {
+	names := []string{"a", "b", "c"}
+	nodes, urls := map[string]*rpcmesh.Node{}, map[string]string{}
+	for _, name := range names {
+		nodes[name], urls[name] = serveNode(t, rpcmesh.Config{Name: name, Secret: "s", RedialMax: 200 * time.Millisecond})
+		g := group(t, nodes[name], "ring", []string{"left", "right"}, rpcmesh.Bridged())
+		spec := connect.Spec{Procedure: "/test.v1.At/" + name, IdempotencyLevel: connect.IdempotencyNoSideEffects}
+		mustRegister(t, g, unary(spec, func(context.Context, string) (string, error) { return name, nil }))
+	}
+	var cables []*forwarder
+	var lasting []*rpcmesh.Link
+	links := [][3]string{{"b", "a", "left"}, {"c", "b", "left"}, {"a", "c", "right"}}
+	for i, link := range links {
+		cables = append(cables, newForwarder(t, urls[link[1]][len("http://"):]))
+		lasting = append(lasting, mustLink(t, nodes[link[0]], cables[i].url(), link[2]))
+	}
+	allKnow := func() {
+		t.Helper()
+		for _, name := range names {
+			if err := nodes[name].Namespace("ring").WaitVisible(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	allKnow()
+	over := make(chan struct{})
+	var callers sync.WaitGroup
+	var calls atomic.Int64
+	for i := range 12 {
+		from, to := names[i%3], names[(i+1+i/3%2)%3]
+		ns := nodes[from].Namespace("ring")
+		spec := connect.Spec{Procedure: "/test.v1.At/" + to, IdempotencyLevel: connect.IdempotencyNoSideEffects}
+		callers.Go(func() {
+			for {
+				select {
+				case <-over:
+					return
+				default:
+				}
+				if got, err := do(t.Context(), ns, spec, ""); got != to || err != nil {
+					t.Errorf("%s to %s: %q, %v", from, to, got, err)
+				}
+				calls.Add(1)
+			}
+		})
+	}
+	for round := range 9 {
+		pulled := time.Now()
+		cables[round%3].rst()
+		// The next one is pulled once this one is back.
+		dialler, listener := links[round%3][0], links[round%3][1]
+		waitUntil(t, "there is a new link", func() bool {
+			return linkedSince(nodes[dialler], listener, pulled) && linkedSince(nodes[listener], dialler, pulled)
+		})
+		if err := lasting[round%3].Ready(t.Context()); err != nil {
+			t.Error(err)
+		}
+		allKnow()
+	}
+	close(over)
+	callers.Wait()
+	if calls.Load() < 100 {
+		t.Errorf("only %d calls were made", calls.Load())
+	}
+}
+
+// linkedSince reports whether n has a link to peer that came up after a time.
+func linkedSince(n *rpcmesh.Node, peer string, after time.Time) bool {
+	l := linksOf(n)[peer]
+	return l.Up && l.Since.After(after)
+}
+
+// waitUntil waits until something is so.
+func waitUntil(t testing.TB, what string, so func() bool) {
+	t.Helper()
+	limit := time.NewTimer(10 * time.Second)
+	defer limit.Stop()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !so() {
+		select {
+		case <-tick.C:
+		case <-limit.C:
+			t.Fatalf("it is not so that %s", what)
 		}
 	}
 }
