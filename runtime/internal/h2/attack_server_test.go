@@ -85,7 +85,7 @@ func TestServerLimitsAreExact(t *testing.T) {
 		p.wantGoAway(http2.ErrCodeEnhanceYourCalm)
 	})
 	t.Run("frames", func(t *testing.T) {
-		p, _ := clientOf(t, Options{}, func(c *Conn) error { return drainOwn(c) })
+		p, _ := clientOf(t, Options{}, drainOwn)
 		p.call()
 		for range 2 { // a message makes room for as many again
 			p.do(p.WriteData(1, false, hello))

@@ -66,7 +66,7 @@ func TestServerEndsTheCall(t *testing.T) {
 
 // The last frames of each end are those that RFC 9113 wants.
 func TestLastWords(t *testing.T) {
-	close := func(err error) func(*Conn) error {
+	closing := func(err error) func(*Conn) error {
 		return func(c *Conn) error {
 			_, _ = c.Receive()
 			c.Close(err)
@@ -96,10 +96,10 @@ func TestLastWords(t *testing.T) {
 			t.Parallel()
 			var p *peer
 			if test.client {
-				p, _ = serverOf(t, Options{}, close(test.err))
+				p, _ = serverOf(t, Options{}, closing(test.err))
 				p.answer()
 			} else {
-				p, _ = clientOf(t, Options{}, close(test.err))
+				p, _ = clientOf(t, Options{}, closing(test.err))
 				p.call()
 			}
 			test.say(p)
@@ -382,7 +382,7 @@ func TestSilenceEndsNothing(t *testing.T) {
 		}
 		for range 3 {
 			roundTrip(t, ownStream{c}, []byte("still there?"))
-			time.Sleep(time.Hour) // of the fake clock
+			time.Sleep(time.Hour) // fake time
 		}
 		c.Close(nil)
 		_ = links.Close()

@@ -52,7 +52,7 @@ func tcpPair(t testing.TB) (client, server net.Conn) {
 // hundred bytes in all.
 func socketDir(t testing.TB) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "h2")
+	dir, err := os.MkdirTemp("", "h2") //nolint:usetesting // a test's own has its name in it, which is too long
 	if err != nil {
 		t.Fatal(err)
 	}

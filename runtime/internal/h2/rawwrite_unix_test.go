@@ -3,6 +3,7 @@
 package h2
 
 import (
+	"bytes"
 	"syscall"
 	"testing"
 
@@ -38,7 +39,7 @@ func TestTrySendOfAFullSocket(t *testing.T) {
 		return nil
 	})
 	p.call()
-	if got := await[*http2.DataFrame](p).Data(); string(got) != string(envelope(0, "sent")) {
+	if got := await[*http2.DataFrame](p).Data(); !bytes.Equal(got, envelope(0, "sent")) {
 		t.Errorf("got %q", got)
 	}
 }
