@@ -20,13 +20,13 @@ var (
 // what comes of it with what must. A failure prints the seed that replays it.
 func TestRandom(t *testing.T) {
 	if *seedFlag != 0 {
-		for _, p := range runRandom(t, *seedFlag, true) {
+		for _, p := range runRandom(t, *seedFlag) {
 			t.Error(p)
 		}
 		return
 	}
 	for seed := uint64(1); seed <= uint64(*runsFlag); seed++ {
-		if problems := runRandom(t, seed, false); len(problems) > 0 {
+		if problems := runRandom(t, seed); len(problems) > 0 {
 			t.Fatalf("replay with -run %s -mesh.seed %d:\n%s", t.Name(), seed, strings.Join(problems[:min(5, len(problems))], "\n"))
 		}
 	}
@@ -80,12 +80,13 @@ type chaos struct {
 	nss []string
 }
 
-func runRandom(t *testing.T, seed uint64, verbose bool) []string {
+// newChaos builds a random cluster.
+func newChaos(t *testing.T, seed uint64) *chaos {
 	rnd := rand.New(rand.NewPCG(seed, 0))
 	c := newCluster(t)
 	c.piece = 100 + rnd.IntN(2000)
 	x := &chaos{world: &world{c: c, origins: map[place3]mark{}}, rnd: rnd, log: func(string, ...any) {}}
-	if verbose {
+	if *seedFlag != 0 {
 		x.log = t.Logf
 	}
 	if rnd.IntN(4) == 0 {
@@ -95,6 +96,12 @@ func runRandom(t *testing.T, seed uint64, verbose bool) []string {
 		c.cost = func() uint32 { return rnd.Uint32N(4) }
 	}
 	x.build()
+	return x
+}
+
+func runRandom(t *testing.T, seed uint64) []string {
+	x := newChaos(t, seed)
+	c, rnd := x.c, x.rnd
 	for range 20 + rnd.IntN(100) {
 		x.disturb()
 		for range rnd.IntN(60) {
