@@ -8,8 +8,8 @@ import (
 // unknown setting (RFC 9113 section 6.5.2). The id is of the range for experiments (RFC 7540 section
 // 11.3), the value is "mesh".
 const (
-	markID    http2.SettingID = 0xf4d5
-	markValue uint32          = 0x6d657368
+	markID    = http2.SettingID(0xf4d5)
+	markValue = 0x6d657368
 )
 
 // settings returns what this end's first SETTINGS say.
