@@ -3,6 +3,7 @@ package rpcmesh_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -204,4 +205,47 @@ func TestNameOfALivingNode(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestNameOfTwoLivingNodes: two meshes with a node of the same name each are joined. The one that started later
+// stands back, both logs say so, its link reports it, and the earlier one notices nothing.
+func TestNameOfTwoLivingNodes(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *rpcmeshtest.Cluster) {
+		var firstLog, secondLog lockedBuffer
+		c.Node("a", func(cfg *rpcmesh.Config) { cfg.Logger = slog.New(slog.NewTextHandler(&firstLog, nil)) })
+		c.Node("b")
+		c.Node("c")
+		c.Link("a", "b", "public")
+		mustRegister(t, c.Node("a").Namespace("public"), work("/test.v1.At/A", "the first"))
+		time.Sleep(time.Second) // fake time
+		second := mustNode(t, rpcmesh.Config{
+			Name: "a", Secret: rpcmeshtest.Secret, Dial: c.Dialer("second"), Logger: slog.New(slog.NewTextHandler(&secondLog, nil)),
+		})
+		c.Node("c").Namespace("public")
+		link := mustLink(t, second, rpcmeshtest.URL("c"), "public")
+		mustRegister(t, second.Namespace("public"), work("/test.v1.At/A", "the second"))
+		synctest.Wait()
+		wantFunctions(t, c.Node("c").Namespace("public"), "/test.v1.At/A at a, 1 hops")
+
+		c.Link("c", "b", "public")
+		synctest.Wait()
+		for range 60 {
+			for _, from := range []string{"a", "b", "c"} {
+				got, err := do(t.Context(), c.Node(from).Namespace("public"), connect.Spec{Procedure: "/test.v1.At/A"}, "")
+				if got != "the first" || err != nil {
+					t.Fatalf("from %s: %q, %v", from, got, err)
+				}
+			}
+			time.Sleep(time.Second) // fake time
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		wantError(t, link.Ready(ctx), connect.CodeAlreadyExists, `"a"`)
+		if firstLog.count("level=ERROR", "this node's name") != 1 {
+			t.Errorf("the first one's log:\n%s", firstLog.String())
+		}
+		if secondLog.count("level=ERROR", "this node's name") != 1 {
+			t.Errorf("the second one's log:\n%s", secondLog.String())
+		}
+	})
 }
