@@ -61,6 +61,7 @@ func TestPacketsOfMessage(t *testing.T) {
 				if err != nil || !bytes.Equal(reply, msg) {
 					t.Errorf("%d bytes came back, %v", len(reply), err)
 				}
+				synctest.Wait() // a packet is counted once it has been sent, which may be after it came
 				if up, down := near.packets.Load(), far.packets.Load(); up != 1 || down != 1 {
 					t.Errorf("%d packets went up and %d down, want one each", up, down)
 				}

@@ -145,21 +145,20 @@ func (e *callerEnd) takeEnd(end []byte) {
 
 func (e *callerEnd) pull() { e.pullChunk(e) }
 
-func (e *callerEnd) expire(now int64) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
+func (e *callerEnd) expire(s *Session, now int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if e.deadline != 0 && e.deadline <= now && e.abort(contextError(context.DeadlineExceeded)) {
-		e.s.wakeWriter()
+		s.wakeWriter()
 	}
 }
 
-func (e *callerEnd) lose(cause *Ended) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
+func (e *callerEnd) lose(s *Session, cause *Ended) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if e.id == 0 || e.err != nil || e.eof {
 		return
 	}
-	s := e.s
 	e.lost = &outcome{err: s.lost(cause).WithRemote(), failure: s.failure(s.certainty(&e.half, e.answered))}
 	e.takeEnd(nil)
 }

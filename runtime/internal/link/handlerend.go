@@ -188,10 +188,10 @@ func (e *handlerEnd) pull() {
 }
 
 // expire ends the handler's waiting; the end is still the handler's to say.
-func (e *handlerEnd) expire(now int64) {
-	e.mu.Lock()
+func (e *handlerEnd) expire(s *Session, now int64) {
+	s.mu.Lock()
 	if e.deadline == 0 || e.deadline > now {
-		e.mu.Unlock()
+		s.mu.Unlock()
 		return
 	}
 	e.deadline = 0
@@ -201,20 +201,20 @@ func (e *handlerEnd) expire(now int64) {
 		e.err = contextError(context.DeadlineExceeded)
 		e.stop()
 	}
-	e.mu.Unlock()
+	s.mu.Unlock()
 	c.ctx.cancel(context.DeadlineExceeded)
 }
 
-func (e *handlerEnd) lose(*Ended) {
-	e.mu.Lock()
+func (e *handlerEnd) lose(s *Session, _ *Ended) {
+	s.mu.Lock()
 	if e.id == 0 || e.ended {
-		e.mu.Unlock()
+		s.mu.Unlock()
 		return
 	}
 	c := e.call
 	c.ctx.mark(context.Canceled)
 	e.over(connect.NewError(connect.CodeCanceled, "the link to the caller was lost").WithCause(context.Canceled))
-	e.mu.Unlock()
+	s.mu.Unlock()
 	c.ctx.cancel(context.Canceled)
 }
 

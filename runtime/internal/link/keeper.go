@@ -145,7 +145,7 @@ func (s *Session) expireCalls(now int64) int64 {
 	}
 	s.mu.Unlock()
 	for _, end := range due {
-		end.expire(now)
+		end.expire(s, now)
 	}
 	return next
 }

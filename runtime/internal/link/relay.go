@@ -292,10 +292,9 @@ func (h *relayHalf) grant(n int) {
 	s.out.buf = appendWindow(s.out.buf, h.id, n)
 }
 
-func (h *relayHalf) expire(int64) {}
+func (h *relayHalf) expire(*Session, int64) {}
 
-func (h *relayHalf) lose(cause *Ended) {
-	s := h.s
+func (h *relayHalf) lose(s *Session, cause *Ended) {
 	s.mu.Lock()
 	h.closed = true
 	h.dropQueue()

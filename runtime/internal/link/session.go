@@ -168,7 +168,7 @@ func (s *Session) loseCalls() {
 	}
 	s.mu.Unlock()
 	for _, end := range ends {
-		end.lose(s.cause)
+		end.lose(s, s.cause)
 	}
 	s.mu.Lock()
 	s.own, s.theirs = table{}, table{}

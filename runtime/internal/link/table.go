@@ -10,10 +10,11 @@ type callEnd interface {
 	pull()
 	// core returns the half that the end is built on.
 	core() *half
-	// expire ends the call if its time is up.
-	expire(now int64)
-	// lose ends the call because its session has ended.
-	lose(cause *Ended)
+	// expire ends the call if its time is up. It is given the session because the end may meanwhile be
+	// in use for another of the session's calls: nothing of it is to be read without the lock.
+	expire(s *Session, now int64)
+	// lose ends the call because its session has ended. The same holds.
+	lose(s *Session, cause *Ended)
 }
 
 // half is what every end of a call has on its session. The session's lock guards it.
