@@ -113,6 +113,11 @@ var marshalOptions = proto.MarshalOptions{UseCachedSize: true}
 
 // marshal returns the encoded message, for the caller to free.
 func marshal(msg any) (*link.Buffer, error) {
+	if raw, ok := msg.(*Raw); ok {
+		b := link.NewBuffer(len(raw.B))
+		b.B = append(b.B, raw.B...)
+		return b, nil
+	}
 	m, ok := msg.(proto.Message)
 	if !ok {
 		return nil, connect.Errorf(connect.CodeInternal, "rpcmesh: calls carry protobuf messages, not a %T", msg)
@@ -126,6 +131,10 @@ func marshal(msg any) (*link.Buffer, error) {
 }
 
 func unmarshal(b []byte, msg any) error {
+	if raw, ok := msg.(*Raw); ok {
+		raw.B = append(raw.B[:0], b...)
+		return nil
+	}
 	m, ok := msg.(proto.Message)
 	if !ok {
 		return connect.Errorf(connect.CodeInternal, "rpcmesh: calls carry protobuf messages, not a %T", msg)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"maps"
+	"net/http"
 	"runtime/debug"
 	"slices"
 	"sync"
@@ -41,6 +42,8 @@ type Node struct {
 	origins  origins
 	locals   localCalls
 	balance  balance
+
+	handlers http.ServeMux // what Serve and Handler have besides links; see Handle
 
 	mu         sync.Mutex
 	phase      phase
@@ -95,6 +98,7 @@ func newNode(cfg Config, proxy bool) (*Node, error) {
 	})
 	n.sessions.Store(&map[mesh.LinkID]*session{})
 	n.publish()
+	n.Mount(&n.handlers)
 	n.Namespace(DefaultNamespace)
 	n.tasks.Go(n.tick)
 	return n, nil

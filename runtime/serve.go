@@ -28,12 +28,13 @@ func (n *Node) Mount(mux connecthttp.ServeMux) {
 	carrier.Mount(mux, link.MaxPacket, func(ctx context.Context, conn *carrier.Server) { n.accept(ctx, conn) })
 }
 
-// Handler returns a handler with nothing but the node mounted on it.
-func (n *Node) Handler() http.Handler {
-	mux := http.NewServeMux()
-	n.Mount(mux)
-	return mux
-}
+// Handle adds a handler, by a pattern of [http.ServeMux], to what [Node.Handler] and [Node.Serve] serve
+// beside links. It may be called at any time, concurrently too, and panics where ServeMux does: on a
+// malformed pattern or one that is there.
+func (n *Node) Handle(pattern string, handler http.Handler) { n.handlers.Handle(pattern, handler) }
+
+// Handler returns a handler with the node mounted on it, and what [Node.Handle] has added.
+func (n *Node) Handler() http.Handler { return &n.handlers }
 
 // Serve accepts connections on l and serves the node on them, over HTTP/1.1, HTTP/2 and, without
 // [Config.TLS], HTTP/2 in cleartext. It blocks until ctx ends or the node is closed, and returns nil
