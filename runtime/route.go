@@ -99,6 +99,9 @@ func (n *Node) route(in *link.Incoming) link.Route {
 		}
 		return refuse("the function was withdrawn")
 	case mesh.Forward:
+		if !n.passing.Load() {
+			return refuse("the node on the way is leaving")
+		}
 		t := d.Target
 		if len(d.Targets) > 1 {
 			t = n.balance.pick(in.Procedure, d.Policy, d.Targets)

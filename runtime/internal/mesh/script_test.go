@@ -87,6 +87,7 @@ func (s *script) commands() map[string]func(args []string) {
 		"link":       s.linkUp,     // DIALLER LISTENER NAMESPACE...
 		"cut":        s.linkCut,    // A B [CAUSE...]: and settle
 		"leave":      s.leave,      // NODE: goodbye, and its links down
+		"drain":      s.drain,      // NODE: it says that it is about to go, its links stay up
 		"restart":    s.restart,    // NODE NAMESPACE...: its links down, a later incarnation without functions
 		"revive":     s.revive,     // NODE BEFORE NAMESPACE...: as restart, but its clock is before now by so much
 		"twin":       s.twin,       // NODE OTHER: starts anew with the name and id of the other
@@ -168,6 +169,8 @@ func (s *script) leave(args []string) {
 	s.down(n, Cause{Text: "goodbye", Goodbye: true})
 	s.settle()
 }
+
+func (s *script) drain(args []string) { s.node(args[0]).core.Leave(s.now) }
 
 func (s *script) restart(args []string) {
 	n := s.node(args[0])
