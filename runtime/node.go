@@ -90,7 +90,10 @@ func newNode(cfg Config, proxy bool) (*Node, error) {
 		alarm:       make(chan struct{}, 1),
 	}
 	if !named {
-		n.name, n.id = defaultName(), randomID()
+		n.name = defaultName()
+	}
+	if !named || proxy {
+		n.id = randomID()
 	}
 	n.log = cfg.Logger.With("node", n.name)
 	n.ctx, n.cancel = context.WithCancel(context.Background())

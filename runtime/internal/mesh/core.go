@@ -155,7 +155,11 @@ func (c *Core) restate(s *space, version uint64) {
 	r, d := s.own, s.db
 	old := r.feed
 	base := max(r.version, version) + 1
-	d.clear(r, "")
+	cause := ""
+	if c.left {
+		cause = r.name() + " left"
+	}
+	d.clear(r, cause)
 	r.inc = c.inc
 	r.version, r.floor = base, base
 	d.tell(r, c.about())
