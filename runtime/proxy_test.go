@@ -114,7 +114,7 @@ func TestProxiesOfOneName(t *testing.T) {
 		p, q := c.Proxy("p", "a", "public", named), c.Proxy("q", "a", "public", named)
 		wantGreeting(t, p, "a")
 		wantGreeting(t, q, "a")
-		links := linksOf(c.Node("a"))
+		links := slices.Collect(c.Node("a").Links())
 		if len(links) != 2 {
 			t.Fatalf("the node has the links %+v", links)
 		}
