@@ -27,8 +27,8 @@ var dropped = map[string]bool{
 	"Upgrade":             true,
 }
 
-// droppedPrefixes belong to HTTP's messages and the protocols: all that begins so is theirs.
-var droppedPrefixes = [...]string{"Content-", "Connect-", "Grpc-", "Trailer-"}
+// droppedPrefixes belong to the messages of HTTP, the protocols and browsers: all that begins so is theirs.
+var droppedPrefixes = [...]string{"Content-", "Connect-", "Grpc-", "Trailer-", "Access-Control-"}
 
 // Forwarded reports whether a header or trailer, by its canonical key, is the user's and goes along with
 // a call. All are but for those of the connection, of the message's encoding and of the protocols.

@@ -20,7 +20,7 @@ type Pump struct {
 	// be nil.
 	Skip func(key string) bool
 	// StopReceiving ends a Receive of the handler's stream that waits, and every later one; ctx is the
-	// handler's. It is called for streams of requests only.
+	// handler's. It is called for a stream of requests that has not come to its end when the call has.
 	StopReceiving func(ctx context.Context)
 }
 
@@ -156,13 +156,17 @@ func (p *Pump) many(ctx context.Context, c *call) error {
 	if err := c.client.SendHeaders(); err != nil && !errors.Is(err, io.EOF) {
 		return Verdict(err)
 	}
-	r := &requests{call: c, cancel: cancel}
-	r.ended.Go(r.run)
+	r := &requests{call: c, cancel: cancel, ended: make(chan struct{})}
+	go r.run()
 	stop := func() error {
 		failure := r.failure() // later ones come of what follows
 		cancel()
-		p.StopReceiving(ctx)
-		r.ended.Wait()
+		select {
+		case <-r.ended:
+		default:
+			p.StopReceiving(ctx)
+			<-r.ended
+		}
 		return failure
 	}
 	msg := takeRaw()
@@ -186,7 +190,7 @@ func (p *Pump) many(ctx context.Context, c *call) error {
 type requests struct {
 	call   *call
 	cancel context.CancelFunc // ends the call that they are sent on
-	ended  sync.WaitGroup
+	ended  chan struct{}
 
 	mu  sync.Mutex
 	err error
@@ -200,6 +204,7 @@ func (r *requests) failure() error {
 }
 
 func (r *requests) run() {
+	defer close(r.ended)
 	err := r.pass()
 	if err == nil {
 		return
