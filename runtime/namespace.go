@@ -47,6 +47,9 @@ type Function struct {
 	Policy Policy
 	// Shadowed tells that another origin of the same function is called instead: it registered first.
 	Shadowed bool
+	// Schema is the hash of what it takes and gives, zero where its origin registered none. See
+	// [Namespace.Schema].
+	Schema SchemaHash
 	// Registered is when the origin registered it, by its node's clock.
 	Registered time.Time
 }
@@ -68,7 +71,7 @@ func functionOf(f mesh.FunctionInfo) Function {
 	return Function{
 		Procedure: f.Function.Procedure, Kind: connect.StreamType(f.Function.StreamType),
 		Origin: NodeID(f.Node), OriginName: f.Name, Hops: f.Hops, Policy: Policy(f.Function.Policy),
-		Shadowed: f.Shadowed, Registered: time.Unix(0, f.Function.Registered),
+		Shadowed: f.Shadowed, Schema: schemaHash(f.Function.Schema), Registered: time.Unix(0, f.Function.Registered),
 	}
 }
 
