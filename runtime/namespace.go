@@ -49,6 +49,9 @@ type Function struct {
 	Policy Policy
 	// Shadowed tells that another origin of the same function is called instead: it registered first.
 	Shadowed bool
+	// Schema is the hash of what it takes and gives, zero where its origin registered none. See
+	// [Namespace.Schema].
+	Schema SchemaHash
 	// Registered is when the origin registered it, by its node's clock.
 	Registered time.Time
 }
@@ -75,7 +78,7 @@ func describe(f *mesh.Function, node mesh.NodeID, name string, hops int, shadowe
 		Procedure: f.Procedure, Kind: connect.StreamType(f.StreamType),
 		Idempotency: connect.IdempotencyLevel(f.Idempotency),
 		Origin:      NodeID(node), OriginName: name, Hops: hops, Policy: Policy(f.Policy),
-		Shadowed: shadowed, Registered: time.Unix(0, f.Registered),
+		Shadowed: shadowed, Schema: schemaHash(f.Schema), Registered: time.Unix(0, f.Registered),
 	}
 }
 

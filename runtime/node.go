@@ -42,6 +42,7 @@ type Node struct {
 	origins  origins
 	locals   localCalls
 	balance  balance
+	schemas  schemas
 
 	handlers http.ServeMux // what Serve and Handler have besides links; see Handle
 

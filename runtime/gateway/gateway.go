@@ -20,7 +20,7 @@ type Gateway struct {
 	node       *rpcmesh.Node
 	namespaces map[string]*atomic.Pointer[rpcmesh.Namespace] // nil until the node is found to be a member
 	pump       bridge.Pump
-	transcoder transcoders
+	services   vocabularies
 	handlers   handlers
 	errors     *connecthttp.ErrorWriter
 	front      http.Handler // serve, behind CORS
@@ -169,7 +169,7 @@ func (g *Gateway) call(ctx context.Context, _ connect.Spec, stream connect.Serve
 	c := callOf(ctx)
 	if info, _ := connect.CallInfoForServerContext(ctx); info.Codec == connect.CodecNameJSON {
 		var err error
-		if c.json, err = g.transcoder.of(ctx, c.ns, c.spec.Procedure); err != nil {
+		if c.json, err = g.services.transcoder(ctx, c.ns, c.spec.Procedure); err != nil {
 			return bridge.Verdict(err)
 		}
 	}

@@ -16,8 +16,8 @@ import (
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
 )
 
-// maxTranscoders bounds how many functions' are kept.
-const maxTranscoders = 1024
+// maxVocabularies bounds how many services' are kept.
+const maxVocabularies = 256
 
 // jsonCodec is the codec "json": it turns JSON into encoded messages and back, by the schema of the call
 // whose context it gets.
@@ -45,22 +45,23 @@ func (jsonCodec) UnmarshalRead(ctx context.Context, src io.Reader, msg any) erro
 
 // transcoder turns one function's JSON into messages and messages into JSON, as Connect's own codec does.
 type transcoder struct {
+	*vocabulary
 	in, out protoreflect.MessageType
-	types   types
-	codec   connectproto.JSONCodec
 }
 
-func newTranscoder(method protoreflect.MethodDescriptor) *transcoder {
+// vocabulary is what the functions of a service have in common.
+type vocabulary struct {
+	types types
+	codec connectproto.JSONCodec
+}
+
+func newVocabulary(file protoreflect.FileDescriptor) *vocabulary {
 	files := new(protoregistry.Files)
-	collect(files, method.ParentFile())
-	t := &transcoder{
-		in:    dynamicpb.NewMessageType(method.Input()),
-		out:   dynamicpb.NewMessageType(method.Output()),
-		types: types{dynamicpb.NewTypes(files)},
-	}
-	t.codec.MarshalOptions = protojson.MarshalOptions{Resolver: t.types}
-	t.codec.UnmarshalOptions = protojson.UnmarshalOptions{Resolver: t.types, DiscardUnknown: true}
-	return t
+	collect(files, file)
+	v := &vocabulary{types: types{dynamicpb.NewTypes(files)}}
+	v.codec.MarshalOptions = protojson.MarshalOptions{Resolver: v.types}
+	v.codec.UnmarshalOptions = protojson.UnmarshalOptions{Resolver: v.types, DiscardUnknown: true}
+	return v
 }
 
 // collect registers file and what it imports. What cannot be registered is a type less that an Any may
@@ -118,28 +119,36 @@ func (t types) FindExtensionByNumber(message protoreflect.FullName, number proto
 	return t.own.FindExtensionByNumber(message, number)
 }
 
-// transcoders keeps those of the functions that were called.
-type transcoders struct {
+// vocabularies keeps those of the services that were called last.
+type vocabularies struct {
 	mu   sync.Mutex
-	kept map[protoreflect.MethodDescriptor]*transcoder
+	kept map[rpcmesh.SchemaHash]*vocabulary
 }
 
-// of returns the transcoder for calls of procedure in ns.
-func (ts *transcoders) of(ctx context.Context, ns *rpcmesh.Namespace, procedure string) (*transcoder, error) {
-	method, err := schema(ctx, ns, procedure)
+// transcoder returns what JSON calls of procedure in ns need.
+func (vs *vocabularies) transcoder(ctx context.Context, ns *rpcmesh.Namespace, procedure string) (*transcoder, error) {
+	schema, err := ns.Schema(ctx, procedure)
 	if err != nil {
 		return nil, err
 	}
-	ts.mu.Lock()
-	defer ts.mu.Unlock()
-	if t, ok := ts.kept[method]; ok {
-		return t, nil
-	}
-	if ts.kept == nil || len(ts.kept) >= maxTranscoders {
-		ts.kept = map[protoreflect.MethodDescriptor]*transcoder{}
-	}
-	t := newTranscoder(method)
-	ts.kept[method] = t
-	return t, nil
+	method := schema.Method()
+	return &transcoder{
+		vocabulary: vs.of(schema.Hash(), method.ParentFile()),
+		in:         dynamicpb.NewMessageType(method.Input()),
+		out:        dynamicpb.NewMessageType(method.Output()),
+	}, nil
 }
 
+func (vs *vocabularies) of(hash rpcmesh.SchemaHash, file protoreflect.FileDescriptor) *vocabulary {
+	vs.mu.Lock()
+	defer vs.mu.Unlock()
+	if v, ok := vs.kept[hash]; ok {
+		return v
+	}
+	if vs.kept == nil || len(vs.kept) >= maxVocabularies {
+		vs.kept = map[rpcmesh.SchemaHash]*vocabulary{}
+	}
+	v := newVocabulary(file)
+	vs.kept[hash] = v
+	return v
+}
