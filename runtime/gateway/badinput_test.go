@@ -43,13 +43,13 @@ func TestBadInput(t *testing.T) {
 		grpc                    string // its status
 		want                    string // in the body, or in grpc-message
 	}{
-		"unknown function":            {path: "/a.B/C", contentType: json, body: "{}", status: 501, want: "unimplemented"},
+		"unknown function":            {path: "/a.B/C", contentType: json, body: "{}", status: 404, want: "unimplemented"},
 		"unknown function, gRPC":      {path: "/a.B/C", contentType: grpc, status: 200, grpc: "12", want: "/a.B/C"},
 		"unknown function, gRPC-Web":  {path: "/a.B/C", contentType: grpc + "-web", status: 200, grpc: "12", want: "/a.B/C"},
 		"unknown function, stream":    {path: "/a.B/C", contentType: "application/connect+proto", status: 200, want: "unimplemented"},
-		"no function's path":          {path: "/a", contentType: json, body: "{}", status: 501, want: "/pkg.Service/Method"},
+		"no function's path":          {path: "/a", contentType: json, body: "{}", status: 404, want: "/pkg.Service/Method"},
 		"no function's path, gRPC":    {path: "/a/b/c", contentType: grpc, status: 200, grpc: "12"},
-		"escaped path":                {path: "/example.greet.v1.Greeter%2FGreet", contentType: json, body: "{}", status: 501},
+		"escaped path":                {path: "/example.greet.v1.Greeter%2FGreet", contentType: json, body: "{}", status: 404},
 		"not an RPC":                  {path: "/a", contentType: "text/html", status: 404},
 		"unknown codec":               {path: greetPath, contentType: "application/cbor", status: 415},
 		"unknown codec, gRPC":         {path: greetPath, contentType: "application/grpc+cbor", status: 415},
@@ -79,7 +79,7 @@ func TestBadInput(t *testing.T) {
 		"namespace not offered":       {path: "/ns/secret" + greetPath, contentType: json, body: "{}", status: 404, want: "not_found"},
 		"namespace not held":          {path: "/ns/later" + greetPath, contentType: json, body: "{}", status: 404, want: "not_found"},
 		"namespace not offered, gRPC": {path: greetPath, contentType: grpc, header: []string{"Rpcmesh-Namespace", "secret"}, status: 200, grpc: "5"},
-		"no namespace":                {path: "/ns/" + greetPath, contentType: json, body: "{}", status: 501},
+		"no namespace":                {path: "/ns/" + greetPath, contentType: json, body: "{}", status: 404},
 		"two namespaces":              {path: "/ns/public" + greetPath, contentType: json, header: []string{"Rpcmesh-Namespace", "other"}, body: "{}", status: 400, want: "two namespaces"},
 		"two headers":                 {path: greetPath, contentType: json, header: []string{"Rpcmesh-Namespace", "public", "Rpcmesh-Namespace", "public"}, body: "{}", status: 400, want: "rpcmesh-namespace"},
 	}

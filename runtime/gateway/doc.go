@@ -43,6 +43,14 @@
 // [rpcmesh.Config.CallTimeout]. When the caller cancels or its connection breaks, the handler's context
 // ends.
 //
+// # What the gateway tells
+//
+// In each of its namespaces the gateway answers itself for gRPC's server reflection
+// (grpc.reflection.v1.ServerReflection and its v1alpha), which describes every function of the namespace,
+// and for grpc.health.v1.Health, by which a service serves while any of its functions can be called. Both
+// are calls like others: who may call a procedure of theirs may ask. [Config.NoReflection] and
+// [Config.NoHealth] turn them off.
+//
 // # Who may call
 //
 // Nobody may unless the Config says so: by Authorize, which gets the token of the header Authorization:
@@ -52,8 +60,8 @@
 //
 // # Limits
 //
-// A message is as long as [rpcmesh.Limits.MaxMessage] at most, unpacked as well as packed, and the headers
-// as long as those of a call in the mesh. [Config.MaxCalls] bounds the calls under way; what the server
+// A request's message is as long as [Config.MaxMessage] at most, unpacked as well as packed, a response's as
+// [rpcmesh.Limits.MaxMessage], and the headers as long as those of a call in the mesh. [Config.MaxCalls] bounds the calls under way; what the server
 // bounds (connections, the size of all headers, the time that they may take) is the server's. A response
 // in JSON can be many times as long as the message that it spells.
 package gateway
