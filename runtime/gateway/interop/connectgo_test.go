@@ -52,10 +52,11 @@ func TestConnectGo(t *testing.T) {
 
 // TestConnectGoServer calls a stock server that was registered as it is.
 func TestConnectGoServer(t *testing.T) {
-	m := start(t, func(ns *rpcmesh.Namespace) (*rpcmesh.Origin, error) {
+	m := startWith(t, func(far *rpcmesh.Node) error {
 		server := connect.NewServer()
 		interopv1connect.RegisterEchoServiceHandler(server, stockEcho{})
-		return ns.RegisterServer(server)
+		_, err := far.Namespace(namespace).RegisterServer(server)
+		return err
 	})
 	for _, p := range protocols {
 		t.Run(p.name, func(t *testing.T) {

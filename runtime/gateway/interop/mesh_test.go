@@ -32,19 +32,21 @@ const (
 	pages = "http://127.0.0.1:*"
 )
 
-// start starts a mesh. register offers the service, by default on the project's own stubs.
-func start(t *testing.T, register ...func(*rpcmesh.Namespace) (*rpcmesh.Origin, error)) *mesh {
+// start starts a mesh with the service on the project's own stubs.
+func start(t *testing.T) *mesh {
 	t.Helper()
-	if len(register) == 0 {
-		register = append(register, func(ns *rpcmesh.Namespace) (*rpcmesh.Origin, error) {
-			return interopv1rpcmesh.RegisterEchoServiceOrigin(ns, echo{})
-		})
-	}
+	return startWith(t, func(far *rpcmesh.Node) error {
+		_, err := interopv1rpcmesh.RegisterEchoServiceOrigin(far.Namespace(namespace), echo{})
+		return err
+	})
+}
+
+// startWith starts a mesh at whose far end offer has the service.
+func startWith(t *testing.T, offer func(far *rpcmesh.Node) error) *mesh {
+	t.Helper()
 	entry, relay, far := newNode(t, "entry"), newNode(t, "relay"), newNode(t, "far")
-	for _, f := range register {
-		if _, err := f(far.Namespace(namespace)); err != nil {
-			t.Fatal(err)
-		}
+	if err := offer(far); err != nil {
+		t.Fatal(err)
 	}
 	m := &mesh{entry: entry.Namespace(namespace)}
 	if err := gateway.Mount(entry, entry, gateway.Config{
