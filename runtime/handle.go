@@ -23,6 +23,7 @@ func (m *method) serve(call *link.ServerCall) {
 		Spec: m.spec, Protocol: protocolName, Codec: connect.CodecNameProto,
 		RequestEncoding: connect.CompressionNameIdentity, ResponseEncoding: connect.CompressionNameIdentity,
 	}, single: m.spec.StreamType&connect.StreamTypeServer == 0}
+	s.info.TransportInfo = s
 	for key, values := range call.Header().All() {
 		s.info.RequestHeader().SetValues(key, values)
 	}
@@ -62,6 +63,9 @@ func (s *incoming) Receive(msg any) error {
 	}
 	return nil
 }
+
+// StopReceiving makes the incoming a [ReceiveStopper].
+func (s *incoming) StopReceiving() { s.call.StopReceiving() }
 
 func (s *incoming) SendHeaders() error {
 	return s.call.SendHeaders(s.info.ResponseHeader())

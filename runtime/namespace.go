@@ -38,6 +38,8 @@ type Function struct {
 	Procedure string
 	// Kind tells how many messages go each way.
 	Kind connect.StreamType
+	// Idempotency says whether calls may be repeated, as the origin registered it.
+	Idempotency connect.IdempotencyLevel
 	// Origin and OriginName are those of the node that holds it.
 	Origin     NodeID
 	OriginName string
@@ -47,6 +49,9 @@ type Function struct {
 	Policy Policy
 	// Shadowed tells that another origin of the same function is called instead: it registered first.
 	Shadowed bool
+	// Schema is the hash of what it takes and gives, zero where its origin registered none. See
+	// [Namespace.Schema].
+	Schema SchemaHash
 	// Registered is when the origin registered it, by its node's clock.
 	Registered time.Time
 }
@@ -65,11 +70,27 @@ func (ns *Namespace) Functions() iter.Seq[Function] {
 }
 
 func functionOf(f mesh.FunctionInfo) Function {
+	return describe(f.Function, f.Node, f.Name, f.Hops, f.Shadowed)
+}
+
+func describe(f *mesh.Function, node mesh.NodeID, name string, hops int, shadowed bool) Function {
 	return Function{
-		Procedure: f.Function.Procedure, Kind: connect.StreamType(f.Function.StreamType),
-		Origin: NodeID(f.Node), OriginName: f.Name, Hops: f.Hops, Policy: Policy(f.Function.Policy),
-		Shadowed: f.Shadowed, Registered: time.Unix(0, f.Function.Registered),
+		Procedure: f.Procedure, Kind: connect.StreamType(f.StreamType),
+		Idempotency: connect.IdempotencyLevel(f.Idempotency),
+		Origin:      NodeID(node), OriginName: name, Hops: hops, Policy: Policy(f.Policy),
+		Shadowed: shadowed, Schema: schemaHash(f.Schema), Registered: time.Unix(0, f.Registered),
 	}
+}
+
+// Find returns the function that a call of procedure goes to now, and false where there is none. Of a
+// replicated function it is the nearest origin's. It does not wait, nor allocate.
+func (ns *Namespace) Find(procedure string) (Function, bool) {
+	choice, ok := ns.node.table.Load().Find(ns.name, procedure)
+	if !ok {
+		return Function{}, false
+	}
+	t := &choice.Targets[0]
+	return describe(choice.Function, t.Node, t.Name, t.Hops, false), true
 }
 
 // WaitFor waits until each of procedures can be called from here. It fails with deadline_exceeded or

@@ -43,6 +43,7 @@ type Node struct {
 	locals   localCalls
 	balance  balance
 	passing  atomic.Bool // calls are relayed
+	schemas  schemas
 
 	handlers http.ServeMux // what Serve and Handler have besides links; see Handle
 
@@ -136,6 +137,21 @@ func (n *Node) Namespace(name string) *Namespace {
 	}
 	return ns
 }
+
+// FindNamespace returns the namespace or group called name if the node is a member of it, and false
+// otherwise: unlike [Node.Namespace] it does not join.
+func (n *Node) FindNamespace(name string) (*Namespace, bool) {
+	if name == "" {
+		name = DefaultNamespace
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	ns, ok := n.namespaces[name]
+	return ns, ok
+}
+
+// Limits returns the node's limits, [Config.Limits] with its defaults filled in.
+func (n *Node) Limits() Limits { return n.cfg.Limits }
 
 // GroupOption changes what a group does; see [Bridged].
 type GroupOption func(*groupOptions)

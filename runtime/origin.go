@@ -54,6 +54,7 @@ func (p Policy) String() string {
 type Origin struct {
 	ns         *Namespace
 	procedures []string
+	schemas    []*Schema // of each, nil where there is none
 	once       sync.Once
 }
 
@@ -69,6 +70,7 @@ func (o *Origin) Unregister() error {
 		defer n.mu.Unlock()
 		n.core.Unregister(time.Now(), o.ns.name, o.procedures)
 		n.origins.remove(o.ns.members, o)
+		n.schemas.release(o.schemas)
 		n.settle()
 	})
 	return nil
@@ -79,6 +81,10 @@ func (o *Origin) Unregister() error {
 // node can see in the namespace already fails with already_exists, naming its owner; a malformed
 // procedure with invalid_argument; a closed node with failed_precondition. On a group, the methods are
 // registered in every member.
+//
+// A method whose Spec has its [protoreflect.MethodDescriptor] as Schema, as generated code has it, is
+// registered with that schema: see [Namespace.Schema]. A schema that is longer than 4 MiB, or lacks a file
+// that it imports, is left out, and the log says so.
 func (ns *Namespace) Register(methods ...connect.Method) (*Origin, error) {
 	return ns.register(Single, methods)
 }
@@ -122,8 +128,22 @@ func (ns *Namespace) register(policy Policy, methods []connect.Method) (*Origin,
 	}
 	server := connect.NewServer(ns.node.cfg.Interceptors...)
 	server.Register(methods...)
-	o := &Origin{ns: ns}
-	now := time.Now()
+	n := ns.node
+	adopted, err := n.schemas.adopt(methods)
+	if err != nil {
+		n.log.Warn("functions are registered without a schema", attrError(err))
+	}
+	o := &Origin{ns: ns, schemas: adopted}
+	if err := o.register(policy, server, methods); err != nil {
+		n.schemas.release(adopted)
+		return nil, err
+	}
+	return o, nil
+}
+
+// register enters the origin's functions into the table.
+func (o *Origin) register(policy Policy, server *connect.Server, methods []connect.Method) error {
+	n, now := o.ns.node, time.Now()
 	functions := make([]mesh.Function, len(methods))
 	for i, m := range methods {
 		o.procedures = append(o.procedures, m.Spec.Procedure)
@@ -132,19 +152,21 @@ func (ns *Namespace) register(policy Policy, methods []connect.Method) (*Origin,
 			Idempotency: uint8(m.Spec.IdempotencyLevel),
 			Registered:  now.UnixNano(), Policy: mesh.Policy(policy),
 		}
+		if s := o.schemas[i]; s != nil {
+			functions[i].Schema = hashBytes(s)
+		}
 	}
-	n := ns.node
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.phase != running || n.proxy {
-		return nil, errClosed()
+		return errClosed()
 	}
-	if err := n.core.Register(now, ns.name, functions); err != nil {
-		return nil, asConnect(err)
+	if err := n.core.Register(now, o.ns.name, functions); err != nil {
+		return asConnect(err)
 	}
-	n.origins.add(ns.members, o, server, methods)
+	n.origins.add(o, server, methods)
 	n.settle()
-	return o, nil
+	return nil
 }
 
 func checkMethods(policy Policy, methods []connect.Method) error {
@@ -163,6 +185,8 @@ func checkMethods(policy Policy, methods []connect.Method) error {
 			return connect.Errorf(connect.CodeInvalidArgument, "rpcmesh: method %q has no such stream type", m.Spec.Procedure)
 		case m.Spec.IdempotencyLevel < 0 || m.Spec.IdempotencyLevel > connect.IdempotencyIdempotent:
 			return connect.Errorf(connect.CodeInvalidArgument, "rpcmesh: method %q has no such idempotency level", m.Spec.Procedure)
+		case reserved(m.Spec.Procedure):
+			return connect.Errorf(connect.CodeInvalidArgument, "rpcmesh: method %q is one that every node serves itself", m.Spec.Procedure)
 		case seen[m.Spec.Procedure]:
 			return connect.Errorf(connect.CodeAlreadyExists, "rpcmesh: method %q is given twice", m.Spec.Procedure)
 		}
@@ -187,6 +211,7 @@ type originKey struct{ namespace, procedure string }
 type method struct {
 	origin *Origin
 	spec   connect.Spec
+	schema *Schema // nil: none
 	server *connect.Server
 	handle func(*link.ServerCall) // serve
 }
@@ -197,15 +222,15 @@ func (os *origins) find(namespace, procedure string) *method {
 	return os.methods[originKey{namespace, procedure}]
 }
 
-func (os *origins) add(namespaces []string, o *Origin, server *connect.Server, methods []connect.Method) {
+func (os *origins) add(o *Origin, server *connect.Server, methods []connect.Method) {
 	os.mu.Lock()
 	defer os.mu.Unlock()
 	if os.methods == nil {
 		os.methods = map[originKey]*method{}
 	}
-	for _, ns := range namespaces {
-		for _, m := range methods {
-			added := &method{origin: o, spec: m.Spec, server: server}
+	for _, ns := range o.ns.members {
+		for i, m := range methods {
+			added := &method{origin: o, spec: m.Spec, schema: o.schemas[i], server: server}
 			added.handle = added.serve
 			os.methods[originKey{ns, m.Spec.Procedure}] = added
 		}

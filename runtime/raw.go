@@ -6,3 +6,12 @@ package rpcmesh
 //
 // What B holds is not looked at: the other end finds out whether it is a message of the method's type.
 type Raw struct{ B []byte }
+
+// ReceiveStopper is what [connect.CallInfo.TransportInfo] holds in a handler of this package's. One who
+// passes a stream on to another handler is to receive no more once that one has ended the call, and may
+// be waiting in Receive.
+type ReceiveStopper interface {
+	// StopReceiving ends a Receive of the handler's stream that waits, and every later one, with
+	// canceled. The handler can still send. Any goroutine may call it until the handler has returned.
+	StopReceiving()
+}

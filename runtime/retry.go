@@ -236,19 +236,9 @@ func (s *outgoing) reroute() bool {
 	if s.attempts >= maxAttempts || s.expired() {
 		return false
 	}
-	if table, changed := s.ns.node.await(); table == s.route.table {
-		length := min(retryPause<<(s.attempts-1), maxRetryPause)
-		if !s.deadline.IsZero() {
-			length = min(length, time.Until(s.deadline))
-		}
-		pause := time.NewTimer(length)
-		defer pause.Stop()
-		select {
-		case <-changed:
-		case <-pause.C:
-		case <-s.ctx.Done():
-			return false
-		}
+	pause := min(retryPause<<(s.attempts-1), maxRetryPause)
+	if !s.deadline.IsZero() {
+		pause = min(pause, time.Until(s.deadline))
 	}
-	return !s.expired() && s.find() == nil
+	return s.ns.node.awaitTable(s.ctx, s.route.table, pause) && !s.expired() && s.find() == nil
 }

@@ -91,6 +91,9 @@ func (b *balance) count(node mesh.NodeID) *atomic.Int64 {
 
 // route decides what becomes of a call that came in over a link.
 func (n *Node) route(in *link.Incoming) link.Route {
+	if reserved(in.Procedure) {
+		return n.routeSchema(in)
+	}
 	d := n.table.Load().Route(in.Namespace, mesh.NodeID(in.Origin), in.OriginNamespace, in.Procedure)
 	switch d.Action {
 	case mesh.Local:
@@ -99,22 +102,30 @@ func (n *Node) route(in *link.Incoming) link.Route {
 		}
 		return refuse("the function was withdrawn")
 	case mesh.Forward:
-		if !n.passing.Load() {
-			return refuse("the node on the way is leaving")
-		}
-		t := d.Target
 		if len(d.Targets) > 1 {
-			t = n.balance.pick(in.Procedure, d.Policy, d.Targets)
+			d.Target = n.balance.pick(in.Procedure, d.Policy, d.Targets)
 		}
-		if next := n.session(t.Link); next != nil {
-			return link.Route{
-				Next: next.link, Namespace: t.LinkNamespace, Origin: link.NodeID(t.Node), OriginNamespace: t.Namespace,
-			}
-		}
+		return n.forward(&d.Target)
 	case mesh.None:
 	}
-	return refuse("the way to the function's node was lost")
+	return refuseLost()
 }
+
+// forward sends a call on towards t.
+func (n *Node) forward(t *mesh.Target) link.Route {
+	if !n.passing.Load() {
+		return refuse("the node on the way is leaving")
+	}
+	next := n.session(t.Link)
+	if next == nil {
+		return refuseLost()
+	}
+	return link.Route{
+		Next: next.link, Namespace: t.LinkNamespace, Origin: link.NodeID(t.Node), OriginNamespace: t.Namespace,
+	}
+}
+
+func refuseLost() link.Route { return refuse("the way to the function's node was lost") }
 
 func refuse(why string) link.Route {
 	return link.Route{

@@ -82,12 +82,13 @@ func TestFunctionFields(t *testing.T) {
 		register(t, c.Node("a").Namespace("public"), greeter{})
 		synctest.Wait()
 		got := slices.Collect(c.Node("c").Namespace("public").Functions())
+		schema := wantSchema(t, c.Node("a").Namespace("public"), greetMethod()).Hash()
 		want := make([]rpcmesh.Function, 4)
 		kinds := []connect.StreamType{connect.StreamTypeBidi, connect.StreamTypeServer, connect.StreamTypeUnary, connect.StreamTypeClient}
 		for i, procedure := range greeterProcedures { // sorted
 			want[i] = rpcmesh.Function{
 				Procedure: procedure, Kind: kinds[i], Origin: c.Node("a").ID(), OriginName: "a", Hops: 2,
-				Registered: begin,
+				Schema: schema, Registered: begin,
 			}
 		}
 		if diff := cmp.Diff(want, got); diff != "" {

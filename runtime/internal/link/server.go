@@ -86,6 +86,17 @@ func (c *ServerCall) Receive() ([]byte, error) {
 	return msg, err
 }
 
+// StopReceiving ends a Receive that waits, and every later one, with canceled. What the caller still sends
+// stays where it is, and holds it up by its window. Any goroutine may call it.
+func (c *ServerCall) StopReceiving() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if e := c.end; e != nil {
+		e.deaf = true
+		e.readable.Signal()
+	}
+}
+
 // SendHeaders sends the response's headers, once, before the first message. h may be nil.
 func (c *ServerCall) SendHeaders(h *connect.Header) error {
 	var scratch [256]byte

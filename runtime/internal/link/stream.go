@@ -2,6 +2,7 @@ package link
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"sync"
 
@@ -25,6 +26,7 @@ type stream struct {
 	inCost    int  // of the message at the end of inbox that is not whole
 	owed      int  // consumed, but not yet granted
 	eof       bool // the other end sends no more
+	deaf      bool // what it still sends is not wanted
 	receiving bool
 	readable  sync.Cond
 
@@ -117,6 +119,8 @@ func (c *stream) receive() ([]byte, error) {
 		switch {
 		case c.err != nil:
 			return nil, c.err
+		case c.deaf:
+			return nil, errDeaf
 		case !c.inbox.empty():
 			msg, r := c.inbox.next()
 			if c.consumed(r.cost) {
@@ -217,6 +221,8 @@ func (c *stream) stop() {
 	c.stopSending()
 	c.readable.Signal()
 }
+
+var errDeaf = connect.NewError(connect.CodeCanceled, "the handler receives no more").WithCause(context.Canceled)
 
 var errWindow = connect.NewError(connect.CodeResourceExhausted, "link: more data than the window allows")
 

@@ -136,6 +136,48 @@ func (s *Snapshot) through(it *item) (Choice, bool) {
 	return Choice{}, false
 }
 
+// Lead resolves a procedure as Find does, but to the origin that leads: the one that was registered first,
+// whose schema counts. It does not allocate.
+func (s *Snapshot) Lead(ns, procedure string) (*Function, Target, bool) {
+	p := s.places[ns]
+	if p == nil {
+		return nil, Target{}, false
+	}
+	for _, i := range p.members {
+		if f, t, ok := s.lead(s.views[i], procedure, inNamespace, nil); ok {
+			return f, t, true
+		}
+	}
+	return nil, Target{}, false
+}
+
+// lead is find for the origin that leads.
+func (s *Snapshot) lead(v *view, procedure string, sc scope, into *view) (*Function, Target, bool) {
+	it, _ := v.pick(procedure, sc, into)
+	switch {
+	case it == nil:
+		return nil, Target{}, false
+	case it.more().group == nil:
+		return &it.fn, v.routes[it.rec].targets[0], true
+	}
+	return s.leadThrough(it)
+}
+
+// leadThrough is through for the origin that leads.
+func (s *Snapshot) leadThrough(it *item) (*Function, Target, bool) {
+	p := s.places[it.extra.group.space.name]
+	domain := s.views[p.domain]
+	if it.derivation() == down {
+		return s.lead(domain, it.fn.Procedure, fromGroup, nil)
+	}
+	for _, i := range p.members {
+		if f, t, ok := s.lead(s.views[i], it.fn.Procedure, towardGroup, domain); ok {
+			return f, t, true
+		}
+	}
+	return nil, Target{}, false
+}
+
 // Action is what is to be done with a call that came in over a link.
 type Action uint8
 
@@ -163,20 +205,10 @@ func (s *Snapshot) Route(linkNamespace string, origin NodeID, originNamespace, p
 	if originNamespace == "" {
 		originNamespace = linkNamespace
 	}
-	v := s.domain(linkNamespace)
-	if v == nil {
-		return Decision{}
-	}
-	i, ok := v.vertices[vertex{origin, originNamespace}]
-	if !ok || !v.reached[i] {
-		return Decision{}
-	}
-	t := &v.routes[i].targets[0]
-	if !t.Local {
-		return Decision{Action: Forward, Target: *t}
-	}
-	it := v.own(i, procedure)
+	t, it := s.hop(linkNamespace, origin, originNamespace, procedure)
 	switch {
+	case t != nil:
+		return Decision{Action: Forward, Target: *t}
 	case it == nil:
 		return Decision{}
 	case it.more().group == nil:
@@ -191,6 +223,47 @@ func (s *Snapshot) Route(linkNamespace string, origin NodeID, originNamespace, p
 		d.Action, d.Namespace = Local, d.Target.Namespace
 	}
 	return d
+}
+
+// RouteLead is Route, but where this node has to choose among origins it is the one that leads.
+func (s *Snapshot) RouteLead(linkNamespace string, origin NodeID, originNamespace, procedure string) Decision {
+	if originNamespace == "" {
+		originNamespace = linkNamespace
+	}
+	t, it := s.hop(linkNamespace, origin, originNamespace, procedure)
+	switch {
+	case t != nil:
+		return Decision{Action: Forward, Target: *t}
+	case it == nil:
+		return Decision{}
+	case it.more().group == nil:
+		return Decision{Action: Local, Namespace: originNamespace}
+	}
+	_, to, ok := s.leadThrough(it)
+	switch {
+	case !ok:
+		return Decision{}
+	case to.Local:
+		return Decision{Action: Local, Namespace: to.Namespace}
+	}
+	return Decision{Action: Forward, Target: to}
+}
+
+// hop returns where a call that came in goes on, or the item of this node that it has come to, or
+// neither.
+func (s *Snapshot) hop(linkNamespace string, origin NodeID, originNamespace, procedure string) (*Target, *item) {
+	v := s.domain(linkNamespace)
+	if v == nil {
+		return nil, nil
+	}
+	i, ok := v.vertices[vertex{origin, originNamespace}]
+	if !ok || !v.reached[i] {
+		return nil, nil
+	}
+	if t := &v.routes[i].targets[0]; !t.Local {
+		return t, nil
+	}
+	return nil, v.own(i, procedure)
 }
 
 // domain returns what links of a name carry, or nil.

@@ -30,13 +30,7 @@ func (s *Snapshot) Functions(ns string) iter.Seq[FunctionInfo] {
 		if p == nil {
 			return
 		}
-		procedures := map[string]bool{}
-		for _, i := range p.members {
-			for it := range s.views[i].fns.all {
-				procedures[it.fn.Procedure] = true
-			}
-		}
-		for _, procedure := range slices.Sorted(maps.Keys(procedures)) {
+		for _, procedure := range s.procedures(p) {
 			for _, f := range s.origins(p, procedure) {
 				if !yield(f) {
 					return
@@ -44,6 +38,17 @@ func (s *Snapshot) Functions(ns string) iter.Seq[FunctionInfo] {
 			}
 		}
 	}
+}
+
+// procedures returns those that are known in a place, callable or not, sorted.
+func (s *Snapshot) procedures(p *place) []string {
+	procedures := map[string]bool{}
+	for _, i := range p.members {
+		for it := range s.views[i].fns.all {
+			procedures[it.fn.Procedure] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(procedures))
 }
 
 // origins returns those of one procedure, each once.
@@ -189,4 +194,23 @@ func (v *view) absence(it *item) Absence {
 		a.Seen, a.Withdrawn, a.Cause = true, r.lost.at, r.lost.cause
 	}
 	return a
+}
+
+// Gone returns the procedures that could be called in a namespace or group once and cannot now, sorted,
+// and why not, as long as they are remembered.
+func (s *Snapshot) Gone(ns string) iter.Seq2[string, Absence] {
+	return func(yield func(string, Absence) bool) {
+		p := s.places[ns]
+		if p == nil {
+			return
+		}
+		for _, procedure := range s.procedures(p) {
+			if _, found := s.Find(ns, procedure); found {
+				continue
+			}
+			if a := s.Absent(ns, procedure); a.Seen && !yield(procedure, a) {
+				return
+			}
+		}
+	}
 }

@@ -1,0 +1,89 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+
+	"connectrpc.com/connect/v2"
+)
+
+// maxToken bounds the length of a token, in bytes.
+const maxToken = 8 << 10
+
+// Caller is who wants to call what, as [Config.Authorize] is asked.
+type Caller struct {
+	// Token is what follows "Bearer" in the header Authorization, and "" where there is none. It is a
+	// secret: keep it out of logs and errors.
+	Token string
+	// Namespace and Procedure are of the function that is to be called. Neither need exist.
+	Namespace, Procedure string
+	// RemoteAddr is the network address of the connection's other end, which may be a proxy's.
+	RemoteAddr string
+}
+
+// String says who calls what, without the token.
+func (c Caller) String() string { return c.RemoteAddr + " calls " + c.Procedure + " in " + c.Namespace }
+
+// GoString is String, so that no verb shows the token.
+func (c Caller) GoString() string { return c.String() }
+
+// authorize asks whether r's call of t may be made.
+func (g *Gateway) authorize(r *http.Request, t target) error {
+	if g.cfg.Open {
+		return nil
+	}
+	token, err := bearer(r.Header)
+	if err != nil {
+		return err
+	}
+	err = g.cfg.Authorize(r.Context(), Caller{
+		Token: token, Namespace: t.namespace, Procedure: t.procedure, RemoteAddr: r.RemoteAddr,
+	})
+	if err == nil {
+		return nil
+	}
+	if e, ok := errors.AsType[*connect.Error](err); ok && !e.IsRemote() {
+		return e
+	}
+	if ctx := r.Context(); ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return connect.NewError(codeOf(ctx.Err()), "the call ended before it was admitted")
+	}
+	return connect.NewError(connect.CodeUnauthenticated, "the gateway does not admit the call")
+}
+
+func codeOf(contextErr error) connect.Code {
+	if errors.Is(contextErr, context.DeadlineExceeded) {
+		return connect.CodeDeadlineExceeded
+	}
+	return connect.CodeCanceled
+}
+
+var errToken = connect.NewError(connect.CodeUnauthenticated, "the header Authorization must be: Bearer TOKEN")
+
+// bearer returns the token of the header Authorization (RFC 6750, section 2.1), "" where there is none.
+func bearer(h http.Header) (string, error) {
+	values := h["Authorization"]
+	if len(values) == 0 {
+		return "", nil
+	}
+	scheme, token, _ := strings.Cut(values[0], " ")
+	token = strings.Trim(token, " ")
+	if len(values) > 1 || !strings.EqualFold(scheme, "Bearer") || !isToken(token) {
+		return "", errToken
+	}
+	return token, nil
+}
+
+// isToken reports whether s is a b64token of RFC 6750.
+func isToken(s string) bool {
+	body := strings.TrimRight(s, "=")
+	return body != "" && len(s) <= maxToken && !strings.ContainsFunc(body, func(r rune) bool {
+		switch {
+		case 'a' <= r && r <= 'z', 'A' <= r && r <= 'Z', '0' <= r && r <= '9':
+			return false
+		}
+		return !strings.ContainsRune("-._~+/", r)
+	})
+}

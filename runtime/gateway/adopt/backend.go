@@ -1,0 +1,237 @@
+package adopt
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"syscall"
+
+	"connectrpc.com/connect/v2"
+	"connectrpc.com/connect/v2/connecthttp"
+	"google.golang.org/protobuf/proto"
+
+	rpcmeshv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/v1"
+	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
+	"github.com/rpcmesh/rpcmesh/runtime/gateway/internal/bridge"
+)
+
+// backend makes calls of the server, and says of those that fail on the way how far they had come.
+type backend struct {
+	wire      *wire
+	transport connect.Transport
+	pump      bridge.Pump
+	header    http.Header
+	node      *rpcmesh.Node
+	ctx       context.Context // ends all calls
+	slots     chan struct{}   // one for each call that is with the server
+	mu        sync.Mutex
+	closed    bool // no call is added to calls
+	calls     sync.WaitGroup
+}
+
+func newBackend(a *Adopted) *backend {
+	b := &backend{
+		wire: newWire(&a.cfg, a.url), header: a.cfg.Header, node: a.node, ctx: a.ctx,
+		slots: make(chan struct{}, a.cfg.Limits.MaxCalls),
+	}
+	options := []connecthttp.Option{
+		connecthttp.WithCodecs(&bridge.Codec{}),
+		connecthttp.WithConditionalOptions(func(spec connect.Spec) []connecthttp.Option {
+			limit := a.cfg.Limits.MaxMessage
+			if isReflection(spec) {
+				limit = a.cfg.Limits.MaxDescriptors
+			}
+			return []connecthttp.Option{connecthttp.WithReadMaxBytes(limit)}
+		}),
+	}
+	switch a.cfg.Protocol {
+	case GRPC:
+		options = append(options, connecthttp.WithGRPC())
+	case GRPCWeb:
+		options = append(options, connecthttp.WithGRPCWeb())
+	case Connect:
+	}
+	b.transport = connecthttp.NewTransport(b.wire, a.url.String(), options...)
+	b.pump = bridge.Pump{To: limited{b}, StopReceiving: bridge.StopMesh}
+	return b
+}
+
+// call is the handler of every adopted function.
+func (b *backend) call(ctx context.Context, spec connect.Spec, stream connect.ServerStream) error {
+	return b.pump.Call(ctx, spec, stream)
+}
+
+// close ends the connections and waits for the calls, which have been told to end.
+func (b *backend) close() {
+	b.mu.Lock()
+	b.closed = true
+	b.mu.Unlock()
+	b.calls.Wait()
+	b.wire.close()
+}
+
+// begin counts a call in, unless there are to be no more.
+func (b *backend) begin() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed || b.ctx.Err() != nil {
+		return false
+	}
+	b.calls.Add(1)
+	return true
+}
+
+// limited is a backend that has only so many calls at once.
+type limited struct{ *backend }
+
+// NewClientStream makes limited a [connect.Transport].
+func (b limited) NewClientStream(ctx context.Context, spec connect.Spec) (connect.ClientStream, error) {
+	select {
+	case b.slots <- struct{}{}:
+	default:
+		return nil, b.failed(connect.NewError(connect.CodeResourceExhausted, "adopt: the node has as many calls with the server as it may"),
+			rpcmeshv1.CallFailure_CERTAINTY_NOT_STARTED)
+	}
+	s, err := b.open(ctx, spec)
+	if err != nil {
+		<-b.slots
+		return nil, err
+	}
+	s.release = func() { <-b.slots }
+	return s, nil
+}
+
+// NewClientStream makes backend a [connect.Transport]. The stream must be closed.
+func (b *backend) NewClientStream(ctx context.Context, spec connect.Spec) (connect.ClientStream, error) {
+	s, err := b.open(ctx, spec)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func (b *backend) open(ctx context.Context, spec connect.Spec) (*stream, error) {
+	if !b.begin() {
+		return nil, b.failed(errGone, rpcmeshv1.CallFailure_CERTAINTY_NOT_STARTED)
+	}
+	info, ok := connect.CallInfoForClientContext(ctx)
+	if !ok {
+		ctx, info = connect.NewClientContext(ctx)
+	}
+	for key, values := range b.header {
+		info.RequestHeader().SetValues(key, values)
+	}
+	s := &stream{backend: b, outer: ctx, info: info}
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(b.ctx, cancel)
+	var err error
+	if s.ClientStream, err = b.transport.NewClientStream(ctx, spec); err != nil {
+		stop()
+		cancel()
+		b.calls.Done()
+		return nil, err
+	}
+	s.end = sync.OnceFunc(func() {
+		stop()
+		cancel()
+		if s.release != nil {
+			s.release()
+		}
+		b.calls.Done()
+	})
+	return s, nil
+}
+
+var errGone = connect.NewError(connect.CodeUnavailable, "adopt: the node no longer offers the server's functions")
+
+// stream is one call of the server.
+type stream struct {
+	connect.ClientStream
+	backend *backend
+	outer   context.Context //nolint:containedctx // the caller's, to tell its end from the server's
+	info    *connect.CallInfo
+	release func()
+	end     func()
+}
+
+func (s *stream) SendHeaders() error { return s.explain(s.ClientStream.SendHeaders()) }
+
+func (s *stream) Send(msg any) error { return s.explain(s.ClientStream.Send(msg)) }
+
+func (s *stream) CloseSend() error { return s.explain(s.ClientStream.CloseSend()) }
+
+func (s *stream) Receive(msg any) error { return s.explain(s.ClientStream.Receive(msg)) }
+
+// Close ends the call at once, where it has not ended.
+func (s *stream) Close() error {
+	s.end()
+	return s.ClientStream.Close()
+}
+
+// explain makes what broke the call, if anything did, into unavailable, with how far it had come. What the
+// server says, how the caller's context ends, and what breaks the protocol or a limit, stays as it is.
+func (s *stream) explain(err error) error {
+	e, ok := errors.AsType[*connect.Error](err)
+	switch {
+	case err == nil || errors.Is(err, io.EOF) || ok && e.IsRemote() || s.outer.Err() != nil:
+		return err
+	case isNotConnected(err):
+		return s.backend.failed(errNotConnected.WithCause(err), rpcmeshv1.CallFailure_CERTAINTY_NOT_STARTED)
+	}
+	certainty := rpcmeshv1.CallFailure_CERTAINTY_UNKNOWN
+	var status int
+	if transport, ok := s.info.TransportInfo.(*connecthttp.ClientInfo); ok {
+		status = transport.ResponseStatus()
+	}
+	answered := status != 0
+	if answered {
+		certainty = rpcmeshv1.CallFailure_CERTAINTY_STARTED
+	}
+	switch {
+	case s.backend.ctx.Err() != nil:
+		return s.backend.failed(errGone.WithCause(err), certainty)
+	case !answered || isBroken(err):
+		return s.backend.failed(errBroken.WithCause(err), certainty)
+	case status == http.StatusHTTPVersionNotSupported:
+		return connect.NewError(connect.CodeUnimplemented, "adopt: the server has no HTTP/2, which a bidirectional stream needs").WithCause(err)
+	}
+	return err
+}
+
+var (
+	errNotConnected = connect.NewError(connect.CodeUnavailable, "adopt: the server cannot be connected to")
+	errBroken       = connect.NewError(connect.CodeUnavailable, "adopt: the connection to the server broke")
+)
+
+func isNotConnected(err error) bool {
+	_, ok := errors.AsType[*notConnectedError](err)
+	return ok
+}
+
+// isBroken tells the end of a connection from what came on it.
+func isBroken(err error) bool {
+	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
+		return true
+	}
+	if _, ok := errors.AsType[net.Error](err); ok {
+		return true
+	}
+	// That the call was canceled without its caller having done so is what HTTP's client says of some.
+	code := connect.CodeOf(err)
+	return code == connect.CodeCanceled || code == connect.CodeUnavailable
+}
+
+var failureType = string((*rpcmeshv1.CallFailure)(nil).ProtoReflect().Descriptor().FullName())
+
+// failed attaches how far a call had come that failed between this node and the server.
+func (b *backend) failed(e *connect.Error, certainty rpcmeshv1.CallFailure_Certainty) error {
+	id := b.node.ID()
+	value, err := proto.Marshal(&rpcmeshv1.CallFailure{Certainty: certainty, Node: id[:], NodeName: b.node.Name()})
+	if err != nil {
+		return e // a name that is not UTF-8
+	}
+	return e.WithDetail(&connect.ErrorDetail{Type: failureType, Value: value})
+}

@@ -1,0 +1,35 @@
+// Package adopt makes the functions of an existing gRPC or Connect server, in any language and without a
+// changed line, functions of a mesh: a node registers them as its own and passes their calls on.
+//
+//	server, err := adopt.Server(node, "http://127.0.0.1:50051", adopt.Config{Namespace: "public"})
+//	...
+//	defer server.Close()
+//	err = server.Ready(ctx)
+//
+// What the server has is read from its gRPC reflection, v1 or v1alpha, or from a FileDescriptorSet as
+// `buf build -o` and `protoc --include_imports -o` write it ([Config.Descriptors]). Its own reflection and
+// health services are not adopted. Each service becomes one registration, so that what goes wrong with one
+// leaves the others alone.
+//
+// Calls of all four kinds pass through as they are: the bytes of the messages, headers, trailers, errors
+// with their details, what is left of the deadline, and the end of a call whichever side it comes from.
+//
+// # When the server is there
+//
+// The functions are registered while the server is up and withdrawn while it is down, and come back by
+// themselves. The server is up when it answers grpc.health.v1.Health/Check, be it that it has no such
+// service; it is asked every [Config.ProbeInterval] and at once when a connection to it is lost. Where it
+// has the service, NOT_SERVING as the state of the whole server ("") withdraws everything, and as that of
+// one service withdraws this one; Health/Watch tells of it at once where the server has that too. Each
+// time the server comes back its schema is read again, and what has changed is registered anew.
+//
+// A function that another node of the mesh has registered stays that node's: this is logged, Ready says so,
+// and the function is registered when the other goes.
+//
+// # What fails
+//
+// A call that cannot be passed on, or whose connection breaks, ends with unavailable and says how far it
+// had come ([rpcmesh.FailureOf]). A server that is silent for [Config.ProbeTimeout] while it is asked for
+// its health counts as down, and its connections are closed. What the server says is not trusted: its
+// schema has limits ([Limits]) and must build, its messages have a length, and redirects are not followed.
+package adopt

@@ -1,0 +1,130 @@
+package adopt
+
+import (
+	"crypto/sha256"
+	"maps"
+	"slices"
+	"strings"
+
+	"connectrpc.com/connect/v2"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protodesc"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+	"google.golang.org/protobuf/types/descriptorpb"
+
+	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
+)
+
+// schema is what a server has.
+type schema struct {
+	sum      [sha256.Size]byte
+	services []service // sorted by name
+}
+
+// service is one service of a server, with the specs of its methods.
+type service struct {
+	name  string
+	specs []connect.Spec
+}
+
+// parseSet decodes a FileDescriptorSet.
+func parseSet(b []byte, limits *Limits) (*descriptorpb.FileDescriptorSet, error) {
+	if len(b) > limits.MaxDescriptors {
+		return nil, connect.Errorf(connect.CodeInvalidArgument, "adopt: the descriptor set is longer than %d bytes", limits.MaxDescriptors)
+	}
+	set := new(descriptorpb.FileDescriptorSet)
+	if err := (proto.UnmarshalOptions{RecursionLimit: maxNesting}).Unmarshal(b, set); err != nil {
+		return nil, connect.NewError(connect.CodeInvalidArgument,
+			"adopt: what was given is no FileDescriptorSet as `buf build -o` writes it").WithCause(err)
+	}
+	return set, nil
+}
+
+// buildSchema resolves the files of set and picks the services called names; nil stands for all.
+func buildSchema(set *descriptorpb.FileDescriptorSet, names []string, limits *Limits) (*schema, error) {
+	if len(set.GetFile()) > limits.MaxFiles {
+		return nil, connect.Errorf(connect.CodeInvalidArgument, "adopt: the schema has more than %d files", limits.MaxFiles)
+	}
+	if err := weigh(set, limits.MaxDescriptors); err != nil {
+		return nil, err
+	}
+	files, err := protodesc.NewFiles(set)
+	if err != nil {
+		return nil, connect.Errorf(connect.CodeInvalidArgument, "adopt: the schema does not build: %v", err)
+	}
+	if names == nil {
+		names = servicesOf(files)
+	}
+	s := &schema{}
+	for _, name := range slices.Compact(slices.Sorted(slices.Values(names))) {
+		if isOwn(name) {
+			continue
+		}
+		if len(s.services) == limits.MaxServices {
+			return nil, connect.Errorf(connect.CodeInvalidArgument,
+				"adopt: the server has more than %d services: name those to adopt", limits.MaxServices)
+		}
+		added, err := serviceOf(files, name)
+		if err != nil {
+			return nil, err
+		}
+		s.services = append(s.services, added)
+	}
+	if len(s.services) == 0 {
+		return nil, connect.NewError(connect.CodeInvalidArgument, "adopt: the schema has no service to adopt")
+	}
+	s.sum = sumOf(set)
+	return s, nil
+}
+
+// isOwn tells the services by which a server speaks of itself.
+func isOwn(service string) bool {
+	return strings.HasPrefix(service, "grpc.reflection.") || strings.HasPrefix(service, "grpc.health.")
+}
+
+func servicesOf(files *protoregistry.Files) []string {
+	names := []string{}
+	for file := range files.RangeFiles {
+		for i := range file.Services().Len() {
+			names = append(names, string(file.Services().Get(i).FullName()))
+		}
+	}
+	return names
+}
+
+func serviceOf(files *protoregistry.Files, name string) (service, error) {
+	found, err := files.FindDescriptorByName(protoreflect.FullName(name))
+	sd, ok := found.(protoreflect.ServiceDescriptor)
+	if err != nil || !ok {
+		return service{}, connect.Errorf(connect.CodeInvalidArgument, "adopt: the schema has no service %.200q", name)
+	}
+	s := service{name: name}
+	for i := range sd.Methods().Len() {
+		spec, err := rpcmesh.NewMethodSpec(func() protoreflect.ServiceDescriptor { return sd }, sd.Methods().Get(i).Name())()
+		if err != nil {
+			return service{}, err
+		}
+		s.specs = append(s.specs, spec)
+	}
+	return s, nil
+}
+
+// sumOf is the same for the same files, in whatever order they come.
+func sumOf(set *descriptorpb.FileDescriptorSet) (sum [sha256.Size]byte) {
+	files := map[string]*descriptorpb.FileDescriptorProto{}
+	for _, f := range set.GetFile() {
+		files[f.GetName()] = f
+	}
+	h := sha256.New()
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		b, err := proto.MarshalOptions{Deterministic: true}.Marshal(files[name])
+		if err != nil {
+			continue // they came encoded, and encode again
+		}
+		one := sha256.Sum256(b)
+		h.Write(one[:])
+	}
+	h.Sum(sum[:0])
+	return sum
+}

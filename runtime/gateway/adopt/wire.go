@@ -1,0 +1,191 @@
+package adopt
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// tcpKeepalive finds a host that has gone without a word, in about 10 s.
+var tcpKeepalive = net.KeepAliveConfig{Enable: true, Idle: 4 * time.Second, Interval: 2 * time.Second, Count: 3}
+
+// wire is the HTTP client of one server. It knows its connections: what has not been connected has not
+// been sent, one that ends may mean that the server does, and one that is silent can be closed.
+type wire struct {
+	cfg     *Config
+	http2   *http.Client
+	http1   *http.Client // of protocols that can do without HTTP/2, in cleartext; else nil
+	useOld  atomic.Bool  // http1 is the one to use
+	lost    chan struct{}
+	mu      sync.Mutex
+	conns   map[*conn]struct{}
+	closed  bool
+	timeout time.Duration // to connect
+}
+
+// notConnectedError is the error of a request that has not left this node.
+type notConnectedError struct{ cause error }
+
+func (e *notConnectedError) Error() string { return e.cause.Error() }
+func (e *notConnectedError) Unwrap() error { return e.cause }
+
+func newWire(cfg *Config, u *url.URL) *wire {
+	w := &wire{cfg: cfg, lost: make(chan struct{}, 1), conns: map[*conn]struct{}{}, timeout: cfg.ProbeTimeout}
+	var first http.Protocols
+	first.SetHTTP2(true)
+	first.SetUnencryptedHTTP2(true)
+	first.SetHTTP1(cfg.Protocol != GRPC && u.Scheme == "https")
+	w.http2 = w.client(first)
+	if cfg.Protocol != GRPC && u.Scheme == "http" {
+		var old http.Protocols
+		old.SetHTTP1(true)
+		w.http1 = w.client(old)
+	}
+	return w
+}
+
+func (w *wire) client(protocols http.Protocols) *http.Client {
+	return &http.Client{
+		Transport: &http.Transport{
+			Protocols:              &protocols,
+			DialContext:            w.dial,
+			DialTLSContext:         w.dialTLS(protocols),
+			DisableCompression:     true,
+			MaxResponseHeaderBytes: maxResponseHeaderBytes,
+			MaxIdleConnsPerHost:    64,
+			IdleConnTimeout:        time.Minute,
+			HTTP2:                  &http.HTTP2Config{WriteByteTimeout: time.Minute},
+		},
+		// Where else the server points to is not the server, and would be shown the headers.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+// Do makes wire a [connecthttp.HTTPClient].
+func (w *wire) Do(req *http.Request) (*http.Response, error) {
+	if w.useOld.Load() {
+		return w.http1.Do(req) //nolint:gosec // the URL is the one that the server was adopted by
+	}
+	return w.http2.Do(req) //nolint:gosec // likewise
+}
+
+func (w *wire) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, w.timeout)
+	defer cancel()
+	raw, err := w.cfg.Dial(ctx, network, addr)
+	if err != nil {
+		return nil, &notConnectedError{err}
+	}
+	if tcp, ok := raw.(*net.TCPConn); ok {
+		_ = tcp.SetKeepAliveConfig(tcpKeepalive) // without it the probes find out, later
+	}
+	c := &conn{Conn: raw, wire: w}
+	c.heard.Store(time.Now().UnixNano())
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		_ = raw.Close()
+		return nil, &notConnectedError{net.ErrClosed}
+	}
+	w.conns[c] = struct{}{}
+	return c, nil
+}
+
+func (w *wire) dialTLS(protocols http.Protocols) func(ctx context.Context, network, addr string) (net.Conn, error) {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		raw, err := w.dial(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		var cfg *tls.Config
+		if cfg = w.cfg.TLS.Clone(); cfg == nil {
+			cfg = new(tls.Config)
+		}
+		if cfg.ServerName == "" {
+			cfg.ServerName, _, _ = net.SplitHostPort(addr) // it has both, or would not have been dialled
+		}
+		cfg.NextProtos = []string{"h2"}
+		if protocols.HTTP1() {
+			cfg.NextProtos = append(cfg.NextProtos, "http/1.1")
+		}
+		ctx, cancel := context.WithTimeout(ctx, w.timeout)
+		defer cancel()
+		c := tls.Client(raw, cfg)
+		if err := c.HandshakeContext(ctx); err != nil {
+			_ = raw.Close()
+			return nil, &notConnectedError{err}
+		}
+		return c, nil
+	}
+}
+
+// silence closes the connections on which nothing has come since then.
+func (w *wire) silence(since time.Time) {
+	w.mu.Lock()
+	var silent []*conn
+	for c := range w.conns {
+		if c.heard.Load() < since.UnixNano() {
+			silent = append(silent, c)
+		}
+	}
+	w.mu.Unlock()
+	for _, c := range silent {
+		_ = c.Close()
+	}
+}
+
+// close closes all connections, and lets no more be made.
+func (w *wire) close() {
+	w.mu.Lock()
+	w.closed = true
+	conns := make([]*conn, 0, len(w.conns))
+	for c := range w.conns {
+		conns = append(conns, c)
+	}
+	w.mu.Unlock()
+	for _, c := range conns {
+		_ = c.Close()
+	}
+	for _, client := range slices.DeleteFunc([]*http.Client{w.http2, w.http1}, func(c *http.Client) bool { return c == nil }) {
+		client.CloseIdleConnections()
+	}
+}
+
+// conn is one connection to the server.
+type conn struct {
+	net.Conn
+	wire  *wire
+	heard atomic.Int64 // when something came last, in ns
+	once  sync.Once
+	err   error
+}
+
+func (c *conn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if n > 0 {
+		c.heard.Store(time.Now().UnixNano())
+	}
+	if err != nil {
+		select {
+		case c.wire.lost <- struct{}{}:
+		default:
+		}
+	}
+	return n, err
+}
+
+func (c *conn) Close() error {
+	c.once.Do(func() {
+		c.wire.mu.Lock()
+		delete(c.wire.conns, c)
+		c.wire.mu.Unlock()
+		c.err = c.Conn.Close()
+	})
+	return c.err
+}

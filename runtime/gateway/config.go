@@ -1,0 +1,134 @@
+package gateway
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"time"
+
+	"connectrpc.com/connect/v2"
+	connectcors "connectrpc.com/cors"
+	"github.com/rs/cors"
+
+	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
+)
+
+// DefaultMaxCalls is the default of [Config.MaxCalls].
+const DefaultMaxCalls = 4096
+
+const (
+	// maxNamespaces bounds [Config.Namespaces].
+	maxNamespaces = 256
+	// defaultCORSAge is how long a browser may go by an answer to its preflight.
+	defaultCORSAge = 2 * time.Hour
+)
+
+// Config says whom a gateway lets in, and to what. The zero value lets nobody in: [New] fails unless one
+// of Authorize and Open is set. It is read by New only.
+type Config struct {
+	// Namespace is that of calls which name none. Default: [rpcmesh.DefaultNamespace].
+	Namespace string
+
+	// Namespaces are those that calls may name, besides Namespace; 256 at most. The node is asked for one
+	// when it is called: until the node is a member of it, calls fail with not_found.
+	Namespaces []string
+
+	// Authorize decides on each call before anything of it is looked up; see [Tokens.Authorize] for one
+	// that is ready. A *connect.Error of its own reaches the caller as it is; any other error as
+	// unauthenticated, without its text. It is called concurrently and should be quick.
+	Authorize func(ctx context.Context, c Caller) error
+
+	// Open says that anyone who can reach the gateway may call. Only without Authorize.
+	Open bool
+
+	// PassAuthorization has the header Authorization go along with calls, to the function's origin.
+	// Default: it ends at the gateway.
+	PassAuthorization bool
+
+	// MaxMessage bounds the messages that callers may send, in bytes as they send them, uncompressed; a
+	// longer one ends its call with resource_exhausted. Default: [rpcmesh.Limits.MaxMessage] of the node.
+	MaxMessage int
+
+	// NoReflection says that the gateway does not tell callers which functions a namespace has and what
+	// their messages are. Default: whoever may call grpc.reflection.v1.ServerReflection or its v1alpha in a
+	// namespace is told by gRPC's server reflection.
+	NoReflection bool
+
+	// NoHealth says that the gateway does not serve grpc.health.v1.Health. Default: whoever may call it in
+	// a namespace is told which services can be called there.
+	NoHealth bool
+
+	// CORS lets web pages of other origins call. Default: none may.
+	CORS *CORS
+
+	// MaxCalls bounds how many calls may be under way at once; one more fails with resource_exhausted.
+	// Default: 4096.
+	MaxCalls int
+}
+
+// CORS says which web pages may call, by the protocol of browsers
+// (https://fetch.spec.whatwg.org/#http-cors-protocol). Cookies are never among what they may send.
+type CORS struct {
+	// Origins are those of the pages, like "https://app.example.com", each with one * at most; "*" alone
+	// stands for all. At least one.
+	Origins []string
+	// RequestHeaders are headers that the pages may send, besides those of the protocols, Authorization
+	// and Rpcmesh-Namespace.
+	RequestHeaders []string
+	// ResponseHeaders are headers that the pages may see, besides those of the protocols. Trailers of
+	// unary Connect calls are headers too, with "Trailer-" before their names.
+	ResponseHeaders []string
+	// MaxAge is how long browsers may go by what they were told. Default: 2 h; negative: not at all.
+	MaxAge time.Duration
+}
+
+// resolved checks cfg and returns a copy with its defaults filled in.
+func resolved(cfg Config) (Config, error) {
+	switch {
+	case cfg.Authorize == nil && !cfg.Open:
+		return cfg, connect.NewError(connect.CodeInvalidArgument,
+			"gateway: Config does not say who may call: set Authorize, or Open to let anyone")
+	case cfg.Authorize != nil && cfg.Open:
+		return cfg, connect.NewError(connect.CodeInvalidArgument,
+			"gateway: Config.Open contradicts Config.Authorize: set one of them")
+	case cfg.MaxCalls < 0:
+		return cfg, connect.NewError(connect.CodeInvalidArgument, "gateway: Config.MaxCalls must not be negative")
+	case cfg.MaxMessage < 0:
+		return cfg, connect.NewError(connect.CodeInvalidArgument, "gateway: Config.MaxMessage must not be negative")
+	case len(cfg.Namespaces) > maxNamespaces:
+		return cfg, connect.Errorf(connect.CodeInvalidArgument, "gateway: Config.Namespaces has more than %d entries", maxNamespaces)
+	case slices.Contains(cfg.Namespaces, ""):
+		return cfg, connect.NewError(connect.CodeInvalidArgument, "gateway: one of Config.Namespaces is empty")
+	case cfg.CORS != nil && (len(cfg.CORS.Origins) == 0 || slices.Contains(cfg.CORS.Origins, "")):
+		return cfg, connect.NewError(connect.CodeInvalidArgument,
+			`gateway: Config.CORS needs Origins like "https://app.example.com", none of them empty`)
+	}
+	if cfg.Namespace == "" {
+		cfg.Namespace = rpcmesh.DefaultNamespace
+	}
+	if cfg.MaxCalls == 0 {
+		cfg.MaxCalls = DefaultMaxCalls
+	}
+	return cfg, nil
+}
+
+// handler returns next behind what answers browsers.
+func (c *CORS) handler(next http.Handler) http.Handler {
+	if c == nil {
+		return next
+	}
+	age := c.MaxAge
+	switch {
+	case age == 0:
+		age = defaultCORSAge
+	case age < 0:
+		age = -time.Second
+	}
+	return cors.New(cors.Options{
+		AllowedOrigins: slices.Clone(c.Origins),
+		AllowedMethods: connectcors.AllowedMethods(),
+		AllowedHeaders: slices.Concat(connectcors.AllowedHeaders(), []string{"Authorization", namespaceHeader}, c.RequestHeaders),
+		ExposedHeaders: slices.Concat(connectcors.ExposedHeaders(), c.ResponseHeaders),
+		MaxAge:         int(age / time.Second),
+	}).Handler(next)
+}

@@ -1,0 +1,219 @@
+package gateway
+
+import (
+	"context"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"connectrpc.com/connect/v2"
+	"connectrpc.com/connect/v2/connecthttp"
+
+	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
+	"github.com/rpcmesh/rpcmesh/runtime/gateway/internal/bridge"
+)
+
+// Gateway lets callers from outside into the namespaces of a node. It is an [http.Handler] and belongs to
+// nobody: closing the node ends its calls. It may be used concurrently.
+type Gateway struct {
+	cfg        Config
+	node       *rpcmesh.Node
+	namespaces map[string]*atomic.Pointer[rpcmesh.Namespace] // nil until the node is found to be a member
+	pump       bridge.Pump
+	services   vocabularies
+	handlers   handlers
+	own        own
+	errors     *connecthttp.ErrorWriter
+	front      http.Handler // serve, behind CORS
+	calls      atomic.Int64 // under way
+}
+
+// New returns a gateway to namespaces of node. It fails with invalid_argument where cfg has a mistake.
+//
+// The server that it is part of decides on TLS, versions of HTTP and the size of headers. A middleware
+// between must not hide the deadlines and the flushing of [http.ResponseController] (an Unwrap method
+// does). Under a path, put [http.StripPrefix] before it.
+func New(node *rpcmesh.Node, cfg Config) (*Gateway, error) {
+	cfg, err := resolved(cfg)
+	if err != nil {
+		return nil, err
+	}
+	g := &Gateway{cfg: cfg, node: node, namespaces: map[string]*atomic.Pointer[rpcmesh.Namespace]{}}
+	for _, name := range append([]string{cfg.Namespace}, cfg.Namespaces...) {
+		g.namespaces[name] = new(atomic.Pointer[rpcmesh.Namespace])
+	}
+	if g.cfg.MaxMessage == 0 {
+		g.cfg.MaxMessage = node.Limits().MaxMessage
+	}
+	g.pump = bridge.Pump{To: inward{}, Skip: g.skip, StopReceiving: stopReceiving}
+	options := []connecthttp.Option{
+		connecthttp.WithCodecs(new(bridge.Codec), jsonCodec{}),
+		connecthttp.WithReadMaxBytes(g.cfg.MaxMessage),
+	}
+	g.errors = connecthttp.NewErrorWriter(options...)
+	g.handlers = newHandlers(g.call, options)
+	g.own.noReflection, g.own.noHealth = cfg.NoReflection, cfg.NoHealth
+	g.front = cfg.CORS.handler(http.HandlerFunc(g.serve))
+	return g, nil
+}
+
+// Mount adds a new gateway to namespaces of node to mux: under "/", which leaves to mux's other patterns
+// what they match. With node itself as mux, [rpcmesh.Node.Serve] serves the gateway beside links. See
+// [New].
+func Mount(mux connecthttp.ServeMux, node *rpcmesh.Node, cfg Config) error {
+	g, err := New(node, cfg)
+	if err != nil {
+		return err
+	}
+	mux.Handle("/", g)
+	return nil
+}
+
+// ServeHTTP implements [http.Handler].
+func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) { g.front.ServeHTTP(w, r) }
+
+func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) {
+	t, found, err := targetOf(r)
+	if !found && (r.Method != http.MethodPost || !g.errors.IsSupported(r)) {
+		http.NotFound(w, r)
+		return
+	}
+	if !found {
+		err = connect.NewError(connect.CodeUnimplemented,
+			"the path is none of a function's: one is like /pkg.Service/Method or /ns/NAMESPACE/pkg.Service/Method")
+	}
+	defer g.calls.Add(-1)
+	if calls := g.calls.Add(1); calls > int64(g.cfg.MaxCalls) && err == nil {
+		err = connect.Errorf(connect.CodeResourceExhausted, "the gateway has %d calls under way: try again later", g.cfg.MaxCalls)
+	}
+	var c *call
+	if err == nil {
+		c, err = g.admit(r, t)
+	}
+	if err != nil {
+		g.refuse(w, r, err)
+		return
+	}
+	c.w, c.r = w, r
+	g.handlers.of(c.spec).ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callKey{}, c)))
+}
+
+// admit decides whether r may call t, and finds it.
+func (g *Gateway) admit(r *http.Request, t target) (*call, error) {
+	if t.namespace == "" {
+		t.namespace = g.cfg.Namespace
+	}
+	if err := g.authorize(r, t); err != nil {
+		return nil, err
+	}
+	ns, ok := g.namespace(t.namespace)
+	if !ok {
+		return nil, connect.Errorf(connect.CodeNotFound, "the gateway has no namespace %.64q", t.namespace)
+	}
+	if m, ok := g.own.find(ns, t.procedure); ok {
+		return &call{ns: ns, spec: m.Spec, own: m.Handler}, nil
+	}
+	for {
+		if f, ok := ns.Find(t.procedure); ok {
+			return &call{ns: ns, spec: connect.Spec{
+				Procedure: f.Procedure, StreamType: f.Kind, IdempotencyLevel: f.Idempotency,
+			}}, nil
+		}
+		stream, err := ns.NewClientStream(r.Context(), connect.Spec{Procedure: t.procedure})
+		if err != nil {
+			return nil, err // says what is known of it
+		}
+		_ = stream.Close() // it has just appeared
+	}
+}
+
+// namespace returns the namespace called name if calls may go there.
+func (g *Gateway) namespace(name string) (*rpcmesh.Namespace, bool) {
+	known, ok := g.namespaces[name]
+	if !ok {
+		return nil, false
+	}
+	if ns := known.Load(); ns != nil {
+		return ns, true
+	}
+	ns, ok := g.node.FindNamespace(name)
+	if ok {
+		known.Store(ns)
+	}
+	return ns, ok
+}
+
+// refuse answers a request that no handler gets to see.
+func (g *Gateway) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	if connect.CodeOf(err) == connect.CodeUnauthenticated {
+		w.Header().Set("Www-Authenticate", "Bearer")
+	}
+	if connect.CodeOf(err) == connect.CodeUnimplemented {
+		w = unknown{w}
+	}
+	_ = g.errors.Write(w, r, bridge.Verdict(err)) // fails where the caller has gone
+}
+
+// unknown has the status of a path that is not there, as servers of Connect answer, where the code
+// unimplemented alone says 501.
+type unknown struct{ http.ResponseWriter }
+
+func (u unknown) WriteHeader(status int) {
+	if status == http.StatusNotImplemented {
+		status = http.StatusNotFound
+	}
+	u.ResponseWriter.WriteHeader(status)
+}
+
+// skip drops what is meant for the gateway.
+func (g *Gateway) skip(key string) bool {
+	return key == namespaceHeader || key == "Authorization" && !g.cfg.PassAuthorization
+}
+
+// call is one call on its way through the gateway, in the context of its request.
+type call struct {
+	ns   *rpcmesh.Namespace
+	spec connect.Spec
+	w    http.ResponseWriter
+	r    *http.Request
+	json *transcoder        // of a JSON call
+	own  connect.ServerFunc // of one of the gateway's own services
+}
+
+type callKey struct{}
+
+func callOf(ctx context.Context) *call {
+	c, _ := ctx.Value(callKey{}).(*call)
+	return c
+}
+
+// call is the handler of every call.
+func (g *Gateway) call(ctx context.Context, _ connect.Spec, stream connect.ServerStream) error {
+	c := callOf(ctx)
+	if c.own != nil {
+		return c.own(ctx, c.spec, stream)
+	}
+	if info, _ := connect.CallInfoForServerContext(ctx); info.Codec == connect.CodecNameJSON {
+		var err error
+		if c.json, err = g.services.transcoder(ctx, c.ns, c.spec.Procedure); err != nil {
+			return bridge.Verdict(err)
+		}
+	}
+	return g.pump.Call(ctx, c.spec, stream)
+}
+
+// inward is the transport of every call.
+type inward struct{}
+
+func (inward) NewClientStream(ctx context.Context, spec connect.Spec) (connect.ClientStream, error) {
+	return callOf(ctx).ns.NewClientStream(ctx, spec)
+}
+
+// stopReceiving is the pump's. It works for HTTP/1.1, where closing the body would wait, and for HTTP/2.
+func stopReceiving(ctx context.Context) {
+	c := callOf(ctx)
+	if c.r.ProtoMajor == 1 {
+		c.w.Header().Set("Connection", "close") // it can't be read any more
+	}
+	_ = http.NewResponseController(c.w).SetReadDeadline(time.Unix(1, 0)) // see New
+}

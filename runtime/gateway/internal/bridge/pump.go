@@ -1,0 +1,250 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+
+	"connectrpc.com/connect/v2"
+
+	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
+)
+
+// Pump passes calls on. Its fields are set before its first call and not changed. It may be used
+// concurrently.
+type Pump struct {
+	// To is where calls go. Its streams take *[rpcmesh.Raw].
+	To connect.Transport
+	// Skip drops request headers besides those that are not [Forwarded], by their canonical keys. It may
+	// be nil.
+	Skip func(key string) bool
+	// StopReceiving ends a Receive of the handler's stream that waits, and every later one; ctx is the
+	// handler's. It is called for a stream of requests that has not come to its end when the call has.
+	StopReceiving func(ctx context.Context)
+}
+
+var _ connect.ServerFunc = (*Pump)(nil).Call
+
+// Call is a handler that passes its call on and answers with what comes back. Its stream takes
+// *[rpcmesh.Raw]. It returns when the called function has ended the call, whether or not its caller has
+// sent all, or when one of the two ends fails; nothing of the call runs after that.
+func (p *Pump) Call(ctx context.Context, spec connect.Spec, stream connect.ServerStream) error {
+	info, ok := connect.CallInfoForServerContext(ctx)
+	if !ok {
+		return connect.NewError(connect.CodeInternal, "bridge: the handler's context is not that of a call")
+	}
+	c := &call{spec: spec, server: stream, info: info}
+	if spec.StreamType&connect.StreamTypeClient == 0 {
+		return p.single(ctx, c)
+	}
+	return p.many(ctx, c)
+}
+
+// call is one call on its way.
+type call struct {
+	spec     connect.Spec
+	server   connect.ServerStream
+	info     *connect.CallInfo
+	client   connect.ClientStream
+	sent     *connect.CallInfo // of client
+	answered bool              // the response's headers have been copied
+}
+
+// open opens the call that c is passed on by.
+func (p *Pump) open(ctx context.Context, c *call) (err error) {
+	ctx, c.sent = connect.NewClientContext(ctx)
+	copyHeaders(c.sent.RequestHeader(), c.info.RequestHeader(), p.Skip)
+	c.client, err = p.To.NewClientStream(ctx, c.spec)
+	return Verdict(err)
+}
+
+// single passes on a call with one request. It needs no second goroutine.
+func (p *Pump) single(ctx context.Context, c *call) error {
+	msg := takeRaw()
+	defer giveRaw(msg)
+	if err := c.receiveOnly(msg); err != nil {
+		return err
+	}
+	if err := p.open(ctx, c); err != nil {
+		return err
+	}
+	defer c.client.Close()
+	if err := c.client.Send(msg); err != nil && !errors.Is(err, io.EOF) {
+		return Verdict(err)
+	}
+	_ = c.client.CloseSend() // Receive says what is wrong with the call
+	if c.spec.StreamType == connect.StreamTypeServer {
+		return c.respond(msg)
+	}
+	return c.answer(c.receive(msg), msg)
+}
+
+// receiveOnly receives the request of a call that has one.
+func (c *call) receiveOnly(msg *rpcmesh.Raw) error {
+	switch err := c.request(msg); {
+	case errors.Is(err, io.EOF):
+		return connect.Errorf(connect.CodeUnimplemented, "%s takes one request, and got none", c.spec.Procedure)
+	case err != nil:
+		return err
+	}
+	var more rpcmesh.Raw
+	switch err := c.request(&more); {
+	case err == nil:
+		return connect.Errorf(connect.CodeUnimplemented, "%s takes one request, and got more", c.spec.Procedure)
+	case !errors.Is(err, io.EOF):
+		return err
+	}
+	return nil
+}
+
+// request receives a request. One that is empty may leave msg as it was.
+func (c *call) request(msg *rpcmesh.Raw) error {
+	msg.B = msg.B[:0]
+	return c.server.Receive(msg)
+}
+
+// receive receives a response, and passes on the headers that have come with it.
+func (c *call) receive(msg *rpcmesh.Raw) error {
+	msg.B = msg.B[:0]
+	err := c.client.Receive(msg)
+	if !c.answered {
+		c.answered = true
+		copyHeaders(c.info.ResponseHeader(), c.sent.ResponseHeader(), nil)
+	}
+	return err
+}
+
+// answer ends a call with one response, msg, or the error that came in its place.
+func (c *call) answer(err error, msg *rpcmesh.Raw) error {
+	copyHeaders(c.info.ResponseTrailer(), c.sent.ResponseTrailer(), nil)
+	if errors.Is(err, io.EOF) {
+		return connect.Errorf(connect.CodeUnimplemented, "%s has one response, and gave none", c.spec.Procedure)
+	}
+	if err != nil {
+		return Verdict(err)
+	}
+	return c.server.Send(msg)
+}
+
+// respond passes on the responses until the call has ended.
+func (c *call) respond(msg *rpcmesh.Raw) error {
+	for {
+		switch err := c.receive(msg); {
+		case errors.Is(err, io.EOF):
+			copyHeaders(c.info.ResponseTrailer(), c.sent.ResponseTrailer(), nil)
+			return nil
+		case err != nil:
+			copyHeaders(c.info.ResponseTrailer(), c.sent.ResponseTrailer(), nil)
+			return Verdict(err)
+		}
+		if err := c.server.Send(msg); err != nil {
+			return err
+		}
+	}
+}
+
+// many passes on a call with a stream of requests: those on a goroutine of their own, the responses here.
+func (p *Pump) many(ctx context.Context, c *call) error {
+	forward, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if err := p.open(forward, c); err != nil {
+		return err
+	}
+	defer c.client.Close()
+	// The function may be the first to speak, so it is called before there is a request.
+	if err := c.client.SendHeaders(); err != nil && !errors.Is(err, io.EOF) {
+		return Verdict(err)
+	}
+	r := &requests{call: c, cancel: cancel, ended: make(chan struct{})}
+	go r.run()
+	stop := func() error {
+		failure := r.failure() // later ones come of what follows
+		cancel()
+		select {
+		case <-r.ended:
+		default:
+			p.StopReceiving(ctx)
+			<-r.ended
+		}
+		return failure
+	}
+	msg := takeRaw()
+	defer giveRaw(msg)
+	if c.spec.StreamType == connect.StreamTypeClient {
+		// HTTP/1.1 does not let a server answer while it reads.
+		err := c.receive(msg)
+		if failure := stop(); failure != nil {
+			return failure
+		}
+		return c.answer(err, msg)
+	}
+	err := c.respond(msg)
+	if failure := stop(); failure != nil {
+		return failure
+	}
+	return err
+}
+
+// requests passes on a call's requests.
+type requests struct {
+	call   *call
+	cancel context.CancelFunc // ends the call that they are sent on
+	ended  chan struct{}
+
+	mu  sync.Mutex
+	err error
+}
+
+// failure is why the requests could not be passed on to their end, nil if they were or still are.
+func (r *requests) failure() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.err
+}
+
+func (r *requests) run() {
+	defer close(r.ended)
+	err := r.pass()
+	if err == nil {
+		return
+	}
+	r.mu.Lock()
+	r.err = err
+	r.mu.Unlock()
+	r.cancel()
+}
+
+// pass returns nil, too, where the called function has ended the call: how is for the receiving side.
+func (r *requests) pass() error {
+	c, msg := r.call, takeRaw()
+	defer giveRaw(msg)
+	for {
+		switch err := c.request(msg); {
+		case errors.Is(err, io.EOF):
+			_ = c.client.CloseSend() // Receive says what is wrong with the call
+			return nil
+		case err != nil:
+			return Verdict(err)
+		}
+		switch err := c.client.Send(msg); {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return Verdict(err)
+		}
+	}
+}
+
+// maxSpare bounds, in bytes, what is kept of a message's memory for another one.
+const maxSpare = 64 << 10
+
+var spares = sync.Pool{New: func() any { return new(rpcmesh.Raw) }}
+
+func takeRaw() *rpcmesh.Raw { return spares.Get().(*rpcmesh.Raw) }
+
+func giveRaw(msg *rpcmesh.Raw) {
+	if cap(msg.B) <= maxSpare {
+		spares.Put(msg)
+	}
+}

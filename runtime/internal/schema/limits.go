@@ -1,0 +1,88 @@
+package schema
+
+import (
+	"fmt"
+
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/descriptorpb"
+)
+
+// What a set may have at most.
+const (
+	// MaxBytes is of its encoding, which is never compressed: 4 MiB.
+	MaxBytes = 4 << 20
+	// MaxFiles is of files.
+	MaxFiles = 1024
+	// MaxDepth is of imports in a chain.
+	MaxDepth = 128
+	// MaxElements is of messages in its encoding (a definition or its options is one) and of strings in
+	// lists: an empty one takes two bytes there and hundreds in memory.
+	MaxElements = 1 << 17
+	// MaxNesting is of messages in messages in its encoding.
+	MaxNesting = 64
+	// MaxName is of bytes of a name, qualified or not, and of a path.
+	MaxName = 512
+	// MaxNames is of bytes of all full names: a long prefix counts for everything that is in it.
+	MaxNames = 4 * MaxBytes
+	// MaxEnums is of enums in one message: looking up a name in a message takes a look at each.
+	MaxEnums = 256
+	// MaxImports is of steps to find out what all files see by public imports, which doubles with each
+	// diamond of these.
+	MaxImports = 1 << 20
+)
+
+// LimitError says that a set has more of something than it may.
+type LimitError struct {
+	What  string
+	Limit int
+}
+
+func (e *LimitError) Error() string {
+	return fmt.Sprintf("descriptors may have %d %s at most", e.Limit, e.What)
+}
+
+// measure holds an encoding to the limits that must hold before memory is taken for what is in it.
+func measure(encoded []byte) error {
+	m := measurement{}
+	return m.message(encoded, (*descriptorpb.FileDescriptorSet)(nil).ProtoReflect().Descriptor(), 0)
+}
+
+type measurement struct{ elements int }
+
+func (m *measurement) message(b []byte, md protoreflect.MessageDescriptor, depth int) error {
+	if depth > MaxNesting {
+		return &LimitError{What: "messages in one another", Limit: MaxNesting}
+	}
+	fields := md.Fields()
+	for len(b) > 0 {
+		num, typ, n := protowire.ConsumeTag(b)
+		if n < 0 {
+			return invalid(protowire.ParseError(n))
+		}
+		size := protowire.ConsumeFieldValue(num, typ, b[n:])
+		if size < 0 {
+			return invalid(protowire.ParseError(size))
+		}
+		value := b[n : n+size]
+		b = b[n+size:]
+		field := fields.ByNumber(num)
+		if field == nil || typ != protowire.BytesType {
+			continue
+		}
+		if field.Message() == nil && (field.Kind() != protoreflect.StringKind || !field.IsList()) {
+			continue
+		}
+		if m.elements++; m.elements > MaxElements {
+			return &LimitError{What: "elements", Limit: MaxElements}
+		}
+		if field.Message() == nil {
+			continue
+		}
+		inner, _ := protowire.ConsumeBytes(value)
+		if err := m.message(inner, field.Message(), depth+1); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,161 @@
+package rpcmesh
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"time"
+
+	"connectrpc.com/connect/v2"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/descriptorpb"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/mesh"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/schema"
+)
+
+// SchemaHash is the SHA-256 of a [Schema]'s descriptors in their deterministic encoding. Zero is the hash
+// of no schema.
+type SchemaHash [sha256.Size]byte
+
+// String returns the hash in hexadecimal.
+func (h SchemaHash) String() string { return hex.EncodeToString(h[:]) }
+
+// schemaHash returns the hash that a table carries, zero where it is none of this version's.
+func schemaHash(b []byte) SchemaHash {
+	if len(b) != sha256.Size {
+		return SchemaHash{}
+	}
+	return SchemaHash(b)
+}
+
+// Schema is what a function takes and gives, as its origin registered it. It is immutable and may be used
+// concurrently.
+type Schema struct {
+	set    *schema.Set
+	method protoreflect.MethodDescriptor
+}
+
+// Hash returns the hash that tables carry.
+func (s *Schema) Hash() SchemaHash { return SchemaHash(s.set.Hash()) }
+
+// Method describes the function.
+func (s *Schema) Method() protoreflect.MethodDescriptor { return s.method }
+
+// Files returns the file that defines the function's service and all that it imports, each after those
+// that it imports. It is shared: do not change it.
+func (s *Schema) Files() *descriptorpb.FileDescriptorSet { return s.set.Files() }
+
+// Schema returns the schema of a function that can be called in the namespace, of the origin that calls
+// go to; of a replicated one, of the origin that was registered first. It is fetched from there unless this
+// node has it. It fails with unimplemented where the function cannot be called, with not_found where its
+// origin registered it without a schema, with data_loss where what was fetched does not fit its hash or the
+// table, with resource_exhausted where it is longer than 4 MiB, and as calls do. Without a deadline it takes
+// [Config.CallTimeout] at most.
+func (ns *Namespace) Schema(ctx context.Context, procedure string) (*Schema, error) {
+	if ns.err != nil {
+		return nil, ns.err
+	}
+	n := ns.node
+	if _, limited := ctx.Deadline(); !limited && n.cfg.CallTimeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, n.cfg.CallTimeout)
+		defer cancel()
+	}
+	for attempt := 1; ; attempt++ {
+		if n.ctx.Err() != nil {
+			return nil, errClosed()
+		}
+		table := n.table.Load()
+		w, err := ns.wanted(table, procedure)
+		if err != nil {
+			return nil, err
+		}
+		s, err := n.schema(ctx, w)
+		if err == nil || attempt == maxAttempts {
+			return s, err
+		}
+		if again, _ := ns.wanted(n.table.Load(), procedure); again == w && !passing(err) {
+			return nil, err
+		}
+		if !n.awaitTable(ctx, table, min(retryPause<<(attempt-1), maxRetryPause)) {
+			return nil, err
+		}
+	}
+}
+
+// Schema returns the schema of a function that can be called. See [Namespace.Schema].
+func (p *Proxy) Schema(ctx context.Context, procedure string) (*Schema, error) {
+	return p.ns.Schema(ctx, procedure)
+}
+
+// wantedSchema is the schema of one function, and where it is to be had.
+type wantedSchema struct {
+	procedure string
+	kind      connect.StreamType
+	hash      SchemaHash
+	from      mesh.Target
+}
+
+// wanted looks a function's schema up.
+func (ns *Namespace) wanted(table *mesh.Snapshot, procedure string) (wantedSchema, error) {
+	f, target, ok := table.Lead(ns.name, procedure)
+	if !ok {
+		return wantedSchema{}, connect.NewError(connect.CodeUnimplemented, "rpcmesh: "+absence(table, ns.name, procedure))
+	}
+	w := wantedSchema{procedure: procedure, kind: connect.StreamType(f.StreamType), hash: schemaHash(f.Schema), from: target}
+	if w.hash == (SchemaHash{}) {
+		return w, connect.Errorf(connect.CodeNotFound,
+			"rpcmesh: node %q registered %s without a schema", target.Name, procedure)
+	}
+	return w, nil
+}
+
+// passing reports whether what kept a schema from being fetched may be over soon: a way that broke, or an
+// origin that has another schema by now.
+func passing(err error) bool {
+	code := connect.CodeOf(err)
+	return code == connect.CodeUnavailable || code == connect.CodeNotFound
+}
+
+// schema returns a schema that is registered here or was fetched before, or fetches it.
+func (n *Node) schema(ctx context.Context, w wantedSchema) (*Schema, error) {
+	if w.from.Local {
+		if m := n.origins.find(w.from.Namespace, w.procedure); m != nil && m.schema != nil {
+			return m.schema, nil
+		}
+		return nil, n.notStarted("the function was withdrawn")
+	}
+	set, err := n.schemas.get(ctx, n, w)
+	if err != nil {
+		return nil, err
+	}
+	return methodOf(set, w)
+}
+
+// methodOf returns the wanted function's schema out of a set.
+func methodOf(set *schema.Set, w wantedSchema) (*Schema, error) {
+	md, err := set.Method(w.procedure, w.kind&connect.StreamTypeClient != 0, w.kind&connect.StreamTypeServer != 0)
+	if err != nil {
+		return nil, connect.Errorf(connect.CodeDataLoss, "rpcmesh: the schema that node %q gave: %v", w.from.Name, err)
+	}
+	return &Schema{set: set, method: md}, nil
+}
+
+// awaitTable waits until the node's table is another one than table, for pause at most. It reports false
+// when ctx ends first.
+func (n *Node) awaitTable(ctx context.Context, table *mesh.Snapshot, pause time.Duration) bool {
+	now, changed := n.await()
+	if now != table {
+		return ctx.Err() == nil
+	}
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-changed:
+	case <-timer.C:
+	case <-ctx.Done():
+		return false
+	}
+	return true
+}

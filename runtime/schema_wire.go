@@ -1,0 +1,163 @@
+package rpcmesh
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"strings"
+
+	"connectrpc.com/connect/v2"
+	"google.golang.org/protobuf/proto"
+
+	rpcmeshv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/v1"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/mesh"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/schema"
+)
+
+// This file speaks the protocol of proto/rpcmesh/v1/schema.proto.
+
+const (
+	schemaService   = "/rpcmesh.v1.SchemaService/"
+	schemaProcedure = schemaService + "GetSchema"
+	// schemaFunction is the header that names the function in question.
+	schemaFunction = "Rpcmesh-Procedure"
+	// maxPiece is how much of a schema goes into one message, which has pieceOverhead bytes more at most.
+	maxPiece      = 32 << 10
+	pieceOverhead = 16
+	// minSchemaMessage is the least that a message of a schema may be limited to.
+	minSchemaMessage = 64
+)
+
+// reserved reports whether a procedure is one that every node serves itself.
+func reserved(procedure string) bool { return strings.HasPrefix(procedure, schemaService) }
+
+// routeSchema decides what becomes of a call of GetSchema: it goes the way of the function in question.
+func (n *Node) routeSchema(in *link.Incoming) link.Route {
+	header, err := in.Header()
+	if err != nil || in.Procedure != schemaProcedure || in.StreamType != connect.StreamTypeServer {
+		return link.Route{Err: connect.NewError(connect.CodeUnimplemented, "the node serves no such function")}
+	}
+	procedure := header.Get(schemaFunction)
+	d := n.table.Load().RouteLead(in.Namespace, mesh.NodeID(in.Origin), in.OriginNamespace, procedure)
+	switch d.Action {
+	case mesh.Local:
+		if m := n.origins.find(d.Namespace, procedure); m != nil {
+			return link.Route{Serve: m.serveSchema}
+		}
+		return refuse("the function was withdrawn")
+	case mesh.Forward:
+		return n.forward(&d.Target)
+	case mesh.None:
+	}
+	return refuseLost()
+}
+
+// serveSchema answers one call of GetSchema for the function, on a worker of the node.
+func (m *method) serveSchema(call *link.ServerCall) {
+	n := m.origin.ns.node
+	n.origins.begin()
+	defer n.origins.end()
+	_ = call.End(toWire(m.sendSchema(call)), nil) // where it fails the caller is gone already
+}
+
+func (m *method) sendSchema(call *link.ServerCall) error {
+	b, err := call.Receive()
+	if err != nil {
+		return err
+	}
+	var req rpcmeshv1.GetSchemaRequest
+	if err := proto.Unmarshal(b, &req); err != nil {
+		return connect.NewError(connect.CodeInvalidArgument, "the request is not a valid message of its type").WithCause(err)
+	}
+	if m.schema == nil || !bytes.Equal(req.GetHash(), hashBytes(m.schema)) {
+		return connect.NewError(connect.CodeNotFound, "the function has another schema")
+	}
+	limit := min(int(req.GetMaxMessage()), m.origin.ns.node.cfg.Limits.MaxMessage)
+	if limit < minSchemaMessage {
+		return connect.Errorf(connect.CodeResourceExhausted, "a schema comes in messages of %d bytes at least", minSchemaMessage)
+	}
+	size := min(limit-pieceOverhead, maxPiece)
+	var msg []byte
+	var options proto.MarshalOptions
+	for piece := range slices.Chunk(m.schema.set.Encoded(), size) {
+		if msg, err = options.MarshalAppend(msg[:0], &rpcmeshv1.GetSchemaResponse{Piece: piece}); err != nil {
+			return err
+		}
+		if err := call.Send(msg); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func hashBytes(s *Schema) []byte {
+	hash := s.Hash()
+	return hash[:]
+}
+
+// fetchSchema gets the wanted schema from its origin.
+func (n *Node) fetchSchema(ctx context.Context, w wantedSchema) (*schema.Set, error) {
+	encoded, err := n.fetchEncoded(ctx, w)
+	if err != nil {
+		return nil, err
+	}
+	set, err := schema.Parse(encoded, schema.Hash(w.hash))
+	if err == nil {
+		return set, nil
+	}
+	code := connect.CodeDataLoss
+	if _, ok := errors.AsType[*schema.LimitError](err); ok {
+		code = connect.CodeResourceExhausted
+	}
+	return nil, schemaError(code, w, err.Error())
+}
+
+func schemaError(code connect.Code, w wantedSchema, what string) error {
+	return connect.Errorf(code, "rpcmesh: the schema of %s that node %q gave cannot be used: %s", w.procedure, w.from.Name, what)
+}
+
+func (n *Node) fetchEncoded(ctx context.Context, w wantedSchema) ([]byte, error) {
+	s := n.session(w.from.Link)
+	if s == nil {
+		return nil, n.notStarted("the link was lost")
+	}
+	var header connect.Header
+	header.Set(schemaFunction, w.procedure)
+	call, err := s.link.Open(ctx, link.Open{
+		Namespace: w.from.LinkNamespace, Procedure: schemaProcedure,
+		Origin: link.NodeID(w.from.Node), OriginNamespace: w.from.Namespace,
+		Hops: maxHops, StreamType: connect.StreamTypeServer, Header: &header,
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = call.Close() }() // always nil
+	request, err := proto.Marshal(&rpcmeshv1.GetSchemaRequest{Hash: w.hash[:], MaxMessage: uint32(n.cfg.Limits.MaxMessage)})
+	if err != nil {
+		return nil, err
+	}
+	if err := call.Send(request); err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	var encoded []byte
+	for {
+		b, err := call.Receive()
+		if errors.Is(err, io.EOF) {
+			return encoded, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		var piece rpcmeshv1.GetSchemaResponse
+		if err := proto.Unmarshal(b, &piece); err != nil {
+			return nil, schemaError(connect.CodeDataLoss, w, "it comes in messages of another type")
+		}
+		if len(encoded)+len(piece.GetPiece()) > schema.MaxBytes {
+			return nil, schemaError(connect.CodeResourceExhausted, w, (&schema.LimitError{What: "bytes", Limit: schema.MaxBytes}).Error())
+		}
+		encoded = append(encoded, piece.GetPiece()...)
+	}
+}

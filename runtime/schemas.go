@@ -1,0 +1,228 @@
+package rpcmesh
+
+import (
+	"container/list"
+	"context"
+	"sync"
+
+	"connectrpc.com/connect/v2"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/schema"
+)
+
+const (
+	// maxFetchedSchemas and maxFetchedBytes bound the fetched schemas that a node keeps; the bytes are
+	// those of the encoding.
+	maxFetchedSchemas = 256
+	maxFetchedBytes   = 16 << 20
+)
+
+// schemas are those that a node knows: of the functions that it has registered, as long as they are, and
+// the latest that it has fetched.
+type schemas struct {
+	mu      sync.Mutex
+	own     map[SchemaHash]*ownSchema
+	files   map[protoreflect.FileDescriptor]*ownSchema // each file is encoded once
+	fetched map[SchemaHash]*list.Element               // of *schema.Set
+	recent  list.List                                  // the latest used first
+	bytes   int
+	flights map[SchemaHash]*flight
+}
+
+// ownSchema is one that functions of the node have.
+type ownSchema struct {
+	set  *schema.Set
+	file protoreflect.FileDescriptor
+	uses int
+}
+
+// adopt returns the schema of each of methods, nil where its Spec has none, and what keeps a file from
+// being one. They are kept until release.
+func (ss *schemas) adopt(methods []connect.Method) (adopted []*Schema, failed error) {
+	adopted = make([]*Schema, len(methods))
+	refused := map[protoreflect.FileDescriptor]bool{}
+	ready := map[protoreflect.FileDescriptor]*ownSchema{}
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	for i, m := range methods {
+		md := descriptorOf(m.Spec)
+		if md == nil || refused[md.ParentFile()] {
+			continue
+		}
+		file := md.ParentFile()
+		if ready[file] == nil {
+			own, err := ss.ofFile(file)
+			if err != nil {
+				refused[file], failed = true, err
+				continue
+			}
+			ready[file] = own
+		}
+		ready[file].uses++
+		adopted[i] = &Schema{set: ready[file].set, method: md}
+	}
+	return adopted, failed
+}
+
+// descriptorOf returns the descriptor of a method that its Spec has, if it is of that method.
+func descriptorOf(spec connect.Spec) protoreflect.MethodDescriptor {
+	md, ok := spec.Schema.(protoreflect.MethodDescriptor)
+	if !ok || md.ParentFile() == nil || md.Parent() == nil ||
+		spec.Procedure != "/"+string(md.Parent().FullName())+"/"+string(md.Name()) || spec.StreamType != streamTypeOfMethod(md) {
+		return nil
+	}
+	return md
+}
+
+// ofFile returns the schema of a file. The caller holds ss.mu.
+func (ss *schemas) ofFile(file protoreflect.FileDescriptor) (*ownSchema, error) {
+	if own := ss.files[file]; own != nil {
+		return own, nil
+	}
+	set, err := schema.Of(file)
+	if err != nil {
+		return nil, err
+	}
+	hash := SchemaHash(set.Hash())
+	if own := ss.own[hash]; own != nil {
+		return own, nil // another file of the same content
+	}
+	if ss.own == nil {
+		ss.own, ss.files = map[SchemaHash]*ownSchema{}, map[protoreflect.FileDescriptor]*ownSchema{}
+	}
+	own := &ownSchema{set: set, file: file}
+	ss.own[hash], ss.files[file] = own, own
+	return own, nil
+}
+
+// release lets go of what adopt returned.
+func (ss *schemas) release(adopted []*Schema) {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	for _, s := range adopted {
+		if s == nil {
+			continue
+		}
+		own := ss.own[s.Hash()]
+		if own.uses--; own.uses == 0 {
+			delete(ss.own, s.Hash())
+			delete(ss.files, own.file)
+		}
+	}
+}
+
+// known returns what needs no fetching, or nil. The caller holds ss.mu.
+func (ss *schemas) known(hash SchemaHash) *schema.Set {
+	if own := ss.own[hash]; own != nil {
+		return own.set
+	}
+	if e := ss.fetched[hash]; e != nil {
+		ss.recent.MoveToFront(e)
+		return e.Value.(*schema.Set)
+	}
+	return nil
+}
+
+// keep notes what was fetched, in the place of what was not used for longest. The caller holds ss.mu.
+func (ss *schemas) keep(set *schema.Set) {
+	if ss.fetched == nil {
+		ss.fetched = map[SchemaHash]*list.Element{}
+	}
+	ss.fetched[SchemaHash(set.Hash())] = ss.recent.PushFront(set)
+	ss.bytes += len(set.Encoded())
+	for ss.bytes > maxFetchedBytes || ss.recent.Len() > maxFetchedSchemas {
+		last := ss.recent.Remove(ss.recent.Back()).(*schema.Set)
+		delete(ss.fetched, SchemaHash(last.Hash()))
+		ss.bytes -= len(last.Encoded())
+	}
+}
+
+// flight is one fetch, and all who wait for it.
+type flight struct {
+	wanted  wantedSchema
+	cancel  context.CancelFunc
+	waiters int           // guarded by schemas.mu
+	done    chan struct{} // set and err are there
+	set     *schema.Set
+	err     error
+}
+
+// get returns the wanted set, and fetches it unless it is known. Those who want the same at once wait for
+// one fetch. Only what a fetch from w's own origin led to is an error of w.
+func (ss *schemas) get(ctx context.Context, n *Node, w wantedSchema) (*schema.Set, error) {
+	for {
+		set, f := ss.join(n, w)
+		if f == nil {
+			return set, nil
+		}
+		select {
+		case <-f.done:
+		case <-ctx.Done():
+			ss.leave(f)
+			return nil, connect.Errorf(codeOfContext(ctx), "rpcmesh: the schema of %s did not come in time from node %q", w.procedure, w.from.Name).
+				WithCause(context.Cause(ctx))
+		}
+		if f.err == nil || f.wanted.from == w.from {
+			return f.set, f.err
+		}
+	}
+}
+
+// join returns what is known, or else the fetch that is under way or begins.
+func (ss *schemas) join(n *Node, w wantedSchema) (*schema.Set, *flight) {
+	ss.mu.Lock()
+	set, f := ss.known(w.hash), ss.flights[w.hash]
+	if set != nil || f != nil {
+		defer ss.mu.Unlock()
+		if f != nil {
+			f.waiters++
+		}
+		return set, f
+	}
+	timeout := n.cfg.CallTimeout
+	if timeout <= 0 {
+		timeout = DefaultCallTimeout
+	}
+	ctx, cancel := context.WithTimeout(n.ctx, timeout)
+	f = &flight{wanted: w, cancel: cancel, waiters: 1, done: make(chan struct{})}
+	if ss.flights == nil {
+		ss.flights = map[SchemaHash]*flight{}
+	}
+	ss.flights[w.hash] = f
+	ss.mu.Unlock()
+	if !n.spawn(func() { ss.land(f, func() (*schema.Set, error) { return n.fetchSchema(ctx, w) }) }) {
+		ss.land(f, func() (*schema.Set, error) { return nil, errClosed() })
+	}
+	return nil, f
+}
+
+// land carries a fetch out.
+func (ss *schemas) land(f *flight, fetch func() (*schema.Set, error)) {
+	defer f.cancel()
+	f.set, f.err = fetch()
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	ss.drop(f)
+	if f.err == nil && ss.known(f.wanted.hash) == nil {
+		ss.keep(f.set)
+	}
+	close(f.done)
+}
+
+// leave gives up waiting, and the fetch with the last one who does.
+func (ss *schemas) leave(f *flight) {
+	ss.mu.Lock()
+	defer ss.mu.Unlock()
+	if f.waiters--; f.waiters == 0 {
+		ss.drop(f)
+		f.cancel()
+	}
+}
+
+// drop lets the next who wants the same fetch it anew. The caller holds ss.mu.
+func (ss *schemas) drop(f *flight) {
+	if ss.flights[f.wanted.hash] == f {
+		delete(ss.flights, f.wanted.hash)
+	}
+}
