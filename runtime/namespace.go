@@ -47,6 +47,9 @@ type Function struct {
 	Policy Policy
 	// Shadowed tells that another origin of the same function is called instead: it registered first.
 	Shadowed bool
+	// Incompatible tells that the other origins of a replicated function serve without it: its schema does
+	// not fit that of the first one, or has not been compared with that yet. See [Namespace.Replicated].
+	Incompatible bool
 	// Schema is the hash of what it takes and gives, zero where its origin registered none. See
 	// [Namespace.Schema].
 	Schema SchemaHash
@@ -71,7 +74,7 @@ func functionOf(f mesh.FunctionInfo) Function {
 	return Function{
 		Procedure: f.Function.Procedure, Kind: connect.StreamType(f.Function.StreamType),
 		Origin: NodeID(f.Node), OriginName: f.Name, Hops: f.Hops, Policy: Policy(f.Function.Policy),
-		Shadowed: f.Shadowed, Schema: schemaHash(f.Function.Schema), Registered: time.Unix(0, f.Function.Registered),
+		Shadowed: f.Shadowed, Incompatible: f.Incompatible, Schema: schemaHash(f.Function.Schema), Registered: time.Unix(0, f.Function.Registered),
 	}
 }
 

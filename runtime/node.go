@@ -44,6 +44,8 @@ type Node struct {
 	balance  balance
 	schemas  schemas
 
+	comparisons comparisons
+
 	handlers http.ServeMux // what Serve and Handler have besides links; see Handle
 
 	mu         sync.Mutex
