@@ -45,6 +45,8 @@ type Node struct {
 	passing  atomic.Bool // calls are relayed
 	schemas  schemas
 
+	comparisons comparisons
+
 	handlers http.ServeMux // what Serve and Handler have besides links; see Handle
 
 	mu         sync.Mutex

@@ -251,14 +251,21 @@ type impostor struct {
 	mu      sync.Mutex
 	core    *mesh.Core
 	session *link.Session
+	policy  mesh.Policy
 	serve   func(*link.ServerCall)
 	asked   atomic.Int32
 }
 
-// impersonate links an impostor to the node called to, in public, with functions of that schema's hash.
-func impersonate(t *testing.T, c *rpcmeshtest.Cluster, name, to string, hash []byte, serve func(*link.ServerCall)) *impostor {
+// impersonate links an impostor to the node called to, in public, with a function of that schema's hash, single
+// unless it is given a policy.
+func impersonate(
+	t *testing.T, c *rpcmeshtest.Cluster, name, to string, hash []byte, serve func(*link.ServerCall), policy ...rpcmesh.Policy,
+) *impostor {
 	t.Helper()
 	im := &impostor{serve: serve}
+	for _, p := range policy {
+		im.policy = mesh.Policy(p)
+	}
 	id, info := mesh.NodeID([]byte(name + strings.Repeat(".", 16))[:16]), &linkv1.NodeInfo{Name: name}
 	im.core = mesh.New(mesh.Config{ID: id, Incarnation: 1, Info: info})
 	now := time.Now()
@@ -306,7 +313,7 @@ func (im *impostor) register(hash []byte) {
 	im.mu.Lock()
 	defer im.mu.Unlock()
 	im.core.Unregister(time.Now(), "public", []string{doProcedure})
-	_ = im.core.Register(time.Now(), "public", []mesh.Function{{Procedure: doProcedure, Schema: hash}}) // what fails shows
+	_ = im.core.Register(time.Now(), "public", []mesh.Function{{Procedure: doProcedure, Policy: im.policy, Schema: hash}}) // what fails shows
 	if im.session != nil {
 		im.session.TableChanged()
 	}
@@ -317,6 +324,8 @@ func (im *impostor) Route(in *link.Incoming) link.Route {
 		return link.Route{Err: connect.NewError(connect.CodeUnimplemented, "")}
 	}
 	im.asked.Add(1)
+	im.mu.Lock()
+	defer im.mu.Unlock()
 	return link.Route{Serve: im.serve}
 }
 
