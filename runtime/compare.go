@@ -135,7 +135,7 @@ func (n *Node) compareBatch(batch map[originKey]comparison) {
 			missing[c.lead] = connect.CodeOf(err) != connect.CodeDataLoss // which may be of this function alone
 			if !c.failed {
 				n.log.Warn("replica kept out: its schema cannot be compared with that of the first origin",
-					"namespace", c.namespace, "procedure", c.procedure, attrError(err))
+					"namespace", c.namespace, "procedure", c.procedure, "reason", err.Error())
 				c.failed = true
 			}
 		}

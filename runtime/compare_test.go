@@ -33,7 +33,7 @@ func replica(t testing.TB, c *rpcmeshtest.Cluster, name string, md protoreflect.
 
 // wantReplicas fails the test unless calls from each of nodes are spread over just those replicas, and the others are
 // shown as kept out.
-func wantReplicas(t testing.TB, c *rpcmeshtest.Cluster, nodes []string, serving string, out string) {
+func wantReplicas(t testing.TB, c *rpcmeshtest.Cluster, nodes []string, serving, out string) {
 	t.Helper()
 	for _, node := range nodes {
 		ns := c.Node(node).Namespace("public")
