@@ -118,7 +118,7 @@ func entry(t testing.TB, relays int, srv greetv1rpcmesh.GreeterServer) *rpcmesh.
 	if _, err := greetv1rpcmesh.RegisterGreeterOrigin(c.Node(names[len(names)-1]).Namespace("public"), srv); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	node := c.Node("entry")
 	if err := node.Namespace("public").WaitFor(ctx, greetv1rpcmesh.GreeterGreetProcedure); err != nil {
@@ -237,7 +237,7 @@ func checkRefusal(t *testing.T, err error) {
 }
 
 func limited(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	t.Cleanup(cancel)
 	return ctx
 }

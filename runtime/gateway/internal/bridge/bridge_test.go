@@ -122,10 +122,10 @@ func begin(t *testing.T, to connect.Transport, kind connect.StreamType, header .
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	t.Cleanup(cancel)
-	return beginWith(t, ctx, to, kind, header...)
+	return beginWith(ctx, t, to, kind, header...)
 }
 
-func beginWith(t *testing.T, ctx context.Context, to connect.Transport, kind connect.StreamType, header ...string) (connect.ClientStream, *connect.CallInfo) {
+func beginWith(ctx context.Context, t *testing.T, to connect.Transport, kind connect.StreamType, header ...string) (connect.ClientStream, *connect.CallInfo) {
 	t.Helper()
 	ctx, info := connect.NewClientContext(ctx)
 	for i := 0; i < len(header); i += 2 {
@@ -334,7 +334,7 @@ func TestCancelReachesTheFunction(t *testing.T) {
 			return ctx.Err()
 		})
 		ctx, cancel := context.WithCancel(t.Context())
-		s, _ := beginWith(t, ctx, to, kind)
+		s, _ := beginWith(ctx, t, to, kind)
 		go func() {
 			<-running
 			cancel()
@@ -357,7 +357,7 @@ func TestDeadline(t *testing.T) {
 		})
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		defer cancel()
-		s, _ := beginWith(t, ctx, to, kind)
+		s, _ := beginWith(ctx, t, to, kind)
 		_ = s.Send(&rpcmesh.Raw{})
 		if _, err := receive(s); connect.CodeOf(err) != connect.CodeDeadlineExceeded && !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("the caller got %v", err)

@@ -1,0 +1,59 @@
+// Package gateway lets callers from outside into the mesh: whoever speaks Connect, gRPC or gRPC-Web, in
+// any language, or plain HTTP with JSON, calls any function of a namespace through any node. The node
+// needs no code for the function, and the function's origin sees a call like any other.
+//
+//	tokens, err := gateway.NewTokens(gateway.Token{
+//		Name: "ci", SHA256: "9f86d0…", Namespaces: []string{"public"},
+//	})
+//	...
+//	err = gateway.Mount(node, node, gateway.Config{Namespace: "public", Authorize: tokens.Authorize})
+//	...
+//	err = node.Serve(ctx, listener) // links and callers on one port
+//
+// Any HTTP server can have it as well: [New] returns a handler.
+//
+// # What is called
+//
+// A function is called at /pkg.Service/Method, the path that the protocols give it, by the method POST; by
+// Connect's GET, too, if it is unary and registered as without side effects. Its namespace comes from
+//
+//  1. the path: with the base URL http://host/ns/public, say, every client calls
+//     /ns/public/pkg.Service/Method;
+//  2. the header rpcmesh-namespace;
+//  3. [Config.Namespace].
+//
+// Only the namespaces of the Config can be named, and a call never makes the node join one. A function
+// that cannot be called fails with unimplemented, and the mesh's words for why.
+//
+// # What arrives
+//
+// All three protocols of Connect (https://connectrpc.com/docs/protocol), the codecs proto and json, gzip,
+// HTTP/1.1 and HTTP/2; bidirectional streams need HTTP/2. Binary messages pass through untouched, message
+// by message: no more than one is held in each direction of a call, so that a slow end slows the other.
+// JSON is turned into messages and back here, by the schema that the origin registered the function with;
+// without one there is no JSON, and the call fails with not_found.
+//
+// Headers and trailers arrive, in both directions, but for those of the connection, of the message's
+// encoding, of the protocols and of CORS; User-Agent arrives. Authorization and rpcmesh-namespace are for
+// the gateway and end here, see [Config.PassAuthorization]. The headers of a response arrive with its
+// first message or its end. Codes, messages and details of errors arrive as they were sent, and so does
+// the mesh's own detail, rpcmesh.v1.CallFailure.
+//
+// A call's timeout goes along, and ends it everywhere; one without gets that of the node's calls,
+// [rpcmesh.Config.CallTimeout]. When the caller cancels or its connection breaks, the handler's context
+// ends.
+//
+// # Who may call
+//
+// Nobody may unless the Config says so: by Authorize, which gets the token of the header Authorization:
+// Bearer, or by Open. [Tokens] is a check that is ready, against a list of hashed tokens. It is asked
+// before anything is looked up, so who has no token learns nothing. Tokens travel in the clear where TLS
+// does not cover them.
+//
+// # Limits
+//
+// A message is as long as [rpcmesh.Limits.MaxMessage] at most, unpacked as well as packed, and the headers
+// as long as those of a call in the mesh. [Config.MaxCalls] bounds the calls under way; what the server
+// bounds (connections, the size of all headers, the time that they may take) is the server's. A response
+// in JSON can be many times as long as the message that it spells.
+package gateway
