@@ -121,7 +121,7 @@ func (t *attendance) find(ctx context.Context) error {
 		var old error
 		if alive, old = t.probe(ctx); !alive {
 			w.useOld.Store(false)
-			return errors.Join(err, old)
+			return connect.Errorf(connect.CodeUnavailable, "%s; and over HTTP/1.1: %s", err.Error(), old.Error())
 		}
 	}
 	if !alive {
@@ -142,7 +142,16 @@ func (t *attendance) probe(ctx context.Context) (alive bool, err error) {
 	case !alive && ctx.Err() == nil && time.Since(began) >= t.cfg.ProbeTimeout:
 		t.backend.wire.silence(began)
 	}
-	return alive, err
+	return alive, withReason(err)
+}
+
+// withReason says of an error what caused it: for this node's people, not for its callers.
+func withReason(err error) error {
+	e, ok := errors.AsType[*connect.Error](err)
+	if !ok || errors.Unwrap(e) == nil {
+		return err
+	}
+	return connect.Errorf(e.Code(), "%s: %s", e.Message(), errors.Unwrap(e).Error()).WithCause(err)
 }
 
 // read returns the server's schema.
