@@ -21,15 +21,15 @@ import (
 
 // TestBadInput sends what is wrong in one way each. After all of it the gateway works.
 func TestBadInput(t *testing.T) {
-	const max = 64 << 10
+	const limit = 64 << 10
 	c := rpcmeshtest.New(t)
-	node := c.Node("entry", func(cfg *rpcmesh.Config) { cfg.Limits.MaxMessage = max })
+	node := c.Node("entry", func(cfg *rpcmesh.Config) { cfg.Limits.MaxMessage = limit })
 	if _, err := greetv1rpcmesh.RegisterGreeterOrigin(node.Namespace("public"), greeter{}); err != nil {
 		t.Fatal(err)
 	}
 	var zipped bytes.Buffer
 	z := gzip.NewWriter(&zipped)
-	_, _ = z.Write(make([]byte, 100*max))
+	_, _ = z.Write(make([]byte, 100*limit))
 	_ = z.Close()
 	const (
 		json, proto = "application/json", "application/proto"
@@ -57,9 +57,9 @@ func TestBadInput(t *testing.T) {
 		"unknown compression":         {path: greetPath, contentType: json, header: []string{"Content-Encoding", "zip"}, body: "{}", status: 501, want: "zip"},
 		"unknown compression, gRPC":   {path: sum, contentType: grpc, header: []string{"Grpc-Encoding", "zip"}, status: 200, grpc: "12", want: "zip"},
 		"not gzip":                    {path: greetPath, contentType: json, header: []string{"Content-Encoding", "gzip"}, body: "{}", status: 400},
-		"too long":                    {path: greetPath, contentType: proto, body: strings.Repeat("a", max+1), status: 429, want: "resource_exhausted"},
-		"too long, gRPC":              {path: greetPath, contentType: grpc, body: "\x00\x00\x01\x00\x01" + strings.Repeat("a", max+1), status: 200, grpc: "8"},
-		"too long in a stream":        {path: sum, contentType: "application/connect+proto", body: "\x00\x00\x01\x00\x01" + strings.Repeat("a", max+1), status: 200, want: "resource_exhausted"},
+		"too long":                    {path: greetPath, contentType: proto, body: strings.Repeat("a", limit+1), status: 429, want: "resource_exhausted"},
+		"too long, gRPC":              {path: greetPath, contentType: grpc, body: "\x00\x00\x01\x00\x01" + strings.Repeat("a", limit+1), status: 200, grpc: "8"},
+		"too long in a stream":        {path: sum, contentType: "application/connect+proto", body: "\x00\x00\x01\x00\x01" + strings.Repeat("a", limit+1), status: 200, want: "resource_exhausted"},
 		"decompression bomb":          {path: greetPath, contentType: proto, header: []string{"Content-Encoding", "gzip"}, body: zipped.String(), status: 429, want: "resource_exhausted"},
 		"four gigabytes announced":    {path: greetPath, contentType: grpc, body: "\x00\xff\xff\xff\xffa", status: 200, grpc: "8"},
 		"truncated envelope":          {path: greetPath, contentType: grpc, body: "\x00\x00\x00\x00\x05ab", status: 200, grpc: "13"},
