@@ -1,0 +1,199 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"time"
+
+	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
+	"github.com/rpcmesh/rpcmesh/runtime/gateway"
+	"github.com/rpcmesh/rpcmesh/runtime/gateway/adopt"
+)
+
+// config is the file of rpcmesh node. Paths in it are relative to where the command runs.
+type config struct {
+	// Name is the node's, and its identity in the mesh.
+	Name string `json:"name"`
+	// SecretFile holds the mesh's secret; default: the environment variable RPCMESH_SECRET.
+	SecretFile   string `json:"secret_file"`
+	AcceptAnyone bool   `json:"accept_anyone"`
+	// Listen are the addresses where other nodes link to, and where the gateway's callers come in.
+	Listen []string   `json:"listen"`
+	TLS    *tlsConfig `json:"tls"`
+	// Namespaces are those that the node is a member of, besides those that are mentioned elsewhere.
+	Namespaces []string       `json:"namespaces"`
+	Groups     []groupConfig  `json:"groups"`
+	Links      []linkConfig   `json:"links"`
+	LinkTLS    *tlsConfig     `json:"link_tls"`
+	Adopt      []adoptConfig  `json:"adopt"`
+	Gateway    *gatewayConfig `json:"gateway"`
+	// Drain is how long calls may run on when the node is told to stop. Default: 10s.
+	Drain duration `json:"drain"`
+}
+
+type groupConfig struct {
+	Name    string   `json:"name"`
+	Members []string `json:"members"`
+	Bridged bool     `json:"bridged"`
+}
+
+type linkConfig struct {
+	URL        string   `json:"url"`
+	Namespaces []string `json:"namespaces"`
+}
+
+type adoptConfig struct {
+	URL       string `json:"url"`
+	Namespace string `json:"namespace"`
+	// Protocol is grpc, grpcweb or connect.
+	Protocol string `json:"protocol"`
+	// Policy registers the functions as replicated: round-robin, random, least-pending or nearest.
+	Policy string `json:"policy"`
+	// DescriptorsFile is a descriptor set; default: the server's reflection.
+	DescriptorsFile string   `json:"descriptors_file"`
+	Services        []string `json:"services"`
+	// HeaderFiles are files with the values of headers that are sent to the server, by their keys.
+	HeaderFiles map[string]string `json:"header_files"`
+	TLS         *tlsConfig        `json:"tls"`
+}
+
+type gatewayConfig struct {
+	// Namespace is that of calls which name none; Namespaces those that they may name.
+	Namespace  string   `json:"namespace"`
+	Namespaces []string `json:"namespaces"`
+	// Open lets anyone call; else TokensFile says who may, by the hashes of their tokens.
+	Open              bool     `json:"open"`
+	TokensFile        string   `json:"tokens_file"`
+	PassAuthorization bool     `json:"pass_authorization"`
+	CORSOrigins       []string `json:"cors_origins"`
+}
+
+// token is an entry of the file with tokens, as rpcmesh token prints it.
+type token struct {
+	Name       string   `json:"name"`
+	SHA256     string   `json:"sha256"`
+	Namespaces []string `json:"namespaces"`
+	Functions  string   `json:"functions,omitempty"`
+}
+
+// duration is a time.Duration in text, like "10s".
+type duration time.Duration
+
+func (d *duration) UnmarshalJSON(b []byte) error {
+	var text string
+	if err := json.Unmarshal(b, &text); err != nil {
+		return errors.New(`a duration is text like "10s"`)
+	}
+	v, err := time.ParseDuration(text)
+	if err != nil || v <= 0 {
+		return fmt.Errorf(`%q is no duration like "10s"`, text)
+	}
+	*d = duration(v)
+	return nil
+}
+
+// maxConfig bounds a configuration file, in bytes.
+const maxConfig = 1 << 20
+
+// decodeFile decodes one JSON value, of known fields only, from a file.
+func decodeFile(path string, v any) error {
+	b, err := readFile(path, maxConfig)
+	if err != nil {
+		return err
+	}
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		at := d.InputOffset()
+		if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
+			at = syntax.Offset
+		}
+		return usagef("%s, near line %d: %w", path, 1+bytes.Count(b[:min(at, int64(len(b)))], []byte("\n")), err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return usagef("%s has more after its end", path)
+	}
+	return nil
+}
+
+// node returns the configuration of the node itself.
+func (c *config) node(t *terminal, log *slog.Logger) (rpcmesh.Config, error) {
+	cfg := rpcmesh.Config{Name: c.Name, AcceptAnyone: c.AcceptAnyone, Logger: log, Addresses: c.Listen}
+	secret := secretFlags{file: c.SecretFile, anyone: c.AcceptAnyone}
+	var err error
+	if cfg.Secret, err = secret.read(t); err != nil {
+		return cfg, err
+	}
+	if cfg.TLS, err = c.TLS.server(); err != nil {
+		return cfg, err
+	}
+	cfg.DialTLS, err = c.LinkTLS.client()
+	return cfg, err
+}
+
+// config returns the configuration of the adopted server.
+func (c *adoptConfig) config(log *slog.Logger) (adopt.Config, error) {
+	cfg := adopt.Config{Namespace: c.Namespace, Services: c.Services, Logger: log, Header: http.Header{}}
+	var err error
+	if c.Protocol != "" {
+		if cfg.Protocol, err = adopt.ParseProtocol(c.Protocol); err != nil {
+			return cfg, &usageError{err}
+		}
+	}
+	if cfg.Policy, err = parsePolicy(c.Policy); err != nil {
+		return cfg, err
+	}
+	if c.DescriptorsFile != "" {
+		if cfg.Descriptors, err = readFile(c.DescriptorsFile, adopt.DefaultMaxDescriptors); err != nil {
+			return cfg, err
+		}
+	}
+	for key, path := range c.HeaderFiles {
+		value, err := readSecret(path)
+		if err != nil {
+			return cfg, err
+		}
+		cfg.Header.Set(key, value)
+	}
+	cfg.TLS, err = c.TLS.client()
+	return cfg, err
+}
+
+// config returns the configuration of the gateway, and its tokens where it has some.
+func (c *gatewayConfig) config() (gateway.Config, *gateway.Tokens, error) {
+	cfg := gateway.Config{
+		Namespace: c.Namespace, Namespaces: c.Namespaces, Open: c.Open, PassAuthorization: c.PassAuthorization,
+	}
+	if len(c.CORSOrigins) > 0 {
+		cfg.CORS = &gateway.CORS{Origins: c.CORSOrigins}
+	}
+	if c.TokensFile == "" {
+		return cfg, nil, nil
+	}
+	tokens := new(gateway.Tokens)
+	cfg.Authorize = tokens.Authorize
+	return cfg, tokens, c.read(tokens)
+}
+
+// read replaces tokens by those in the file.
+func (c *gatewayConfig) read(tokens *gateway.Tokens) error {
+	var file struct {
+		Tokens []token `json:"tokens"`
+	}
+	if err := decodeFile(c.TokensFile, &file); err != nil {
+		return err
+	}
+	list := make([]gateway.Token, len(file.Tokens))
+	for i, t := range file.Tokens {
+		list[i] = gateway.Token(t)
+	}
+	if err := tokens.Replace(list...); err != nil {
+		return usagef("%s: %w", c.TokensFile, err)
+	}
+	return nil
+}

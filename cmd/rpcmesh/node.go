@@ -1,0 +1,327 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"connectrpc.com/connect/v2"
+
+	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
+	"github.com/rpcmesh/rpcmesh/runtime/gateway"
+	"github.com/rpcmesh/rpcmesh/runtime/gateway/adopt"
+)
+
+const aboutNode = `
+
+Runs a node that a file describes, until it gets SIGTERM or SIGINT: then it withdraws its functions, lets
+running calls end for the time of "drain", and leaves. SIGHUP reads the file with tokens again.
+
+The file is JSON; each field may be left out. Paths are relative to where the command runs.
+
+  {
+    "name": "edge",                          who the node is, across restarts too
+    "secret_file": "secret",                 or the environment variable RPCMESH_SECRET
+    "listen": ["0.0.0.0:8220"],              for links, and for the gateway's callers
+    "tls": {"cert_file": "cert.pem", "key_file": "key.pem"},
+    "namespaces": ["public"],
+    "groups": [{"name": "all", "members": ["public", "private"], "bridged": false}],
+    "links": [{"url": "https://host:8220", "namespaces": ["public"]}],
+    "link_tls": {"ca_file": "ca.pem"},
+    "adopt": [{
+      "url": "http://127.0.0.1:50051",
+      "namespace": "public",
+      "protocol": "grpc",                    or grpcweb, or connect
+      "policy": "single",                    or round-robin, random, least-pending, nearest
+      "descriptors_file": "image.binpb",     default: the server's reflection
+      "services": ["pkg.Service"],           default: all
+      "header_files": {"Authorization": "token"},
+      "tls": {"ca_file": "ca.pem"}
+    }],
+    "gateway": {
+      "namespace": "public",                 of calls that name none
+      "namespaces": ["private"],             that they may name
+      "tokens_file": "tokens.json",          {"tokens": [what rpcmesh token prints]}; or "open": true
+      "cors_origins": ["https://app.example.com"]
+    },
+    "drain": "10s"
+  }
+`
+
+func runNode(ctx context.Context, args []string, t *terminal) error {
+	f := newFlags(t, "node", "-config FILE"+aboutNode)
+	path := f.String("config", "", "`file` that describes the node")
+	verbose := f.Bool("v", false, "log more")
+	if err := f.parse(args, 0, 0); err != nil {
+		return err
+	}
+	if *path == "" {
+		return usagef("-config FILE is missing")
+	}
+	var cfg config
+	if err := decodeFile(*path, &cfg); err != nil {
+		return err
+	}
+	return cfg.run(ctx, t, logger(t, *verbose))
+}
+
+func logger(t *terminal, verbose bool) *slog.Logger {
+	level := slog.LevelInfo
+	if verbose {
+		level = slog.LevelDebug
+	}
+	return slog.New(slog.NewTextHandler(t.err, &slog.HandlerOptions{Level: level}))
+}
+
+const aboutAdopt = `URL
+
+Runs a node that offers the functions of the gRPC or Connect server at URL to a mesh, until it gets SIGTERM or
+SIGINT. The functions are there while the server is up, and come back with it. What the server has is read
+from its reflection, or from a file as "buf build -o image.binpb" and "protoc --include_imports
+--descriptor_set_out" write it.
+
+To join a mesh, the node links to a node of it (-link), or lets nodes link to it (-listen), or both:
+
+  rpcmesh adopt -secret-file secret -namespace public -link http://host:8220 http://127.0.0.1:50051
+`
+
+func runAdopt(ctx context.Context, args []string, t *terminal) error {
+	var cfg config
+	var server adoptConfig
+	var links list
+	var secret secretFlags
+	linkTLS, serverTLS := new(tlsConfig), new(tlsConfig)
+	f := newFlags(t, "adopt", aboutAdopt)
+	secret.add(f)
+	f.StringVar(&cfg.Name, "name", "", "the node's `name`; default: the host's, and a random suffix")
+	f.Var((*list)(&cfg.Listen), "listen", "`address` to listen at for other nodes, like 0.0.0.0:8220; may be given again")
+	f.Var(&links, "link", "`URL` of a node to link to; may be given again")
+	f.StringVar(&linkTLS.CAFile, "link-tls-ca", "", "`file` with the certificates that links to https URLs trust; default: the host's")
+	f.StringVar(&server.Namespace, "namespace", rpcmesh.DefaultNamespace, "`namespace` to offer the functions in")
+	f.StringVar(&server.Protocol, "protocol", "grpc", "what the server speaks: grpc, grpcweb or connect")
+	f.StringVar(&server.Policy, "policy", "single", "single, or how calls are spread over several servers: round-robin, random, least-pending, nearest")
+	f.StringVar(&server.DescriptorsFile, "descriptors", "", "`file` with the server's descriptor set; default: its reflection is asked")
+	f.Var((*list)(&server.Services), "services", "full `names` of the services to adopt, with commas between; default: all")
+	f.Var((*headerFiles)(&server.HeaderFiles), "header-file", "`KEY=FILE`: a header for the server, and the file with its value; may be given again")
+	f.StringVar(&serverTLS.CAFile, "tls-ca", "", "`file` with the certificates that an https URL's server is trusted by; default: the host's")
+	f.StringVar(&serverTLS.CertFile, "tls-cert", "", "`file` with a certificate to show the server")
+	f.StringVar(&serverTLS.KeyFile, "tls-key", "", "`file` with that certificate's key")
+	f.StringVar(&serverTLS.ServerName, "tls-name", "", "`name` in the server's certificate; default: the URL's host")
+	verbose := f.Bool("v", false, "log more")
+	if err := f.parse(args, 1, 1); err != nil {
+		return err
+	}
+	if len(links) == 0 && len(cfg.Listen) == 0 {
+		return usagef("the node would be alone: give -link, -listen or both")
+	}
+	cfg.SecretFile, cfg.AcceptAnyone, cfg.LinkTLS = secret.file, secret.anyone, linkTLS
+	server.URL, server.TLS = f.Arg(0), serverTLS
+	cfg.Adopt = []adoptConfig{server}
+	for _, url := range links {
+		cfg.Links = append(cfg.Links, linkConfig{URL: url, Namespaces: []string{server.Namespace}})
+	}
+	return cfg.run(ctx, t, logger(t, *verbose))
+}
+
+// headerFiles is a flag that may be given again.
+type headerFiles map[string]string
+
+var _ flag.Value = (*headerFiles)(nil)
+
+func (h *headerFiles) String() string { return "" }
+
+func (h *headerFiles) Set(value string) error {
+	for i := range len(value) {
+		if value[i] == '=' && i > 0 && i+1 < len(value) {
+			if *h == nil {
+				*h = headerFiles{}
+			}
+			(*h)[value[:i]] = value[i+1:]
+			return nil
+		}
+	}
+	return errors.New("it is KEY=FILE")
+}
+
+// defaultDrain is how long calls may run on when a node is told to stop.
+const defaultDrain = 10 * time.Second
+
+// running is a node and what was made for it.
+type running struct {
+	node    *rpcmesh.Node
+	log     *slog.Logger
+	adopted []*adopt.Adopted
+	reload  func() // the gateway's tokens; nil: it has none
+	served  sync.WaitGroup
+	failed  chan error // why serving ended
+}
+
+// run runs the node until ctx ends.
+func (c *config) run(ctx context.Context, t *terminal, log *slog.Logger) error {
+	cfg, err := c.node(t, log)
+	if err != nil {
+		return err
+	}
+	node, err := rpcmesh.NewNode(cfg)
+	if err != nil {
+		return &usageError{err}
+	}
+	r := &running{node: node, log: log, failed: make(chan error, len(c.Listen))}
+	if err := r.setUp(ctx, c); err != nil {
+		r.close()
+		return err
+	}
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
+	for {
+		select {
+		case <-ctx.Done():
+			return r.shutDown(time.Duration(c.Drain))
+		case err := <-r.failed:
+			r.close()
+			return err
+		case <-hangups:
+			if r.reload != nil {
+				r.reload()
+			}
+		}
+	}
+}
+
+// setUp makes of the node what c says.
+func (r *running) setUp(ctx context.Context, c *config) error {
+	for _, name := range c.Namespaces {
+		if err := r.join(name); err != nil {
+			return err
+		}
+	}
+	for _, g := range c.Groups {
+		var options []rpcmesh.GroupOption
+		if g.Bridged {
+			options = append(options, rpcmesh.Bridged())
+		}
+		if _, err := r.node.Group(g.Name, g.Members, options...); err != nil {
+			return &usageError{err}
+		}
+	}
+	if err := r.openGateway(c.Gateway); err != nil {
+		return err
+	}
+	for i := range c.Adopt {
+		if err := r.adopt(&c.Adopt[i]); err != nil {
+			return err
+		}
+	}
+	for _, address := range c.Listen {
+		if err := r.listen(ctx, address); err != nil {
+			return err
+		}
+	}
+	for _, l := range c.Links {
+		if _, err := r.node.Link(l.URL, l.Namespaces...); err != nil {
+			return &usageError{err}
+		}
+	}
+	return nil
+}
+
+// join makes the node a member of a namespace.
+func (r *running) join(namespace string) error {
+	if _, err := r.node.Namespace(namespace).Register(); err != nil { // nothing, which fails for a name that cannot be
+		return &usageError{err}
+	}
+	return nil
+}
+
+func (r *running) openGateway(c *gatewayConfig) error {
+	if c == nil {
+		return nil
+	}
+	cfg, tokens, err := c.config()
+	if err != nil {
+		return err
+	}
+	for _, name := range append([]string{cfg.Namespace}, cfg.Namespaces...) {
+		if err := r.join(name); err != nil {
+			return err
+		}
+	}
+	if err := gateway.Mount(r.node, r.node, cfg); err != nil {
+		return &usageError{err}
+	}
+	if tokens != nil {
+		r.reload = func() {
+			if err := c.read(tokens); err != nil {
+				r.log.Error("the tokens stay as they were", "error", err.Error())
+				return
+			}
+			r.log.Info("tokens read again")
+		}
+	}
+	return nil
+}
+
+func (r *running) adopt(c *adoptConfig) error {
+	cfg, err := c.config(r.log)
+	if err != nil {
+		return err
+	}
+	adopted, err := adopt.Server(r.node, c.URL, cfg)
+	if err != nil {
+		return &usageError{err}
+	}
+	r.adopted = append(r.adopted, adopted)
+	return nil
+}
+
+func (r *running) listen(ctx context.Context, address string) error {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	if err != nil {
+		return err
+	}
+	r.log.Info("listening", "addr", l.Addr().String())
+	r.served.Go(func() {
+		// Serving ends with the node, after it has drained, not with ctx.
+		if err := r.node.Serve(context.WithoutCancel(ctx), l); err != nil && connect.CodeOf(err) != connect.CodeFailedPrecondition {
+			r.failed <- fmt.Errorf("serving at %s: %w", address, err)
+		}
+	})
+	return nil
+}
+
+// shutDown leaves the mesh in order.
+func (r *running) shutDown(drain time.Duration) error {
+	if drain == 0 {
+		drain = defaultDrain
+	}
+	r.log.Info("stopping", "drain", drain)
+	ctx, cancel := context.WithTimeout(context.Background(), drain)
+	defer cancel()
+	// A second signal ends the waiting.
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	err := r.node.Shutdown(ctx)
+	r.close()
+	if err != nil {
+		r.log.Warn("calls were cut off", "error", err.Error())
+	}
+	return nil
+}
+
+// close ends what is left.
+func (r *running) close() {
+	for _, a := range r.adopted {
+		_ = a.Close() // always nil
+	}
+	_ = r.node.Close() // always nil
+	r.served.Wait()
+}
