@@ -2,7 +2,6 @@ package interop
 
 import (
 	"bufio"
-	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -90,8 +89,7 @@ func ring(t *testing.T, command string) {
 		t.Fatalf("the ring is run by %q", command)
 	}
 	run(t, true, nil, "go", "-C", root, "build", "-o", binary, arguments[2])
-	ctx, cancel := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(ctx, binary, arguments[3])
+	cmd := exec.CommandContext(t.Context(), binary, arguments[3])
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 10 * time.Second
 	out, err := cmd.StdoutPipe()
@@ -102,10 +100,7 @@ func ring(t *testing.T, command string) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		cancel()
-		_ = cmd.Wait() // it was interrupted
-	})
+	t.Cleanup(func() { _ = cmd.Wait() }) // the test's context has ended, which interrupts it
 	var written []string
 	for lines := bufio.NewScanner(out); lines.Scan(); {
 		written = append(written, lines.Text())
