@@ -166,6 +166,7 @@ func (stockEcho) Repeat(ctx context.Context, req *interopv1.RepeatRequest, strea
 }
 
 func (stockEcho) Join(ctx context.Context, stream interopv1connect.EchoServiceJoinServerStream) (*interopv1.JoinResponse, error) {
+	mark(ctx)
 	var texts []string
 	for {
 		req, err := stream.Receive()
@@ -180,6 +181,7 @@ func (stockEcho) Join(ctx context.Context, stream interopv1connect.EchoServiceJo
 }
 
 func (stockEcho) Chat(ctx context.Context, stream interopv1connect.EchoServiceChatServerStream) error {
+	mark(ctx)
 	for {
 		req, err := stream.Receive()
 		if errors.Is(err, io.EOF) {

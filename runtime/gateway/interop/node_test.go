@@ -61,12 +61,12 @@ func TestConnectWeb(t *testing.T) {
 }
 
 // browse opens a page in a browser of its own, until stop is called, which returns what it wrote.
-func browse(t *testing.T, chromium, url string) (stop func() string) {
+func browse(t *testing.T, chromium, page string) (stop func() string) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	cmd := exec.CommandContext(ctx, chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
 		"--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
-		"--disable-dev-shm-usage", "--user-data-dir="+t.TempDir(), url)
+		"--disable-dev-shm-usage", "--user-data-dir="+t.TempDir(), page)
 	var output strings.Builder
 	cmd.Stdout, cmd.Stderr = &output, &output
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // it starts processes of its own
