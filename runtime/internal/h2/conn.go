@@ -2,6 +2,7 @@ package h2
 
 import (
 	"crypto/tls"
+	"io"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -20,7 +21,7 @@ var longAgo = time.Unix(1, 0)
 // Errors are *connect.Error, apart from io.EOF for an end in order.
 type Conn struct {
 	nc     net.Conn
-	raw    *rawWriter // nil where the socket has no write that does not block
+	raw    *socket // nil where nc is no socket that can be written to without waiting
 	client bool
 	opts   Options
 
@@ -66,14 +67,18 @@ type state struct {
 }
 
 func newConn(nc net.Conn, client bool, head []byte, o Options) *Conn {
-	c := &Conn{nc: nc, raw: newRawWriter(nc), client: client, opts: o.withDefaults(), closed: make(chan struct{})}
+	c := &Conn{nc: nc, raw: newSocket(nc), client: client, opts: o.withDefaults(), closed: make(chan struct{})}
 	c.cond.L = &c.mu
 	c.state = state{
 		maxFrame: initialMaxFrame, firstWindow: initialWindow,
 		streamOut: initialWindow, connOut: initialWindow,
 	}
 	c.state.frames = http2.NewFramer(&c.state.control, nil)
-	c.reading.init(nc, head, c.flush)
+	var src io.Reader = nc
+	if c.raw != nil {
+		src = c.raw
+	}
+	c.reading.init(src, head, c.flush)
 	_ = c.setReadDeadline(time.Now().Add(c.opts.HandshakeTimeout))
 	return c
 }

@@ -246,7 +246,7 @@ func (c *Conn) tryWrite(p []byte) (int, error) {
 	if c.raw == nil {
 		return 0, nil
 	}
-	n, err := c.raw.write(p)
+	n, err := c.raw.try(p)
 	if err != nil {
 		err = c.writeFailed(err)
 	}
