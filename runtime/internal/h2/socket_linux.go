@@ -22,7 +22,7 @@ func sendNow(fd int, p []byte) (int, error) {
 
 func transferNow(call uintptr, fd int, p []byte, flags uintptr) (int, error) {
 	n, _, errno := syscall.RawSyscall6(call, uintptr(fd),
-		uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), flags, 0, 0) //nolint:gosec // the kernel takes addresses
+		uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), flags, 0, 0)
 	if errno != 0 {
 		return 0, errno
 	}
