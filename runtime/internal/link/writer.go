@@ -20,6 +20,8 @@ const (
 	// loneBulk is up to where one call's chunks are put together in a packet of which no other call
 	// wants a share: a message of 64 KiB leaves in one.
 	loneBulk = packetTarget + 4<<10
+	// maxYields bounds how often one who is about to write lets others go before.
+	maxYields = 8
 	// controlBudget bounds the table in one packet.
 	controlBudget = 32 << 10
 
@@ -105,10 +107,7 @@ func (s *Session) flush() {
 	}
 	s.out.writing = true
 	if s.own.live+s.theirs.live > 1 {
-		// Others are about to say something as well: what they say now costs no write of its own.
-		s.mu.Unlock()
-		runtime.Gosched()
-		s.mu.Lock()
+		s.gather()
 	}
 	switch {
 	case s.trier == nil:
@@ -120,6 +119,21 @@ func (s *Session) flush() {
 	}
 	s.out.writing = false
 	s.wakeWriter()
+}
+
+// gather lets others say what they are about to say: what they say now costs no write of its own. It
+// goes on while they do, since an idle processor may take this goroutine up before it comes to them. The
+// session's lock is held, but not all the time.
+func (s *Session) gather() {
+	for range maxYields {
+		had := len(s.out.buf)
+		s.mu.Unlock()
+		runtime.Gosched()
+		s.mu.Lock()
+		if len(s.out.buf) == had {
+			return
+		}
+	}
 }
 
 // flushNow writes what is ready if that can be done without waiting, and otherwise leaves it to the
