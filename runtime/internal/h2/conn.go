@@ -34,6 +34,9 @@ type Conn struct {
 
 	writing writer // of whoever has the socket: state.busy
 
+	crowded  atomic.Bool // state.flight is
+	relieved func()
+
 	mu    sync.Mutex // never held while reading or writing
 	cond  sync.Cond  // something has changed for those who wait
 	state state      // guarded by mu
@@ -64,6 +67,7 @@ type state struct {
 	streamOut   int64 // how much the peer takes on the stream; may be negative
 	connOut     int64 // and on the connection
 	progress    bool  // DATA has been sent since the reader last looked
+	flight      flight
 }
 
 func newConn(nc net.Conn, client bool, head []byte, o Options) *Conn {
@@ -72,6 +76,7 @@ func newConn(nc net.Conn, client bool, head []byte, o Options) *Conn {
 	c.state = state{
 		maxFrame: initialMaxFrame, firstWindow: initialWindow,
 		streamOut: initialWindow, connOut: initialWindow,
+		flight: flight{limit: minFlight},
 	}
 	c.state.frames = http2.NewFramer(&c.state.control, nil)
 	var src io.Reader = nc

@@ -78,7 +78,13 @@ func (s *Session) room(h *half, n int) bool {
 // pending reports whether there is something to write. The session's lock is held.
 func (s *Session) pending() bool {
 	o := &s.out
-	return len(o.buf) > HeadRoom || !o.ring.empty() || s.forWriter()
+	return len(o.buf) > HeadRoom || s.bulkReady() || s.forWriter()
+}
+
+// bulkReady reports whether there is bulk to write, and not too much under way. The session's lock is
+// held.
+func (s *Session) bulkReady() bool {
+	return !s.out.ring.empty() && (s.pace == nil || !s.pace.Crowded())
 }
 
 // forWriter reports whether there is something that only the session's writer writes. The session's lock
@@ -198,7 +204,9 @@ func (s *Session) round(mode sendMode) {
 	if o.broken != nil || s.cause != nil { // since the caller looked
 		return
 	}
-	o.pullBulk()
+	if s.bulkReady() {
+		o.pullBulk(s.pace != nil)
+	}
 	frames := o.buf
 	if len(frames) == HeadRoom {
 		return
@@ -263,12 +271,16 @@ func (s *Session) breakOut(err error) {
 	s.wakeKeeper()
 }
 
-// pullBulk appends the next chunk of those that wait, and no more unless nobody else has anything to
-// say.
-func (o *outbox) pullBulk() {
+// pullBulk appends the next chunk of those that wait. Where there is nothing but bulk it is more, if only
+// one call has any, or if what is under way is bounded elsewhere.
+func (o *outbox) pullBulk(bounded bool) {
 	start, budget := len(o.buf), maxData
-	if start == HeadRoom && o.ring.single() {
+	switch {
+	case start > HeadRoom:
+	case o.ring.single():
 		budget = loneBulk
+	case bounded:
+		budget = packetTarget
 	}
 	for !o.ring.empty() && len(o.buf)-start < budget {
 		o.ring.pop().pull()
@@ -340,13 +352,14 @@ func packControls(controls ...*linkv1.Control) ([]byte, error) {
 // left where sending it would have had to wait, and whether trying has worked.
 func (s *Session) sendFrames(p []byte, mode sendMode) (rest []byte, tried bool, err error) {
 	for len(p) > HeadRoom {
-		n := len(p)
+		packet, n := p, len(p)
 		if n > HeadRoom+loneBulk {
 			n = HeadRoom + cutFrames(p[HeadRoom:])
+			packet = p[:n:n]
 		}
 		sent := false
 		if mode != send {
-			if sent, err = s.trier.TrySend(p[:n]); err != nil {
+			if sent, err = s.trier.TrySend(packet); err != nil {
 				return nil, tried, err
 			}
 			tried = tried || sent
@@ -355,7 +368,7 @@ func (s *Session) sendFrames(p []byte, mode sendMode) (rest []byte, tried bool, 
 			if mode == try {
 				return p, tried, nil
 			}
-			if err := s.conn.Send(p[:n]); err != nil {
+			if err := s.conn.Send(packet); err != nil {
 				return nil, tried, err
 			}
 		}
