@@ -92,3 +92,14 @@ func (s *socket) try(p []byte) (int, error) {
 	s.out.tries = true
 	return s.out.run(p, "send", s.conn.Write)
 }
+
+// write writes p whole, and waits for room as long as the connection's deadline allows.
+func (s *socket) write(p []byte) (int, error) {
+	s.out.tries = false
+	for done := 0; ; {
+		n, err := s.out.run(p[done:], "send", s.conn.Write)
+		if done += n; err != nil || done == len(p) {
+			return done, err
+		}
+	}
+}
