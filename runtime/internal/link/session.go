@@ -30,6 +30,7 @@ type Session struct {
 	conn    Conn
 	trier   trySender // conn, if it can try
 	ahead   bufferer  // conn, if it knows what it has read ahead
+	pace    pacer     // conn, if it knows how much is under way
 	cfg     Config
 	dialler bool
 	peer    Peer
@@ -75,6 +76,9 @@ func newSession(c Conn, cfg Config, dialler bool, peer Peer) *Session {
 	s.writer.L = &s.mu
 	s.trier, _ = c.(trySender)
 	s.ahead, _ = c.(bufferer)
+	if s.pace, _ = c.(pacer); s.pace != nil {
+		s.pace.OnRelief(s.wake)
+	}
 	return s
 }
 
