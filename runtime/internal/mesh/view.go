@@ -86,8 +86,8 @@ func (v *view) origin(it *item) NodeID {
 // targets returns where calls for an item that pick returned may go, unless it is derived here.
 func (v *view) targets(it *item, many *candidates, s scope) []Target {
 	if many != nil && it.fn.Policy != Single {
-		if set := many.set(it.fn.Policy, s); set != nil {
-			return v.sets[set.id]
+		if set := many.set(it.fn.Policy, s); set != nil && len(v.sets[set.id]) > 0 {
+			return v.sets[set.id] // empty: another item of the same origin, with another schema as yet, leads it
 		}
 	}
 	return v.routes[it.rec].targets[:]
