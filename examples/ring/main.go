@@ -3,7 +3,7 @@
 //	go run ./examples/ring
 //
 // writes down which way each call takes before and after, and ends. With -stay the ring then stays up
-// until Ctrl-C. To run the nodes as separate processes, start each in a terminal of its own, in any order:
+// until Ctrl-C, and A has a gateway for callers from outside. To run the nodes as separate processes, start each in a terminal of its own, in any order:
 //
 //	go run ./examples/ring -serve a
 //	go run ./examples/ring -serve b
@@ -48,7 +48,7 @@ func main() {
 // command runs what args ask for and writes what it does to w.
 func command(ctx context.Context, args []string, w io.Writer) error {
 	flags := flag.NewFlagSet("ring", flag.ContinueOnError)
-	stay := flags.Bool("stay", false, "keep the ring up, on the ports 8230 to 8232, until Ctrl-C")
+	stay := flags.Bool("stay", false, "keep the ring up, on the ports 8230 to 8232, until Ctrl-C, with a gateway at A's")
 	only := flags.String("serve", "", "run only this `node`, a, b or c, until Ctrl-C")
 	listen := flags.String("listen", "", "with -serve: the `address` to listen on (default 127.0.0.1:8230 for a, 8231 for b, 8232 for c)")
 	link := flags.String("link", "", "with -serve: the `URL` to link to (default: where c listens by default for a, a for b, b for c)")
@@ -91,7 +91,10 @@ func serveAll(ctx context.Context, w io.Writer, stay bool) error {
 	if err := tour(touring, w, nodes); err != nil || !stay {
 		return err
 	}
-	fmt.Fprintln(w, "\nThe ring stays up until Ctrl-C.")
+	if err := nodes[0].open(); err != nil {
+		return err
+	}
+	fmt.Fprintf(w, "\nThe ring stays up until Ctrl-C. %s has a gateway at %s.\n", nodes[0].name, nodes[0].URL)
 	<-ctx.Done()
 	return nil
 }

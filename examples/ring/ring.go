@@ -4,6 +4,7 @@ import (
 	"github.com/rpcmesh/rpcmesh/examples/internal/loopback"
 	"github.com/rpcmesh/rpcmesh/gen/example/ring/v1/ringv1rpcmesh"
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
+	"github.com/rpcmesh/rpcmesh/runtime/gateway"
 )
 
 const secret = "not so secret: everyone can read this example"
@@ -62,4 +63,10 @@ func start(p place, addr string) (*node, error) {
 func (n *node) linkTo(url string) (err error) {
 	n.link, err = n.Link(url, n.namespace)
 	return err
+}
+
+// open lets callers from outside into the whole ring, on the node's own port. Anyone may call: only this
+// machine reaches it.
+func (n *node) open() error {
+	return gateway.Mount(n, n.Node.Node, gateway.Config{Namespace: n.ring.Name(), Open: true})
 }

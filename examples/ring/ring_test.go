@@ -40,7 +40,7 @@ func TestStay(t *testing.T) {
 		t.Cleanup(func() { *address = before })
 	}
 	r := exampletest.Start(t, command, "-stay")
-	r.WaitFor(0, "stays up until Ctrl-C")
+	r.WaitFor(0, "stays up until Ctrl-C. A has a gateway")
 	proxy, err := rpcmesh.Dial(t.Context(), url(r), rpcmesh.ProxyConfig{Namespace: "ring", Secret: secret})
 	if err != nil {
 		t.Fatal(err)

@@ -70,7 +70,7 @@ func TestTokens(t *testing.T) {
 		{"/ns/other" + greetPath, []string{"Bearer gamma"}, 404}, // the node is no member of it
 		{"/ns/other" + greetPath, []string{"Bearer beta"}, 403},
 		{unknown, []string{"Bearer beta"}, 403},
-		{unknown, []string{"Bearer alpha"}, 501},
+		{unknown, []string{"Bearer alpha"}, 404},
 		// Who has no token learns nothing of what there is.
 		{unknown, nil, 401},
 		{"/ns/secret" + greetPath, nil, 401},

@@ -21,15 +21,15 @@ import (
 
 // TestBadInput sends what is wrong in one way each. After all of it the gateway works.
 func TestBadInput(t *testing.T) {
-	const max = 64 << 10
+	const limit = 64 << 10
 	c := rpcmeshtest.New(t)
-	node := c.Node("entry", func(cfg *rpcmesh.Config) { cfg.Limits.MaxMessage = max })
+	node := c.Node("entry", func(cfg *rpcmesh.Config) { cfg.Limits.MaxMessage = limit })
 	if _, err := greetv1rpcmesh.RegisterGreeterOrigin(node.Namespace("public"), greeter{}); err != nil {
 		t.Fatal(err)
 	}
 	var zipped bytes.Buffer
 	z := gzip.NewWriter(&zipped)
-	_, _ = z.Write(make([]byte, 100*max))
+	_, _ = z.Write(make([]byte, 100*limit))
 	_ = z.Close()
 	const (
 		json, proto = "application/json", "application/proto"
@@ -43,13 +43,13 @@ func TestBadInput(t *testing.T) {
 		grpc                    string // its status
 		want                    string // in the body, or in grpc-message
 	}{
-		"unknown function":            {path: "/a.B/C", contentType: json, body: "{}", status: 501, want: "unimplemented"},
+		"unknown function":            {path: "/a.B/C", contentType: json, body: "{}", status: 404, want: "unimplemented"},
 		"unknown function, gRPC":      {path: "/a.B/C", contentType: grpc, status: 200, grpc: "12", want: "/a.B/C"},
 		"unknown function, gRPC-Web":  {path: "/a.B/C", contentType: grpc + "-web", status: 200, grpc: "12", want: "/a.B/C"},
 		"unknown function, stream":    {path: "/a.B/C", contentType: "application/connect+proto", status: 200, want: "unimplemented"},
-		"no function's path":          {path: "/a", contentType: json, body: "{}", status: 501, want: "/pkg.Service/Method"},
+		"no function's path":          {path: "/a", contentType: json, body: "{}", status: 404, want: "/pkg.Service/Method"},
 		"no function's path, gRPC":    {path: "/a/b/c", contentType: grpc, status: 200, grpc: "12"},
-		"escaped path":                {path: "/example.greet.v1.Greeter%2FGreet", contentType: json, body: "{}", status: 501},
+		"escaped path":                {path: "/example.greet.v1.Greeter%2FGreet", contentType: json, body: "{}", status: 404},
 		"not an RPC":                  {path: "/a", contentType: "text/html", status: 404},
 		"unknown codec":               {path: greetPath, contentType: "application/cbor", status: 415},
 		"unknown codec, gRPC":         {path: greetPath, contentType: "application/grpc+cbor", status: 415},
@@ -57,9 +57,9 @@ func TestBadInput(t *testing.T) {
 		"unknown compression":         {path: greetPath, contentType: json, header: []string{"Content-Encoding", "zip"}, body: "{}", status: 501, want: "zip"},
 		"unknown compression, gRPC":   {path: sum, contentType: grpc, header: []string{"Grpc-Encoding", "zip"}, status: 200, grpc: "12", want: "zip"},
 		"not gzip":                    {path: greetPath, contentType: json, header: []string{"Content-Encoding", "gzip"}, body: "{}", status: 400},
-		"too long":                    {path: greetPath, contentType: proto, body: strings.Repeat("a", max+1), status: 429, want: "resource_exhausted"},
-		"too long, gRPC":              {path: greetPath, contentType: grpc, body: "\x00\x00\x01\x00\x01" + strings.Repeat("a", max+1), status: 200, grpc: "8"},
-		"too long in a stream":        {path: sum, contentType: "application/connect+proto", body: "\x00\x00\x01\x00\x01" + strings.Repeat("a", max+1), status: 200, want: "resource_exhausted"},
+		"too long":                    {path: greetPath, contentType: proto, body: strings.Repeat("a", limit+1), status: 429, want: "resource_exhausted"},
+		"too long, gRPC":              {path: greetPath, contentType: grpc, body: "\x00\x00\x01\x00\x01" + strings.Repeat("a", limit+1), status: 200, grpc: "8"},
+		"too long in a stream":        {path: sum, contentType: "application/connect+proto", body: "\x00\x00\x01\x00\x01" + strings.Repeat("a", limit+1), status: 200, want: "resource_exhausted"},
 		"decompression bomb":          {path: greetPath, contentType: proto, header: []string{"Content-Encoding", "gzip"}, body: zipped.String(), status: 429, want: "resource_exhausted"},
 		"four gigabytes announced":    {path: greetPath, contentType: grpc, body: "\x00\xff\xff\xff\xffa", status: 200, grpc: "8"},
 		"truncated envelope":          {path: greetPath, contentType: grpc, body: "\x00\x00\x00\x00\x05ab", status: 200, grpc: "13"},
@@ -79,7 +79,7 @@ func TestBadInput(t *testing.T) {
 		"namespace not offered":       {path: "/ns/secret" + greetPath, contentType: json, body: "{}", status: 404, want: "not_found"},
 		"namespace not held":          {path: "/ns/later" + greetPath, contentType: json, body: "{}", status: 404, want: "not_found"},
 		"namespace not offered, gRPC": {path: greetPath, contentType: grpc, header: []string{"Rpcmesh-Namespace", "secret"}, status: 200, grpc: "5"},
-		"no namespace":                {path: "/ns/" + greetPath, contentType: json, body: "{}", status: 501},
+		"no namespace":                {path: "/ns/" + greetPath, contentType: json, body: "{}", status: 404},
 		"two namespaces":              {path: "/ns/public" + greetPath, contentType: json, header: []string{"Rpcmesh-Namespace", "other"}, body: "{}", status: 400, want: "two namespaces"},
 		"two headers":                 {path: greetPath, contentType: json, header: []string{"Rpcmesh-Namespace", "public", "Rpcmesh-Namespace", "public"}, body: "{}", status: 400, want: "rpcmesh-namespace"},
 	}

@@ -45,6 +45,19 @@ type Config struct {
 	// Default: it ends at the gateway.
 	PassAuthorization bool
 
+	// MaxMessage bounds the messages that callers may send, in bytes as they send them, uncompressed; a
+	// longer one ends its call with resource_exhausted. Default: [rpcmesh.Limits.MaxMessage] of the node.
+	MaxMessage int
+
+	// NoReflection says that the gateway does not tell callers which functions a namespace has and what
+	// their messages are. Default: whoever may call grpc.reflection.v1.ServerReflection or its v1alpha in a
+	// namespace is told by gRPC's server reflection.
+	NoReflection bool
+
+	// NoHealth says that the gateway does not serve grpc.health.v1.Health. Default: whoever may call it in
+	// a namespace is told which services can be called there.
+	NoHealth bool
+
 	// CORS lets web pages of other origins call. Default: none may.
 	CORS *CORS
 
@@ -80,6 +93,8 @@ func resolved(cfg Config) (Config, error) {
 			"gateway: Config.Open contradicts Config.Authorize: set one of them")
 	case cfg.MaxCalls < 0:
 		return cfg, connect.NewError(connect.CodeInvalidArgument, "gateway: Config.MaxCalls must not be negative")
+	case cfg.MaxMessage < 0:
+		return cfg, connect.NewError(connect.CodeInvalidArgument, "gateway: Config.MaxMessage must not be negative")
 	case len(cfg.Namespaces) > maxNamespaces:
 		return cfg, connect.Errorf(connect.CodeInvalidArgument, "gateway: Config.Namespaces has more than %d entries", maxNamespaces)
 	case slices.Contains(cfg.Namespaces, ""):

@@ -35,13 +35,21 @@
 //
 // Headers and trailers arrive, in both directions, but for those of the connection, of the message's
 // encoding, of the protocols and of CORS; User-Agent arrives. Authorization and rpcmesh-namespace are for
-// the gateway and end here, see [Config.PassAuthorization]. The headers of a response arrive with its
-// first message or its end. Codes, messages and details of errors arrive as they were sent, and so does
-// the mesh's own detail, rpcmesh.v1.CallFailure.
+// the gateway and end here, see [Config.PassAuthorization]. The headers of a stream of responses arrive when
+// its handler sends them. Codes, messages and details of errors arrive as they were sent, and so does the
+// mesh's own detail, rpcmesh.v1.CallFailure.
 //
 // A call's timeout goes along, and ends it everywhere; one without gets that of the node's calls,
 // [rpcmesh.Config.CallTimeout]. When the caller cancels or its connection breaks, the handler's context
 // ends.
+//
+// # What the gateway tells
+//
+// In each of its namespaces the gateway answers itself for gRPC's server reflection
+// (grpc.reflection.v1.ServerReflection and its v1alpha), which describes every function of the namespace,
+// and for grpc.health.v1.Health, by which a service serves while any of its functions can be called. Both
+// are calls like others: who may call a procedure of theirs may ask. [Config.NoReflection] and
+// [Config.NoHealth] turn them off.
 //
 // # Who may call
 //
@@ -52,8 +60,8 @@
 //
 // # Limits
 //
-// A message is as long as [rpcmesh.Limits.MaxMessage] at most, unpacked as well as packed, and the headers
-// as long as those of a call in the mesh. [Config.MaxCalls] bounds the calls under way; what the server
+// A request's message is as long as [Config.MaxMessage] at most, unpacked as well as packed, a response's as
+// [rpcmesh.Limits.MaxMessage], and the headers as long as those of a call in the mesh. [Config.MaxCalls] bounds the calls under way; what the server
 // bounds (connections, the size of all headers, the time that they may take) is the server's. A response
 // in JSON can be many times as long as the message that it spells.
 package gateway

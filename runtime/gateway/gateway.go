@@ -22,6 +22,7 @@ type Gateway struct {
 	pump       bridge.Pump
 	services   vocabularies
 	handlers   handlers
+	own        own
 	errors     *connecthttp.ErrorWriter
 	front      http.Handler // serve, behind CORS
 	calls      atomic.Int64 // under way
@@ -41,13 +42,17 @@ func New(node *rpcmesh.Node, cfg Config) (*Gateway, error) {
 	for _, name := range append([]string{cfg.Namespace}, cfg.Namespaces...) {
 		g.namespaces[name] = new(atomic.Pointer[rpcmesh.Namespace])
 	}
+	if g.cfg.MaxMessage == 0 {
+		g.cfg.MaxMessage = node.Limits().MaxMessage
+	}
 	g.pump = bridge.Pump{To: inward{}, Skip: g.skip, StopReceiving: stopReceiving}
 	options := []connecthttp.Option{
 		connecthttp.WithCodecs(new(bridge.Codec), jsonCodec{}),
-		connecthttp.WithReadMaxBytes(node.Limits().MaxMessage),
+		connecthttp.WithReadMaxBytes(g.cfg.MaxMessage),
 	}
 	g.errors = connecthttp.NewErrorWriter(options...)
 	g.handlers = newHandlers(g.call, options)
+	g.own.noReflection, g.own.noHealth = cfg.NoReflection, cfg.NoHealth
 	g.front = cfg.CORS.handler(http.HandlerFunc(g.serve))
 	return g, nil
 }
@@ -105,6 +110,9 @@ func (g *Gateway) admit(r *http.Request, t target) (*call, error) {
 	if !ok {
 		return nil, connect.Errorf(connect.CodeNotFound, "the gateway has no namespace %.64q", t.namespace)
 	}
+	if m, ok := g.own.find(ns, t.procedure); ok {
+		return &call{ns: ns, spec: m.Spec, own: m.Handler}, nil
+	}
 	for {
 		if f, ok := ns.Find(t.procedure); ok {
 			return &call{ns: ns, spec: connect.Spec{
@@ -140,7 +148,21 @@ func (g *Gateway) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	if connect.CodeOf(err) == connect.CodeUnauthenticated {
 		w.Header().Set("Www-Authenticate", "Bearer")
 	}
+	if connect.CodeOf(err) == connect.CodeUnimplemented {
+		w = unknown{w}
+	}
 	_ = g.errors.Write(w, r, bridge.Verdict(err)) // fails where the caller has gone
+}
+
+// unknown has the status of a path that is not there, as servers of Connect answer, where the code
+// unimplemented alone says 501.
+type unknown struct{ http.ResponseWriter }
+
+func (u unknown) WriteHeader(status int) {
+	if status == http.StatusNotImplemented {
+		status = http.StatusNotFound
+	}
+	u.ResponseWriter.WriteHeader(status)
 }
 
 // skip drops what is meant for the gateway.
@@ -154,7 +176,8 @@ type call struct {
 	spec connect.Spec
 	w    http.ResponseWriter
 	r    *http.Request
-	json *transcoder // of a JSON call
+	json *transcoder        // of a JSON call
+	own  connect.ServerFunc // of one of the gateway's own services
 }
 
 type callKey struct{}
@@ -167,6 +190,9 @@ func callOf(ctx context.Context) *call {
 // call is the handler of every call.
 func (g *Gateway) call(ctx context.Context, _ connect.Spec, stream connect.ServerStream) error {
 	c := callOf(ctx)
+	if c.own != nil {
+		return c.own(ctx, c.spec, stream)
+	}
 	if info, _ := connect.CallInfoForServerContext(ctx); info.Codec == connect.CodecNameJSON {
 		var err error
 		if c.json, err = g.services.transcoder(ctx, c.ns, c.spec.Procedure); err != nil {

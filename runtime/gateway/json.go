@@ -77,6 +77,7 @@ func collect(files *protoregistry.Files, file protoreflect.FileDescriptor) {
 }
 
 func (t *transcoder) unmarshal(ctx context.Context, src io.Reader, raw *rpcmesh.Raw) (err error) {
+	defer rescue(&err)
 	msg := t.in.New().Interface()
 	if err := t.codec.UnmarshalRead(ctx, src, msg); err != nil {
 		return err
@@ -85,12 +86,21 @@ func (t *transcoder) unmarshal(ctx context.Context, src io.Reader, raw *rpcmesh.
 	return err
 }
 
-func (t *transcoder) marshal(ctx context.Context, dst io.Writer, raw *rpcmesh.Raw) error {
+func (t *transcoder) marshal(ctx context.Context, dst io.Writer, raw *rpcmesh.Raw) (err error) {
+	defer rescue(&err)
 	msg := t.out.New().Interface()
 	if err := (proto.UnmarshalOptions{Resolver: t.types}).Unmarshal(raw.B, msg); err != nil {
 		return err
 	}
 	return t.codec.MarshalWrite(ctx, dst, msg)
+}
+
+// rescue turns a panic into an error: protojson takes it for granted that messages of well-known names
+// have their well-known fields, and an origin may have registered others.
+func rescue(err *error) {
+	if r := recover(); r != nil {
+		*err = connect.NewError(connect.CodeInternal, "JSON can't be had by the schema that the function was registered with")
+	}
 }
 
 // types are those of a schema and, for what an Any holds that the schema does not know, those that are

@@ -147,3 +147,44 @@ func decoded(t *testing.T, text string) (v any) {
 	}
 	return v
 }
+
+// TestJSONOfALiar calls a function whose schema has a well-known type without its fields, over which
+// protojson panics, and on a goroutine of the gateway's own.
+func TestJSONOfALiar(t *testing.T) {
+	const text = `
+name: "lie.proto" package: "google.protobuf" syntax: "proto3"
+message_type { name: "Timestamp" }
+message_type { name: "Lie" field { name: "at" number: 1 label: LABEL_OPTIONAL type: TYPE_MESSAGE type_name: ".google.protobuf.Timestamp" } }
+service {
+  name: "Liar"
+  method { name: "One" input_type: ".google.protobuf.Lie" output_type: ".google.protobuf.Lie" }
+  method { name: "All" input_type: ".google.protobuf.Lie" output_type: ".google.protobuf.Lie" client_streaming: true server_streaming: true }
+}`
+	var file descriptorpb.FileDescriptorProto
+	if err := prototext.Unmarshal([]byte(text), &file); err != nil {
+		t.Fatal(err)
+	}
+	fd, err := protodesc.NewFile(&file, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	methods := fd.Services().Get(0).Methods()
+	node := rpcmeshtest.New(t).Node("n")
+	if _, err := node.Namespace("public").Register(
+		connect.Method{Spec: connect.Spec{Procedure: "/google.protobuf.Liar/One", Schema: methods.Get(0)}, Handler: same},
+		connect.Method{Spec: connect.Spec{Procedure: "/google.protobuf.Liar/All", Schema: methods.Get(1), StreamType: connect.StreamTypeBidi}, Handler: same},
+	); err != nil {
+		t.Fatal(err)
+	}
+	d := open(t, "h2c", node, public)
+	const at = `{"at":"2026-01-02T03:04:05Z"}`
+	if status, _, body := d.post(t, "/google.protobuf.Liar/One", "application/json", at); status != 400 || !strings.Contains(body, "schema") {
+		t.Errorf("a request: %d, %s", status, body)
+	}
+	if status, _, body := d.post(t, "/google.protobuf.Liar/One", "application/json", "{}", "Instead-Bin", "CgA"); status != 500 || !strings.Contains(body, "schema") {
+		t.Errorf("a response: %d, %s", status, body)
+	}
+	if _, header, body := d.post(t, "/google.protobuf.Liar/All", "application/grpc+json", "\x00\x00\x00\x00\x1d"+at); header.Get("Grpc-Status") != "3" {
+		t.Errorf("in a stream: %v, %q", header, body)
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"net/http/httptrace"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connecthttp"
@@ -178,7 +179,11 @@ func (s *stream) Close() error {
 func (s *stream) explain(err error) error {
 	e, ok := errors.AsType[*connect.Error](err)
 	switch {
-	case err == nil || errors.Is(err, io.EOF) || ok && e.IsRemote() || s.outer.Err() != nil:
+	case err == nil || errors.Is(err, io.EOF) || ok && e.IsRemote():
+		return err
+	case s.overdue():
+		return errOverdue.WithCause(err)
+	case s.outer.Err() != nil:
 		return err
 	case s.conn.Load() == nil:
 		return s.backend.failed(errNotConnected.WithCause(err), rpcmeshv1.CallFailure_CERTAINTY_NOT_STARTED)
@@ -202,7 +207,15 @@ func (s *stream) explain(err error) error {
 	return err
 }
 
+// overdue reports whether the call's time is up. The server counts it too, in milliseconds at the coarsest,
+// and may reset the stream at the same instant, which is no break.
+func (s *stream) overdue() bool {
+	deadline, limited := s.outer.Deadline()
+	return limited && time.Until(deadline) <= time.Millisecond
+}
+
 var (
+	errOverdue      = connect.NewError(connect.CodeDeadlineExceeded, "adopt: the call's time is up")
 	errNotConnected = connect.NewError(connect.CodeUnavailable, "adopt: the server cannot be connected to")
 	errBroken       = connect.NewError(connect.CodeUnavailable, "adopt: the connection to the server broke")
 )

@@ -18,8 +18,10 @@ type FunctionInfo struct {
 	Name      string // the node's, or Via's where only that is known
 	Via       NodeID // the member that passes calls on to Node, where that is not itself one; else Node
 	Shadowed  bool   // another origin serves
-	Local     bool
-	Hops      int // to Via
+	// Incompatible: the other replicas serve without it, since its schema does not fit that of the first.
+	Incompatible bool
+	Local        bool
+	Hops         int // to Via
 }
 
 // Functions returns the origins within reach of a namespace or group of this node, sorted by
@@ -30,13 +32,7 @@ func (s *Snapshot) Functions(ns string) iter.Seq[FunctionInfo] {
 		if p == nil {
 			return
 		}
-		procedures := map[string]bool{}
-		for _, i := range p.members {
-			for it := range s.views[i].fns.all {
-				procedures[it.fn.Procedure] = true
-			}
-		}
-		for _, procedure := range slices.Sorted(maps.Keys(procedures)) {
+		for _, procedure := range s.procedures(p) {
 			for _, f := range s.origins(p, procedure) {
 				if !yield(f) {
 					return
@@ -44,6 +40,17 @@ func (s *Snapshot) Functions(ns string) iter.Seq[FunctionInfo] {
 			}
 		}
 	}
+}
+
+// procedures returns those that are known in a place, callable or not, sorted.
+func (s *Snapshot) procedures(p *place) []string {
+	procedures := map[string]bool{}
+	for _, i := range p.members {
+		for it := range s.views[i].fns.all {
+			procedures[it.fn.Procedure] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(procedures))
 }
 
 // origins returns those of one procedure, each once.
@@ -69,13 +76,16 @@ func (s *Snapshot) origins(p *place, procedure string) (origins []FunctionInfo) 
 			t := v.routes[it.rec].targets[0]
 			f := FunctionInfo{
 				Function: &it.fn, Namespace: t.Namespace, Node: o.node, Name: t.Name, Via: t.Node,
-				Shadowed: found || v.shadows(serving, it), Local: t.Local && it.derivation() == 0, Hops: t.Hops,
+				Shadowed: found || v.shadows(serving, it), Incompatible: v.keptOut(serving, it),
+				Local: t.Local && it.derivation() == 0, Hops: t.Hops,
 			}
 			origins = append(origins, f)
 		}
 		found = true
 	}
-	slices.SortStableFunc(origins, func(a, b FunctionInfo) int { return boolCompare(a.Shadowed, b.Shadowed) })
+	slices.SortStableFunc(origins, func(a, b FunctionInfo) int {
+		return boolCompare(a.Shadowed || a.Incompatible, b.Shadowed || b.Incompatible)
+	})
 	return origins
 }
 
@@ -189,4 +199,23 @@ func (v *view) absence(it *item) Absence {
 		a.Seen, a.Withdrawn, a.Cause = true, r.lost.at, r.lost.cause
 	}
 	return a
+}
+
+// Gone returns the procedures that could be called in a namespace or group once and cannot now, sorted,
+// and why not, as long as they are remembered.
+func (s *Snapshot) Gone(ns string) iter.Seq2[string, Absence] {
+	return func(yield func(string, Absence) bool) {
+		p := s.places[ns]
+		if p == nil {
+			return
+		}
+		for _, procedure := range s.procedures(p) {
+			if _, found := s.Find(ns, procedure); found {
+				continue
+			}
+			if a := s.Absent(ns, procedure); a.Seen && !yield(procedure, a) {
+				return
+			}
+		}
+	}
 }

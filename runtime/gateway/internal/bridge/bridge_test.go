@@ -9,7 +9,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"connectrpc.com/connect/v2"
@@ -363,4 +365,44 @@ func TestDeadline(t *testing.T) {
 			t.Errorf("the caller got %v", err)
 		}
 	})
+}
+
+// TestBackpressure has a caller that receives nothing hold up the function, and one that is not received
+// from held up, both after a few windows' worth.
+func TestBackpressure(t *testing.T) {
+	const window, size = 1000, 100
+	for _, kind := range []connect.StreamType{connect.StreamTypeServer, connect.StreamTypeClient, connect.StreamTypeBidi} {
+		t.Run(kind.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var sent atomic.Int64
+				flood := func(s interface{ Send(any) error }) {
+					for s.Send(&rpcmesh.Raw{B: make([]byte, size)}) == nil {
+						sent.Add(1)
+					}
+				}
+				node := rpcmeshtest.New(t).Node("n", func(cfg *rpcmesh.Config) { cfg.Limits.Window = window })
+				register(t, node.Namespace("back"), func(ctx context.Context, _ connect.Spec, s connect.ServerStream) error {
+					if streamsOut(kind) {
+						flood(s)
+					}
+					<-ctx.Done()
+					return ctx.Err()
+				})
+				pump := &bridge.Pump{To: node.Namespace("back"), StopReceiving: bridge.StopMesh}
+				register(t, node.Namespace("front"), pump.Call)
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				s, _ := beginWith(ctx, t, node.Namespace("front"), kind)
+				if streamsIn(kind) {
+					go flood(s)
+				} else {
+					send(t, s, "x")
+				}
+				synctest.Wait()
+				if n := sent.Load(); n > 6*(window/size+2) {
+					t.Errorf("%d messages were sent", n)
+				}
+			})
+		})
+	}
 }

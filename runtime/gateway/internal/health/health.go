@@ -1,0 +1,89 @@
+// Package health serves gRPC's health protocol, grpc.health.v1.Health, for the functions of a namespace:
+// https://github.com/grpc/grpc/blob/master/doc/health-checking.md.
+package health
+
+import (
+	"context"
+	"strings"
+
+	"connectrpc.com/connect/v2"
+
+	healthv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/grpc/health/v1"
+	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
+)
+
+// maxListed bounds the services that one answer lists.
+const maxListed = 10_000
+
+const (
+	serving        = healthv1.HealthCheckResponse_SERVING
+	notServing     = healthv1.HealthCheckResponse_NOT_SERVING
+	serviceUnknown = healthv1.HealthCheckResponse_SERVICE_UNKNOWN
+)
+
+// Methods returns the service's methods for ns. A service serves while an origin of any of its functions
+// can be called; it does not serve once that is no longer so, and after a time it is not known any more.
+// The service "" is the node, and serves. The methods may be called concurrently.
+func Methods(ns *rpcmesh.Namespace) []connect.Method {
+	s := &server{ns}
+	bind := []rpcmesh.ServiceMethod[*server]{
+		rpcmesh.UnaryMethod(spec("Check"), (*server).check),
+		rpcmesh.UnaryMethod(spec("List"), (*server).list),
+		rpcmesh.ServerStreamMethod(spec("Watch"), (*server).watch),
+	}
+	methods := make([]connect.Method, len(bind))
+	for i, method := range bind {
+		methods[i], _ = method(s) // fails where the descriptor lacks it, which a test rules out
+	}
+	return methods
+}
+
+type server struct{ ns *rpcmesh.Namespace }
+
+func (s *server) check(_ context.Context, req *healthv1.HealthCheckRequest) (*healthv1.HealthCheckResponse, error) {
+	status := s.status(req.GetService())
+	if status == serviceUnknown {
+		return nil, connect.Errorf(connect.CodeNotFound,
+			"no node that can be reached in namespace %q has registered a function of service %q, nor has one lately",
+			s.ns.Name(), req.GetService())
+	}
+	return &healthv1.HealthCheckResponse{Status: status}, nil
+}
+
+func (s *server) status(service string) healthv1.HealthCheckResponse_ServingStatus {
+	if service == "" {
+		return serving
+	}
+	for f := range s.ns.Functions() {
+		if serviceOf(f.Procedure) == service {
+			return serving
+		}
+	}
+	for f := range s.ns.Gone() {
+		if serviceOf(f.Procedure) == service {
+			return notServing
+		}
+	}
+	return serviceUnknown
+}
+
+func (s *server) list(context.Context, *healthv1.HealthListRequest) (*healthv1.HealthListResponse, error) {
+	statuses := map[string]*healthv1.HealthCheckResponse{"": {Status: serving}}
+	for f := range s.ns.Gone() {
+		statuses[serviceOf(f.Procedure)] = &healthv1.HealthCheckResponse{Status: notServing}
+	}
+	for f := range s.ns.Functions() {
+		statuses[serviceOf(f.Procedure)] = &healthv1.HealthCheckResponse{Status: serving}
+	}
+	if len(statuses) > maxListed {
+		return nil, connect.Errorf(connect.CodeResourceExhausted,
+			"namespace %q has more than %d services: check them one by one", s.ns.Name(), maxListed)
+	}
+	return &healthv1.HealthListResponse{Statuses: statuses}, nil
+}
+
+// serviceOf returns the service of a procedure, "pkg.Service" of "/pkg.Service/Method".
+func serviceOf(procedure string) string {
+	service, _, _ := strings.Cut(strings.TrimPrefix(procedure, "/"), "/")
+	return service
+}
