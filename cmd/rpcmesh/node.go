@@ -303,12 +303,12 @@ func (r *running) shutDown(drain time.Duration) error {
 	if drain == 0 {
 		drain = defaultDrain
 	}
-	r.log.Info("stopping", "drain", drain)
 	ctx, cancel := context.WithTimeout(context.Background(), drain)
 	defer cancel()
 	// A second signal ends the waiting.
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	r.log.Info("stopping", "drain", drain)
 	err := r.node.Shutdown(ctx)
 	r.close()
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"github.com/rpcmesh/rpcmesh/runtime/gateway"
 )
 
-const aboutTokens = `
+const aboutBearer = `
 
 Prints a new random token, for the caller, and on a second line its entry for the file with tokens of a
 node's gateway, which knows it by its hash only. Calls carry it as "Authorization: Bearer TOKEN".
@@ -20,7 +20,7 @@ node's gateway, which knows it by its hash only. Calls carry it as "Authorizatio
 
 func runToken(_ context.Context, args []string, t *terminal) error {
 	entry := token{Namespaces: []string{}}
-	f := newFlags(t, "token", aboutTokens)
+	f := newFlags(t, "token", aboutBearer)
 	f.StringVar(&entry.Name, "name", "", "whose it is: a `name` for people")
 	f.Var((*list)(&entry.Namespaces), "namespaces", "`namespaces` in which it may be used, with commas between; default: "+rpcmesh.DefaultNamespace)
 	f.StringVar(&entry.Functions, "functions", "", "what procedures `begin` with that it is for, like /pkg.Service/; default: all")
