@@ -196,6 +196,24 @@ func (s *outgoing) CloseSend() error {
 	return s.end(call, err)
 }
 
+// ReceiveHeaders makes the outgoing a [HeaderReceiver].
+func (s *outgoing) ReceiveHeaders() bool {
+	s.mu.Lock()
+	call, err := s.current()
+	s.mu.Unlock()
+	if err != nil || !call.ReceiveHeaders() {
+		return false // Receive finds out why, and tries again where that is safe
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.call != call {
+		return false // it was lost with its headers, and another attempt is under way
+	}
+	s.answered = true
+	s.forget()
+	return true
+}
+
 func (s *outgoing) Receive(msg any) error {
 	if s.ended {
 		return io.EOF

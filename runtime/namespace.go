@@ -49,6 +49,9 @@ type Function struct {
 	Policy Policy
 	// Shadowed tells that another origin of the same function is called instead: it registered first.
 	Shadowed bool
+	// Incompatible tells that the other origins of a replicated function serve without it: its schema does
+	// not fit that of the first one, or has not been compared with that yet. See [Namespace.Replicated].
+	Incompatible bool
 	// Schema is the hash of what it takes and gives, zero where its origin registered none. See
 	// [Namespace.Schema].
 	Schema SchemaHash
@@ -70,15 +73,17 @@ func (ns *Namespace) Functions() iter.Seq[Function] {
 }
 
 func functionOf(f mesh.FunctionInfo) Function {
-	return describe(f.Function, f.Node, f.Name, f.Hops, f.Shadowed)
+	d := describe(f.Function, f.Node, f.Name, f.Hops)
+	d.Shadowed, d.Incompatible = f.Shadowed, f.Incompatible
+	return d
 }
 
-func describe(f *mesh.Function, node mesh.NodeID, name string, hops int, shadowed bool) Function {
+func describe(f *mesh.Function, node mesh.NodeID, name string, hops int) Function {
 	return Function{
 		Procedure: f.Procedure, Kind: connect.StreamType(f.StreamType),
 		Idempotency: connect.IdempotencyLevel(f.Idempotency),
 		Origin:      NodeID(node), OriginName: name, Hops: hops, Policy: Policy(f.Policy),
-		Shadowed: shadowed, Schema: schemaHash(f.Schema), Registered: time.Unix(0, f.Registered),
+		Schema: schemaHash(f.Schema), Registered: time.Unix(0, f.Registered),
 	}
 }
 
@@ -90,7 +95,7 @@ func (ns *Namespace) Find(procedure string) (Function, bool) {
 		return Function{}, false
 	}
 	t := &choice.Targets[0]
-	return describe(choice.Function, t.Node, t.Name, t.Hops, false), true
+	return describe(choice.Function, t.Node, t.Name, t.Hops), true
 }
 
 // WaitFor waits until each of procedures can be called from here. It fails with deadline_exceeded or

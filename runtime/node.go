@@ -42,7 +42,10 @@ type Node struct {
 	origins  origins
 	locals   localCalls
 	balance  balance
+	passing  atomic.Bool // calls are relayed
 	schemas  schemas
+
+	comparisons comparisons
 
 	handlers http.ServeMux // what Serve and Handler have besides links; see Handle
 
@@ -90,7 +93,10 @@ func newNode(cfg Config, proxy bool) (*Node, error) {
 		alarm:       make(chan struct{}, 1),
 	}
 	if !named {
-		n.name, n.id = defaultName(), randomID()
+		n.name = defaultName()
+	}
+	if !named || proxy {
+		n.id = randomID()
 	}
 	n.log = cfg.Logger.With("node", n.name)
 	n.ctx, n.cancel = context.WithCancel(context.Background())
@@ -98,6 +104,7 @@ func newNode(cfg Config, proxy bool) (*Node, error) {
 		ID: mesh.NodeID(n.id), Incarnation: n.incarnation, Info: n.info(), Observer: proxy,
 	})
 	n.sessions.Store(&map[mesh.LinkID]*session{})
+	n.passing.Store(true)
 	n.publish()
 	n.Mount(&n.handlers)
 	n.Namespace(DefaultNamespace)
@@ -188,9 +195,9 @@ func (n *Node) Group(name string, members []string, opts ...GroupOption) (*Names
 }
 
 // Shutdown leaves the mesh in order: it withdraws the node's functions and waits until the others know,
-// for [Config.Keepalive] at most; waits until the calls that run here and those made from here have ended
-// or ctx has; says goodbye on every link and closes the node. It returns ctx's error if calls were cut
-// off.
+// for [Config.Keepalive] at most; waits until the calls that run here, those made from here and those on
+// their way through here have ended or ctx has; says goodbye on every link and closes the node. New calls
+// go around the node where there is another way. It returns ctx's error if calls were cut off.
 func (n *Node) Shutdown(ctx context.Context) error {
 	if names, ok := n.leave(); ok {
 		// A call that is on its way while the link is closed would be lost.
@@ -199,8 +206,24 @@ func (n *Node) Shutdown(ctx context.Context) error {
 		cancel()
 	}
 	err := n.origins.drain(ctx)
+	if err == nil {
+		err = n.drainRelayed(ctx)
+	}
 	n.end()
 	return err
+}
+
+// drainRelayed passes no more calls on, and waits until those that it did pass on have ended or ctx has.
+func (n *Node) drainRelayed(ctx context.Context) error {
+	n.passing.Store(false)
+	for _, s := range *n.sessions.Load() {
+		select {
+		case <-s.link.Drained():
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
 }
 
 // leave withdraws the node's functions and returns the namespaces that it leaves. It reports false where

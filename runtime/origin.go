@@ -91,6 +91,12 @@ func (ns *Namespace) Register(methods ...connect.Method) (*Origin, error) {
 
 // Replicated returns a registrar for functions of which several nodes have an origin: calls are spread
 // by policy over all that can be reached. All origins of a function must agree on the policy.
+//
+// Of those that can be reached, the origin that was registered first leads. One whose schema is another
+// serves beside it only if the difference does not show on the wire, by the rules of buf's category WIRE
+// (https://buf.build/docs/breaking/rules): fields may be missing, but not be of another type, say. Its node
+// fetches the first one's schema and compares the two. One that is kept out is shown as
+// [Function.Incompatible], and its node's log says why.
 func (ns *Namespace) Replicated(policy Policy) Registrar { return replicated{ns, policy} }
 
 type replicated struct {

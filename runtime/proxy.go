@@ -13,6 +13,9 @@ import (
 
 // ProxyConfig says how a [Proxy] reaches its node. The zero value of a field means its default.
 type ProxyConfig struct {
+	// Name is for people: the node's log and [Node.Links] show it. Unlike a node's it need not be the
+	// proxy's alone. At most 128 bytes of printable text. Default: as a node's.
+	Name string
 	// Namespace is the one whose functions the proxy calls; it may be a group of the node's. Default:
 	// [DefaultNamespace].
 	Namespace string
@@ -47,7 +50,7 @@ var _ connect.Transport = (*Proxy)(nil)
 // does, and with invalid_argument for a bad url or config; ctx bounds the dialling only.
 func Dial(ctx context.Context, url string, cfg ProxyConfig) (*Proxy, error) {
 	n, err := newNode(Config{
-		Secret: cfg.Secret, AcceptAnyone: cfg.AcceptAnyone, DialTLS: cfg.TLS, Dial: cfg.Dial, Logger: cfg.Logger,
+		Name: cfg.Name, Secret: cfg.Secret, AcceptAnyone: cfg.AcceptAnyone, DialTLS: cfg.TLS, Dial: cfg.Dial, Logger: cfg.Logger,
 		Limits: cfg.Limits, CallTimeout: cfg.CallTimeout, Keepalive: cfg.Keepalive,
 	}, true)
 	if err != nil {

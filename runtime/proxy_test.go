@@ -105,3 +105,23 @@ func TestDialWhereNobodyListens(t *testing.T) {
 		}
 	})
 }
+
+// TestProxiesOfOneName: a proxy's name is for people only, so that several may share it.
+func TestProxiesOfOneName(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *rpcmeshtest.Cluster) {
+		register(t, c.Node("a").Namespace("public"), says("a"))
+		named := func(cfg *rpcmesh.ProxyConfig) { cfg.Name = "a" }
+		p, q := c.Proxy("p", "a", "public", named), c.Proxy("q", "a", "public", named)
+		wantGreeting(t, p, "a")
+		wantGreeting(t, q, "a")
+		links := slices.Collect(c.Node("a").Links())
+		if len(links) != 2 {
+			t.Fatalf("the node has the links %+v", links)
+		}
+		for _, l := range links {
+			if !l.Proxy || l.PeerName != "a" {
+				t.Errorf("link %+v", l)
+			}
+		}
+	})
+}

@@ -15,3 +15,12 @@ type ReceiveStopper interface {
 	// canceled. The handler can still send. Any goroutine may call it until the handler has returned.
 	StopReceiving()
 }
+
+// HeaderReceiver is what the client streams of this package are, too. It lets one who passes a call on pass
+// the response's headers on when they come, which may be long before there is a message.
+type HeaderReceiver interface {
+	// ReceiveHeaders waits until Receive would return or the response's headers are there. It reports
+	// whether it is the headers alone: then [connect.CallInfo.ResponseHeader] has them. It is called
+	// before the first Receive, and counts as one.
+	ReceiveHeaders() bool
+}

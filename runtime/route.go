@@ -113,6 +113,9 @@ func (n *Node) route(in *link.Incoming) link.Route {
 
 // forward sends a call on towards t.
 func (n *Node) forward(t *mesh.Target) link.Route {
+	if !n.passing.Load() {
+		return refuse("the node on the way is leaving")
+	}
 	next := n.session(t.Link)
 	if next == nil {
 		return refuseLost()

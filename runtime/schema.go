@@ -67,7 +67,7 @@ func (ns *Namespace) Schema(ctx context.Context, procedure string) (*Schema, err
 			return nil, errClosed()
 		}
 		table := n.table.Load()
-		w, err := ns.wanted(table, procedure)
+		w, err := wanted(table, ns.name, procedure)
 		if err != nil {
 			return nil, err
 		}
@@ -75,7 +75,7 @@ func (ns *Namespace) Schema(ctx context.Context, procedure string) (*Schema, err
 		if err == nil || attempt == maxAttempts {
 			return s, err
 		}
-		if again, _ := ns.wanted(n.table.Load(), procedure); again == w && !passing(err) {
+		if again, _ := wanted(n.table.Load(), ns.name, procedure); again == w && !passing(err) {
 			return nil, err
 		}
 		if !n.awaitTable(ctx, table, min(retryPause<<(attempt-1), maxRetryPause)) {
@@ -98,10 +98,10 @@ type wantedSchema struct {
 }
 
 // wanted looks a function's schema up.
-func (ns *Namespace) wanted(table *mesh.Snapshot, procedure string) (wantedSchema, error) {
-	f, target, ok := table.Lead(ns.name, procedure)
+func wanted(table *mesh.Snapshot, namespace, procedure string) (wantedSchema, error) {
+	f, target, ok := table.Lead(namespace, procedure)
 	if !ok {
-		return wantedSchema{}, connect.NewError(connect.CodeUnimplemented, "rpcmesh: "+absence(table, ns.name, procedure))
+		return wantedSchema{}, connect.NewError(connect.CodeUnimplemented, "rpcmesh: "+absence(table, namespace, procedure))
 	}
 	w := wantedSchema{procedure: procedure, kind: connect.StreamType(f.StreamType), hash: schemaHash(f.Schema), from: target}
 	if w.hash == (SchemaHash{}) {

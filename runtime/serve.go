@@ -52,7 +52,7 @@ func (n *Node) Serve(ctx context.Context, l net.Listener) error {
 		if err := checkServerTLS(n.cfg.TLS); err != nil {
 			return errors.Join(err, l.Close())
 		}
-		l = tls.NewListener(l, h2.ServerTLS(n.cfg.TLS))
+		l = h2.TLSListener(l, h2.ServerTLS(n.cfg.TLS))
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

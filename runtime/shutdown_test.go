@@ -213,6 +213,129 @@ func TestRollingRestart(t *testing.T) {
 	}
 }
 
+// TestShutdownOfRelay: what is on its way through a node ends by itself, new calls go around it, and find
+// no way where there is no other.
+func TestShutdownOfRelay(t *testing.T) {
+	for _, way := range []string{"another way", "no other way"} {
+		t.Run(way, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, c *rpcmeshtest.Cluster) {
+				chain(c, 3, "public")
+				if way == "another way" {
+					c.Node("z")
+					c.Link("a", "z", "public")
+					c.Link("z", "c", "public")
+				}
+				register(t, c.Node("c").Namespace("public"), funcs{chat: echo, greet: says("c").greet})
+				synctest.Wait()
+				caller := c.Node("a").Namespace("public")
+				relay := c.Node(viaOf(caller))
+				stream := mustChat(t, caller)
+				mustSend(t, stream, "before")
+				wantLines(t, stream, "before")
+				down := make(chan error, 1)
+				go func() { down <- relay.Shutdown(t.Context()) }()
+				synctest.Wait()
+				if _, err := greet(t.Context(), caller, "Ada"); way == "another way" && err != nil {
+					t.Errorf("a call that has another way: %v", err)
+				} else if way != "another way" {
+					wantError(t, err, connect.CodeUnavailable, "leaving")
+				}
+				time.Sleep(time.Hour) // fake time
+				mustSend(t, stream, "while it drains")
+				wantLines(t, stream, "while it drains")
+				select {
+				case err := <-down:
+					t.Fatalf("Shutdown returned over a call on its way: %v", err)
+				default:
+				}
+				stream.CloseSend()
+				wantEnd(t, stream)
+				if err := <-down; err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+// viaOf names the first relay on the way to the greeter.
+func viaOf(ns *rpcmesh.Namespace) string {
+	if route := ns.Route(greetv1rpcmesh.GreeterGreetProcedure); len(route) > 2 {
+		return route[1].Name
+	}
+	return ""
+}
+
+// TestShutdownOfRelayCutsOff: where its context ends first, so do the calls on their way.
+func TestShutdownOfRelayCutsOff(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *rpcmeshtest.Cluster) {
+		chain(c, 3, "public")
+		register(t, c.Node("c").Namespace("public"), funcs{chat: echo})
+		synctest.Wait()
+		stream := mustChat(t, c.Node("a").Namespace("public"))
+		mustSend(t, stream, "before")
+		wantLines(t, stream, "before")
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if err := c.Node("b").Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Shutdown: %v", err)
+		}
+		_, err := stream.Receive()
+		wantError(t, err, connect.CodeUnavailable, "")
+	})
+}
+
+// TestRollingRestartOfRelays: the relays between callers and origin are shut down and started again, one
+// after the other. No call is lost, though none may be repeated.
+func TestRollingRestartOfRelays(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *rpcmeshtest.Cluster) {
+		mustRegister(t, c.Node("a").Namespace("public"), worker(func(_ context.Context, number string) (string, error) {
+			time.Sleep(3 * time.Millisecond) // fake time
+			return number, nil
+		}))
+		relays := []string{"m1", "m2"}
+		for _, m := range relays {
+			c.Setup(m, func(n *rpcmesh.Node) { n.Namespace("public") })
+			c.Link(m, "a", "public")
+			c.Link(m, "x", "public")
+		}
+		synctest.Wait()
+		var callers sync.WaitGroup
+		var calls atomic.Int64
+		over := make(chan struct{})
+		for range 20 {
+			callers.Go(func() {
+				for {
+					select {
+					case <-over:
+						return
+					default:
+					}
+					number := fmt.Sprint(calls.Add(1))
+					if got, err := do(t.Context(), c.Node("x").Namespace("public"), workSpec(), number); err != nil || got != number {
+						t.Errorf("call %s was lost at %v: %q, %v", number, time.Now().Format("05.000"), got, err)
+					}
+				}
+			})
+		}
+		for range 3 {
+			for _, m := range relays {
+				time.Sleep(100 * time.Millisecond) // fake time
+				if err := c.Node(m).Shutdown(t.Context()); err != nil {
+					t.Errorf("shutting %s down: %v", m, err)
+				}
+				c.Restart(m)
+				time.Sleep(100 * time.Millisecond) // fake time
+			}
+		}
+		close(over)
+		callers.Wait()
+		if calls.Load() < 1000 {
+			t.Errorf("only %d calls were made", calls.Load())
+		}
+	})
+}
+
 // TestClose: everything of the node has ended when Close returns, calls that it runs for itself included.
 func TestClose(t *testing.T) {
 	everywhere(t, func(w *world) {

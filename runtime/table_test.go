@@ -85,9 +85,10 @@ func TestFunctionFields(t *testing.T) {
 		schema := wantSchema(t, c.Node("a").Namespace("public"), greetMethod()).Hash()
 		want := make([]rpcmesh.Function, 4)
 		kinds := []connect.StreamType{connect.StreamTypeBidi, connect.StreamTypeServer, connect.StreamTypeUnary, connect.StreamTypeClient}
+		levels := []connect.IdempotencyLevel{connect.IdempotencyUnknown, connect.IdempotencyNoSideEffects, connect.IdempotencyNoSideEffects, connect.IdempotencyUnknown}
 		for i, procedure := range greeterProcedures { // sorted
 			want[i] = rpcmesh.Function{
-				Procedure: procedure, Kind: kinds[i], Origin: c.Node("a").ID(), OriginName: "a", Hops: 2,
+				Procedure: procedure, Kind: kinds[i], Idempotency: levels[i], Origin: c.Node("a").ID(), OriginName: "a", Hops: 2,
 				Schema: schema, Registered: begin,
 			}
 		}

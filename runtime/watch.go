@@ -2,6 +2,7 @@ package rpcmesh
 
 import (
 	"context"
+	"fmt"
 	"iter"
 	"slices"
 	"sync"
@@ -32,6 +33,9 @@ const (
 	FunctionRemoved
 	// FunctionShadowed: an origin stands back behind an earlier one of the same function.
 	FunctionShadowed
+	// FunctionIncompatible: an origin of a replicated function is kept out since its schema does not fit
+	// that of the first one. Its own node says why; to others it may just not be known to fit yet.
+	FunctionIncompatible
 	// EventsMissed: the watcher was too slow and events were dropped; Functions and Members tell how
 	// things stand.
 	EventsMissed
@@ -41,7 +45,7 @@ const (
 func (k EventKind) String() string {
 	names := [...]string{
 		"", "member joined", "member changed", "member left", "member lost",
-		"function added", "function removed", "function shadowed", "events missed",
+		"function added", "function removed", "function shadowed", "function incompatible", "events missed",
 	}
 	if int(k) < len(names) {
 		return names[k]
@@ -191,14 +195,23 @@ func (n *Node) handle(e mesh.Event) {
 	case mesh.FunctionShadowed:
 		n.log.Warn("function shadowed", "namespace", e.Namespace, "procedure", e.Procedure,
 			"origin", e.Name, "serving", e.OwnerName)
+	case mesh.FunctionDiffers:
+		n.differs(e)
+		return
+	case mesh.FunctionIncompatible:
+		e.Cause = fmt.Sprintf("its schema is not known to fit that of %q", e.OwnerName)
 	case mesh.MemberChanged, mesh.FunctionAdded, mesh.FunctionWithdrawn:
 	}
-	event := Event{
+	n.tell(Event{
 		Kind: eventKinds[e.Kind], Time: time.Now(), Namespace: e.Namespace, Node: NodeID(e.Node), NodeName: e.Name,
 		Procedure: e.Procedure, Cause: e.Cause,
-	}
+	})
+}
+
+// tell hands an event to those who watch. The caller holds n.mu.
+func (n *Node) tell(event Event) {
 	for w := range n.watchers {
-		if w.wants(e.Namespace) {
+		if w.wants(event.Namespace) {
 			w.put(event)
 		}
 	}
@@ -207,5 +220,5 @@ func (n *Node) handle(e mesh.Event) {
 var eventKinds = map[mesh.EventKind]EventKind{
 	mesh.MemberJoined: MemberJoined, mesh.MemberChanged: MemberChanged, mesh.MemberLeft: MemberLeft,
 	mesh.MemberLost: MemberLost, mesh.FunctionAdded: FunctionAdded, mesh.FunctionWithdrawn: FunctionRemoved,
-	mesh.FunctionShadowed: FunctionShadowed,
+	mesh.FunctionShadowed: FunctionShadowed, mesh.FunctionIncompatible: FunctionIncompatible,
 }

@@ -70,6 +70,8 @@ import (
 	greetv1 "example.com/hello/gen/greet/v1"
 	"example.com/hello/gen/greet/v1/greetv1rpcmesh"
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
+	"github.com/rpcmesh/rpcmesh/runtime/gateway"
+	"github.com/rpcmesh/rpcmesh/runtime/gateway/adopt"
 )
 
 type greeter%[1]d struct{ greetv1rpcmesh.UnimplementedGreeterServer }
@@ -77,7 +79,8 @@ type greeter%[1]d struct{ greetv1rpcmesh.UnimplementedGreeterServer }
 func fragment%[1]d(ctx context.Context, node *rpcmesh.Node) error {
 	type greeter = greeter%[1]d
 	var err error
-	_, _, _, _ = ctx, err, http.NewServeMux, &greetv1.GreetRequest{}
+	_, _, _ = ctx, err, &greetv1.GreetRequest{}
+	_, _, _ = http.NewServeMux, gateway.Mount, adopt.Server
 	{
 `
 	start := fmt.Sprintf(head, number)

@@ -35,9 +35,9 @@
 //
 // Headers and trailers arrive, in both directions, but for those of the connection, of the message's
 // encoding, of the protocols and of CORS; User-Agent arrives. Authorization and rpcmesh-namespace are for
-// the gateway and end here, see [Config.PassAuthorization]. The headers of a response arrive with its
-// first message or its end. Codes, messages and details of errors arrive as they were sent, and so does
-// the mesh's own detail, rpcmesh.v1.CallFailure.
+// the gateway and end here, see [Config.PassAuthorization]. The headers of a stream of responses arrive when
+// its handler sends them. Codes, messages and details of errors arrive as they were sent, and so does the
+// mesh's own detail, rpcmesh.v1.CallFailure.
 //
 // A call's timeout goes along, and ends it everywhere; one without gets that of the node's calls,
 // [rpcmesh.Config.CallTimeout]. When the caller cancels or its connection breaks, the handler's context

@@ -71,6 +71,49 @@ func TestFunctionSpeaksFirst(t *testing.T) {
 	}
 }
 
+// TestHeadersBeforeMessages has a function send headers and wait for its caller, who waits for them: HTTP's
+// clients see the headers of a response before its body.
+func TestHeadersBeforeMessages(t *testing.T) {
+	for _, relays := range []int{0, 2} {
+		node := entry(t, relays, scripted{chat: func(ctx context.Context, stream greetv1rpcmesh.GreeterChatServerStream) error {
+			info, _ := connect.CallInfoForServerContext(ctx)
+			info.ResponseHeader().Set("Head", "early")
+			if err := stream.SendHeaders(); err != nil {
+				return err
+			}
+			info.ResponseTrailer().Set("Tail", "late")
+			req, err := stream.Receive()
+			if err != nil {
+				return err
+			}
+			return stream.Send(&greetv1.ChatResponse{Line: req.GetLine()})
+		}})
+		d := open(t, "h2c", node, public)
+		body, more := io.Pipe()
+		req, err := http.NewRequestWithContext(limited(t), http.MethodPost, d.url+greetv1rpcmesh.GreeterChatProcedure, body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", "application/grpc")
+		res, err := d.client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := res.Header.Values("Head"); len(got) != 1 || got[0] != "early" {
+			t.Errorf("headers: %v", res.Header)
+		}
+		const message = "\x00\x00\x00\x00\x03\x0a\x01a"
+		if _, err := more.Write([]byte(message)); err != nil {
+			t.Error(err)
+		}
+		if got, err := io.ReadAll(res.Body); string(got) != message || err != nil || res.Trailer.Get("Tail") != "late" {
+			t.Errorf("got %q, %v, %v", got, err, res.Trailer)
+		}
+		_ = res.Body.Close()
+		_ = more.Close()
+	}
+}
+
 // TestAnswerBeforeTheRequestEnds has a function answer a stream of requests of which more could come, over
 // both versions of HTTP. The connection serves the next call.
 func TestAnswerBeforeTheRequestEnds(t *testing.T) {

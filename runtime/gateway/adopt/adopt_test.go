@@ -365,10 +365,16 @@ func cancels(t *testing.T, client greetv1rpcmesh.GreeterClient, s *stock) {
 	cancel()
 	wantCode(t, <-failed, connect.CodeCanceled)
 	<-s.canceled
-	ctx, cancel = context.WithTimeout(within(t), 100*time.Millisecond)
-	defer cancel()
-	_, err := client.Greet(ctx, &greetv1.GreetRequest{Name: "wait"})
-	wantCode(t, err, connect.CodeDeadlineExceeded)
-	<-s.canceled
-	<-s.started
+	for reached := false; !reached; { // it may be too late before the server has the call
+		ctx, cancel := context.WithTimeout(within(t), 100*time.Millisecond)
+		_, err := client.Greet(ctx, &greetv1.GreetRequest{Name: "wait"})
+		wantCode(t, err, connect.CodeDeadlineExceeded)
+		cancel()
+		select {
+		case <-s.started:
+			<-s.canceled
+			reached = true
+		default:
+		}
+	}
 }

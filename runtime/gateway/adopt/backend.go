@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net"
 	"net/http"
+	"net/http/httptrace"
 	"sync"
-	"syscall"
+	"sync/atomic"
 	"time"
 
 	"connectrpc.com/connect/v2"
@@ -128,6 +128,7 @@ func (b *backend) open(ctx context.Context, spec connect.Spec) (*stream, error) 
 	s := &stream{backend: b, outer: ctx, info: info}
 	ctx, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(b.ctx, cancel)
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(got httptrace.GotConnInfo) { s.conn.Store(connOf(got.Conn)) }})
 	var err error
 	if s.ClientStream, err = b.transport.NewClientStream(ctx, spec); err != nil {
 		stop()
@@ -154,6 +155,7 @@ type stream struct {
 	backend *backend
 	outer   context.Context //nolint:containedctx // the caller's, to tell its end from the server's
 	info    *connect.CallInfo
+	conn    atomic.Pointer[conn] // nil until there is one for the call
 	release func()
 	end     func()
 }
@@ -183,7 +185,7 @@ func (s *stream) explain(err error) error {
 		return errOverdue.WithCause(err)
 	case s.outer.Err() != nil:
 		return err
-	case isNotConnected(err):
+	case s.conn.Load() == nil:
 		return s.backend.failed(errNotConnected.WithCause(err), rpcmeshv1.CallFailure_CERTAINTY_NOT_STARTED)
 	}
 	certainty := rpcmeshv1.CallFailure_CERTAINTY_UNKNOWN
@@ -191,14 +193,13 @@ func (s *stream) explain(err error) error {
 	if transport, ok := s.info.TransportInfo.(*connecthttp.ClientInfo); ok {
 		status = transport.ResponseStatus()
 	}
-	answered := status != 0
-	if answered {
+	if status != 0 {
 		certainty = rpcmeshv1.CallFailure_CERTAINTY_STARTED
 	}
 	switch {
 	case s.backend.ctx.Err() != nil:
 		return s.backend.failed(errGone.WithCause(err), certainty)
-	case !answered || isBroken(err):
+	case status == 0, s.conn.Load().ended.Load() && errors.Unwrap(e) != nil:
 		return s.backend.failed(errBroken.WithCause(err), certainty)
 	case status == http.StatusHTTPVersionNotSupported:
 		return connect.NewError(connect.CodeUnimplemented, "adopt: the server has no HTTP/2, which a bidirectional stream needs").WithCause(err)
@@ -222,19 +223,6 @@ var (
 func isNotConnected(err error) bool {
 	_, ok := errors.AsType[*notConnectedError](err)
 	return ok
-}
-
-// isBroken tells the end of a connection from what came on it.
-func isBroken(err error) bool {
-	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
-		return true
-	}
-	if _, ok := errors.AsType[net.Error](err); ok {
-		return true
-	}
-	// That the call was canceled without its caller having done so is what HTTP's client says of some.
-	code := connect.CodeOf(err)
-	return code == connect.CodeCanceled || code == connect.CodeUnavailable
 }
 
 var failureType = string((*rpcmeshv1.CallFailure)(nil).ProtoReflect().Descriptor().FullName())

@@ -18,8 +18,8 @@ var errChanged = errors.New("the server's schema has changed")
 // keep registers the server's functions whenever it is up, until Close.
 func (a *Adopted) keep() {
 	defer func() {
-		a.withdraw(none)
 		a.note(false, nil, false)
+		a.withdraw(none)
 	}()
 	pause := a.cfg.RetryMin
 	for a.ctx.Err() == nil {
@@ -46,7 +46,6 @@ func none(string) bool { return false }
 
 // down withdraws everything. A failure is logged when it is a new one.
 func (a *Adopted) down(err error) {
-	a.withdraw(none)
 	a.mu.Lock()
 	again := !a.up && a.err != nil && connect.CodeOf(a.err) == connect.CodeOf(err)
 	a.mu.Unlock()
@@ -54,6 +53,7 @@ func (a *Adopted) down(err error) {
 		a.log.Warn("adopted server down", "error", err.Error())
 	}
 	a.note(false, err, !passes(connect.CodeOf(err)))
+	a.withdraw(none)
 }
 
 // passes tells the codes of what may be over the next time.
@@ -121,7 +121,7 @@ func (t *attendance) find(ctx context.Context) error {
 		var old error
 		if alive, old = t.probe(ctx); !alive {
 			w.useOld.Store(false)
-			return errors.Join(err, old)
+			return connect.Errorf(connect.CodeUnavailable, "%s; and over HTTP/1.1: %s", err.Error(), old.Error())
 		}
 	}
 	if !alive {
@@ -142,7 +142,16 @@ func (t *attendance) probe(ctx context.Context) (alive bool, err error) {
 	case !alive && ctx.Err() == nil && time.Since(began) >= t.cfg.ProbeTimeout:
 		t.backend.wire.silence(began)
 	}
-	return alive, err
+	return alive, withReason(err)
+}
+
+// withReason says of an error what caused it: for this node's people, not for its callers.
+func withReason(err error) error {
+	e, ok := errors.AsType[*connect.Error](err)
+	if !ok || errors.Unwrap(e) == nil {
+		return err
+	}
+	return connect.Errorf(e.Code(), "%s: %s", e.Message(), errors.Unwrap(e).Error()).WithCause(err)
 }
 
 // read returns the server's schema.
@@ -292,6 +301,9 @@ func (t *attendance) reconcile() (blocked bool) {
 	}
 	serving := t.states[""] != stateNotServing
 	t.mu.Unlock()
+	if !serving {
+		t.settled(false, connect.NewError(connect.CodeUnavailable, "adopt: the server says that it is not serving"))
+	}
 	t.withdraw(func(name string) bool { return wanted[name] })
 	var first error
 	for _, s := range missing {
@@ -299,11 +311,10 @@ func (t *attendance) reconcile() (blocked bool) {
 			first = err
 		}
 	}
-	if !serving {
-		first = connect.NewError(connect.CodeUnavailable, "adopt: the server says that it is not serving")
+	if serving {
+		t.settled(true, first)
 	}
-	t.settled(serving, first)
-	return serving && first != nil
+	return first != nil
 }
 
 // settled notes how things stand, and logs it if it is new.

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -178,7 +179,7 @@ func TestSilentServer(t *testing.T) {
 	pipe := newPipe(t, server.addr, silent)
 	node := lone(t)
 	ns := node.Namespace("public")
-	ready(t, node, "http://"+pipe, quick(func(cfg *adopt.Config) { cfg.ProbeTimeout = 300 * time.Millisecond }))
+	ready(t, node, "http://"+pipe, quick(func(cfg *adopt.Config) { cfg.ProbeTimeout = time.Second }))
 	failed := make(chan error, 1)
 	go func() {
 		_, err := greetv1rpcmesh.NewGreeterClient(ns).Greet(within(t), &greetv1.GreetRequest{Name: "wait"})
@@ -240,7 +241,10 @@ func TestLateServer(t *testing.T) {
 	a := start(t, node, "http://"+addr, quick())
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	wantCode(t, a.Ready(ctx), connect.CodeDeadlineExceeded)
+	err := a.Ready(ctx)
+	if wantCode(t, err, connect.CodeDeadlineExceeded); !strings.Contains(err.Error(), "connection refused") {
+		t.Errorf("%v does not say why", err)
+	}
 	serve(t, addr, mux(newStock().server()), nil, false)
 	back(t, node.Namespace("public"))
 }

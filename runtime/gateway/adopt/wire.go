@@ -162,6 +162,7 @@ type conn struct {
 	net.Conn
 	wire  *wire
 	heard atomic.Int64 // when something came last, in ns
+	ended atomic.Bool
 	once  sync.Once
 	err   error
 }
@@ -172,20 +173,45 @@ func (c *conn) Read(b []byte) (int, error) {
 		c.heard.Store(time.Now().UnixNano())
 	}
 	if err != nil {
-		select {
-		case c.wire.lost <- struct{}{}:
-		default:
-		}
+		c.end()
 	}
 	return n, err
 }
 
+func (c *conn) Write(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	if err != nil {
+		c.end()
+	}
+	return n, err
+}
+
+// Close is what HTTP's client calls when the connection is of no more use, whoever ended it.
 func (c *conn) Close() error {
 	c.once.Do(func() {
 		c.wire.mu.Lock()
 		delete(c.wire.conns, c)
 		c.wire.mu.Unlock()
+		c.end()
 		c.err = c.Conn.Close()
 	})
 	return c.err
+}
+
+// end tells, before HTTP's client can, that the connection is over.
+func (c *conn) end() {
+	c.ended.Store(true)
+	select {
+	case c.wire.lost <- struct{}{}:
+	default:
+	}
+}
+
+// connOf returns the conn below one that HTTP's client has.
+func connOf(c net.Conn) *conn {
+	if secure, ok := c.(*tls.Conn); ok {
+		c = secure.NetConn()
+	}
+	own, _ := c.(*conn)
+	return own
 }

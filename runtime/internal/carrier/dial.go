@@ -50,7 +50,7 @@ func (d Dialer) Open(ctx context.Context, base *url.URL) (Own, error) {
 		if cfg.ServerName == "" {
 			cfg.ServerName = base.Hostname()
 		}
-		nc = tls.Client(nc, cfg)
+		nc = h2.TLSClient(nc, cfg)
 	}
 	c, err := h2.Open(ctx, nc, base.Host, h2.Options{
 		Path: strings.TrimSuffix(base.EscapedPath(), "/") + Procedure, MaxMessage: d.MaxPacket,

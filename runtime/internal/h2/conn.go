@@ -2,6 +2,7 @@ package h2
 
 import (
 	"crypto/tls"
+	"io"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -20,7 +21,7 @@ var longAgo = time.Unix(1, 0)
 // Errors are *connect.Error, apart from io.EOF for an end in order.
 type Conn struct {
 	nc     net.Conn
-	raw    *rawWriter // nil where the socket has no write that does not block
+	raw    *socket // nil where nc is no socket that can be written to without waiting
 	client bool
 	opts   Options
 
@@ -32,6 +33,9 @@ type Conn struct {
 	reading reader
 
 	writing writer // of whoever has the socket: state.busy
+
+	crowded  atomic.Bool // state.flight is
+	relieved func()
 
 	mu    sync.Mutex // never held while reading or writing
 	cond  sync.Cond  // something has changed for those who wait
@@ -63,17 +67,23 @@ type state struct {
 	streamOut   int64 // how much the peer takes on the stream; may be negative
 	connOut     int64 // and on the connection
 	progress    bool  // DATA has been sent since the reader last looked
+	flight      flight
 }
 
 func newConn(nc net.Conn, client bool, head []byte, o Options) *Conn {
-	c := &Conn{nc: nc, raw: newRawWriter(nc), client: client, opts: o.withDefaults(), closed: make(chan struct{})}
+	c := &Conn{nc: nc, raw: newSocket(nc), client: client, opts: o.withDefaults(), closed: make(chan struct{})}
 	c.cond.L = &c.mu
 	c.state = state{
 		maxFrame: initialMaxFrame, firstWindow: initialWindow,
 		streamOut: initialWindow, connOut: initialWindow,
+		flight: flight{limit: minFlight},
 	}
 	c.state.frames = http2.NewFramer(&c.state.control, nil)
-	c.reading.init(nc, head, c.flush)
+	var src io.Reader = nc
+	if c.raw != nil {
+		src = c.raw
+	}
+	c.reading.init(src, head, c.flush)
 	_ = c.setReadDeadline(time.Now().Add(c.opts.HandshakeTimeout))
 	return c
 }

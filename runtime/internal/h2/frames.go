@@ -273,10 +273,11 @@ func (c *Conn) goAwayFrame(f *http2.GoAwayFrame) error {
 }
 
 func (c *Conn) pingFrame(f *http2.PingFrame) error {
-	if !f.IsAck() {
-		if err := c.queue(func(w *http2.Framer) error { return w.WritePing(true, f.Data) }); err != nil {
-			return err
-		}
+	if f.IsAck() {
+		return c.pingAcked(f.Data)
+	}
+	if err := c.queue(func(w *http2.Framer) error { return w.WritePing(true, f.Data) }); err != nil {
+		return err
 	}
 	return c.useless()
 }

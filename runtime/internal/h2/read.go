@@ -3,7 +3,6 @@ package h2
 import (
 	"errors"
 	"io"
-	"net"
 
 	"connectrpc.com/connect/v2"
 	"golang.org/x/net/http2"
@@ -44,8 +43,8 @@ type dataFrame struct {
 	end  bool // END_STREAM
 }
 
-func (r *reader) init(nc net.Conn, head []byte, idle func()) {
-	r.in = newInput(nc, head, idle)
+func (r *reader) init(src io.Reader, head []byte, idle func()) {
+	r.in = newInput(src, head, idle)
 	r.frames = http2.NewFramer(nil, &r.in)
 	r.frames.SetMaxReadFrameSize(maxFrame)
 	r.frames.MaxHeaderListSize = maxHeaderList

@@ -34,7 +34,18 @@ func (q *controlQueue) take() []byte {
 	return b
 }
 
-// Send sends p[HeadRoom:] as one message and writes over p[:HeadRoom]; it keeps nothing of p. It
+// follow appends what waits to a frame that is about to be written, where the frame's slice has room.
+func (q *controlQueue) follow(frame []byte) []byte {
+	if cap(frame)-len(frame) < len(q.waiting) {
+		return frame
+	}
+	frame = append(frame, q.waiting...)
+	q.waiting = q.waiting[:0]
+	return frame
+}
+
+// Send sends p[HeadRoom:] as one message and writes over p[:HeadRoom] and what capacity p has behind
+// its end; it keeps nothing of p. It
 // blocks while the peer grants no window or does not read, for Options.WriteTimeout for each 64 KiB
 // begun; then it fails, and with it the connection. A packet that fits into one frame of the peer's
 // (16 KiB at least, 1 MiB from another Conn) leaves in one write. Of several calls at a time one
@@ -116,8 +127,9 @@ func (c *Conn) TrySend(p []byte) (bool, error) {
 	}
 	c.room(size)
 	s.busy = true
+	s.flight.ping(s.frames)
+	frame := s.control.follow(p[prefixStart-frameHeaderSize:])
 	c.mu.Unlock()
-	frame := p[prefixStart-frameHeaderSize:]
 	putDataHeader(frame, size, false, s.stream)
 	n, err := c.tryWrite(frame)
 	if n > 0 && n < len(frame) {
@@ -131,6 +143,9 @@ func (c *Conn) TrySend(p []byte) (bool, error) {
 	case n == 0:
 		s.streamOut += int64(size)
 		s.connOut += int64(size)
+		s.flight.undo(size)
+		c.noteFlight()
+		_, _ = s.control.Write(frame[frameHeaderSize+size:]) // never fails
 		c.handOver(nil)
 		return false, nil
 	case n < len(frame):
@@ -148,6 +163,8 @@ func (c *Conn) room(n int) int {
 	if n > 0 {
 		s.streamOut -= int64(n)
 		s.connOut -= int64(n)
+		s.flight.sent += uint64(n)
+		c.noteFlight()
 		s.progress = true
 	}
 	return n
@@ -157,6 +174,7 @@ func (c *Conn) room(n int) int {
 // it writes.
 func (c *Conn) release() {
 	s := &c.state
+	s.flight.ping(s.frames)
 	for len(s.control.waiting) > 0 && !s.broken {
 		b := s.control.take()
 		c.mu.Unlock()
@@ -171,6 +189,7 @@ func (c *Conn) release() {
 // once to a goroutine. c.mu is held, but not while it writes.
 func (c *Conn) handOver(rest []byte) {
 	s := &c.state
+	s.flight.ping(s.frames)
 	for {
 		if len(rest) == 0 {
 			rest = s.control.take()
@@ -246,7 +265,7 @@ func (c *Conn) tryWrite(p []byte) (int, error) {
 	if c.raw == nil {
 		return 0, nil
 	}
-	n, err := c.raw.write(p)
+	n, err := c.raw.try(p)
 	if err != nil {
 		err = c.writeFailed(err)
 	}

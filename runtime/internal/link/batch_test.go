@@ -130,6 +130,7 @@ func TestReaderFlushesOnce(t *testing.T) {
 		}
 		first.far.Resume()
 		calls.Wait()
+		synctest.Wait() // the relay has counted it
 		if packets := relay.packets.Load(); packets != 1 {
 			t.Errorf("the relay wrote %d packets", packets)
 		}

@@ -55,6 +55,18 @@ func (e *callerEnd) recycle() {
 	}
 }
 
+// awaitHeaders waits for anything of the response, and reports whether there are headers alone. mu is held,
+// but not while it waits.
+func (e *callerEnd) awaitHeaders() bool {
+	more := func() bool { return e.err != nil || e.eof || !e.inbox.empty() || e.inCost > 0 }
+	for e.headers == nil && !more() {
+		e.receiving = true
+		e.readable.Wait()
+		e.receiving = false
+	}
+	return e.headers != nil && !more()
+}
+
 // finish says how the call ended, once receive has returned an error. mu is held.
 func (e *callerEnd) finish() outcome {
 	switch {
@@ -115,6 +127,7 @@ func (e *callerEnd) accept(f *frame) *connect.Error {
 		}
 		e.gotHeaders, e.answered = true, true
 		e.headers = append([]byte{}, f.headers...)
+		e.readable.Signal()
 	}
 	if f.has&hasWindow != 0 {
 		if err := e.credited(f.window, e); err != nil {

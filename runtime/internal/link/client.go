@@ -260,13 +260,44 @@ func (c *ClientCall) Receive() ([]byte, error) {
 	}
 	if headers != nil && c.open.ResponseHeader != nil {
 		if herr := parseHeaders(headers, c.open.ResponseHeader); herr != nil && err == nil {
-			err := connect.NewError(connect.CodeInternal, "link: the response's headers are malformed").WithCause(herr)
+			err := errMalformedHeaders.WithCause(herr)
 			c.giveUp(err)
 			return nil, err
 		}
 	}
 	return msg, err
 }
+
+// ReceiveHeaders waits until Receive would find something, and reports whether that is nothing but the
+// response's headers yet: then they are filled in. It counts as receiving.
+func (c *ClientCall) ReceiveHeaders() bool {
+	if !c.opened.Load() {
+		_ = c.SendHeaders() // what keeps it from opening is found by Receive
+	}
+	c.mu.Lock()
+	e := c.end
+	if e == nil {
+		c.mu.Unlock()
+		return false
+	}
+	e.inside++
+	var headers []byte
+	if e.awaitHeaders() {
+		headers, e.headers = e.headers, nil
+	}
+	e.leave(e)
+	c.mu.Unlock()
+	if headers == nil || c.open.ResponseHeader == nil {
+		return headers != nil
+	}
+	if err := parseHeaders(headers, c.open.ResponseHeader); err != nil {
+		c.giveUp(errMalformedHeaders.WithCause(err))
+		return false
+	}
+	return true
+}
+
+var errMalformedHeaders = connect.NewError(connect.CodeInternal, "link: the response's headers are malformed")
 
 // settle notes that the call is over. mu is held.
 func (c *ClientCall) settle(o outcome) {

@@ -18,8 +18,8 @@ const MaxPacket = 256 << 10
 
 // Conn carries the packets of one link, in order and whole.
 type Conn interface {
-	// Send sends the packet p[HeadRoom:]. p[:HeadRoom] is the carrier's to scribble on. It may block,
-	// is called by one goroutine at a time, and does not keep p.
+	// Send sends the packet p[HeadRoom:]. p[:HeadRoom], and what capacity p has behind its end, is the
+	// carrier's to scribble on. It may block, is called by one goroutine at a time, and does not keep p.
 	Send(p []byte) error
 	// Receive returns the next packet, which is valid until the next Receive. It is called by one
 	// goroutine at a time. The error is a *connect.Error where the other end closed with one, and
@@ -46,4 +46,13 @@ type bufferer interface {
 	// Buffered reports whether the next Receive returns without waiting. The goroutine that calls
 	// Receive asks.
 	Buffered() bool
+}
+
+// pacer is a Conn that knows how much is under way.
+type pacer interface {
+	// Crowded reports whether bulk had better wait, so that what is sent next is not held up by it.
+	Crowded() bool
+	// OnRelief sets what the goroutine in Receive calls when Crowded begins to report false. It is called
+	// once, while nobody is in Receive.
+	OnRelief(f func())
 }

@@ -9,8 +9,9 @@ const brokenGrace = 500 * time.Millisecond
 
 // keep is the session's keeper: it looks for signs of life, and ends the calls whose time is up.
 func (s *Session) keep() {
-	// Half an interval, so that what is found late for not being looked at counts for little.
-	interval := max(int64(s.cfg.KeepaliveInterval)/2, 1)
+	// Half an interval, so that what is found late for not being looked at counts for little; and a little
+	// less, so that a busy machine finds out in time too.
+	interval := max(int64(s.cfg.KeepaliveInterval)*31/64, 1)
 	beat := heartbeat{allowed: int(int64(s.cfg.KeepaliveTimeout)/interval) - 1}
 	tick := s.now() + interval
 	var giveUp int64

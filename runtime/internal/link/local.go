@@ -108,4 +108,5 @@ func (c *stream) sendLocal(f *outFrame) bool {
 func (e *callerEnd) takeHeaders(field []byte) {
 	body, _ := protowire.ConsumeBytes(field[1:])
 	e.headers = append([]byte{}, body...)
+	e.readable.Signal()
 }

@@ -44,11 +44,8 @@ func (q *queue) grow(n int, more bool) {
 	if old != nil {
 		need += len(old.B) - q.read
 	}
-	switch {
-	case more && old == nil:
-		need *= 4 // two chunks are seldom all
-	case more:
-		need *= 2
+	if more {
+		need *= 4 // two chunks are seldom all, and each time all is copied
 	}
 	q.buf = NewBuffer(need)
 	if old == nil {

@@ -30,6 +30,7 @@ type Session struct {
 	conn    Conn
 	trier   trySender // conn, if it can try
 	ahead   bufferer  // conn, if it knows what it has read ahead
+	pace    pacer     // conn, if it knows how much is under way
 	cfg     Config
 	dialler bool
 	peer    Peer
@@ -53,6 +54,8 @@ type Session struct {
 	out      outbox
 	writer   sync.Cond
 
+	drained chan struct{} // see Drained
+
 	spareCallers  []*callerEnd
 	spareHandlers []*handlerEnd
 
@@ -73,6 +76,9 @@ func newSession(c Conn, cfg Config, dialler bool, peer Peer) *Session {
 	s.writer.L = &s.mu
 	s.trier, _ = c.(trySender)
 	s.ahead, _ = c.(bufferer)
+	if s.pace, _ = c.(pacer); s.pace != nil {
+		s.pace.OnRelief(s.wake)
+	}
 	return s
 }
 
@@ -172,6 +178,7 @@ func (s *Session) loseCalls() {
 	}
 	s.mu.Lock()
 	s.own, s.theirs = table{}, table{}
+	s.noteDrained()
 	s.out = outbox{packet: s.out.packet, begun: s.out.begun}
 	s.mu.Unlock()
 }
@@ -264,6 +271,27 @@ func (s *Session) answer(h *half, end []byte) {
 func (s *Session) endTheirs(id uint32) {
 	i, _ := idSlot(id)
 	s.theirs.end(i, s.out.packet)
+	s.noteDrained()
+}
+
+// Drained is closed once the other end has no call open here, served or relayed, or the session has ended.
+func (s *Session) Drained() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.drained == nil {
+		s.drained = make(chan struct{})
+	}
+	drained := s.drained
+	s.noteDrained()
+	return drained
+}
+
+// noteDrained tells those who wait for Drained. The session's lock is held.
+func (s *Session) noteDrained() {
+	if s.drained != nil && s.theirs.live == 0 {
+		close(s.drained)
+		s.drained = nil
+	}
 }
 
 // now is the time on the session's clock.

@@ -169,7 +169,7 @@ func (c *stream) send(e callEnd, head []byte, f *outFrame) bool {
 		s.out.ring.push(e)
 	}
 	for c.sending {
-		if c.inRing && s.mayFlush() {
+		if c.inRing && s.mayFlush() && s.bulkReady() {
 			s.flush()
 		} else {
 			c.writable.Wait()

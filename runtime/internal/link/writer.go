@@ -20,6 +20,8 @@ const (
 	// loneBulk is up to where one call's chunks are put together in a packet of which no other call
 	// wants a share: a message of 64 KiB leaves in one.
 	loneBulk = packetTarget + 4<<10
+	// maxYields bounds how often one who is about to write lets others go before.
+	maxYields = 8
 	// controlBudget bounds the table in one packet.
 	controlBudget = 32 << 10
 
@@ -76,7 +78,13 @@ func (s *Session) room(h *half, n int) bool {
 // pending reports whether there is something to write. The session's lock is held.
 func (s *Session) pending() bool {
 	o := &s.out
-	return len(o.buf) > HeadRoom || !o.ring.empty() || s.forWriter()
+	return len(o.buf) > HeadRoom || s.bulkReady() || s.forWriter()
+}
+
+// bulkReady reports whether there is bulk to write, and not too much under way. The session's lock is
+// held.
+func (s *Session) bulkReady() bool {
+	return !s.out.ring.empty() && (s.pace == nil || !s.pace.Crowded())
 }
 
 // forWriter reports whether there is something that only the session's writer writes. The session's lock
@@ -105,10 +113,7 @@ func (s *Session) flush() {
 	}
 	s.out.writing = true
 	if s.own.live+s.theirs.live > 1 {
-		// Others are about to say something as well: what they say now costs no write of its own.
-		s.mu.Unlock()
-		runtime.Gosched()
-		s.mu.Lock()
+		s.gather()
 	}
 	switch {
 	case s.trier == nil:
@@ -120,6 +125,21 @@ func (s *Session) flush() {
 	}
 	s.out.writing = false
 	s.wakeWriter()
+}
+
+// gather lets others say what they are about to say: what they say now costs no write of its own. It
+// goes on while they do, since an idle processor may take this goroutine up before it comes to them. The
+// session's lock is held, but not all the time.
+func (s *Session) gather() {
+	for range maxYields {
+		had := len(s.out.buf)
+		s.mu.Unlock()
+		runtime.Gosched()
+		s.mu.Lock()
+		if len(s.out.buf) == had {
+			return
+		}
+	}
 }
 
 // flushNow writes what is ready if that can be done without waiting, and otherwise leaves it to the
@@ -184,7 +204,9 @@ func (s *Session) round(mode sendMode) {
 	if o.broken != nil || s.cause != nil { // since the caller looked
 		return
 	}
-	o.pullBulk()
+	if s.bulkReady() {
+		o.pullBulk(s.pace != nil)
+	}
 	frames := o.buf
 	if len(frames) == HeadRoom {
 		return
@@ -249,12 +271,16 @@ func (s *Session) breakOut(err error) {
 	s.wakeKeeper()
 }
 
-// pullBulk appends the next chunk of those that wait, and no more unless nobody else has anything to
-// say.
-func (o *outbox) pullBulk() {
+// pullBulk appends the next chunk of those that wait. Where there is nothing but bulk it is more, if only
+// one call has any, or if what is under way is bounded elsewhere.
+func (o *outbox) pullBulk(bounded bool) {
 	start, budget := len(o.buf), maxData
-	if start == HeadRoom && o.ring.single() {
+	switch {
+	case start > HeadRoom:
+	case o.ring.single():
 		budget = loneBulk
+	case bounded:
+		budget = packetTarget
 	}
 	for !o.ring.empty() && len(o.buf)-start < budget {
 		o.ring.pop().pull()
@@ -326,13 +352,14 @@ func packControls(controls ...*linkv1.Control) ([]byte, error) {
 // left where sending it would have had to wait, and whether trying has worked.
 func (s *Session) sendFrames(p []byte, mode sendMode) (rest []byte, tried bool, err error) {
 	for len(p) > HeadRoom {
-		n := len(p)
+		packet, n := p, len(p)
 		if n > HeadRoom+loneBulk {
 			n = HeadRoom + cutFrames(p[HeadRoom:])
+			packet = p[:n:n]
 		}
 		sent := false
 		if mode != send {
-			if sent, err = s.trier.TrySend(p[:n]); err != nil {
+			if sent, err = s.trier.TrySend(packet); err != nil {
 				return nil, tried, err
 			}
 			tried = tried || sent
@@ -341,7 +368,7 @@ func (s *Session) sendFrames(p []byte, mode sendMode) (rest []byte, tried bool, 
 			if mode == try {
 				return p, tried, nil
 			}
-			if err := s.conn.Send(p[:n]); err != nil {
+			if err := s.conn.Send(packet); err != nil {
 				return nil, tried, err
 			}
 		}

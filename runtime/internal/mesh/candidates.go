@@ -113,7 +113,32 @@ type replicaSet struct {
 type replica struct {
 	rec     int32
 	derived bool
+	here    bool // derived here: it may lead, but calls for it are resolved by the group
 	origin  NodeID
+	schema  int32   // one for each among the set's; 0: unknown, or there is but one
+	fits    []int32 // the others of them that it can stand in for
+}
+
+// besides reports whether the origin may serve beside the one that leads.
+func (m *replica) besides(lead *replica) bool {
+	return m.schema == lead.schema || m.schema == 0 || lead.schema == 0 || slices.Contains(m.fits, lead.schema)
+}
+
+// appendKey appends all that tells sets apart.
+func (m *replica) appendKey(key []byte) []byte {
+	key = binary.LittleEndian.AppendUint32(key, uint32(m.rec))
+	key = append(key, m.origin[:]...)
+	if m.here {
+		key = append(key, 1)
+	}
+	if m.schema == 0 {
+		return key
+	}
+	key = binary.LittleEndian.AppendUint32(append(key, 2), uint32(m.schema))
+	for _, other := range m.fits {
+		key = binary.LittleEndian.AppendUint32(append(key, 3), uint32(other))
+	}
+	return key
 }
 
 // replicaSets are those of a database.
@@ -127,19 +152,57 @@ type replicaSets struct {
 	targets [][]Target
 }
 
-// of returns the set of those items in the scope that have the policy. What is derived here is left out: calls
-// for it are resolved by the group.
-func (s *replicaSets) of(d *database, items []*item, p Policy, sc scope) *replicaSet {
-	key := []byte{byte(p)}
-	var members []replica
+// replicas returns those of items that are in the scope and have the policy.
+func (d *database) replicas(items []*item, p Policy, sc scope) []replica {
+	var counted []*item
 	for _, it := range items {
-		if it.removed || it.fn.Policy != p || it.more().group != nil || !sc.has(it) {
+		if !it.removed && it.fn.Policy == p && sc.has(it) {
+			counted = append(counted, it)
+		}
+	}
+	numbers := numberSchemas(counted)
+	members := make([]replica, 0, len(counted))
+	for _, it := range counted {
+		m := replica{rec: it.rec, derived: it.derivation() != 0, here: it.more().group != nil, origin: d.origin(it)}
+		if numbers != nil {
+			m.schema = numbers[string(it.fn.Schema)]
+			for _, hash := range it.more().fits {
+				if n := numbers[string(hash)]; n != 0 {
+					m.fits = append(m.fits, n)
+				}
+			}
+		} else if m.here {
 			continue
 		}
-		m := replica{rec: it.rec, derived: it.derivation() != 0, origin: d.origin(it)}
 		members = append(members, m)
-		key = binary.LittleEndian.AppendUint32(key, uint32(m.rec))
-		key = append(key, m.origin[:]...)
+	}
+	return members
+}
+
+// numberSchemas gives each schema a number, in order; none where there is but one, as mostly.
+func numberSchemas(items []*item) (numbers map[string]int32) {
+	var first []byte
+	for _, it := range items {
+		switch schema := it.fn.Schema; {
+		case len(schema) == 0:
+		case first == nil:
+			first = schema
+		case numbers == nil && bytes.Equal(schema, first):
+		case numbers == nil:
+			numbers = map[string]int32{string(first): 1, string(schema): 2}
+		case numbers[string(schema)] == 0:
+			numbers[string(schema)] = int32(len(numbers) + 1)
+		}
+	}
+	return numbers
+}
+
+// of returns the set of those items in the scope that have the policy.
+func (s *replicaSets) of(d *database, items []*item, p Policy, sc scope) *replicaSet {
+	members := d.replicas(items, p, sc)
+	key := []byte{byte(p)}
+	for i := range members {
+		key = members[i].appendKey(key)
 	}
 	if set := s.byKey[string(key)]; set != nil {
 		set.uses++
@@ -181,12 +244,21 @@ func (s *replicaSets) sort(d *database) {
 	}
 }
 
-// sorted returns the targets of a set within reach, nearest first, each origin once.
+// sorted returns the targets of a set within reach that fit the first of these, nearest first, each origin
+// once. What is derived here is left out: calls for it are resolved by the group.
 func (d *database) sorted(set *replicaSet) []Target {
 	in := make([]replica, 0, len(set.members))
-	for _, m := range set.members {
-		if int(m.rec) < len(d.reached) && d.reached[m.rec] {
-			in = append(in, m)
+	var lead *replica
+	for i := range set.members {
+		m := &set.members[i]
+		if int(m.rec) >= len(d.reached) || !d.reached[m.rec] {
+			continue
+		}
+		if lead == nil {
+			lead = m
+		}
+		if !m.here && m.besides(lead) {
+			in = append(in, *m)
 		}
 	}
 	slices.SortStableFunc(in, func(a, b replica) int {

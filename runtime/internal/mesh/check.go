@@ -201,7 +201,15 @@ func (ck *check) function(w *linkv1.Record, f *linkv1.Function) error {
 		return broken("a function of a kind that cannot be")
 	case len(f.GetSchema()) > ck.core.cfg.Limits.SchemaBytes:
 		return &LimitError{What: "bytes of a schema's hash", Limit: ck.core.cfg.Limits.SchemaBytes}
-	case f.GetDerivation() != 0 && !f.GetRemoved():
+	case len(f.GetFits()) > ck.core.cfg.Limits.Fits:
+		return &LimitError{What: "schemas that one function fits", Limit: ck.core.cfg.Limits.Fits}
+	}
+	for _, hash := range f.GetFits() {
+		if len(hash) > ck.core.cfg.Limits.SchemaBytes {
+			return &LimitError{What: "bytes of a schema's hash", Limit: ck.core.cfg.Limits.SchemaBytes}
+		}
+	}
+	if f.GetDerivation() != 0 && !f.GetRemoved() {
 		return checkID(f.GetOrigin())
 	}
 	return nil

@@ -137,6 +137,8 @@ func (d *database) spread(r *record) {
 
 // Leave withdraws all functions of this node and says that it is about to go. It cannot be taken
 // back. Links stay, until LinkDown.
+//
+// Its links stay, at a cost that only calls without another way pay.
 func (c *Core) Leave(now time.Time) {
 	c.now = now
 	c.left = true
@@ -153,7 +155,11 @@ func (c *Core) restate(s *space, version uint64) {
 	r, d := s.own, s.db
 	old := r.feed
 	base := max(r.version, version) + 1
-	d.clear(r, "")
+	cause := ""
+	if c.left {
+		cause = r.name() + " left"
+	}
+	d.clear(r, cause)
 	r.inc = c.inc
 	r.version, r.floor = base, base
 	d.tell(r, c.about())
@@ -162,6 +168,11 @@ func (c *Core) restate(s *space, version uint64) {
 			continue
 		}
 		again := *e.it
+		if c.left && again.kind == kindNeighbour {
+			costly := *again.extra
+			costly.cost = max(costly.cost, leavingCost)
+			again.extra = &costly
+		}
 		d.tell(r, &again)
 	}
 }

@@ -3,18 +3,21 @@ package mesh
 // EventKind is what an [Event] tells of.
 type EventKind uint8
 
-// The kinds of events. All but the last three are of one namespace of this node.
+// The kinds of events. All but the last three are of one namespace of this node; FunctionDiffers is of the
+// namespace in which this node holds the function.
 const (
-	MemberJoined      EventKind = iota + 1 // a node came into reach
-	MemberLeft                             // a node said goodbye
-	MemberLost                             // a node went out of reach
-	MemberChanged                          // a node restarted, or its info or links changed
-	FunctionAdded                          // an origin came into reach
-	FunctionWithdrawn                      // an origin was withdrawn or went out of reach
-	FunctionShadowed                       // two origins are in each other's way; Owner's serves
-	LinkSynced                             // the first exchange over Link is done
-	NodeDuplicated                         // another living node has this node's id; it started later and yields
-	NodeYields                             // as above, but this node started later: it has said its last word
+	MemberJoined         EventKind = iota + 1 // a node came into reach
+	MemberLeft                                // a node said goodbye
+	MemberLost                                // a node went out of reach
+	MemberChanged                             // a node restarted, or its info or links changed
+	FunctionAdded                             // an origin came into reach
+	FunctionWithdrawn                         // an origin was withdrawn or went out of reach
+	FunctionShadowed                          // two origins are in each other's way; Owner's serves
+	FunctionIncompatible                      // a replica is kept out: its schema is not known to fit that of Owner's
+	FunctionDiffers                           // as above, of this node's own: the two are to be compared; see Core.Fit
+	LinkSynced                                // the first exchange over Link is done
+	NodeDuplicated                            // another living node has this node's id; it started later and yields
+	NodeYields                                // as above, but this node started later: it has said its last word
 )
 
 // Event is something that happened to the mesh as seen from here.
@@ -25,8 +28,9 @@ type Event struct {
 	Name      string // the node's
 	Procedure string // of function events
 	Callable  bool   // of function events: the procedure can be called from here now, be it elsewhere
-	Owner     NodeID // of FunctionShadowed: the origin that serves instead of Node's
+	Owner     NodeID // of FunctionShadowed and those after it: the origin that serves instead of Node's
 	OwnerName string
+	Schema    []byte // of FunctionIncompatible and FunctionDiffers: the hash of Owner's
 	Link      LinkID // of LinkSynced
 	Cause     string // for people: why a member or function went, or what is wrong
 }

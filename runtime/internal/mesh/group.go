@@ -242,7 +242,7 @@ func (s *space) pass(procedure string, o offer, how linkv1.Derivation) {
 	case o.it == nil || told && now.passes(o):
 	case !told && s.own.live >= s.db.core.cfg.Limits.MemberFunctions:
 	default:
-		s.db.tell(s.own, &item{fn: o.it.fn, extra: &extra{derivation: how, origin: o.origin, group: o.group}})
+		s.db.tell(s.own, &item{fn: o.it.fn, extra: &extra{derivation: how, origin: o.origin, group: o.group, fits: o.it.more().fits}})
 	}
 }
 
@@ -250,5 +250,6 @@ func (s *space) pass(procedure string, o offer, how linkv1.Derivation) {
 func (it *item) passes(o offer) bool {
 	f, g := &it.fn, &o.it.fn
 	return it.extra.origin == o.origin && it.extra.group == o.group && f.Registered == g.Registered && f.Policy == g.Policy &&
-		f.StreamType == g.StreamType && f.Idempotency == g.Idempotency && bytes.Equal(f.Schema, g.Schema)
+		f.StreamType == g.StreamType && f.Idempotency == g.Idempotency && bytes.Equal(f.Schema, g.Schema) &&
+		slices.EqualFunc(it.extra.fits, o.it.more().fits, bytes.Equal)
 }

@@ -40,7 +40,7 @@ func TestReceiveRefuses(t *testing.T) {
 		change(r)
 		return &linkv1.Table{Namespace: "default", Records: []*linkv1.Record{r}}
 	}
-	limits := Limits{Members: 4, Neighbours: 3, MemberFunctions: 5, Functions: 7, Addresses: 2, Metadata: 2, InfoBytes: 100, SchemaBytes: 8}
+	limits := Limits{Members: 4, Neighbours: 3, MemberFunctions: 5, Functions: 7, Addresses: 2, Metadata: 2, InfoBytes: 100, SchemaBytes: 8, Fits: 2}
 	tests := map[string]struct {
 		table *linkv1.Table
 		limit bool // the error is a *LimitError
@@ -98,6 +98,11 @@ func TestReceiveRefuses(t *testing.T) {
 		"much metadata":  {limit: true, table: record(func(r *linkv1.Record) { r.About.Info.Metadata = map[string]string{"a": "", "b": "", "c": ""} })},
 		"a long name":    {limit: true, table: record(func(r *linkv1.Record) { r.About.Info.Name = strings.Repeat("n", 101) })},
 		"a long schema":  {limit: true, table: record(func(r *linkv1.Record) { r.Functions[0].Schema = make([]byte, 9) })},
+		"many fits":      {limit: true, table: record(func(r *linkv1.Record) { r.Functions[0].Fits = make([][]byte, 3) })},
+		"a long fit":     {limit: true, table: record(func(r *linkv1.Record) { r.Functions[0].Fits = [][]byte{nil, make([]byte, 9)} })},
+		"fits of what is gone": {limit: true, table: record(func(r *linkv1.Record) {
+			r.Functions[0].Removed, r.Functions[0].Fits = true, make([][]byte, 3)
+		})},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -11,7 +11,8 @@ type Limits struct {
 	Addresses       int // of one node; default 64
 	Metadata        int // entries of one node; default 64
 	InfoBytes       int // of all of a node's info; default 16 KiB
-	SchemaBytes     int // of one function's schema hash; default 64
+	SchemaBytes     int // of one hash of a function's schema; default 64
+	Fits            int // hashes that one function fits; default 8
 }
 
 // DefaultLimits returns the defaults.
@@ -26,6 +27,7 @@ func DefaultLimits() Limits {
 		Metadata:        64,
 		InfoBytes:       16 << 10,
 		SchemaBytes:     64,
+		Fits:            8,
 	}
 }
 
@@ -45,6 +47,7 @@ func (l Limits) withDefaults() Limits {
 		{&l.Metadata, d.Metadata},
 		{&l.InfoBytes, d.InfoBytes},
 		{&l.SchemaBytes, d.SchemaBytes},
+		{&l.Fits, d.Fits},
 	} {
 		if *f.value == 0 {
 			*f.value = f.fallback

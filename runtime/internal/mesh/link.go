@@ -178,12 +178,18 @@ func (c *Core) adjoin(s *space, peer NodeID) {
 	best := s.db.bestLinks()[vertex{peer, s.name}]
 	now := s.own.neighbours[peer]
 	listed := now != nil && !now.removed
+	cost := func(l *link) uint32 {
+		if c.left {
+			return max(l.cost, leavingCost)
+		}
+		return l.cost
+	}
 	switch {
 	case best == nil && listed:
 		s.db.tell(s.own, &item{kind: kindNeighbour, removed: true, extra: &extra{neighbour: peer}})
-	case best != nil && (!listed || now.extra.cost != best.link.cost || now.extra.inc != best.link.peer.Incarnation):
+	case best != nil && (!listed || now.extra.cost != cost(best.link) || now.extra.inc != best.link.peer.Incarnation):
 		s.db.tell(s.own, &item{kind: kindNeighbour, extra: &extra{
-			neighbour: peer, cost: best.link.cost, inc: best.link.peer.Incarnation,
+			neighbour: peer, cost: cost(best.link), inc: best.link.peer.Incarnation,
 		}})
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
+	"time"
 )
 
 // TestLookUpsDoNotAllocate counts allocations of look-ups of all sorts.
@@ -21,6 +22,9 @@ func TestLookUpsDoNotAllocate(t *testing.T) {
 		c.settle()
 		c.must(n.core.Register(c.now, "two", []Function{{Procedure: "/t.S/Spread", Policy: Random}}))
 	}
+	c.must(b.core.Register(c.now, "one", []Function{{Procedure: "/t.S/Kept", Policy: Random, Schema: []byte("b")}}))
+	c.now = c.now.Add(time.Second)
+	c.must(a.core.Register(c.now, "one", []Function{{Procedure: "/t.S/Kept", Policy: Random, Schema: []byte("a")}}))
 	c.settle()
 	s, node, far := a.core.Snapshot(), a.core.cfg.ID, b.core.cfg.ID
 	for name, do := range map[string]func() bool{
@@ -33,7 +37,13 @@ func TestLookUpsDoNotAllocate(t *testing.T) {
 		"into all":  func() bool { return s.Route("one", node, "", "/t.D/Get").Action == Forward },
 		"out of it": func() bool { return s.Route("all", node, "", "/t.B/One").Action == Forward },
 		"spread":    func() bool { return len(s.Route("all", node, "", "/t.S/Spread").Targets) == 2 },
-		"unknown":   func() bool { _, ok := s.Find("one", "/t.S/None"); return !ok },
+		"kept out":  func() bool { c, _ := s.Find("one", "/t.S/Kept"); return len(c.Targets) == 1 },
+		"lead":      func() bool { _, t, _ := s.Lead("all", "/t.S/Kept"); return t.Node == far },
+		"lead of it": func() bool {
+			d := s.RouteLead("all", node, "", "/t.S/Kept")
+			return d.Action == Forward && d.Target.Node == far
+		},
+		"unknown": func() bool { _, ok := s.Find("one", "/t.S/None"); return !ok },
 	} {
 		if !do() {
 			t.Errorf("%s: not as expected", name)

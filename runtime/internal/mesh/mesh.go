@@ -79,6 +79,9 @@ type Cause struct {
 	Goodbye bool   // the peer is leaving the mesh
 }
 
+// leavingCost is what a way on from a node costs that is about to go: more than any way around it.
+const leavingCost = 1 << 24
+
 // DigestInterval is how often each link compares what both ends have.
 const DigestInterval = 15 * time.Second
 

@@ -24,6 +24,7 @@ type mark struct {
 	registered int64
 	node       string
 	policy     Policy
+	schema     string
 }
 
 func (m mark) before(o mark) bool {
@@ -248,6 +249,7 @@ func (w *world) verifyCall(o *oracle, n *simNode, ns, p string, bad func(string,
 	if choice.Policy != want.policy {
 		bad("%s finds %s in %s with policy %d, want %d", n.name, p, ns, choice.Policy, want.policy)
 	}
+	w.verifyLead(n, ns, p, want, bad)
 	got := map[string]bool{}
 	for _, t := range choice.Targets {
 		path, at, in, err := w.c.follow(n, t, p)
@@ -257,7 +259,7 @@ func (w *world) verifyCall(o *oracle, n *simNode, ns, p string, bad func(string,
 		}
 		got[at.name] = true
 		origin, there := w.origins[place3{at.name, in, p}]
-		if !there || origin.policy != want.policy || want.policy == Single && origin != want {
+		if !there || origin.policy != want.policy || want.policy == Single && origin != want || !alike([]byte(origin.schema), []byte(want.schema)) {
 			bad("%s calls %s in %s by %v and comes to %s/%s (%v), want %v", n.name, p, ns, path, at.name, in, origin, want)
 		}
 		shown := n.core.Snapshot().Path(t)
@@ -271,14 +273,36 @@ func (w *world) verifyCall(o *oracle, n *simNode, ns, p string, bad func(string,
 			bad("%s shows the path %v of %d hops to %v", n.name, shown, t.Hops, t.Node)
 		}
 	}
-	if replicas := o.replicas(n, ns, p, want.policy); replicas != nil && !maps.Equal(got, replicas) {
+	if replicas := o.replicas(n, ns, p, want); replicas != nil && !maps.Equal(got, replicas) {
 		bad("%s spreads %s in %s over %v, want %v", n.name, p, ns, got, replicas)
+	} else if replicas != nil {
+		for f := range n.core.Snapshot().Functions(ns) {
+			if f.Function.Procedure == p && !f.Shadowed && f.Incompatible == alike(f.Function.Schema, []byte(want.schema)) {
+				bad("%s shows %s of %s in %s as incompatible: %v", n.name, p, f.Name, ns, f.Incompatible)
+			}
+		}
 	}
 }
 
-// replicas returns the nodes that calls are to be spread over, if no group has a part in it.
-func (o *oracle) replicas(n *simNode, ns, procedure string, p Policy) map[string]bool {
-	if p == Single || n.core.spaces[ns].group != nil {
+// verifyLead checks that what is asked of the origin that leads comes to it.
+func (w *world) verifyLead(n *simNode, ns, p string, want mark, bad func(string, ...any)) {
+	f, t, ok := n.core.Snapshot().Lead(ns, p)
+	if !ok || string(f.Schema) != want.schema {
+		bad("%s finds the lead of %s in %s: %v, want %v", n.name, p, ns, f, want)
+		return
+	}
+	path, at, in, err := w.c.followBy((*Snapshot).RouteLead, n, t, p)
+	if err != nil {
+		bad("%v", err)
+	} else if got := w.origins[place3{at.name, in, p}]; got != want {
+		bad("%s asks the lead of %s in %s by %v and comes to %s/%s (%v), want %v", n.name, p, ns, path, at.name, in, got, want)
+	}
+}
+
+// replicas returns the nodes that calls are to be spread over beside the one that leads, if no group has a
+// part in it.
+func (o *oracle) replicas(n *simNode, ns, procedure string, lead mark) map[string]bool {
+	if lead.policy == Single || n.core.spaces[ns].group != nil {
 		return nil
 	}
 	nodes := map[string]bool{}
@@ -288,7 +312,7 @@ func (o *oracle) replicas(n *simNode, ns, procedure string, p Policy) map[string
 				return nil
 			}
 		}
-		if m.policy == p {
+		if m.policy == lead.policy && alike([]byte(m.schema), []byte(lead.schema)) {
 			nodes[m.node] = true
 		}
 	}
@@ -369,7 +393,7 @@ func (r *record) String() string {
 	for _, m := range []map[string]*item{r.functions, r.derived} {
 		for _, p := range slices.Sorted(maps.Keys(m)) {
 			if it := m[p]; !it.removed {
-				fmt.Fprintf(&b, " %s@%d(%v %d %d)", p, it.version, it.derivation(), it.fn.Registered, it.fn.Policy)
+				fmt.Fprintf(&b, " %s@%d(%v %d %d %s %s)", p, it.version, it.derivation(), it.fn.Registered, it.fn.Policy, it.fn.Schema, it.more().fits)
 			}
 		}
 	}

@@ -84,7 +84,7 @@ type chaos struct {
 func newChaos(t *testing.T, seed uint64) *chaos {
 	rnd := rand.New(rand.NewPCG(seed, 0))
 	c := newCluster(t)
-	c.piece = 100 + rnd.IntN(2000)
+	c.piece, c.judge = 100+rnd.IntN(2000), true
 	x := &chaos{world: &world{c: c, origins: map[place3]mark{}}, rnd: rnd, log: func(string, ...any) {}}
 	if *seedFlag != 0 {
 		x.log = t.Logf
@@ -109,6 +109,7 @@ func runRandom(t *testing.T, seed uint64) []string {
 				break
 			}
 		}
+		c.collect()
 		if what := x.lacking(); what != "" {
 			return []string{what}
 		}
@@ -119,7 +120,7 @@ func runRandom(t *testing.T, seed uint64) []string {
 		}
 	}
 	for n := 0; c.step(rnd); n++ {
-		if n > 100_000 {
+		if c.collect(); n > 100_000 {
 			return []string{"the mesh does not come to rest"}
 		}
 	}
@@ -308,22 +309,27 @@ func (x *chaos) register(n *simNode) {
 	}
 	ns := s[x.rnd.IntN(len(s))].name
 	i := x.rnd.IntN(len(x.fns))
-	p, policy := x.fns[i], Single
+	p, policy, schema := x.fns[i], Single, ""
 	switch i {
 	case 0:
 		policy = RoundRobin
 	case 1:
 		policy = Policy(x.rnd.IntN(3))
+	case 2:
+		policy, schema = Random, x.schema()
 	}
-	if err := n.core.Register(x.c.now, ns, []Function{{Procedure: p, Policy: policy}}); err != nil {
+	if err := n.core.Register(x.c.now, ns, []Function{{Procedure: p, Policy: policy, Schema: []byte(schema)}}); err != nil {
 		x.log("%s: register %s in %s: %v", n.name, p, ns, err)
 		return
 	}
-	x.log("%s: register %s in %s", n.name, p, ns)
+	x.log("%s: register %s %s in %s", n.name, p, schema, ns)
 	for _, m := range n.core.members(ns) {
-		x.origins[place3{n.name, m.name, p}] = mark{x.c.now.UnixNano(), n.name, policy}
+		x.origins[place3{n.name, m.name, p}] = mark{x.c.now.UnixNano(), n.name, policy, schema}
 	}
 }
+
+// schema returns one of a few, of two sorts, or none.
+func (x *chaos) schema() string { return []string{"", "a1", "a2", "a3", "b1", "b2"}[x.rnd.IntN(6)] }
 
 func (x *chaos) unregister(n *simNode) {
 	var held []place3

@@ -110,6 +110,7 @@ type extra struct {
 	derivation linkv1.Derivation
 	origin     NodeID    // of a derived function
 	group      *group    // of one that was derived here
+	fits       [][]byte  // of a function: schemas besides its own that it can stand in for
 	at         time.Time // of a removal: when it was heard of
 	cause      string    // of a removal, where it is not the member's own
 	many       *candidates

@@ -1,6 +1,8 @@
 package mesh
 
 import (
+	"bytes"
+	"slices"
 	"time"
 )
 
@@ -94,6 +96,25 @@ func (c *Core) nameOf(id NodeID) string {
 		}
 	}
 	return id.String()
+}
+
+// Fit makes an origin of this node tell that its schema, own, can stand in for another one. It does nothing
+// where the function is not registered with own. Of more than [Limits] allow only the latest are told.
+func (c *Core) Fit(now time.Time, ns, procedure string, own, other []byte) {
+	c.now = now
+	s := c.spaces[ns]
+	if s == nil || s.own == nil {
+		return
+	}
+	it := s.own.functions[procedure]
+	if it == nil || it.removed || !bytes.Equal(it.fn.Schema, own) || it.fits(other) {
+		return
+	}
+	fits := it.more().fits
+	if n := len(fits) + 1 - c.cfg.Limits.Fits; n > 0 {
+		fits = fits[n:]
+	}
+	s.db.tell(s.own, &item{fn: it.fn, extra: &extra{fits: append(slices.Clone(fits), other)}})
 }
 
 // Unregister withdraws origins of this node. Those that are none are skipped.

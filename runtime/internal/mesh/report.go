@@ -7,14 +7,17 @@ import (
 
 // contest is what was told of a procedure with origins that are in each other's way.
 type contest struct {
-	shadowed map[shadow]bool
+	told map[clash]bool
 }
 
-// shadow is an origin that another one keeps from serving.
-type shadow struct {
+// clash is an origin that another one keeps from serving.
+type clash struct {
+	kind       EventKind
 	node       NodeID
+	ns         string // of FunctionDiffers
 	registered int64
 	owner      NodeID
+	schema     string // the owner's, if that is why
 }
 
 // contest notes that a procedure has several origins.
@@ -75,7 +78,7 @@ func (d *database) reportTouched(procedure string, touches []touch) {
 	}
 }
 
-// settleContest tells of origins that are shadowed and were not before.
+// settleContest tells of origins that are kept from serving and were not before.
 func (d *database) settleContest(procedure string, c *contest) {
 	cur := d.fns.get(procedure)
 	if cur == nil || cur.kind != kindMany {
@@ -84,24 +87,56 @@ func (d *database) settleContest(procedure string, c *contest) {
 	}
 	v := d.current()
 	serving := v.first(cur.extra.many, inNamespace, nil)
-	shadowed := map[shadow]bool{}
+	told := map[clash]bool{}
 	for _, it := range cur.extra.many.items {
-		if !v.shadows(serving, it) {
+		cl := d.clash(&v, serving, it)
+		if cl.kind == 0 || told[cl] {
 			continue
 		}
-		s := shadow{v.origin(it), it.fn.Registered, v.origin(serving)}
-		if shadowed[s] {
-			continue
-		}
-		shadowed[s] = true
-		if !c.shadowed[s] {
-			d.emit(Event{
-				Kind: FunctionShadowed, Procedure: procedure, Node: s.node, Name: d.core.nameOf(s.node), Callable: true,
-				Owner: s.owner, OwnerName: d.core.nameOf(s.owner), Cause: conflict(serving, it),
-			})
+		told[cl] = true
+		if !c.told[cl] {
+			d.tellClash(procedure, cl, serving, it)
 		}
 	}
-	c.shadowed = shadowed
+	c.told = told
+}
+
+// clash returns how an item is kept from serving; of no kind if it is not.
+func (d *database) clash(v *view, serving, it *item) clash {
+	if serving == nil {
+		return clash{}
+	}
+	cl := clash{node: v.origin(it), registered: it.fn.Registered, owner: v.origin(serving)}
+	switch r := d.records[it.rec]; {
+	case v.shadows(serving, it):
+		cl.kind = FunctionShadowed
+	case !v.keptOut(serving, it):
+		return clash{}
+	case it.derivation() == 0 && d.isOwn(r):
+		cl.kind, cl.ns, cl.schema = FunctionDiffers, r.ns, string(serving.fn.Schema)
+	default:
+		cl.kind, cl.schema = FunctionIncompatible, string(serving.fn.Schema)
+	}
+	return cl
+}
+
+func (d *database) tellClash(procedure string, cl clash, serving, it *item) {
+	e := Event{
+		Kind: cl.kind, Procedure: procedure, Node: cl.node, Name: d.core.nameOf(cl.node), Callable: true,
+		Owner: cl.owner, OwnerName: d.core.nameOf(cl.owner),
+	}
+	switch cl.kind {
+	case FunctionShadowed:
+		e.Cause = conflict(serving, it)
+	default:
+		e.Schema = serving.fn.Schema
+	}
+	if cl.kind == FunctionDiffers {
+		e.Namespace = cl.ns
+		d.core.events = append(d.core.events, e)
+		return
+	}
+	d.emit(e)
 }
 
 func conflict(serving, it *item) string {

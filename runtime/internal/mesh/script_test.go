@@ -82,11 +82,13 @@ func (s *script) commands() map[string]func(args []string) {
 		"proxy":      s.proxy,      // NAME NAMESPACE
 		"declare":    s.declare,    // NODE NAMESPACE...
 		"group":      s.group,      // NODE NAME MEMBER... [bridged]
-		"register":   s.register,   // NODE NAMESPACE PROCEDURE [POLICY]
+		"register":   s.register,   // NODE NAMESPACE PROCEDURE [POLICY [SCHEMA]]
+		"fit":        s.fit,        // NODE NAMESPACE PROCEDURE SCHEMA: what is registered there can stand in for that
 		"unregister": s.unregister, // NODE NAMESPACE PROCEDURE
 		"link":       s.linkUp,     // DIALLER LISTENER NAMESPACE...
 		"cut":        s.linkCut,    // A B [CAUSE...]: and settle
 		"leave":      s.leave,      // NODE: goodbye, and its links down
+		"drain":      s.drain,      // NODE: it says that it is about to go, its links stay up
 		"restart":    s.restart,    // NODE NAMESPACE...: its links down, a later incarnation without functions
 		"revive":     s.revive,     // NODE BEFORE NAMESPACE...: as restart, but its clock is before now by so much
 		"twin":       s.twin,       // NODE OTHER: starts anew with the name and id of the other
@@ -134,7 +136,15 @@ func (s *script) register(args []string) {
 			f.Policy++
 		}
 	}
+	if len(args) > 4 {
+		f.Schema = []byte(args[4])
+	}
 	s.try(s.node(args[0]).core.Register(s.now, args[1], []Function{f}))
+}
+
+func (s *script) fit(args []string) {
+	n := s.node(args[0])
+	n.core.Fit(s.now, args[1], args[2], n.schemaOf(args[1], args[2]), []byte(args[3]))
 }
 
 func (s *script) unregister(args []string) {
@@ -168,6 +178,8 @@ func (s *script) leave(args []string) {
 	s.down(n, Cause{Text: "goodbye", Goodbye: true})
 	s.settle()
 }
+
+func (s *script) drain(args []string) { s.node(args[0]).core.Leave(s.now) }
 
 func (s *script) restart(args []string) {
 	n := s.node(args[0])
@@ -220,8 +232,14 @@ func (s *script) functions(args []string) {
 		if f.Function.Policy != Single {
 			line += ", " + f.Function.Policy.String()
 		}
+		if len(f.Function.Schema) > 0 {
+			line += ", " + string(f.Function.Schema)
+		}
 		if f.Shadowed {
 			line += ", shadowed"
+		}
+		if f.Incompatible {
+			line += ", incompatible"
 		}
 		s.sayf("%s", line)
 	}
@@ -281,6 +299,7 @@ func (s *script) absent(n *simNode, ns, p string) {
 var eventNames = map[EventKind]string{
 	MemberJoined: "joined", MemberLeft: "left", MemberLost: "lost", MemberChanged: "changed", FunctionAdded: "function added",
 	FunctionWithdrawn: "function withdrawn", FunctionShadowed: "function shadowed", LinkSynced: "link synced",
+	FunctionIncompatible: "function incompatible", FunctionDiffers: "function differs",
 	NodeDuplicated: "duplicated", NodeYields: "yields",
 }
 
@@ -300,6 +319,9 @@ func (s *script) showEvents(args []string) {
 		}
 		if e.OwnerName != "" {
 			line += " by " + e.OwnerName
+		}
+		if len(e.Schema) > 0 {
+			line += ", whose schema is " + string(e.Schema)
 		}
 		if e.Cause != "" {
 			line += ": " + e.Cause

@@ -27,6 +27,7 @@ type cluster struct {
 	lossy  int           // of a hundred tables so many are lost, for no reason
 	trace  func(format string, args ...any)
 	share  bool // hand tables over as they are, instead of encoding them
+	judge  bool // nodes compare schemas that differ: those fit that begin alike
 	stats  stats
 }
 
@@ -318,13 +319,31 @@ func (c *cluster) step(rnd *rand.Rand) bool {
 // collect gathers all events. A node that yields closes its links, as its owner would.
 func (c *cluster) collect() {
 	for _, n := range c.nodes {
-		n.events = append(n.events, n.core.Events()...)
+		events := n.core.Events()
+		n.events = append(n.events, events...)
+		for _, e := range events {
+			if own := n.schemaOf(e.Namespace, e.Procedure); c.judge && e.Kind == FunctionDiffers && alike(own, e.Schema) {
+				n.core.Fit(c.now, e.Namespace, e.Procedure, own, e.Schema)
+			}
+		}
 		for _, l := range slices.Clone(c.links) {
 			if n.core.yielded && (l.ends[0] == n || l.ends[1] == n) {
 				c.cut(l, "it yields")
 			}
 		}
 	}
+}
+
+// alike reports whether two schemas of simulated nodes fit each other, or are not known.
+func alike(a, b []byte) bool { return len(a) == 0 || len(b) == 0 || a[0] == b[0] }
+
+// schemaOf returns the schema of a function as the node has registered it.
+func (n *simNode) schemaOf(ns, procedure string) []byte {
+	s := n.core.spaces[ns]
+	if s == nil || s.own == nil || s.own.functions[procedure] == nil {
+		return nil
+	}
+	return s.own.functions[procedure].fn.Schema
 }
 
 // advance lets time pass, in which all nodes do what is due.
@@ -345,6 +364,13 @@ func (c *cluster) call(from *simNode, ns, procedure string) (path []string, orig
 }
 
 func (c *cluster) follow(n *simNode, t Target, procedure string) (path []string, origin *simNode, in string, err error) {
+	return c.followBy((*Snapshot).Route, n, t, procedure)
+}
+
+// followBy follows a call that nodes route in that way.
+func (c *cluster) followBy(
+	route func(*Snapshot, string, NodeID, string, string) Decision, n *simNode, t Target, procedure string,
+) (path []string, origin *simNode, in string, err error) {
 	path = []string{n.name}
 	for range 200 {
 		if t.Local {
@@ -356,7 +382,7 @@ func (c *cluster) follow(n *simNode, t Target, procedure string) (path []string,
 		}
 		n = l.ends[1-l.end(n)]
 		path = append(path, n.name)
-		d := n.core.Snapshot().Route(t.LinkNamespace, t.Node, t.Namespace, procedure)
+		d := route(n.core.Snapshot(), t.LinkNamespace, t.Node, t.Namespace, procedure)
 		switch d.Action {
 		case Local:
 			return path, n, d.Namespace, nil

@@ -45,6 +45,9 @@ func (it *item) sum() uint64 {
 		s = s.string(f.Procedure).number(uint64(f.StreamType)).number(uint64(f.Idempotency)).
 			number(uint64(f.Policy)).number(uint64(f.Registered)).bytes(f.Schema).
 			number(uint64(e.derivation)).bytes(e.origin[:])
+		for _, hash := range e.fits {
+			s = s.bytes(hash)
+		}
 	case kindNeighbour:
 		s = s.bytes(e.neighbour[:]).number(uint64(e.cost)).number(e.inc)
 	case kindBridge:

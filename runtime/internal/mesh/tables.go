@@ -18,8 +18,10 @@ type FunctionInfo struct {
 	Name      string // the node's, or Via's where only that is known
 	Via       NodeID // the member that passes calls on to Node, where that is not itself one; else Node
 	Shadowed  bool   // another origin serves
-	Local     bool
-	Hops      int // to Via
+	// Incompatible: the other replicas serve without it, since its schema does not fit that of the first.
+	Incompatible bool
+	Local        bool
+	Hops         int // to Via
 }
 
 // Functions returns the origins within reach of a namespace or group of this node, sorted by
@@ -74,13 +76,16 @@ func (s *Snapshot) origins(p *place, procedure string) (origins []FunctionInfo) 
 			t := v.routes[it.rec].targets[0]
 			f := FunctionInfo{
 				Function: &it.fn, Namespace: t.Namespace, Node: o.node, Name: t.Name, Via: t.Node,
-				Shadowed: found || v.shadows(serving, it), Local: t.Local && it.derivation() == 0, Hops: t.Hops,
+				Shadowed: found || v.shadows(serving, it), Incompatible: v.keptOut(serving, it),
+				Local: t.Local && it.derivation() == 0, Hops: t.Hops,
 			}
 			origins = append(origins, f)
 		}
 		found = true
 	}
-	slices.SortStableFunc(origins, func(a, b FunctionInfo) int { return boolCompare(a.Shadowed, b.Shadowed) })
+	slices.SortStableFunc(origins, func(a, b FunctionInfo) int {
+		return boolCompare(a.Shadowed || a.Incompatible, b.Shadowed || b.Incompatible)
+	})
 	return origins
 }
 

@@ -1,6 +1,9 @@
 package mesh
 
-import "slices"
+import (
+	"bytes"
+	"slices"
+)
 
 // view is a database as one snapshot has it.
 type view struct {
@@ -101,6 +104,25 @@ func (v *view) shadows(serving, it *item) bool {
 	return it.fn.Policy == Single || it.fn.Policy != serving.fn.Policy
 }
 
+// keptOut reports whether an item within reach does not serve because its schema does not fit that of the
+// one that leads.
+func (v *view) keptOut(leading, it *item) bool {
+	if leading == nil || it == leading || it.fn.Policy == Single || it.fn.Policy != leading.fn.Policy || !v.serves(it, inNamespace, nil) {
+		return false
+	}
+	if it.fn.Registered == leading.fn.Registered && v.origin(it) == v.origin(leading) {
+		return false
+	}
+	return !it.fits(leading.fn.Schema)
+}
+
+// fits reports whether the item's function may be called where one of a schema is meant.
+func (it *item) fits(schema []byte) bool {
+	own := it.fn.Schema
+	return len(own) == 0 || len(schema) == 0 || bytes.Equal(own, schema) ||
+		slices.ContainsFunc(it.more().fits, func(hash []byte) bool { return bytes.Equal(hash, schema) })
+}
+
 // own returns the item of a procedure that a vertex of this node serves, or nil. It may have one of
 // its own and one that it passes on; the caller meant the one that is not shadowed.
 func (v *view) own(rec int32, procedure string) (own *item) {
@@ -118,8 +140,12 @@ func (v *view) own(rec int32, procedure string) (own *item) {
 	for _, it := range many.items {
 		switch {
 		case it.removed || it.rec != rec:
-		case own == nil || v.shadows(v.first(many, inNamespace, nil), own):
+		case own == nil:
 			own = it
+		default:
+			if first := v.first(many, inNamespace, nil); v.shadows(first, own) || v.keptOut(first, own) {
+				own = it
+			}
 		}
 	}
 	return own

@@ -28,8 +28,13 @@ func (it *item) write(w *linkv1.Record) int {
 		w.Ask = &linkv1.Ask{At: at, Removed: it.removed}
 		return 8
 	default:
-		w.Functions = append(w.Functions, it.writeFunction(at))
-		return 32 + len(it.fn.Procedure) + len(it.fn.Schema)
+		f := it.writeFunction(at)
+		w.Functions = append(w.Functions, f)
+		size := 32 + len(it.fn.Procedure) + len(it.fn.Schema)
+		for _, hash := range f.Fits {
+			size += 2 + len(hash)
+		}
+		return size
 	}
 }
 
@@ -40,7 +45,7 @@ func (it *item) writeFunction(at uint64) *linkv1.Function {
 		return w
 	}
 	w.StreamType, w.Idempotency, w.Policy = uint32(f.StreamType), uint32(f.Idempotency), linkv1.Policy(f.Policy)
-	w.Registered, w.Schema = uint64(f.Registered), f.Schema
+	w.Registered, w.Schema, w.Fits = uint64(f.Registered), f.Schema, it.more().fits
 	if w.Derivation != 0 {
 		w.Origin = it.extra.origin[:]
 	}
@@ -81,7 +86,7 @@ func (c *Core) items(w *linkv1.Record) []*item {
 
 func readFunction(f *linkv1.Function) *item {
 	it := &item{removed: f.GetRemoved(), fn: Function{Procedure: f.GetProcedure()}}
-	if d := f.GetDerivation(); d != 0 || it.removed {
+	if d := f.GetDerivation(); d != 0 || it.removed || len(f.GetFits()) > 0 {
 		it.extra = &extra{derivation: d}
 	}
 	if it.removed {
@@ -91,6 +96,9 @@ func readFunction(f *linkv1.Function) *item {
 	it.fn.Policy, it.fn.Registered, it.fn.Schema = Policy(f.GetPolicy()), int64(f.GetRegistered()), f.GetSchema()
 	if it.derivation() != 0 {
 		it.extra.origin = NodeID(f.GetOrigin())
+	}
+	if it.extra != nil {
+		it.extra.fits = f.GetFits()
 	}
 	return it
 }

@@ -322,7 +322,7 @@ func TestBounds(t *testing.T) {
 	user := &descriptorpb.DescriptorProto{Name: new("U")}
 	for i := range 50_000 {
 		user.Field = append(user.Field, &descriptorpb.FieldDescriptorProto{
-			Name: new(fmt.Sprintf("f%d", i)), Number: proto.Int32(int32(20_000 + i)), TypeName: new(".M.N"),
+			Name: new(fmt.Sprintf("f%d", i)), Number: new(int32(20_000 + i)), TypeName: new(".M.N"),
 			Type: descriptorpb.FieldDescriptorProto_TYPE_MESSAGE.Enum(), Label: descriptorpb.FieldDescriptorProto_LABEL_OPTIONAL.Enum(),
 		})
 	}

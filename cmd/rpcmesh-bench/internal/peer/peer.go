@@ -68,7 +68,7 @@ type Stream interface {
 
 // All are the peers, in the order of the tables.
 func All() []Peer {
-	return []Peer{meshPeer{}, grpcPeer{}, connectPeer{}, natsPeer{}, drpcPeer{}, tcpPeer{}}
+	return []Peer{meshPeer{}, gatewayPeer{}, grpcPeer{}, connectPeer{}, natsPeer{}, drpcPeer{}, tcpPeer{}}
 }
 
 // Named returns the peer of that name.

@@ -36,7 +36,7 @@ func Goals() []Goal {
 			goals = append(goals, encrypted)
 		}
 	}
-	return goals
+	return append(goals, gatewayGoals()...)
 }
 
 // GoalScenarios are the names of the scenarios that goals compare.
@@ -86,6 +86,18 @@ func throughputGoals() []Goal {
 		cpuPerCall, unary(64, 64, 2), Baseline, 0.4)
 	twoRelays.under.scenario = unary(64, 64, 0).Name()
 	return append(goals, twoRelays)
+}
+
+// gatewayGoals hold the gateway against what stands in its place elsewhere. Three relays of the gateway's
+// are the node that has it and two between that one and the origin.
+func gatewayGoals() []Goal {
+	here := atMost("gRPC through the gateway to its own node, 64 callers, CPU a call: ours against grpc-go's direct",
+		cpuPerCall, unary(64, 64, 0), Baseline, 1.3)
+	far := atMost("gRPC through the gateway and two relays, 64 callers, CPU a call: ours against grpc-go's through one proxy",
+		cpuPerCall, unary(64, 64, 3), Baseline, 1)
+	here.over.peer, far.over.peer = "gateway", "gateway"
+	far.under.scenario = unary(64, 64, 1).Name()
+	return []Goal{here, far}
 }
 
 func latencyGoals() []Goal {

@@ -697,7 +697,12 @@ type Function struct {
 	// The node that registered it, where the member only passes calls on to it.
 	Origin []byte `protobuf:"bytes,9,opt,name=origin,proto3" json:"origin,omitempty"`
 	// How the member came by it.
-	Derivation    Derivation `protobuf:"varint,10,opt,name=derivation,proto3,enum=rpcmesh.link.v1.Derivation" json:"derivation,omitempty"`
+	Derivation Derivation `protobuf:"varint,10,opt,name=derivation,proto3,enum=rpcmesh.link.v1.Derivation" json:"derivation,omitempty"`
+	// Other hashes like schema: of a replicated function, of those of earlier origins that this one can stand in
+	// for, though its own schema is another. The rest of the rule is this: of those that can be reached, the
+	// one that was registered first leads; another one serves beside it only if its schema is the same, fits,
+	// or is not known of either.
+	Fits          [][]byte `protobuf:"bytes,11,rep,name=fits,proto3" json:"fits,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -800,6 +805,13 @@ func (x *Function) GetDerivation() Derivation {
 		return x.Derivation
 	}
 	return Derivation_DERIVATION_UNSPECIFIED
+}
+
+func (x *Function) GetFits() [][]byte {
+	if x != nil {
+		return x.Fits
+	}
+	return nil
 }
 
 // Ask asks each member to acknowledge that it has this item, by Table.acks towards the asking one.
@@ -1261,7 +1273,7 @@ const file_rpcmesh_link_v1_table_proto_rawDesc = "" +
 	"\x06Bridge\x12\x0e\n" +
 	"\x02at\x18\x01 \x01(\x04R\x02at\x12\x18\n" +
 	"\aremoved\x18\x02 \x01(\bR\aremoved\x12\x1c\n" +
-	"\tnamespace\x18\x03 \x01(\tR\tnamespace\"\xd3\x02\n" +
+	"\tnamespace\x18\x03 \x01(\tR\tnamespace\"\xe7\x02\n" +
 	"\bFunction\x12\x0e\n" +
 	"\x02at\x18\x01 \x01(\x04R\x02at\x12\x18\n" +
 	"\aremoved\x18\x02 \x01(\bR\aremoved\x12\x1c\n" +
@@ -1278,7 +1290,8 @@ const file_rpcmesh_link_v1_table_proto_rawDesc = "" +
 	"\n" +
 	"derivation\x18\n" +
 	" \x01(\x0e2\x1b.rpcmesh.link.v1.DerivationR\n" +
-	"derivation\"/\n" +
+	"derivation\x12\x12\n" +
+	"\x04fits\x18\v \x03(\fR\x04fits\"/\n" +
 	"\x03Ask\x12\x0e\n" +
 	"\x02at\x18\x01 \x01(\x04R\x02at\x12\x18\n" +
 	"\aremoved\x18\x02 \x01(\bR\aremoved\"6\n" +

@@ -9,6 +9,6 @@
 // belong to a connection or a protocol, see [Forwarded]. A verdict arrives with its code, message and
 // details, see [Verdict]. The deadline and the end of the call's context go along.
 //
-// The response's headers go on with the first response, or with the end: what calls are made through does
-// not show them earlier.
+// The headers of a stream of responses go on when they come, where what calls are made through shows them
+// before there is a response, as the mesh does ([rpcmesh.HeaderReceiver]).
 package bridge

@@ -108,11 +108,16 @@ func (c *call) request(msg *rpcmesh.Raw) error {
 func (c *call) receive(msg *rpcmesh.Raw) error {
 	msg.B = msg.B[:0]
 	err := c.client.Receive(msg)
+	c.passHeaders()
+	return err
+}
+
+// passHeaders passes on the response's headers, once they are there.
+func (c *call) passHeaders() {
 	if !c.answered {
 		c.answered = true
 		copyHeaders(c.info.ResponseHeader(), c.sent.ResponseHeader(), nil)
 	}
-	return err
 }
 
 // answer ends a call with one response, msg, or the error that came in its place.
@@ -129,6 +134,12 @@ func (c *call) answer(err error, msg *rpcmesh.Raw) error {
 
 // respond passes on the responses until the call has ended.
 func (c *call) respond(msg *rpcmesh.Raw) error {
+	if h, ok := c.client.(rpcmesh.HeaderReceiver); ok && h.ReceiveHeaders() {
+		c.passHeaders()
+		if err := c.server.SendHeaders(); err != nil {
+			return err
+		}
+	}
 	for {
 		switch err := c.receive(msg); {
 		case errors.Is(err, io.EOF):

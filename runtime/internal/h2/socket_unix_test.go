@@ -19,15 +19,12 @@ func TestTrySendOfAFullSocket(t *testing.T) {
 		}
 		before := c.state
 		c.mu.Unlock()
-		write := c.raw.once
-		c.raw.once = func(uintptr) bool {
-			c.raw.n, c.raw.err = -1, syscall.EAGAIN
-			return true
-		}
+		write := c.raw.out.op
+		c.raw.out.op = func(int, []byte) (int, error) { return -1, syscall.EAGAIN }
 		if ok, err := c.TrySend(packet([]byte("not sent"))); ok || err != nil {
 			t.Errorf("TrySend said %v, %v", ok, err)
 		}
-		c.raw.once = write
+		c.raw.out.op = write
 		c.mu.Lock()
 		if after := c.state; after.streamOut != before.streamOut || after.connOut != before.connOut || after.busy {
 			t.Errorf("before %+v, after %+v", before, after)

@@ -1,0 +1,173 @@
+package rpcmesh
+
+import (
+	"sync"
+	"time"
+
+	"connectrpc.com/connect/v2"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/mesh"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/schema"
+)
+
+const (
+	// comparePause is how long a node waits before it asks again for a schema that it could not get; it
+	// doubles to maxComparePause.
+	comparePause    = time.Second
+	maxComparePause = time.Minute
+)
+
+// comparisons are the node's replicated functions that met an earlier origin of another schema. While there
+// are any, one goroutine finds out whether the two can serve together.
+type comparisons struct {
+	mu      sync.Mutex
+	due     map[originKey]comparison // at most one for each function of the node
+	later   map[originKey]comparison // whose schema could not be had
+	running bool
+	wake    chan struct{}
+}
+
+// comparison is one function of this node that is kept out as long as the schema of that hash leads.
+type comparison struct {
+	originKey
+	lead   SchemaHash
+	failed bool // an attempt has, and was logged
+}
+
+// differs takes up what the core asks for. The caller holds n.mu.
+func (n *Node) differs(e mesh.Event) {
+	cs := &n.comparisons
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	if n.phase == closed {
+		return
+	}
+	if cs.due == nil {
+		cs.due, cs.later, cs.wake = map[originKey]comparison{}, map[originKey]comparison{}, make(chan struct{}, 1)
+	}
+	key := originKey{e.Namespace, e.Procedure}
+	cs.due[key] = comparison{originKey: key, lead: schemaHash(e.Schema)}
+	delete(cs.later, key)
+	if !cs.running {
+		cs.running = true
+		n.tasks.Go(n.compareAll)
+		return
+	}
+	select {
+	case cs.wake <- struct{}{}:
+	default:
+	}
+}
+
+// compareAll works on comparisons until there are none, or the node is closed.
+func (n *Node) compareAll() {
+	cs := &n.comparisons
+	pause := comparePause
+	for {
+		batch, done := cs.take()
+		if done {
+			return
+		}
+		n.compareBatch(batch)
+		if len(batch) == 0 { // what is left is for later
+			timer := time.NewTimer(pause)
+			pause = min(2*pause, maxComparePause)
+			select {
+			case <-cs.wake:
+				pause = comparePause
+			case <-timer.C:
+			case <-n.ctx.Done():
+			}
+			timer.Stop()
+			cs.retry()
+		}
+		if n.ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+// take returns what is due. It reports done, and the goroutine as ended, where nothing is left at all.
+func (cs *comparisons) take() (batch map[originKey]comparison, done bool) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	batch, cs.due = cs.due, map[originKey]comparison{}
+	if len(batch) == 0 && len(cs.later) == 0 {
+		cs.running = false
+		return nil, true
+	}
+	return batch, false
+}
+
+// retry makes due what was for later.
+func (cs *comparisons) retry() {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	for key, c := range cs.later {
+		if _, newer := cs.due[key]; !newer {
+			cs.due[key] = c
+		}
+	}
+	clear(cs.later)
+}
+
+// postpone keeps a comparison for later, unless there is a newer one.
+func (cs *comparisons) postpone(c comparison) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	if _, newer := cs.due[c.originKey]; !newer {
+		cs.later[c.originKey] = c
+	}
+}
+
+// compareBatch compares, and asks for no schema again that could not be had.
+func (n *Node) compareBatch(batch map[originKey]comparison) {
+	missing := map[SchemaHash]bool{}
+	for _, c := range batch {
+		if n.ctx.Err() != nil {
+			return
+		}
+		if !missing[c.lead] {
+			err := n.compare(c)
+			if err == nil {
+				continue
+			}
+			missing[c.lead] = connect.CodeOf(err) != connect.CodeDataLoss // which may be of this function alone
+			if !c.failed {
+				n.log.Warn("replica kept out: its schema cannot be compared with that of the first origin",
+					"namespace", c.namespace, "procedure", c.procedure, "reason", err.Error())
+				c.failed = true
+			}
+		}
+		n.comparisons.postpone(c)
+	}
+}
+
+// compare finds out whether a function of this node can serve beside the one that leads. It fails where the
+// schema of that cannot be had; where things have changed meanwhile, there is nothing to do.
+func (n *Node) compare(c comparison) error {
+	m := n.origins.find(c.namespace, c.procedure)
+	w, err := wanted(n.table.Load(), c.namespace, c.procedure)
+	if m == nil || m.schema == nil || err != nil || w.hash != c.lead || w.from.Local {
+		return nil
+	}
+	lead, err := n.schema(n.ctx, w)
+	if err != nil {
+		return err
+	}
+	difference := schema.Difference(lead.method, m.schema.method)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if difference == "" {
+		n.core.Fit(time.Now(), c.namespace, c.procedure, hashBytes(m.schema), c.lead[:])
+		n.settle()
+		return nil
+	}
+	n.log.Warn("replica kept out: its schema does not fit that of the first origin", "namespace", c.namespace,
+		"procedure", c.procedure, "first", w.from.Name, "reason", difference)
+	n.tell(Event{
+		Kind: FunctionIncompatible, Time: time.Now(), Namespace: c.namespace, Node: n.id, NodeName: n.name,
+		Procedure: c.procedure, Cause: difference,
+	})
+	return nil
+}

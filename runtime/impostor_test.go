@@ -1,0 +1,134 @@
+package rpcmesh_test
+
+import (
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"connectrpc.com/connect/v2"
+	"google.golang.org/protobuf/proto"
+
+	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
+	rpcmeshv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/v1"
+	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/carrier"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/mesh"
+	"github.com/rpcmesh/rpcmesh/runtime/rpcmeshtest"
+)
+
+// impostor is a member that tells of p.S/Do and answers as it likes.
+type impostor struct {
+	mu      sync.Mutex
+	core    *mesh.Core
+	session *link.Session
+	policy  mesh.Policy
+	serve   func(*link.ServerCall)
+	asked   atomic.Int32
+}
+
+// impersonate links an impostor to the node called to, in public, with a function of that schema's hash, single
+// unless it is given a policy.
+func impersonate(
+	t *testing.T, c *rpcmeshtest.Cluster, name, to string, hash []byte, serve func(*link.ServerCall), policy ...rpcmesh.Policy,
+) *impostor {
+	t.Helper()
+	im := &impostor{serve: serve}
+	for _, p := range policy {
+		im.policy = mesh.Policy(p)
+	}
+	id, info := mesh.NodeID([]byte(name + strings.Repeat(".", 16))[:16]), &linkv1.NodeInfo{Name: name}
+	im.core = mesh.New(mesh.Config{ID: id, Incarnation: 1, Info: info})
+	now := time.Now()
+	if err := im.core.Declare(now, "public"); err != nil {
+		t.Fatal(err)
+	}
+	im.register(hash)
+	dialer := carrier.Dialer{Dial: c.Dialer(name), MaxPacket: link.MaxPacket}
+	u, err := url.Parse(rpcmeshtest.URL(to))
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := dialer.Open(t.Context(), u)
+	if err != nil {
+		t.Fatal(err)
+	}
+	join := &linkv1.Join{Info: info, Namespaces: []*linkv1.LinkNamespace{{Name: "public"}}}
+	workers := link.NewWorkers()
+	im.session, err = link.Dial(t.Context(), conn, link.Config{
+		Node: link.NodeID(id), Name: name, Incarnation: 1, Secret: []byte(rpcmeshtest.Secret), Workers: workers,
+	}, join)
+	if err != nil {
+		t.Fatal(err)
+	}
+	peer := im.session.Peer()
+	if err := im.core.LinkUp(now, 1, mesh.Peer{
+		ID: mesh.NodeID(peer.Node), Incarnation: peer.Incarnation, Info: peer.Join.GetInfo(), Local: join.GetNamespaces(), Remote: peer.Join.GetNamespaces(),
+	}); err != nil {
+		t.Fatal(err)
+	}
+	var running sync.WaitGroup
+	running.Go(func() { _ = im.session.Run(im) })
+	t.Cleanup(func() {
+		im.session.Close(&linkv1.Goodbye{})
+		conn.Close(nil)
+		running.Wait()
+		workers.Wait()
+	})
+	synctest.Wait()
+	return im
+}
+
+// register tells of the function with another schema than before.
+func (im *impostor) register(hash []byte) {
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	im.core.Unregister(time.Now(), "public", []string{doProcedure})
+	_ = im.core.Register(time.Now(), "public", []mesh.Function{{Procedure: doProcedure, Policy: im.policy, Schema: hash}}) // what fails shows
+	if im.session != nil {
+		im.session.TableChanged()
+	}
+}
+
+func (im *impostor) Route(in *link.Incoming) link.Route {
+	if in.Procedure != "/rpcmesh.v1.SchemaService/GetSchema" {
+		return link.Route{Err: connect.NewError(connect.CodeUnimplemented, "")}
+	}
+	im.asked.Add(1)
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	return link.Route{Serve: im.serve}
+}
+
+func (im *impostor) Table(t *linkv1.Table) error {
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	defer im.session.TableChanged()
+	return im.core.Receive(time.Now(), 1, t)
+}
+
+func (im *impostor) PullTable(limit int) *linkv1.Table {
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	return im.core.Pull(time.Now(), 1, limit)
+}
+
+func (im *impostor) Ended(*link.Ended) {}
+
+// answer sends pieces as a schema.
+func answer(call *link.ServerCall, pieces ...[]byte) {
+	for _, piece := range pieces {
+		b, err := proto.Marshal(&rpcmeshv1.GetSchemaResponse{Piece: piece})
+		if err == nil {
+			err = call.Send(b)
+		}
+		if err != nil {
+			return // the caller is gone
+		}
+	}
+	_ = call.End(nil, nil)
+}

@@ -1,0 +1,105 @@
+//go:build unix
+
+package h2
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"syscall"
+)
+
+// socket reads a socket of the system, and writes to it without waiting for room. One
+// goroutine may read while another writes.
+type socket struct {
+	conn syscall.RawConn
+	in   transfer
+	out  transfer
+}
+
+// transfer is one direction of a socket.
+type transfer struct {
+	op    func(fd int, p []byte) (int, error)
+	tries bool // do not wait
+
+	step func(fd uintptr) bool // made once: a closure a transfer would be an allocation a transfer
+	p    []byte
+	n    int
+	err  error
+}
+
+// newSocket returns nil where nc is not itself a socket of the system.
+func newSocket(nc net.Conn) *socket {
+	var sc syscall.Conn
+	switch nc := nc.(type) {
+	case *net.TCPConn:
+		sc = nc
+	case *net.UnixConn:
+		sc = nc
+	default:
+		return nil
+	}
+	conn, err := sc.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	s := &socket{conn: conn}
+	s.in.init(receiveNow)
+	s.out.init(sendNow)
+	return s
+}
+
+func (t *transfer) init(op func(int, []byte) (int, error)) {
+	t.op = op
+	t.step = func(fd uintptr) bool {
+		for {
+			t.n, t.err = t.op(int(fd), t.p)
+			if !errors.Is(t.err, syscall.EINTR) {
+				return t.tries || !errors.Is(t.err, syscall.EAGAIN)
+			}
+		}
+	}
+}
+
+// run makes one transfer of p by wait, which is a RawConn's Read or Write.
+func (t *transfer) run(p []byte, name string, wait func(func(uintptr) bool) error) (int, error) {
+	t.p = p
+	err := wait(t.step)
+	t.p = nil
+	switch {
+	case err != nil:
+		return 0, err
+	case errors.Is(t.err, syscall.EAGAIN):
+		return 0, nil
+	case t.err != nil:
+		return 0, os.NewSyscallError(name, t.err)
+	}
+	return max(t.n, 0), nil
+}
+
+// Read is io.Reader's.
+func (s *socket) Read(p []byte) (int, error) {
+	n, err := s.in.run(p, "recv", s.conn.Read)
+	if err == nil && n == 0 && len(p) > 0 {
+		err = io.EOF
+	}
+	return n, err
+}
+
+// try returns how much of p the socket took.
+func (s *socket) try(p []byte) (int, error) {
+	s.out.tries = true
+	return s.out.run(p, "send", s.conn.Write)
+}
+
+// write writes p whole, and waits for room as long as the connection's deadline allows.
+func (s *socket) write(p []byte) (int, error) {
+	s.out.tries = false
+	for done := 0; ; {
+		n, err := s.out.run(p[done:], "send", s.conn.Write)
+		if done += n; err != nil || done == len(p) {
+			return done, err
+		}
+	}
+}

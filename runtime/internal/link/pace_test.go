@@ -1,0 +1,62 @@
+package link_test
+
+import (
+	"bytes"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/link/linktest"
+)
+
+// paced is a connection that says when it is crowded.
+type paced struct {
+	linktest.Trying
+	crowded atomic.Bool
+	relief  func()
+}
+
+func (c *paced) Crowded() bool     { return c.crowded.Load() }
+func (c *paced) OnRelief(f func()) { c.relief = f }
+
+// TestBulkWaitsForRelief: bulk waits while its connection is crowded, all else does not.
+func TestBulkWaitsForRelief(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMesh(t, 2, link.Limits{})
+		near, far := linktest.Pipe()
+		conn := &paced{Trying: linktest.Trying{Conn: near}}
+		l := &testLink{from: 0, to: 1, near: near, far: far}
+		if err := m.linkConns(l, conn, linktest.Trying{Conn: far}); err != nil {
+			t.Fatal(err)
+		}
+		m.nodes[0].next[1] = l.dialler
+		m.nodes[1].serve = echoUnary
+
+		conn.crowded.Store(true)
+		long, done := bytes.Repeat([]byte("bulk"), 25_000), make(chan error, 1)
+		go func() {
+			reply, err := unary(m.open(t.Context(), 0, 1, link.Open{}), long)
+			if err == nil && !bytes.Equal(reply, long) {
+				t.Error("another reply than what was sent")
+			}
+			done <- err
+		}()
+		synctest.Wait()
+		if _, err := unary(m.open(t.Context(), 0, 1, link.Open{}), []byte("small")); err != nil {
+			t.Error(err)
+		}
+		synctest.Wait()
+		select {
+		case err := <-done:
+			t.Fatalf("bulk did not wait: %v", err)
+		default:
+		}
+		conn.crowded.Store(false)
+		conn.relief()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		m.close()
+	})
+}
