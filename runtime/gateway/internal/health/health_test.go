@@ -5,6 +5,7 @@ import (
 	"errors"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connectinprocess"
@@ -122,19 +123,24 @@ func TestList(t *testing.T) {
 	})
 }
 
-// watch opens a Watch and returns what its next answer says: a status, or the code of the end.
+// watch opens a Watch and returns what its next answer says: a status, or the code of the end. After a
+// minute that is deadline_exceeded.
 func (w *world) watch(ctx context.Context, t *testing.T, service string) (next func() string) {
 	t.Helper()
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	t.Cleanup(cancel)
 	stream, err := w.client.CallServerStream(ctx, w.specs["Watch"], &healthv1.HealthCheckRequest{Service: service})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return func() string {
 		res := new(healthv1.HealthCheckResponse)
-		if err := stream.Receive(res); err != nil {
-			if errors.Is(err, context.Canceled) {
-				return "canceled"
-			}
+		switch err := stream.Receive(res); {
+		case errors.Is(err, context.Canceled):
+			return "canceled"
+		case errors.Is(err, context.DeadlineExceeded):
+			return "deadline_exceeded"
+		case err != nil:
 			return connect.CodeOf(err).String()
 		}
 		return res.GetStatus().String()
@@ -154,6 +160,11 @@ func TestWatch(t *testing.T) {
 		want(t, "withdrawn", next(), "NOT_SERVING")
 		w.register(t)
 		want(t, "again", next(), "SERVING")
+		short, end := context.WithTimeout(ctx, time.Second)
+		defer end()
+		quiet := w.watch(short, t, greeter)
+		want(t, "a watcher of what does not change", quiet(), "SERVING")
+		want(t, "a watcher of what does not change", quiet(), "deadline_exceeded")
 		late := w.watch(ctx, t, greeter)
 		want(t, "a second watcher", late(), "SERVING")
 		w.Cut("a", "b")

@@ -179,6 +179,7 @@ func TestSymbols(t *testing.T) {
 
 const (
 	base = `name: "base.proto" package: "base.v1" syntax: "proto2"
+		message_type { name: "Other" extension_range { start: 100 end: 200 } }
 		message_type { name: "Options" extension_range { start: 100 end: 200 } nested_type { name: "Inner" } }`
 	first = `name: "service.proto" package: "first.v1" syntax: "proto2" dependency: "base.proto"
 		message_type { name: "Req"
@@ -226,12 +227,39 @@ func TestExtensions(t *testing.T) {
 		}
 		files, err := w.FileContainingExtension("base.v1.Options", 102)
 		wantMissing(t, "no such extension", files, err)
+		files, err = w.FileContainingExtension("base.v1.Other", 101)
+		wantMissing(t, "an extension of another message", files, err)
 		if err := origin.Unregister(); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
 		numbers, err = w.AllExtensionNumbers("base.v1.Options")
 		wantMissing(t, "withdrawn", numbers, err)
+	})
+}
+
+// TestTwoVersions: where two origins share a service, each method is described as it was registered.
+func TestTwoVersions(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.offer(t, files(t, second)[0])
+		w.offer(t, files(t, strings.NewReplacer("Do", "Redo", "service.proto", "newer.proto").Replace(second))[0])
+		for method, path := range map[protoreflect.FullName]string{
+			"second.v1.Second.Do": "service.proto", "second.v1.Second.Redo": "newer.proto",
+		} {
+			files, err := w.FileContainingSymbol(method)
+			want(t, string(method), paths(files), []string{path}, err)
+		}
+	})
+}
+
+// TestOwnFirst: the services that come with reflection hide those of the namespace by the same name.
+func TestOwnFirst(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.offer(t, files(t, strings.NewReplacer("second.v1", "grpc.health.v1", "Second", "Health").Replace(second))[0])
+		names, err := w.ListServices()
+		if err != nil || len(names) != 4 {
+			t.Errorf("services: %v, %v", names, err)
+		}
 	})
 }
 
