@@ -33,7 +33,7 @@ func TestPromptCallerLetsGo(t *testing.T) {
 				if err := <-called; connect.CodeOf(err) != connect.CodeCanceled {
 					t.Errorf("the caller got %v", err)
 				}
-				if err := <-ended; err != context.Canceled { //nolint:errorlint // exactly this one
+				if err := <-ended; err != context.Canceled {
 					t.Errorf("the handler's context ended with %v", err)
 				}
 				m.close()
