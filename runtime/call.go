@@ -58,6 +58,7 @@ type outgoing struct {
 	spec     connect.Spec
 	info     *connect.CallInfo
 	ended    bool // Receive has reported the end; Receive's goroutine only
+	prompt   bool // the caller is in Send or Receive until the call ends
 
 	mu       sync.Mutex
 	route    route

@@ -160,6 +160,9 @@ func openCallWith[Req any](
 	if err != nil {
 		return spec, nil, err
 	}
+	if s, ok := stream.(*outgoing); ok && kind == connect.StreamTypeUnary {
+		s.prompt = true
+	}
 	if err = stream.Send(req); err == nil {
 		err = stream.CloseSend()
 	}

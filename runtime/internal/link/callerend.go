@@ -27,8 +27,7 @@ func (s *Session) startCaller(deadline time.Time) (*callerEnd, *connect.Error) {
 	if n := len(s.spareCallers); n > 0 {
 		e, s.spareCallers = s.spareCallers[n-1], s.spareCallers[:n-1]
 	} else {
-		e = new(callerEnd)
-		e.init(&s.mu, &s.cfg.Limits)
+		e = &callerEnd{stream: newStream(&s.mu, &s.cfg.Limits)}
 	}
 	if !deadline.IsZero() {
 		e.deadline = max(int64(deadline.Sub(s.epoch)), 1)
@@ -49,8 +48,7 @@ func (e *callerEnd) recycle() {
 		e.pair.recycle()
 	case len(e.s.spareCallers) < maxSpare:
 		s := e.s
-		*e = callerEnd{}
-		e.init(&s.mu, &s.cfg.Limits)
+		*e = callerEnd{stream: e.fresh()}
 		s.spareCallers = append(s.spareCallers, e)
 	}
 }

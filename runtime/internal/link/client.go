@@ -26,6 +26,9 @@ type Open struct {
 	// Deadline ends the call, as the context's does; the earlier counts. Zero is none. It is cheaper
 	// than a context of its own.
 	Deadline time.Time
+	// Prompt says that the caller is in Send or Receive until the call has ended: its context is watched
+	// there, which is cheaper than to be told of its end.
+	Prompt bool
 	// Header is sent when the call is opened; until then it may be changed. May be nil.
 	Header *connect.Header
 	// ResponseHeader and ResponseTrailer are filled in as they arrive, before the Receive that finds
@@ -45,6 +48,7 @@ type ClientCall struct {
 	limits *Limits
 
 	opened  atomic.Bool // set with mu held
+	ended   atomic.Bool // likewise; outcome is set before
 	sentAll bool        // set by the one who sends, with mu held
 
 	mu      *sync.Mutex
@@ -134,6 +138,7 @@ func (c *ClientCall) send(head []byte, f *outFrame) error {
 	}
 	e.inside++
 	whole := e.stream.send(e, head, f)
+	c.checkGone(e)
 	e.leave(e)
 	switch {
 	case c.gaveUp:
@@ -194,7 +199,7 @@ func (c *ClientCall) watch() (stop func() bool) {
 	if c.pair != nil && !c.open.Deadline.IsZero() {
 		return c.watchBoth()
 	}
-	if c.ctx.Done() == nil {
+	if c.ctx.Done() == nil || c.prompt() {
 		return nil
 	}
 	return context.AfterFunc(c.ctx, func() { c.giveUp(contextError(c.ctx.Err())) })
@@ -219,7 +224,11 @@ func (c *ClientCall) watchBoth() (stop func() bool) {
 func (c *ClientCall) start(head []byte) (err *connect.Error) {
 	if c.pair != nil {
 		c.end = c.pair.start(c, head)
-	} else if c.end, err = c.s.startCaller(c.deadline()); err != nil {
+	} else if c.end, err = c.s.startCaller(c.deadline()); err == nil {
+		if c.open.Prompt {
+			c.end.done = c.ctx.Done()
+		}
+	} else {
 		err = err.WithRemote()
 		c.settle(outcome{err: err, failure: c.s.failure(rpcmeshv1.CallFailure_CERTAINTY_NOT_STARTED)})
 	}
@@ -243,6 +252,7 @@ func (c *ClientCall) Receive() ([]byte, error) {
 	}
 	e.inside++
 	msg, err := e.receive()
+	c.checkGone(e)
 	headers := e.headers
 	e.headers = nil
 	if err != nil && !c.over {
@@ -302,10 +312,27 @@ var errMalformedHeaders = connect.NewError(connect.CodeInternal, "link: the resp
 // settle notes that the call is over. mu is held.
 func (c *ClientCall) settle(o outcome) {
 	c.over, c.outcome = true, o
+	defer c.ended.Store(true)
 	o.addTrailer(c.open.ResponseTrailer)
 	if e := c.end; e != nil {
 		c.end, e.retired = nil, true
 	}
+}
+
+// prompt reports whether the caller watches its context itself.
+func (c *ClientCall) prompt() bool { return c.open.Prompt && c.pair == nil }
+
+// checkGone lets go of the call if its caller has found its context to have ended. mu is held.
+func (c *ClientCall) checkGone(e *callerEnd) {
+	if !e.gone || c.over {
+		return
+	}
+	err := contextError(c.ctx.Err())
+	if e.abort(err) {
+		c.s.wakeWriter()
+	}
+	c.gaveUp = true
+	c.settle(outcome{err: err})
 }
 
 // takeStop returns what ends the watch on the context, once, when the call is over. mu is held.
@@ -319,6 +346,9 @@ func (c *ClientCall) takeStop() (stop func() bool) {
 // Failure says how far the call had come if the mesh, not the handler, ended it, and is nil otherwise.
 // It is known once Receive, or the Send that was to open the call, has returned an error.
 func (c *ClientCall) Failure() *rpcmeshv1.CallFailure {
+	if c.ended.Load() {
+		return c.outcome.failure
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.outcome.failure
@@ -326,7 +356,9 @@ func (c *ClientCall) Failure() *rpcmeshv1.CallFailure {
 
 // Close cancels the call if it is running and frees what it holds. It is idempotent.
 func (c *ClientCall) Close() error {
-	c.giveUp(errClosed)
+	if !c.ended.Load() {
+		c.giveUp(errClosed)
+	}
 	return nil
 }
 

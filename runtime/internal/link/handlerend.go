@@ -61,9 +61,7 @@ func (s *Session) newHandlerEnd() *handlerEnd {
 		s.spareHandlers = s.spareHandlers[:n-1]
 		return e
 	}
-	e := new(handlerEnd)
-	e.init(&s.mu, &s.cfg.Limits)
-	return e
+	return &handlerEnd{stream: newStream(&s.mu, &s.cfg.Limits)}
 }
 
 // recycle makes the end ready for another call if nobody uses it any more. mu is held.
@@ -74,8 +72,7 @@ func (e *handlerEnd) recycle() {
 		e.pair.recycle()
 	case len(e.s.spareHandlers) < maxSpare:
 		s := e.s
-		*e = handlerEnd{}
-		e.init(&s.mu, &s.cfg.Limits)
+		*e = handlerEnd{stream: e.fresh()}
 		s.spareHandlers = append(s.spareHandlers, e)
 	}
 }

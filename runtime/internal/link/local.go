@@ -38,16 +38,15 @@ func Local(ctx context.Context, o Open, limits Limits, w *Workers, serve func(*S
 
 func newLocalPair(w *Workers) *localPair {
 	p := &localPair{workers: w}
+	p.caller.stream, p.handler.stream = newStream(&p.mu, nil), newStream(&p.mu, nil)
 	p.reset()
 	return p
 }
 
 // reset makes the pair ready for a call.
 func (p *localPair) reset() {
-	p.caller = callerEnd{pair: p}
-	p.handler = handlerEnd{pair: p}
-	p.caller.init(&p.mu, nil)
-	p.handler.init(&p.mu, nil)
+	p.caller = callerEnd{stream: p.caller.fresh(), pair: p}
+	p.handler = handlerEnd{stream: p.handler.fresh(), pair: p}
 	p.caller.other, p.handler.other = &p.handler.stream, &p.caller.stream
 	p.server = nil
 }
@@ -84,7 +83,7 @@ func (c *stream) sendLocal(f *outFrame) bool {
 	c.sending, c.cut = true, false
 	for data := f.data; f.hasData; {
 		for c.sending && c.other.window <= 0 {
-			c.writable.Wait()
+			c.wait(c.writable)
 		}
 		if !c.sending {
 			return false

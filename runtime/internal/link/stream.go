@@ -28,18 +28,48 @@ type stream struct {
 	eof       bool // the other end sends no more
 	deaf      bool // what it still sends is not wanted
 	receiving bool
-	readable  sync.Cond
+	readable  notice
 
 	sending  bool // a message waits for credit or its turn:
 	out      outFrame
 	outHead  []byte
 	cut      bool // the last one could not be sent to its end
-	writable sync.Cond
+	writable notice
+
+	done <-chan struct{} // ends all waiting; nil where the end is told otherwise
+	gone bool            // done was found closed
 }
 
-func (c *stream) init(mu *sync.Mutex, limits *Limits) {
-	c.mu, c.limits = mu, limits
-	c.readable.L, c.writable.L = mu, mu
+func newStream(mu *sync.Mutex, limits *Limits) stream {
+	return stream{mu: mu, limits: limits, readable: make(notice, 1), writable: make(notice, 1)}
+}
+
+// fresh returns the stream as it was before its first use.
+func (c *stream) fresh() stream {
+	return stream{mu: c.mu, limits: c.limits, readable: c.readable, writable: c.writable}
+}
+
+// notice wakes the one goroutine that waits for it, or the next one to wait.
+type notice chan struct{}
+
+// Signal gives the notice. It does not wait.
+func (n notice) Signal() {
+	select {
+	case n <- struct{}{}:
+	default:
+	}
+}
+
+// wait waits for a notice, and may return without one. mu is held, but not while it waits.
+func (c *stream) wait(n notice) {
+	c.mu.Unlock()
+	select {
+	case <-n:
+		c.mu.Lock()
+	case <-c.done:
+		c.mu.Lock()
+		c.gone = true
+	}
 }
 
 // maxSpare bounds how many ends of each kind a session keeps for later calls.
@@ -121,6 +151,8 @@ func (c *stream) receive() ([]byte, error) {
 			return nil, c.err
 		case c.deaf:
 			return nil, errDeaf
+		case c.gone:
+			return nil, errGone
 		case !c.inbox.empty():
 			msg, r := c.inbox.next()
 			if c.consumed(r.cost) {
@@ -138,7 +170,7 @@ func (c *stream) receive() ([]byte, error) {
 			continue
 		}
 		c.receiving = true
-		c.readable.Wait()
+		c.wait(c.readable)
 		c.receiving = false
 	}
 }
@@ -168,14 +200,14 @@ func (c *stream) send(e callEnd, head []byte, f *outFrame) bool {
 	if c.credit > 0 {
 		s.out.ring.push(e)
 	}
-	for c.sending {
+	for c.sending && !c.gone {
 		if c.inRing && s.mayFlush() && s.bulkReady() {
 			s.flush()
 		} else {
-			c.writable.Wait()
+			c.wait(c.writable)
 		}
 	}
-	return !c.cut
+	return !c.cut && !c.gone
 }
 
 // emit puts a frame into the packet. mu is held.
@@ -223,6 +255,7 @@ func (c *stream) stop() {
 }
 
 var errDeaf = connect.NewError(connect.CodeCanceled, "the handler receives no more").WithCause(context.Canceled)
+var errGone = connect.NewError(connect.CodeCanceled, "nobody waits any more")
 
 var errWindow = connect.NewError(connect.CodeResourceExhausted, "link: more data than the window allows")
 
