@@ -56,10 +56,10 @@ func (e *callerEnd) recycle() {
 // awaitHeaders waits for anything of the response, and reports whether there are headers alone. mu is held,
 // but not while it waits.
 func (e *callerEnd) awaitHeaders() bool {
-	more := func() bool { return e.err != nil || e.eof || !e.inbox.empty() || e.inCost > 0 }
+	more := func() bool { return e.err != nil || e.gone || e.eof || !e.inbox.empty() || e.inCost > 0 }
 	for e.headers == nil && !more() {
 		e.receiving = true
-		e.readable.Wait()
+		e.wait(e.readable)
 		e.receiving = false
 	}
 	return e.headers != nil && !more()
