@@ -233,6 +233,7 @@ func TestKinds(t *testing.T) {
 					return
 				}
 				chats(t, client, s)
+				headersFirst(t, caller, s)
 			})
 			t.Run("canceled", func(t *testing.T) { cancels(t, client, s) })
 		})
@@ -351,6 +352,35 @@ func chats(t *testing.T, client greetv1rpcmesh.GreeterClient, s *stock) {
 	if _, err := stream.Receive(); !errors.Is(err, io.EOF) {
 		t.Errorf("got %v, want the end", err)
 	}
+}
+
+// headersFirst: a server may send headers and wait for a caller who waits for them.
+func headersFirst(t *testing.T, caller *rpcmesh.Namespace, s *stock) {
+	ctx, info := connect.NewClientContext(within(t))
+	info.RequestHeader().Set("Quiet", "1")
+	stream, err := caller.NewClientStream(ctx, spec("Chat"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stream.Close()
+	if err := stream.SendHeaders(); err != nil {
+		t.Fatal(err)
+	}
+	if !stream.(rpcmesh.HeaderReceiver).ReceiveHeaders() || info.ResponseHeader().Get("Greeter-Header") != "h1" {
+		t.Fatalf("the headers have not come: %v", stream.Receive(new(greetv1.ChatResponse)))
+	}
+	<-s.started
+	var res greetv1.ChatResponse
+	if err := errors.Join(stream.Send(&greetv1.ChatRequest{Line: "hi"}), stream.Receive(&res)); err != nil || res.GetLine() != "HI" {
+		t.Errorf("%v, %v", &res, err)
+	}
+	if got := info.ResponseHeader().Values("Greeter-Header"); len(got) != 1 {
+		t.Errorf("headers %v", got)
+	}
+	if err := stream.Close(); err != nil {
+		t.Error(err)
+	}
+	<-s.canceled
 }
 
 func cancels(t *testing.T, client greetv1rpcmesh.GreeterClient, s *stock) {

@@ -128,12 +128,17 @@ func (s *stock) sum(_ context.Context, _ connect.Spec, stream connect.ServerStre
 	}
 }
 
-// chat speaks first, echoes in capitals, and ends at "bye".
+// chat speaks first, if only by headers, echoes in capitals, and ends at "bye".
 func (s *stock) chat(ctx context.Context, _ connect.Spec, stream connect.ServerStream) error {
 	info, _ := connect.CallInfoForServerContext(ctx)
 	info.ResponseTrailer().Set("Greeter-Trailer", "t1")
 	s.started <- struct{}{}
-	if err := stream.Send(&greetv1.ChatResponse{Line: "welcome"}); err != nil {
+	first := func() error { return stream.Send(&greetv1.ChatResponse{Line: "welcome"}) }
+	if info.RequestHeader().Has("Quiet") {
+		info.ResponseHeader().Set("Greeter-Header", "h1")
+		first = stream.SendHeaders
+	}
+	if err := first(); err != nil {
 		return err
 	}
 	for {

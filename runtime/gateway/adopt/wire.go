@@ -69,10 +69,18 @@ func (w *wire) client(protocols http.Protocols) *http.Client {
 
 // Do makes wire a [connecthttp.HTTPClient].
 func (w *wire) Do(req *http.Request) (*http.Response, error) {
+	client := w.http2
 	if w.useOld.Load() {
-		return w.http1.Do(req) //nolint:gosec // the URL is the one that the server was adopted by
+		client = w.http1
 	}
-	return w.http2.Do(req) //nolint:gosec // likewise
+	if body := req.Body; req.ContentLength < 0 {
+		// HTTP/2's client does not see the context end while it waits for more of a stream's body, and an
+		// end of the body would tell the server that all is well.
+		context.AfterFunc(req.Context(), func() { _ = body.Close() })
+	}
+	res, err := client.Do(req) //nolint:gosec // the URL is the one that the server was adopted by
+	respond(req.Context(), res)
+	return res, err
 }
 
 func (w *wire) dial(ctx context.Context, network, addr string) (net.Conn, error) {
