@@ -395,6 +395,23 @@ func cancels(t *testing.T, client greetv1rpcmesh.GreeterClient, s *stock) {
 	cancel()
 	wantCode(t, <-failed, connect.CodeCanceled)
 	<-s.canceled
+	// A stream that is given up must not look to the server like one that has ended well.
+	stream, err := client.Sum(within(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.Send(&greetv1.SumRequest{Number: unfinished}); err != nil {
+		t.Fatal(err)
+	}
+	<-s.started
+	if err := stream.Close(); err != nil {
+		t.Error(err)
+	}
+	select {
+	case <-s.canceled:
+	case <-within(t).Done():
+		t.Error("the server takes a stream that was given up for one that has ended")
+	}
 	for reached := false; !reached; { // it may be too late before the server has the call
 		ctx, cancel := context.WithTimeout(within(t), 100*time.Millisecond)
 		_, err := client.Greet(ctx, &greetv1.GreetRequest{Name: "wait"})

@@ -27,6 +27,9 @@ import (
 
 const service = "example.greet.v1.Greeter"
 
+// unfinished is a number at which Sum tells that it has begun.
+const unfinished = 1_000_000
+
 var greeterMethods = greetv1.File_example_greet_v1_greet_proto.Services().ByName("Greeter")
 
 // spec is what protoc-gen-connect-go gives a method of the Greeter.
@@ -121,7 +124,11 @@ func (s *stock) sum(_ context.Context, _ connect.Spec, stream connect.ServerStre
 		if err := stream.Receive(&req); errors.Is(err, io.EOF) {
 			return stream.Send(&sum)
 		} else if err != nil {
+			s.canceled <- struct{}{}
 			return err
+		}
+		if req.GetNumber() == unfinished {
+			s.started <- struct{}{}
 		}
 		sum.Sum += req.GetNumber()
 		sum.Count++

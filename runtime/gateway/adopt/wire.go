@@ -3,6 +3,7 @@ package adopt
 import (
 	"context"
 	"crypto/tls"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -73,14 +74,30 @@ func (w *wire) Do(req *http.Request) (*http.Response, error) {
 	if w.useOld.Load() {
 		client = w.http1
 	}
-	if body := req.Body; req.ContentLength < 0 {
-		// HTTP/2's client does not see the context end while it waits for more of a stream's body, and an
-		// end of the body would tell the server that all is well.
-		context.AfterFunc(req.Context(), func() { _ = body.Close() })
+	if req.ContentLength < 0 {
+		req = req.WithContext(req.Context()) // a copy: the caller's stays as it is
+		req.Body = &body{req.Body, req.Context()}
+		// HTTP/2's client does not see the context end while it waits for more of a stream's body.
+		context.AfterFunc(req.Context(), func() { _ = req.Body.Close() })
 	}
 	res, err := client.Do(req) //nolint:gosec // the URL is the one that the server was adopted by
 	respond(req.Context(), res)
 	return res, err
+}
+
+// body is that of a stream of requests. Once the call is given up it has no end: one would tell the server
+// that all has been sent.
+type body struct {
+	io.ReadCloser
+	ctx context.Context //nolint:containedctx // the call's
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if ended := b.ctx.Err(); ended != nil {
+		return 0, ended
+	}
+	return n, err
 }
 
 func (w *wire) dial(ctx context.Context, network, addr string) (net.Conn, error) {
