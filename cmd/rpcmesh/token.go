@@ -10,17 +10,18 @@ import (
 	"github.com/rpcmesh/rpcmesh/runtime/gateway"
 )
 
-const aboutBearer = `
+const aboutNewCaller = `
 
 Prints a new random token, for the caller, and on a second line its entry for the file with tokens of a
-node's gateway, which knows it by its hash only. Calls carry it as "Authorization: Bearer TOKEN".
+node's gateway, which knows it by its hash only. Calls carry it in the header
+Authorization, behind the word Bearer.
 
   rpcmesh token -name build -namespaces public
 `
 
 func runToken(_ context.Context, args []string, t *terminal) error {
 	entry := token{Namespaces: []string{}}
-	f := newFlags(t, "token", aboutBearer)
+	f := newFlags(t, "token", aboutNewCaller)
 	f.StringVar(&entry.Name, "name", "", "whose it is: a `name` for people")
 	f.Var((*list)(&entry.Namespaces), "namespaces", "`namespaces` in which it may be used, with commas between; default: "+rpcmesh.DefaultNamespace)
 	f.StringVar(&entry.Functions, "functions", "", "what procedures `begin` with that it is for, like /pkg.Service/; default: all")

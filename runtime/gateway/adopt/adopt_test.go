@@ -233,6 +233,7 @@ func TestKinds(t *testing.T) {
 					return
 				}
 				chats(t, client, s)
+				headersFirst(t, caller, s)
 			})
 			t.Run("canceled", func(t *testing.T) { cancels(t, client, s) })
 		})
@@ -353,6 +354,35 @@ func chats(t *testing.T, client greetv1rpcmesh.GreeterClient, s *stock) {
 	}
 }
 
+// headersFirst: a server may send headers and wait for a caller who waits for them.
+func headersFirst(t *testing.T, caller *rpcmesh.Namespace, s *stock) {
+	ctx, info := connect.NewClientContext(within(t))
+	info.RequestHeader().Set("Quiet", "1")
+	stream, err := caller.NewClientStream(ctx, spec("Chat"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stream.Close()
+	if err := stream.SendHeaders(); err != nil {
+		t.Fatal(err)
+	}
+	if !stream.(rpcmesh.HeaderReceiver).ReceiveHeaders() || info.ResponseHeader().Get("Greeter-Header") != "h1" {
+		t.Fatalf("the headers have not come: %v", stream.Receive(new(greetv1.ChatResponse)))
+	}
+	<-s.started
+	var res greetv1.ChatResponse
+	if err := errors.Join(stream.Send(&greetv1.ChatRequest{Line: "hi"}), stream.Receive(&res)); err != nil || res.GetLine() != "HI" {
+		t.Errorf("%v, %v", &res, err)
+	}
+	if got := info.ResponseHeader().Values("Greeter-Header"); len(got) != 1 {
+		t.Errorf("headers %v", got)
+	}
+	if err := stream.Close(); err != nil {
+		t.Error(err)
+	}
+	<-s.canceled
+}
+
 func cancels(t *testing.T, client greetv1rpcmesh.GreeterClient, s *stock) {
 	ctx, cancel := context.WithCancel(within(t))
 	defer cancel()
@@ -365,6 +395,23 @@ func cancels(t *testing.T, client greetv1rpcmesh.GreeterClient, s *stock) {
 	cancel()
 	wantCode(t, <-failed, connect.CodeCanceled)
 	<-s.canceled
+	// A stream that is given up must not look to the server like one that has ended well.
+	stream, err := client.Sum(within(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.Send(&greetv1.SumRequest{Number: unfinished}); err != nil {
+		t.Fatal(err)
+	}
+	<-s.started
+	if err := stream.Close(); err != nil {
+		t.Error(err)
+	}
+	select {
+	case <-s.canceled:
+	case <-within(t).Done():
+		t.Error("the server takes a stream that was given up for one that has ended")
+	}
 	for reached := false; !reached; { // it may be too late before the server has the call
 		ctx, cancel := context.WithTimeout(within(t), 100*time.Millisecond)
 		_, err := client.Greet(ctx, &greetv1.GreetRequest{Name: "wait"})

@@ -125,8 +125,8 @@ func (b *backend) open(ctx context.Context, spec connect.Spec) (*stream, error) 
 	for key, values := range b.header {
 		info.RequestHeader().SetValues(key, values)
 	}
-	s := &stream{backend: b, outer: ctx, info: info}
-	ctx, cancel := context.WithCancel(ctx)
+	s := &stream{backend: b, outer: ctx, info: info, responded: make(chan struct{})}
+	ctx, cancel := context.WithCancel(context.WithValue(ctx, streamKey{}, s))
 	stop := context.AfterFunc(b.ctx, cancel)
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(got httptrace.GotConnInfo) { s.conn.Store(connOf(got.Conn)) }})
 	var err error
@@ -158,6 +158,40 @@ type stream struct {
 	conn    atomic.Pointer[conn] // nil until there is one for the call
 	release func()
 	end     func()
+
+	responded chan struct{}  // closed when there is a response, or will be none
+	response  *http.Response // nil where there is none
+}
+
+type streamKey struct{}
+
+var _ rpcmesh.HeaderReceiver = (*stream)(nil)
+
+// respond takes what HTTP's client has for the request that was made in ctx.
+func respond(ctx context.Context, res *http.Response) {
+	if s, ok := ctx.Value(streamKey{}).(*stream); ok {
+		s.response = res
+		close(s.responded)
+	}
+}
+
+// ReceiveHeaders makes the stream a [rpcmesh.HeaderReceiver]. It does not know whether a message has come with
+// the headers.
+func (s *stream) ReceiveHeaders() bool {
+	select {
+	case <-s.responded:
+	case <-s.outer.Done():
+		return false
+	case <-s.backend.ctx.Done():
+		return false
+	}
+	if s.response == nil || s.response.StatusCode != http.StatusOK || s.response.Header.Get("Grpc-Status") != "" {
+		return false // Receive says how the call has ended
+	}
+	for key, values := range s.response.Header {
+		s.info.ResponseHeader().SetValues(key, values)
+	}
+	return true
 }
 
 func (s *stream) SendHeaders() error { return s.explain(s.ClientStream.SendHeaders()) }

@@ -27,6 +27,9 @@ import (
 
 const service = "example.greet.v1.Greeter"
 
+// unfinished is a number at which Sum tells that it has begun.
+const unfinished = 1_000_000
+
 var greeterMethods = greetv1.File_example_greet_v1_greet_proto.Services().ByName("Greeter")
 
 // spec is what protoc-gen-connect-go gives a method of the Greeter.
@@ -121,19 +124,28 @@ func (s *stock) sum(_ context.Context, _ connect.Spec, stream connect.ServerStre
 		if err := stream.Receive(&req); errors.Is(err, io.EOF) {
 			return stream.Send(&sum)
 		} else if err != nil {
+			s.canceled <- struct{}{}
 			return err
+		}
+		if req.GetNumber() == unfinished {
+			s.started <- struct{}{}
 		}
 		sum.Sum += req.GetNumber()
 		sum.Count++
 	}
 }
 
-// chat speaks first, echoes in capitals, and ends at "bye".
+// chat speaks first, if only by headers, echoes in capitals, and ends at "bye".
 func (s *stock) chat(ctx context.Context, _ connect.Spec, stream connect.ServerStream) error {
 	info, _ := connect.CallInfoForServerContext(ctx)
 	info.ResponseTrailer().Set("Greeter-Trailer", "t1")
 	s.started <- struct{}{}
-	if err := stream.Send(&greetv1.ChatResponse{Line: "welcome"}); err != nil {
+	first := func() error { return stream.Send(&greetv1.ChatResponse{Line: "welcome"}) }
+	if info.RequestHeader().Has("Quiet") {
+		info.ResponseHeader().Set("Greeter-Header", "h1")
+		first = stream.SendHeaders
+	}
+	if err := first(); err != nil {
 		return err
 	}
 	for {

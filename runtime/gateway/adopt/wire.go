@@ -3,6 +3,7 @@ package adopt
 import (
 	"context"
 	"crypto/tls"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -69,10 +70,34 @@ func (w *wire) client(protocols http.Protocols) *http.Client {
 
 // Do makes wire a [connecthttp.HTTPClient].
 func (w *wire) Do(req *http.Request) (*http.Response, error) {
+	client := w.http2
 	if w.useOld.Load() {
-		return w.http1.Do(req) //nolint:gosec // the URL is the one that the server was adopted by
+		client = w.http1
 	}
-	return w.http2.Do(req) //nolint:gosec // likewise
+	if req.ContentLength < 0 {
+		req = req.WithContext(req.Context()) // a copy: the caller's stays as it is
+		req.Body = &body{req.Body, req.Context()}
+		// HTTP/2's client does not see the context end while it waits for more of a stream's body.
+		context.AfterFunc(req.Context(), func() { _ = req.Body.Close() })
+	}
+	res, err := client.Do(req) //nolint:gosec // the URL is the one that the server was adopted by
+	respond(req.Context(), res)
+	return res, err
+}
+
+// body is that of a stream of requests. Once the call is given up it has no end: one would tell the server
+// that all has been sent.
+type body struct {
+	io.ReadCloser
+	ctx context.Context //nolint:containedctx // the call's
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if ended := b.ctx.Err(); ended != nil {
+		return 0, ended
+	}
+	return n, err
 }
 
 func (w *wire) dial(ctx context.Context, network, addr string) (net.Conn, error) {
