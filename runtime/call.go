@@ -63,6 +63,7 @@ type outgoing struct {
 	mu       sync.Mutex
 	route    route
 	call     *link.ClientCall // the current attempt, nil before the first
+	first    link.ClientCall  // room for the first
 	pending  *atomic.Int64    // counts the current attempt where the policy wants to know, else nil
 	attempts int
 	unsure   bool            // the outcome of an earlier attempt is unknown

@@ -117,6 +117,10 @@ func (s *outgoing) open() (*link.ClientCall, error) {
 		Header: s.info.RequestHeader(), ResponseHeader: s.info.ResponseHeader(), ResponseTrailer: s.info.ResponseTrailer(),
 	}
 	s.info.PeerAddr = t.Name
+	call := &s.first
+	if s.attempts > 1 {
+		call = new(link.ClientCall)
+	}
 	if t.Local {
 		m := n.origins.find(t.Namespace, s.spec.Procedure)
 		if m == nil {
@@ -127,17 +131,18 @@ func (s *outgoing) open() (*link.ClientCall, error) {
 		}
 		s.countPending(s.route.pending)
 		o.Namespace = t.Namespace
-		return link.Local(s.ctx, o, n.linkLimits(), n.workers, m.handle), nil
+		link.LocalAs(s.ctx, o, call, n.linkLimits(), n.workers, m.handle)
+		return call, nil
 	}
 	session := n.session(t.Link)
 	if session == nil {
 		return nil, n.notStarted("the link was lost")
 	}
-	call, err := session.link.Open(s.ctx, o)
-	if err == nil {
-		s.countPending(s.route.pending)
+	if err := session.link.OpenAs(s.ctx, o, call); err != nil {
+		return nil, err
 	}
-	return call, err
+	s.countPending(s.route.pending)
+	return call, nil
 }
 
 // countPending moves the call from one count of calls under way to another. The caller holds s.mu.

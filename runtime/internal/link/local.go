@@ -9,10 +9,9 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// localCall is what is made for each local call: the handles of its two sides.
+// localCall is what is made for each local call besides its caller's side.
 type localCall struct {
 	limits Limits
-	client ClientCall
 	server ServerCall
 }
 
@@ -28,12 +27,18 @@ type localPair struct {
 // Local opens a call whose caller and handler are in one process. Everything else (windows, limits,
 // headers, deadline, cancellation, errors) is as over a session; there is no wire in between.
 func Local(ctx context.Context, o Open, limits Limits, w *Workers, serve func(*ServerCall)) *ClientCall {
+	c := new(ClientCall)
+	LocalAs(ctx, o, c, limits, w, serve)
+	return c
+}
+
+// LocalAs is Local for one who has the room for a call: c is a zero ClientCall.
+func LocalAs(ctx context.Context, o Open, c *ClientCall, limits Limits, w *Workers, serve func(*ServerCall)) {
 	p := w.takePair()
 	l := &localCall{limits: limits.withDefaults()}
-	l.client = ClientCall{open: o, ctx: ctx, pair: p, limits: &l.limits, mu: &p.mu}
+	c.open, c.ctx, c.pair, c.limits, c.mu = o, ctx, p, &l.limits, &p.mu
 	l.server = ServerCall{handle: serve, limits: &l.limits, mu: &p.mu}
 	p.server = &l.server
-	return &l.client
 }
 
 func newLocalPair(w *Workers) *localPair {

@@ -209,12 +209,22 @@ func (s *Session) certainty(h *half, answered bool) rpcmeshv1.CallFailure_Certai
 // Open prepares a call over the session. The call is opened with its first SendHeaders, Send,
 // CloseSend or Receive. It fails with a *connect.Error if the session has ended.
 func (s *Session) Open(ctx context.Context, o Open) (*ClientCall, error) {
+	c := new(ClientCall)
+	if err := s.OpenAs(ctx, o, c); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// OpenAs is Open for one who has the room for a call: c is a zero ClientCall, and stays so if it fails.
+func (s *Session) OpenAs(ctx context.Context, o Open, c *ClientCall) error {
 	if s.shut.Load() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		return nil, s.closed()
+		return s.closed()
 	}
-	return &ClientCall{open: o, ctx: ctx, s: s, limits: &s.cfg.Limits, mu: &s.mu}, nil
+	c.open, c.ctx, c.s, c.limits, c.mu = o, ctx, s, &s.cfg.Limits, &s.mu
+	return nil
 }
 
 // closed is why no call can be opened. The session's lock is held.
