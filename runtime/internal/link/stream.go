@@ -254,8 +254,10 @@ func (c *stream) stop() {
 	c.readable.Signal()
 }
 
-var errDeaf = connect.NewError(connect.CodeCanceled, "the handler receives no more").WithCause(context.Canceled)
-var errGone = connect.NewError(connect.CodeCanceled, "nobody waits any more")
+var (
+	errDeaf = connect.NewError(connect.CodeCanceled, "the handler receives no more").WithCause(context.Canceled)
+	errGone = connect.NewError(connect.CodeCanceled, "nobody waits any more")
+)
 
 var errWindow = connect.NewError(connect.CodeResourceExhausted, "link: more data than the window allows")
 
