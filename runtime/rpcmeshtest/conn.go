@@ -215,8 +215,10 @@ func (d *deadline) set(t time.Time, s *stream) {
 	d.stop()
 	d.at = t
 	s.moved.Broadcast()
-	if !t.IsZero() {
-		d.timer = time.AfterFunc(time.Until(t), func() {
+	// No timer for a time that has passed: Go 1.26's race detector can crash where two of a bubble's
+	// timers fire as they are made.
+	if left := time.Until(t); !t.IsZero() && left > 0 {
+		d.timer = time.AfterFunc(left, func() {
 			s.moved.L.Lock()
 			defer s.moved.L.Unlock()
 			s.moved.Broadcast()
