@@ -166,7 +166,9 @@ func TestKeepaliveOfTheConfig(t *testing.T) {
 
 // TestCertainty: a call that fails in the mesh says whether its handler can have started, and where it
 // failed.
-func TestCertainty(t *testing.T) {
+func TestCertainty(t *testing.T) { eachCaller(t, testCertainty) }
+
+func testCertainty(t *testing.T, from func(c *rpcmeshtest.Cluster, node string) connect.Transport) {
 	inBubble(t, func(t *testing.T, c *rpcmeshtest.Cluster) {
 		chain(c, 3, "public")
 		ran := make(chan struct{}, 1)
@@ -181,7 +183,7 @@ func TestCertainty(t *testing.T) {
 		}))
 		register(t, c.Node("a").Namespace("public"), funcs{chat: echo})
 		synctest.Wait()
-		ns := c.Node("c").Namespace("public")
+		ns := from(c, "c")
 		call := func() <-chan error {
 			got := make(chan error, 1)
 			go func() {
@@ -223,7 +225,9 @@ func TestCertainty(t *testing.T) {
 
 // TestIdempotentCallIsRepeated: where the method says that it may be, an unknown outcome is tried again,
 // elsewhere; where it does not, never.
-func TestIdempotentCallIsRepeated(t *testing.T) {
+func TestIdempotentCallIsRepeated(t *testing.T) { eachCaller(t, testIdempotentCallIsRepeated) }
+
+func testIdempotentCallIsRepeated(t *testing.T, from func(c *rpcmeshtest.Cluster, node string) connect.Transport) {
 	for _, level := range []connect.IdempotencyLevel{connect.IdempotencyUnknown, connect.IdempotencyNoSideEffects, connect.IdempotencyIdempotent} {
 		t.Run(level.String(), func(t *testing.T) {
 			inBubble(t, func(t *testing.T, c *rpcmeshtest.Cluster) {
@@ -247,7 +251,7 @@ func TestIdempotentCallIsRepeated(t *testing.T) {
 				c.Link("c", "b", "public")
 				synctest.Wait()
 				begin := time.Now()
-				got, err := do(t.Context(), c.Node("c").Namespace("public"), spec, "")
+				got, err := do(t.Context(), from(c, "c"), spec, "")
 				if level == connect.IdempotencyUnknown {
 					wantFailure(t, err, unknown, "c")
 					if runs.Load() != 1 {
@@ -268,7 +272,9 @@ func TestIdempotentCallIsRepeated(t *testing.T) {
 
 // TestNotStartedIsRepeated: a call that reached its origin's node after the function was withdrawn there did not
 // start, and is tried again elsewhere, whatever its method and with all that was sent.
-func TestNotStartedIsRepeated(t *testing.T) {
+func TestNotStartedIsRepeated(t *testing.T) { eachCaller(t, testNotStartedIsRepeated) }
+
+func testNotStartedIsRepeated(t *testing.T, from func(c *rpcmeshtest.Cluster, node string) connect.Transport) {
 	inBubble(t, func(t *testing.T, c *rpcmeshtest.Cluster) {
 		// d calls by way of c, which has a by one side and b by the other.
 		for _, name := range []string{"a", "b", "c", "d"} {
@@ -283,7 +289,7 @@ func TestNotStartedIsRepeated(t *testing.T) {
 		}
 		onlyA := offer("a")
 		synctest.Wait()
-		ns := c.Node("d").Namespace("public")
+		ns := from(c, "d")
 		calls := map[string]func() error{
 			"unary": func() error {
 				got, err := do(t.Context(), ns, workSpec(), "")

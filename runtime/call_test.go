@@ -410,6 +410,9 @@ func TestCallInfo(t *testing.T) {
 				w.Errorf("%s: protocol %q, codec %q", side, got.Protocol, got.Codec)
 			}
 		}
+		if _, ok := w.caller.(rawTransport); ok {
+			return // what follows is a stream's
+		}
 		if handler.ReceiveStats.Size != 6 || info.SendStats.Size != 6 || info.ReceiveStats.Size != 7 {
 			w.Errorf("sizes: handler received %d, caller sent %d and received %d",
 				handler.ReceiveStats.Size, info.SendStats.Size, info.ReceiveStats.Size)

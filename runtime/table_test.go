@@ -429,6 +429,7 @@ func linksOf(n *rpcmesh.Node) map[string]rpcmesh.LinkInfo {
 func TestWaitVisible(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *rpcmeshtest.Cluster) {
 		chain(c, 4, "public")
+		synctest.Wait() // until a knows of the others
 		ns := c.Node("a").Namespace("public")
 		mustRegister(t, ns, work("/test.v1.At/A", "a"))
 		if err := ns.WaitVisible(t.Context()); err != nil {

@@ -43,18 +43,22 @@ var distances = []struct {
 	toward  bool
 	proxy   bool // the first of path is a proxy
 	mounted bool // the nodes are mounted on servers of net/http, and do not serve themselves
+	raw     bool // unary calls are RawCalls
 }{
-	{"local", []string{"a"}, true, false, false},
-	{"one link", []string{"a", "b"}, true, false, false},
-	{"one link, to the side that dialled", []string{"a", "b"}, false, false, false},
-	{"one link, mounted", []string{"a", "b"}, true, false, true},
-	{"one relay", []string{"a", "b", "c"}, true, false, false},
-	{"one relay, to the side that dialled", []string{"a", "b", "c"}, false, false, false},
-	{"one relay, mounted, to the side that dialled", []string{"a", "b", "c"}, false, false, true},
-	{"four relays", []string{"a", "b", "c", "d", "e", "f"}, true, false, false},
-	{"four relays, to the side that dialled", []string{"a", "b", "c", "d", "e", "f"}, false, false, false},
-	{"proxy", []string{"p", "a"}, true, true, false},
-	{"proxy and one relay", []string{"p", "a", "b"}, true, true, false},
+	{"local", []string{"a"}, true, false, false, false},
+	{"one link", []string{"a", "b"}, true, false, false, false},
+	{"one link, to the side that dialled", []string{"a", "b"}, false, false, false, false},
+	{"one link, mounted", []string{"a", "b"}, true, false, true, false},
+	{"one relay", []string{"a", "b", "c"}, true, false, false, false},
+	{"one relay, to the side that dialled", []string{"a", "b", "c"}, false, false, false, false},
+	{"one relay, mounted, to the side that dialled", []string{"a", "b", "c"}, false, false, true, false},
+	{"four relays", []string{"a", "b", "c", "d", "e", "f"}, true, false, false, false},
+	{"four relays, to the side that dialled", []string{"a", "b", "c", "d", "e", "f"}, false, false, false, false},
+	{"proxy", []string{"p", "a"}, true, true, false, false},
+	{"local, raw", []string{"a"}, true, false, false, true},
+	{"one link, raw", []string{"a", "b"}, true, false, false, true},
+	{"one relay, raw, to the side that dialled", []string{"a", "b", "c"}, false, false, false, true},
+	{"proxy and one relay", []string{"p", "a", "b"}, true, true, false, false},
 }
 
 // everywhere runs test at every distance, each in a bubble of its own. configure changes the
@@ -86,6 +90,9 @@ func everywhere(t *testing.T, test func(w *world), configure ...func(*rpcmesh.Co
 				w.caller = w.Node(nodes[0]).Namespace("public")
 				if d.proxy {
 					w.caller = w.Proxy("p", nodes[0], "public", proxied(configure))
+				}
+				if d.raw {
+					w.caller = raw(w.Cluster, nodes[0])
 				}
 				w.first = firstLink(d.path, d.toward, d.mounted)
 				test(w)

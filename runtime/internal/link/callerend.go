@@ -19,6 +19,7 @@ type callerEnd struct {
 	headers    []byte // of the response, until Receive hands them out
 	end        []byte // how the call ended
 	lost       *outcome
+	waiter     Waiter // until it has been told
 }
 
 // startCaller opens a call on the session. The session's lock is held.
@@ -114,7 +115,14 @@ func (e *callerEnd) frame(f *frame) {
 	if err := e.accept(f); err != nil {
 		e.abort(err)
 	}
+	s, waiter := e.s, e.takeWaiter()
 	e.mu.Unlock()
+	if waiter == nil {
+		return
+	}
+	if o := waiter.Over(); o != nil {
+		s.touch(o)
+	}
 }
 
 // accept takes what a frame says, or says what is wrong with it. mu is held.
@@ -158,18 +166,23 @@ func (e *callerEnd) pull() { e.pullChunk(e) }
 
 func (e *callerEnd) expire(s *Session, now int64) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if e.deadline != 0 && e.deadline <= now && e.abort(contextError(context.DeadlineExceeded)) {
 		s.wakeWriter()
 	}
+	waiter := e.takeWaiter()
+	s.mu.Unlock()
+	tellNow(waiter)
 }
 
 func (e *callerEnd) lose(s *Session, cause *Ended) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if e.id == 0 || e.err != nil || e.eof {
+		s.mu.Unlock()
 		return
 	}
 	e.lost = &outcome{err: s.lost(cause).WithRemote(), failure: s.failure(s.certainty(&e.half, e.answered))}
 	e.takeEnd(nil)
+	waiter := e.takeWaiter()
+	s.mu.Unlock()
+	tellNow(waiter)
 }

@@ -29,6 +29,8 @@ type Open struct {
 	// Prompt says that the caller is in Send or Receive until the call has ended: its context is watched
 	// there, which is cheaper than to be told of its end.
 	Prompt bool
+	// Waiter, if there is one, is told of the call's end, and nobody waits in Receive: see Waiter.
+	Waiter Waiter
 	// Header is sent when the call is opened; until then it may be changed. May be nil.
 	Header *connect.Header
 	// ResponseHeader and ResponseTrailer are filled in as they arrive, before the Receive that finds
@@ -136,6 +138,10 @@ func (c *ClientCall) send(head []byte, f *outFrame) error {
 	if f.closeSend {
 		c.sentAll = true
 	}
+	if c.open.Waiter != nil && c.pair == nil {
+		e.stream.post(e, head, f)
+		return nil
+	}
 	e.inside++
 	whole := e.stream.send(e, head, f)
 	c.checkGone(e)
@@ -231,6 +237,9 @@ func (c *ClientCall) start(head []byte) (err *connect.Error) {
 	} else {
 		err = err.WithRemote()
 		c.settle(outcome{err: err, failure: c.s.failure(rpcmeshv1.CallFailure_CERTAINTY_NOT_STARTED)})
+	}
+	if err == nil && c.open.Waiter != nil {
+		c.end.waiter, c.end.receiving = c.open.Waiter, true
 	}
 	c.opened.Store(true)
 	return err
@@ -375,6 +384,10 @@ func (c *ClientCall) giveUp(err *connect.Error) {
 	}
 	stop := c.takeStop()
 	var handler *ServerCall
+	var waiter Waiter
+	if e != nil {
+		waiter = e.takeWaiter()
+	}
 	if running && c.pair != nil {
 		handler = c.pair.server
 	} else if running {
@@ -390,4 +403,5 @@ func (c *ClientCall) giveUp(err *connect.Error) {
 	if handler != nil {
 		handler.canceled(cancelCode(err))
 	}
+	tell(waiter)
 }

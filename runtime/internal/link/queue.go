@@ -94,6 +94,21 @@ func (q *queue) next() (p []byte, r record) {
 	return slices.Clip(p), r
 }
 
+// take takes the first record into a buffer of its own, which is the queue's where nothing else is in it.
+func (q *queue) take() *Buffer {
+	p, r := q.next()
+	if q.buf != nil && q.read == r.size && q.empty() && q.open == 0 {
+		b := q.buf
+		b.B = b.B[:r.size]
+		q.buf, q.read, q.lent = nil, 0, false
+		return b
+	}
+	b := NewBuffer(r.size)
+	b.B = append(b.B, p...)
+	q.release()
+	return b
+}
+
 // release ends the use of what next returned.
 func (q *queue) release() {
 	q.lent = false

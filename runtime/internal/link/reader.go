@@ -18,7 +18,7 @@ type readerState struct {
 	frame   frame
 	call    Incoming
 	names   nameCache
-	touched []*Session // sessions that have been given something to write
+	touched []flusher // what has been given something to write
 }
 
 // maxHeld is how many packets are handled before what they gave rise to is written.
@@ -48,18 +48,21 @@ func (s *Session) read() *Ended {
 	}
 }
 
-// touch notes that a session has been given something to write, so that it is written when all packets
-// that are at hand have been handled. Reader only.
-func (s *Session) touch(t *Session) {
+// flusher is a session, or the Output of a Waiter.
+type flusher interface{ FlushNow() }
+
+// touch notes that t has been given something to write, so that it is written when all packets that are
+// at hand have been handled. Reader only.
+func (s *Session) touch(t flusher) {
 	if !slices.Contains(s.reader.touched, t) {
 		s.reader.touched = append(s.reader.touched, t)
 	}
 }
 
-// flushTouched sees to it that what is ready in the touched sessions is written.
+// flushTouched sees to it that what is ready in what was touched is written.
 func (s *Session) flushTouched() {
 	for i, t := range s.reader.touched {
-		t.flushNow()
+		t.FlushNow()
 		s.reader.touched[i] = nil
 	}
 	s.reader.touched = s.reader.touched[:0]

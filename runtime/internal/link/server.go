@@ -40,10 +40,15 @@ func (c *ServerCall) returned() {
 	if e.s != nil {
 		e.s.handlers--
 	}
+	var waiter Waiter
+	if e.pair != nil {
+		waiter = e.pair.caller.takeWaiter()
+	}
 	e.retired = true
 	e.recycle()
 	c.mu.Unlock()
 	c.ctx.cancel(context.Canceled)
+	tell(waiter)
 }
 
 var (
@@ -164,8 +169,10 @@ func (c *ServerCall) End(err *connect.Error, trailer *connect.Header) error {
 	end := encodeEnd(err, trailer, nil, c.limits.MaxHeader)
 	c.mu.Lock()
 	was := c.finish(end)
+	waiter := c.localWaiter()
 	c.mu.Unlock()
 	c.ctx.cancel(context.Canceled)
+	tell(waiter)
 	return was
 }
 
@@ -211,8 +218,10 @@ func (c *ServerCall) Reply(header *connect.Header, msg []byte, trailer *connect.
 	end := encodeEnd(nil, trailer, nil, c.limits.MaxHeader)
 	c.mu.Lock()
 	err := c.reply(head, msg, end)
+	waiter := c.localWaiter()
 	c.mu.Unlock()
 	c.ctx.cancel(context.Canceled)
+	tell(waiter)
 	return err
 }
 

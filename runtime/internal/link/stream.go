@@ -210,6 +210,20 @@ func (c *stream) send(e callEnd, head []byte, f *outFrame) bool {
 	return !c.cut && !c.gone
 }
 
+// post is send for one who does not wait, nor flush: a frame for which there is no room goes out later, and
+// its data must stay as it is until the call is over. mu is held.
+func (c *stream) post(e callEnd, head []byte, f *outFrame) {
+	if c.credit > 0 && c.s.room(&c.half, len(f.data)) {
+		c.emit(head, f)
+		return
+	}
+	c.out, c.outHead = *f, bytes.Clone(head)
+	c.sending, c.cut = true, false
+	if c.credit > 0 {
+		c.s.out.ring.push(e)
+	}
+}
+
 // emit puts a frame into the packet. mu is held.
 func (c *stream) emit(head []byte, f *outFrame) {
 	o := &c.s.out

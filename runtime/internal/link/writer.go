@@ -142,9 +142,9 @@ func (s *Session) gather() {
 	}
 }
 
-// flushNow writes what is ready if that can be done without waiting, and otherwise leaves it to the
-// writer: it is the readers' flush.
-func (s *Session) flushNow() {
+// FlushNow writes what is ready if that can be done without waiting, and otherwise leaves it to the
+// writer: it is the readers' flush, and that of those who open calls with a Waiter.
+func (s *Session) FlushNow() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.trier != nil && s.mayFlush() && s.pending() {

@@ -1,0 +1,208 @@
+package rpcmesh
+
+import (
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"connectrpc.com/connect/v2"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
+)
+
+// maxRawLocal is how long a request may be that a [RawCaller] hands to a function of its own node: what goes
+// there in one piece.
+const maxRawLocal = 32 << 10
+
+// RawCall is a unary call of one who passes calls on, as a gateway does: its messages stay encoded, and no
+// goroutine waits for it. Otherwise it is a call like those of a [Namespace]'s clients: with the same
+// deadlines, retries and errors. Its owner sets the fields and the request's headers, and leaves it alone
+// from [RawCaller.Begin] until Done is called.
+type RawCall struct {
+	// Procedure is the function's, and Idempotency what it was registered with: see [Function].
+	Procedure   string
+	Idempotency connect.IdempotencyLevel
+	// Deadline ends the call. Zero: [Config.CallTimeout] from its beginning.
+	Deadline time.Time
+	// Request is the encoded request. Begin copies it.
+	Request []byte
+	// Done is called once when the call is over, by any goroutine and perhaps before Begin has returned. It
+	// must not block: others' calls wait meanwhile. What it gives something to write it returns, or nil.
+	Done func(c *RawCall) Output
+
+	// Response is the encoded response where Err is nil, until Done returns.
+	Response []byte
+	// Err is how the call failed, as for a [connect.ClientStream].
+	Err error
+
+	call     outgoing
+	info     connect.CallInfo
+	opened   atomic.Bool // the first attempt is there
+	canceled atomic.Bool
+	unretry  atomic.Pointer[context.CancelFunc] // ends further attempts
+}
+
+// Output is what [RawCall.Done] writes to. It is told to write once for many calls. Values are comparable.
+type Output interface {
+	// Flush writes what is ready. It may wait for the connection.
+	Flush()
+	// FlushNow is Flush for one who may not wait.
+	FlushNow()
+}
+
+// RequestHeader returns the request's headers, which may be changed until the call begins.
+func (c *RawCall) RequestHeader() *connect.Header { return c.info.RequestHeader() }
+
+// ResponseHeader returns the response's headers, which are there when Done is called.
+func (c *RawCall) ResponseHeader() *connect.Header { return c.info.ResponseHeader() }
+
+// ResponseTrailer returns the response's trailers, which are there when Done is called.
+func (c *RawCall) ResponseTrailer() *connect.Header { return c.info.ResponseTrailer() }
+
+// Cancel ends the call; Done is called in any case where Begin returns true. It does not block, and may be
+// called at any time, by any goroutine.
+func (c *RawCall) Cancel() {
+	c.canceled.Store(true)
+	if cancel := c.unretry.Load(); cancel != nil {
+		(*cancel)()
+	}
+	if c.opened.Load() {
+		_ = c.call.first.Close() // always nil
+	}
+}
+
+// RawCaller begins calls, and sends those together that it begins together. It belongs to one goroutine.
+type RawCaller struct {
+	node    *Node
+	touched []*link.Session
+}
+
+// NewRawCaller returns a caller from this node.
+func (n *Node) NewRawCaller() *RawCaller { return &RawCaller{node: n} }
+
+// Begin begins c in ns, a namespace of the caller's node, and does not block. It reports whether it has:
+// where a call would fail at once or could have to wait, it has done nothing, and the call is one for
+// [Namespace.NewClientStream]. Flush has it sent.
+func (r *RawCaller) Begin(ns *Namespace, c *RawCall) bool {
+	if ns.err != nil || ns.node.ctx.Err() != nil {
+		return false
+	}
+	c.info.Spec = connect.Spec{Procedure: c.Procedure, StreamType: connect.StreamTypeUnary, IdempotencyLevel: c.Idempotency}
+	s := &c.call
+	s.ns, s.ctx, s.spec, s.info = ns, context.Background(), c.info.Spec, &c.info
+	s.deadline, s.waiter = c.Deadline, (*rawWaiter)(c)
+	if s.deadline.IsZero() && ns.node.cfg.CallTimeout > 0 {
+		s.deadline = time.Now().Add(ns.node.cfg.CallTimeout)
+	}
+	if s.find() != nil || s.route.target.Local && len(c.Request) > maxRawLocal {
+		return false
+	}
+	return r.start(c)
+}
+
+// start opens the first attempt and sends the request, after which the call may be over at any time.
+func (r *RawCaller) start(c *RawCall) bool {
+	s := &c.call
+	via := s.route.target.Link
+	b := link.NewBuffer(len(c.Request))
+	b.B = append(b.B, c.Request...)
+	s.begin()
+	s.mu.Lock()
+	call, err := s.open()
+	if err == nil {
+		s.call = call
+		s.keep(b)
+	}
+	s.mu.Unlock()
+	if err == nil {
+		c.opened.Store(true)
+		if c.canceled.Load() {
+			_ = call.Close() // always nil
+		}
+		err = call.Send(b.B)
+	}
+	if err != nil {
+		s.finish()
+		return false
+	}
+	if session := r.node.session(via); session != nil {
+		r.touch(session.link)
+	}
+	return true
+}
+
+func (r *RawCaller) touch(s *link.Session) {
+	if !slices.Contains(r.touched, s) {
+		r.touched = append(r.touched, s)
+	}
+}
+
+// Flush has what was begun since the last Flush sent. It does not block.
+func (r *RawCaller) Flush() {
+	for i, s := range r.touched {
+		s.FlushNow()
+		r.touched[i] = nil
+	}
+	r.touched = r.touched[:0]
+}
+
+// rawWaiter is a RawCall as its first attempt sees it.
+type rawWaiter RawCall
+
+// Over implements [link.Waiter].
+func (w *rawWaiter) Over() link.Output {
+	c := (*RawCall)(w)
+	s := &c.call
+	b, err := s.first.Finish()
+	if err == nil {
+		defer b.Free()
+		s.finish()
+		return c.done(b.B, nil)
+	}
+	if s.mayRepeat() && s.ns.node.spawn(c.retry) {
+		return nil
+	}
+	return c.done(nil, s.end(&s.first, err))
+}
+
+// mayRepeat reports whether there may be another attempt after the first.
+func (s *outgoing) mayRepeat() bool {
+	failure := s.first.Failure()
+	if failure == nil {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.repeatable(failure)
+}
+
+// retry goes on with the call as one whose caller waits.
+func (c *RawCall) retry() {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	c.unretry.Store(&cancel)
+	if c.canceled.Load() {
+		cancel()
+	}
+	s := &c.call
+	s.mu.Lock()
+	s.ctx, s.waiter = ctx, nil
+	s.mu.Unlock()
+	var response Raw
+	err := s.Receive(&response) // fails as the first attempt did, and goes on from there
+	if o := c.done(response.B, err); o != nil {
+		o.Flush()
+	}
+}
+
+// done tells the owner what came of the call.
+func (c *RawCall) done(response []byte, err error) link.Output {
+	if errors.Is(err, io.EOF) {
+		err = connect.Errorf(connect.CodeUnimplemented, "rpcmesh: %s has one response, and gave none", c.Procedure)
+	}
+	c.Response, c.Err = response, err
+	return c.Done(c)
+}
