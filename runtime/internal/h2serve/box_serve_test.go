@@ -1,0 +1,96 @@
+package h2serve_test
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"log"
+	"math/big"
+	"net"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+)
+
+// server is what a scenario is run against. It serves connections of l until it is stopped, which waits
+// for all it started but handlers.
+type server func(l net.Listener, s setup) (stop func())
+
+type setup struct {
+	handler    http.Handler
+	maxStreams int
+	base       context.Context
+	log        *log.Logger
+	tls        *tls.Config
+}
+
+// oracle is net/http's server.
+func oracle(l net.Listener, s setup) func() {
+	p := new(http.Protocols)
+	p.SetHTTP2(true)
+	p.SetUnencryptedHTTP2(true)
+	srv := &http.Server{
+		Handler: s.handler, Protocols: p, ErrorLog: s.log, ReadHeaderTimeout: 10 * time.Second,
+		HTTP2:       &http.HTTP2Config{MaxConcurrentStreams: s.maxStreams},
+		BaseContext: func(net.Listener) context.Context { return s.base },
+		TLSConfig:   s.tls,
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if s.tls != nil {
+			_ = srv.ServeTLS(l, "", "")
+			return
+		}
+		_ = srv.Serve(l)
+	})
+	return func() {
+		_ = srv.Close()
+		wg.Wait()
+	}
+}
+
+var testCert = sync.OnceValues(func() (tls.Certificate, *x509.CertPool) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		panic(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), DNSNames: []string{"node.test"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		panic(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		panic(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(cert)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pool
+})
+
+func serverTLS() *tls.Config {
+	cert, _ := testCert()
+	return &tls.Config{Certificates: []tls.Certificate{cert}, NextProtos: []string{"h2"}}
+}
+
+func clientTLS() *tls.Config {
+	_, pool := testCert()
+	return &tls.Config{RootCAs: pool, ServerName: "node.test"}
+}
+
+func listen(t testing.TB) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	return l
+}

@@ -1,0 +1,257 @@
+package h2serve_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"maps"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// scenario is an exchange whose course must be the same with net/http's server and with ours.
+type scenario struct {
+	serve      func(w *world, rw http.ResponseWriter, r *http.Request)
+	client     func(w *world) // nil: one GET
+	tls        bool
+	maxStreams int
+}
+
+// differ runs the scenarios against both servers, and compares what client and handler noted.
+func differ(t *testing.T, scenarios map[string]scenario) {
+	for name, s := range scenarios {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			want := s.run(t, oracle)
+			got := s.run(t, subject)
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("not as net/http's (-net/http +ours):\n%s", diff)
+			}
+			if os.Getenv("BOX_SHOW") != "" {
+				t.Logf("%s", cmp.Diff(nil, want))
+			}
+		})
+	}
+}
+
+// world is one run of a scenario.
+type world struct {
+	testing.TB
+	addr      string
+	client    *http.Client
+	transport *http.Transport
+
+	mu      sync.Mutex
+	idle    sync.Cond
+	serving int
+	notes   map[string][]string
+	signals map[string]chan struct{}
+}
+
+type contextKey string
+
+func (s scenario) run(t *testing.T, serve server) map[string][]string {
+	t.Helper()
+	l := listen(t)
+	w := &world{TB: t, addr: l.Addr().String(), notes: make(map[string][]string), signals: make(map[string]chan struct{})}
+	w.idle.L = &w.mu
+	set := setup{
+		handler: w.handler(s), maxStreams: s.maxStreams, log: log.New(logNotes{w}, "", 0),
+		base: context.WithValue(context.Background(), contextKey("base"), "value"), //nolint:usetesting // outlives the test's
+	}
+	p := new(http.Protocols)
+	p.SetUnencryptedHTTP2(true)
+	w.transport = &http.Transport{Protocols: p, ExpectContinueTimeout: time.Minute}
+	if s.tls {
+		set.tls = serverTLS()
+		p.SetHTTP2(true)
+		w.transport.TLSClientConfig = clientTLS()
+	}
+	w.client = &http.Client{Transport: w.transport}
+	stop := serve(l, set)
+	if s.client == nil {
+		w.get("/")
+	} else {
+		s.client(w)
+	}
+	w.transport.CloseIdleConnections()
+	stop()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for w.serving > 0 {
+		w.idle.Wait()
+	}
+	return w.notes
+}
+
+func (w *world) handler(s scenario) http.Handler {
+	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		w.mu.Lock()
+		w.serving++
+		w.mu.Unlock()
+		defer func() {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.serving--
+			w.idle.Broadcast()
+		}()
+		s.serve(w, rw, r)
+	})
+}
+
+// logNotes notes the first line of what a server logs, where it is of a handler's panic.
+type logNotes struct{ w *world }
+
+func (l logNotes) Write(p []byte) (int, error) {
+	if line, _, _ := strings.Cut(string(p), "\n"); strings.Contains(line, "panic serving") {
+		l.w.note("log", "%s", line[strings.Index(line, "panic serving"):])
+	}
+	return len(p), nil
+}
+
+var ports = regexp.MustCompile(`127\.0\.0\.1:\d+`)
+
+// note adds to what who has seen.
+func (w *world) note(who, format string, args ...any) {
+	line := ports.ReplaceAllString(fmt.Sprintf(format, args...), "ADDR")
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.notes[who] = append(w.notes[who], line)
+}
+
+func (w *world) channel(name string) chan struct{} {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.signals[name] == nil {
+		w.signals[name] = make(chan struct{})
+	}
+	return w.signals[name]
+}
+
+// signal lets those go on that wait for name.
+func (w *world) signal(name string) { close(w.channel(name)) }
+
+func (w *world) wait(name string) {
+	select {
+	case <-w.channel(name):
+	case <-time.After(patience):
+		w.Errorf("waited too long for %q", name)
+	}
+}
+
+const patience = 10 * time.Second
+
+// ended waits until a context has.
+func (w *world) ended(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(patience):
+		w.Error("waited too long for a context's end")
+	}
+}
+
+func (w *world) url(path string) string {
+	if w.transport.TLSClientConfig != nil {
+		return "https://" + w.addr + path
+	}
+	return "http://" + w.addr + path
+}
+
+func (w *world) request(method, path string, body io.Reader) *http.Request {
+	ctx, cancel := context.WithTimeout(w.Context(), patience)
+	w.Cleanup(cancel)
+	r, err := http.NewRequestWithContext(ctx, method, w.url(path), body)
+	if err != nil {
+		w.Fatal(err)
+	}
+	return r
+}
+
+func (w *world) get(path string) { w.do(w.request("GET", path, nil)) }
+
+// do notes what comes of a request, 1xx responses too.
+func (w *world) do(r *http.Request) {
+	if resp := w.begin(r); resp != nil {
+		w.finish(resp)
+	}
+}
+
+// begin notes the head of the response.
+func (w *world) begin(r *http.Request) *http.Response {
+	r = r.WithContext(httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{
+		Got100Continue: func() { w.note("client", "100") },
+		Got1xxResponse: func(code int, header textproto.MIMEHeader) error {
+			w.note("client", "%d %s", code, fields(http.Header(header)))
+			return nil
+		},
+		GotConn: func(info httptrace.GotConnInfo) { w.note("client", "connection reused: %t", info.Reused) },
+	}))
+	resp, err := w.client.Do(r)
+	if err != nil {
+		w.note("client", "error: %v", err)
+		return nil
+	}
+	w.note("client", "%s %s length %d, %s", resp.Proto, resp.Status, resp.ContentLength, fields(resp.Header))
+	w.note("client", "announced %s", slices.Sorted(maps.Keys(resp.Trailer)))
+	return resp
+}
+
+// finish notes the rest of it.
+func (w *world) finish(resp *http.Response) {
+	body, err := io.ReadAll(resp.Body)
+	w.note("client", "body %s, %v", digest(body), err)
+	w.note("client", "trailer %s", fields(resp.Trailer))
+	_ = resp.Body.Close()
+}
+
+func fields(h http.Header) string {
+	h = maps.Clone(h)
+	h.Del("Date")
+	return fmt.Sprintf("%q", map[string][]string(h))
+}
+
+func digest(p []byte) string {
+	if len(p) <= 100 {
+		return fmt.Sprintf("%q", p)
+	}
+	return fmt.Sprintf("of %d bytes %x", len(p), sha256.Sum256(p))
+}
+
+// kind says of a handler's error what its text need not be the same for.
+func kind(err error) string {
+	switch {
+	case err == nil, errors.Is(err, io.EOF):
+		return fmt.Sprint(err)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return "deadline"
+	case errors.Is(err, http.ErrContentLength), errors.Is(err, http.ErrBodyNotAllowed), errors.Is(err, http.ErrNotSupported),
+		errors.Is(err, http.ErrBodyReadAfterClose):
+		return err.Error()
+	default:
+		return "error"
+	}
+}
+
+// dial opens a connection of which the test has the frames.
+func (w *world) dial() net.Conn {
+	nc, err := net.Dial("tcp", w.addr)
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.Cleanup(func() { _ = nc.Close() })
+	return nc
+}
