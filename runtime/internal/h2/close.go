@@ -41,7 +41,7 @@ func (c *Conn) close(err error) {
 
 	c.readMu.Lock() // Receive has left
 	defer c.readMu.Unlock()
-	c.reading.in.detach() // its caller may still be at the message that it got
+	c.reading.in.Detach() // its caller may still be at the message that it got
 	if c.reading.err == nil {
 		c.reading.err = c.state.err // it has been set, and stays
 	}
@@ -92,8 +92,8 @@ func (c *Conn) drain() {
 	c.state.deaf = true
 	c.cond.Broadcast()
 	c.mu.Unlock()
-	for !ended() {
-		if _, err := c.nc.Read(c.reading.in.buf); err != nil {
+	for rest := make([]byte, 4<<10); !ended(); {
+		if _, err := c.nc.Read(rest); err != nil {
 			return
 		}
 	}

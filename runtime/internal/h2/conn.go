@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/netio"
 )
 
 // longAgo is a deadline that ends a read at once.
@@ -21,7 +23,7 @@ var longAgo = time.Unix(1, 0)
 // Errors are *connect.Error, apart from io.EOF for an end in order.
 type Conn struct {
 	nc     net.Conn
-	raw    *socket // nil where nc is no socket that can be written to without waiting
+	raw    tryWriter // nil where nc is no socket that can be written to without waiting
 	client bool
 	opts   Options
 
@@ -40,6 +42,12 @@ type Conn struct {
 	mu    sync.Mutex // never held while reading or writing
 	cond  sync.Cond  // something has changed for those who wait
 	state state      // guarded by mu
+}
+
+// tryWriter is a socket that can be written to without waiting.
+type tryWriter interface {
+	// Try returns how much of p the socket took.
+	Try(p []byte) (int, error)
 }
 
 // state is what readers and writers share.
@@ -71,7 +79,7 @@ type state struct {
 }
 
 func newConn(nc net.Conn, client bool, head []byte, o Options) *Conn {
-	c := &Conn{nc: nc, raw: newSocket(nc), client: client, opts: o.withDefaults(), closed: make(chan struct{})}
+	c := &Conn{nc: nc, client: client, opts: o.withDefaults(), closed: make(chan struct{})}
 	c.cond.L = &c.mu
 	c.state = state{
 		maxFrame: initialMaxFrame, firstWindow: initialWindow,
@@ -80,8 +88,8 @@ func newConn(nc net.Conn, client bool, head []byte, o Options) *Conn {
 	}
 	c.state.frames = http2.NewFramer(&c.state.control, nil)
 	var src io.Reader = nc
-	if c.raw != nil {
-		src = c.raw
+	if s := netio.NewSocket(nc); s != nil {
+		src, c.raw = s, s
 	}
 	c.reading.init(src, head, c.flush)
 	_ = c.setReadDeadline(time.Now().Add(c.opts.HandshakeTimeout))

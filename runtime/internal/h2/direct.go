@@ -3,6 +3,8 @@ package h2
 import (
 	"crypto/tls"
 	"net"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/netio"
 )
 
 // TLSClient is tls.Client over a connection that is read and written as a Conn without TLS does it.
@@ -28,12 +30,12 @@ func (l directListener) Accept() (net.Conn, error) {
 // a time, and one writes.
 type direct struct {
 	net.Conn
-	socket *socket
+	socket *netio.Socket
 }
 
 // directly returns nc itself where it is no socket of the system.
 func directly(nc net.Conn) net.Conn {
-	if s := newSocket(nc); s != nil {
+	if s := netio.NewSocket(nc); s != nil {
 		return &direct{nc, s}
 	}
 	return nc
@@ -41,4 +43,4 @@ func directly(nc net.Conn) net.Conn {
 
 func (d *direct) Read(p []byte) (int, error) { return d.socket.Read(p) }
 
-func (d *direct) Write(p []byte) (int, error) { return d.socket.write(p) }
+func (d *direct) Write(p []byte) (int, error) { return d.socket.Write(p) }

@@ -9,6 +9,8 @@ import (
 
 	"connectrpc.com/connect/v2"
 	"golang.org/x/net/http2"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/netio"
 )
 
 var errClosed = connect.NewError(connect.CodeCanceled, "link's connection closed from this end").WithCause(net.ErrClosed)
@@ -44,7 +46,7 @@ func framerBreach(fr *http2.Framer, err error) error {
 		return breachf(se.Code, "malformed frame of stream %d", se.StreamID)
 	}
 	switch {
-	case errors.Is(err, errHeaderBlock):
+	case errors.Is(err, netio.ErrLimit):
 		return breachf(http2.ErrCodeEnhanceYourCalm, "header block of more than %d bytes", maxHeaderBytes)
 	case errors.Is(err, http2.ErrFrameTooLarge):
 		return breachf(http2.ErrCodeFrameSize, "frame longer than this end takes")

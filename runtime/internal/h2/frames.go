@@ -13,7 +13,7 @@ const http1Length = 'H'<<16 | 'T'<<8 | 'T'
 // nextFrame reads the next frame and acts on it; of a DATA frame, its header.
 func (c *Conn) nextFrame() error {
 	r := &c.reading
-	if err := r.in.wait(frameHeaderSize); err != nil {
+	if err := r.in.Wait(frameHeaderSize); err != nil {
 		return err
 	}
 	fh, err := r.frames.ReadFrameHeader()
@@ -47,13 +47,13 @@ func (c *Conn) plainFrame(fh http2.FrameHeader) error {
 	}
 	if fh.Type == http2.FrameHeaders {
 		// The Framer goes on to read CONTINUATION frames.
-		r.in.limit = maxHeaderBytes
+		r.in.Limit = maxHeaderBytes
 		r.frames.SetMaxReadFrameSize(maxPlainFrame)
 		defer func() {
-			r.in.limit = -1
+			r.in.Limit = -1
 			r.frames.SetMaxReadFrameSize(maxFrame)
 		}()
-	} else if err := r.in.wait(int(fh.Length)); err != nil {
+	} else if err := r.in.Wait(int(fh.Length)); err != nil {
 		return err
 	}
 	f, err := r.frames.ReadFrameForHeader(fh)
@@ -84,7 +84,7 @@ func (c *Conn) plainFrame(fh http2.FrameHeader) error {
 // skip drops the payload of a frame.
 func (c *Conn) skip(n int) error {
 	for n > 0 {
-		m, err := c.reading.in.discard(n)
+		m, err := c.reading.in.Discard(n)
 		n -= m
 		if err != nil {
 			return err
@@ -147,11 +147,11 @@ func (c *Conn) openPadding() error {
 	if d.left == 0 {
 		return breachf(http2.ErrCodeFrameSize, "padded DATA without a length of its padding")
 	}
-	if err := c.reading.in.wait(1); err != nil {
+	if err := c.reading.in.Wait(1); err != nil {
 		return err
 	}
 	d.left--
-	d.pad = int(c.reading.in.next(1)[0])
+	d.pad = int(c.reading.in.Next(1)[0])
 	if d.pad > d.left {
 		return breachf(http2.ErrCodeProtocol, "DATA with more padding than payload")
 	}

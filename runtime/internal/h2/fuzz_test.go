@@ -9,6 +9,8 @@ import (
 
 	"connectrpc.com/connect/v2"
 	"golang.org/x/net/http2"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/netio"
 )
 
 // seedFrames adds to s some of all that a peer can say.
@@ -47,7 +49,7 @@ func check(t *testing.T, c *Conn, conn *scripted) {
 		t.Errorf("received %v after %v", again, err)
 	}
 	c.Close(err)
-	if len(c.state.control.waiting) > maxControl+1000 || cap(c.reading.msg.body) > 2*c.opts.MaxMessage+maxBuffer {
+	if len(c.state.control.waiting) > maxControl+1000 || cap(c.reading.msg.body) > 2*c.opts.MaxMessage+netio.MaxBuffer {
 		t.Error("a bound was passed")
 	}
 }

@@ -6,6 +6,8 @@ import (
 
 	"connectrpc.com/connect/v2"
 	"golang.org/x/net/http2"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/netio"
 )
 
 // A Connect message has a prefix of one byte of flags and four of length:
@@ -41,7 +43,7 @@ type message struct {
 func (m *message) begun() bool { return m.have > 0 }
 
 // read reads up to n bytes of in and returns how many, and whether data is now a whole message.
-func (m *message) read(in *input, n, limit int) (used int, whole bool, err error) {
+func (m *message) read(in *netio.Input, n, limit int) (used int, whole bool, err error) {
 	if m.have < prefixSize {
 		if used, err = m.readPrefix(in, n, limit); err != nil || m.have < prefixSize {
 			return used, false, err
@@ -51,13 +53,13 @@ func (m *message) read(in *input, n, limit int) (used int, whole bool, err error
 	return used + n, whole, err
 }
 
-func (m *message) readPrefix(in *input, n, limit int) (int, error) {
-	if err := in.wait(1); err != nil {
+func (m *message) readPrefix(in *netio.Input, n, limit int) (int, error) {
+	if err := in.Wait(1); err != nil {
 		return 0, err
 	}
-	b := in.buffered()
+	b := in.Buffered()
 	n = copy(m.prefix[m.have:], b[:min(n, len(b))])
-	in.r += n
+	in.Next(n)
 	m.have += n
 	if m.have < prefixSize {
 		return n, nil
@@ -75,20 +77,20 @@ func (m *message) readPrefix(in *input, n, limit int) (int, error) {
 	return n, nil
 }
 
-func (m *message) readBody(in *input, n int) (int, bool, error) {
+func (m *message) readBody(in *netio.Input, n int) (int, bool, error) {
 	need := m.size - len(m.body)
-	if len(m.body) == 0 && need <= min(n, len(in.buf)) {
-		if err := in.wait(need); err != nil {
+	if len(m.body) == 0 && need <= min(n, in.Size()) {
+		if err := in.Wait(need); err != nil {
 			return 0, false, err
 		}
-		m.data, m.have = in.next(need), 0
+		m.data, m.have = in.Next(need), 0
 		return need, true, nil
 	}
 	if n == 0 {
 		return 0, false, nil
 	}
 	// No more is allocated than a peer has sent, but for the last piece.
-	have, n := len(m.body), min(n, need, maxBuffer)
+	have, n := len(m.body), min(n, need, netio.MaxBuffer)
 	m.body = slices.Grow(m.body, n)
 	n, err := in.Read(m.body[have : have+n])
 	if m.body = m.body[:have+n]; err != nil || len(m.body) < m.size {

@@ -7,6 +7,8 @@ import (
 	"connectrpc.com/connect/v2"
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/netio"
 )
 
 // How a call ends in order, from the client's side and from the server's.
@@ -17,7 +19,7 @@ var (
 
 // reader belongs to whoever has Conn.readMu.
 type reader struct {
-	in       input
+	in       netio.Input
 	frames   *http2.Framer
 	err      error // why Receive is over
 	queued   bool  // control frames have been queued since the last flush
@@ -44,7 +46,7 @@ type dataFrame struct {
 }
 
 func (r *reader) init(src io.Reader, head []byte, idle func()) {
-	r.in = newInput(src, head, idle)
+	r.in = netio.NewInput(src, head, idle)
 	r.frames = http2.NewFramer(nil, &r.in)
 	r.frames.SetMaxReadFrameSize(maxFrame)
 	r.frames.MaxHeaderListSize = maxHeaderList
@@ -125,7 +127,7 @@ func (c *Conn) readData() (msg []byte, whole bool, err error) {
 func (c *Conn) skipPadding() error {
 	d := &c.reading.data
 	for d.pad > 0 {
-		n, err := c.reading.in.discard(d.pad)
+		n, err := c.reading.in.Discard(d.pad)
 		d.pad -= n
 		if err != nil {
 			return err
@@ -215,5 +217,5 @@ func (c *Conn) Buffered() bool {
 	}
 	defer c.readMu.Unlock()
 	r := &c.reading
-	return r.err == nil && r.msg.within(r.data, r.in.buffered(), c.state.stream)
+	return r.err == nil && r.msg.within(r.data, r.in.Buffered(), c.state.stream)
 }

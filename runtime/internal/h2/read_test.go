@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/netio"
 )
 
 // scripted is a connection whose peer has said all it will ever say, in pieces.
@@ -179,7 +181,7 @@ func TestReceiveTrustsNoLength(t *testing.T) {
 	if _, err := c.Receive(); err == nil {
 		t.Error("received a message that has not come")
 	}
-	if n := cap(c.reading.msg.body); n > 2*maxBuffer {
+	if n := cap(c.reading.msg.body); n > 2*netio.MaxBuffer {
 		t.Errorf("%d bytes were set aside", n)
 	}
 }

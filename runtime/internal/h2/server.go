@@ -56,10 +56,10 @@ func (c *Conn) awaitRequest() error {
 	c.reading.queued = true
 
 	in := &c.reading.in
-	if err := in.wait(len(http2.ClientPreface)); err != nil {
+	if err := in.Wait(len(http2.ClientPreface)); err != nil {
 		return err
 	}
-	if !bytes.Equal(in.next(len(http2.ClientPreface)), []byte(http2.ClientPreface)) {
+	if !bytes.Equal(in.Next(len(http2.ClientPreface)), []byte(http2.ClientPreface)) {
 		return breachf(http2.ErrCodeProtocol, "no HTTP/2 preface")
 	}
 	for c.reading.request == nil {

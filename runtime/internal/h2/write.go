@@ -265,7 +265,7 @@ func (c *Conn) tryWrite(p []byte) (int, error) {
 	if c.raw == nil {
 		return 0, nil
 	}
-	n, err := c.raw.try(p)
+	n, err := c.raw.Try(p)
 	if err != nil {
 		err = c.writeFailed(err)
 	}

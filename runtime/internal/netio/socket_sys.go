@@ -1,6 +1,6 @@
 //go:build unix && !(linux && (amd64 || arm64))
 
-package h2
+package netio
 
 import "syscall"
 

@@ -1,10 +1,7 @@
-//go:build unix
-
 package h2
 
 import (
 	"bytes"
-	"syscall"
 	"testing"
 
 	"golang.org/x/net/http2"
@@ -19,12 +16,12 @@ func TestTrySendOfAFullSocket(t *testing.T) {
 		}
 		before := c.state
 		c.mu.Unlock()
-		write := c.raw.out.op
-		c.raw.out.op = func(int, []byte) (int, error) { return -1, syscall.EAGAIN }
+		raw := c.raw
+		c.raw = fullSocket{}
 		if ok, err := c.TrySend(packet([]byte("not sent"))); ok || err != nil {
 			t.Errorf("TrySend said %v, %v", ok, err)
 		}
-		c.raw.out.op = write
+		c.raw = raw
 		c.mu.Lock()
 		if after := c.state; after.streamOut != before.streamOut || after.connOut != before.connOut || after.busy {
 			t.Errorf("before %+v, after %+v", before, after)
@@ -40,3 +37,8 @@ func TestTrySendOfAFullSocket(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+// fullSocket has no room.
+type fullSocket struct{}
+
+func (fullSocket) Try([]byte) (int, error) { return 0, nil }

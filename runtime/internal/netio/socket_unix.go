@@ -1,6 +1,6 @@
 //go:build unix
 
-package h2
+package netio
 
 import (
 	"errors"
@@ -10,9 +10,9 @@ import (
 	"syscall"
 )
 
-// socket reads a socket of the system, and writes to it without waiting for room. One
+// Socket reads a socket of the system, and writes to it without waiting for room. One
 // goroutine may read while another writes.
-type socket struct {
+type Socket struct {
 	conn syscall.RawConn
 	in   transfer
 	out  transfer
@@ -29,8 +29,8 @@ type transfer struct {
 	err  error
 }
 
-// newSocket returns nil where nc is not itself a socket of the system.
-func newSocket(nc net.Conn) *socket {
+// NewSocket returns nil where nc is not itself a socket of the system.
+func NewSocket(nc net.Conn) *Socket {
 	var sc syscall.Conn
 	switch nc := nc.(type) {
 	case *net.TCPConn:
@@ -44,7 +44,7 @@ func newSocket(nc net.Conn) *socket {
 	if err != nil {
 		return nil
 	}
-	s := &socket{conn: conn}
+	s := &Socket{conn: conn}
 	s.in.init(receiveNow)
 	s.out.init(sendNow)
 	return s
@@ -79,7 +79,7 @@ func (t *transfer) run(p []byte, name string, wait func(func(uintptr) bool) erro
 }
 
 // Read is io.Reader's.
-func (s *socket) Read(p []byte) (int, error) {
+func (s *Socket) Read(p []byte) (int, error) {
 	n, err := s.in.run(p, "recv", s.conn.Read)
 	if err == nil && n == 0 && len(p) > 0 {
 		err = io.EOF
@@ -87,14 +87,14 @@ func (s *socket) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// try returns how much of p the socket took.
-func (s *socket) try(p []byte) (int, error) {
+// Try returns how much of p the socket took.
+func (s *Socket) Try(p []byte) (int, error) {
 	s.out.tries = true
 	return s.out.run(p, "send", s.conn.Write)
 }
 
-// write writes p whole, and waits for room as long as the connection's deadline allows.
-func (s *socket) write(p []byte) (int, error) {
+// Write writes p whole, and waits for room as long as the connection's deadline allows.
+func (s *Socket) Write(p []byte) (int, error) {
 	s.out.tries = false
 	for done := 0; ; {
 		n, err := s.out.run(p[done:], "send", s.conn.Write)

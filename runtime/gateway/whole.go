@@ -1,0 +1,220 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"net/textproto"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect/v2"
+	"connectrpc.com/connect/v2/connectgzip"
+	"golang.org/x/net/http/httpguts"
+	"golang.org/x/net/http2/hpack"
+
+	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
+	"github.com/rpcmesh/rpcmesh/runtime/gateway/internal/bridge"
+	"github.com/rpcmesh/rpcmesh/runtime/gateway/internal/grpc"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/h2serve"
+)
+
+// Most calls of services are unary, short and of gRPC, and each would take a goroutine for its request, one for
+// its way through the mesh and several of net/http's. So where a node serves the gateway itself, such a
+// call goes from the reader of its connection to that of a link, or to the handler's goroutine, and back.
+// Whatever is out of the ordinary about a call is left to ServeHTTP, errors of the gateway's above all.
+
+// front is a gateway as a node's server sees it.
+type front struct{ *Gateway }
+
+var _ h2serve.Source = front{}
+
+// NewWhole implements [h2serve.Source].
+func (f front) NewWhole() h2serve.Whole {
+	return &whole{g: f.Gateway, caller: f.node.NewRawCaller(), keys: map[string]string{}}
+}
+
+// whole takes the calls of one connection.
+type whole struct {
+	g      *Gateway
+	caller *rpcmesh.RawCaller
+	keys   map[string]string // canonical forms of headers' names
+}
+
+// maxKeys bounds whole.keys.
+const maxKeys = 128
+
+// wholeCall is one call.
+type wholeCall struct {
+	rpcmesh.RawCall
+	g       *Gateway
+	request *h2serve.Request
+	ns      *rpcmesh.Namespace
+	token   string
+}
+
+// Wants implements [h2serve.Whole].
+func (w *whole) Wants(r *h2serve.Request) bool {
+	if r.Method != "POST" || w.g.cfg.Authorize != nil && w.g.cfg.Tokens == nil {
+		return false
+	}
+	t, ok := parsePath(r.Path)
+	if !ok || strings.ContainsAny(r.Path, "?%") {
+		return false
+	}
+	c := &wholeCall{g: w.g, request: r}
+	if !c.head(&t) {
+		return false
+	}
+	if t.namespace == "" {
+		t.namespace = w.g.cfg.Namespace
+	}
+	ns, ok := w.g.namespace(t.namespace)
+	if !ok || strings.HasPrefix(t.procedure, ownPrefix) || !w.g.admits(c.token, t) {
+		return false
+	}
+	f, ok := ns.Find(t.procedure)
+	if !ok || f.Kind != connect.StreamTypeUnary {
+		return false
+	}
+	c.ns, c.Procedure, c.Idempotency = ns, f.Procedure, f.Idempotency
+	r.Data = c
+	return true
+}
+
+// head takes what the request's headers say of the call, and reports whether that is all ordinary.
+func (c *wholeCall) head(t *target) bool {
+	proto, authorized := false, false
+	for _, f := range c.request.Fields {
+		switch f.Name {
+		case "content-type":
+			proto = grpc.IsProto(f.Value)
+		case "grpc-encoding":
+			if f.Value != connect.CompressionNameIdentity {
+				return false
+			}
+		case "grpc-timeout":
+			timeout, ok := grpc.Timeout(f.Value)
+			if !ok || !c.Deadline.IsZero() {
+				return false
+			}
+			c.Deadline = time.Now().Add(timeout)
+		case "rpcmesh-namespace":
+			if t.namespace != "" {
+				return false
+			}
+			t.namespace = f.Value
+		case "authorization":
+			var err error
+			if c.token, err = bearerOf(f.Value); err != nil || authorized {
+				return false
+			}
+			authorized = true
+		case "origin", "connection":
+			return false
+		}
+	}
+	return proto
+}
+
+// admits reports whether a token may be used for t.
+func (g *Gateway) admits(token string, t target) bool {
+	return g.cfg.Open || g.cfg.Tokens.Authorize(context.Background(), Caller{
+		Token: token, Namespace: t.namespace, Procedure: t.procedure,
+	}) == nil
+}
+
+// Handle implements [h2serve.Whole].
+func (w *whole) Handle(r *h2serve.Request) bool {
+	c, _ := r.Data.(*wholeCall)
+	message, ok := grpc.Message(r.Body)
+	if c == nil || !ok || len(message) > w.g.cfg.MaxMessage {
+		return false
+	}
+	for _, f := range r.Fields {
+		if key := w.key(f.Name); bridge.Forwarded(key) && !w.g.skip(key) {
+			c.RequestHeader().Add(key, f.Value)
+		}
+	}
+	c.Request, c.Done = message, c.respond
+	if w.g.calls.Add(1) > int64(w.g.cfg.MaxCalls) {
+		w.g.calls.Add(-1)
+		return false
+	}
+	r.OnCancel(c.Cancel)
+	if !w.caller.Begin(c.ns, &c.RawCall) {
+		w.g.calls.Add(-1)
+		return false
+	}
+	return true
+}
+
+// key returns the canonical form of a header's name.
+func (w *whole) key(name string) string {
+	key, ok := w.keys[name]
+	if !ok {
+		key = textproto.CanonicalMIMEHeaderKey(name)
+		if len(w.keys) < maxKeys {
+			w.keys[name] = key
+		}
+	}
+	return key
+}
+
+// Flush implements [h2serve.Whole].
+func (w *whole) Flush() { w.caller.Flush() }
+
+// Close implements [h2serve.Whole].
+func (w *whole) Close() {}
+
+var (
+	fieldStatus = hpack.HeaderField{Name: ":status", Value: "200"}
+	fieldType   = hpack.HeaderField{Name: "content-type", Value: "application/grpc+proto"}
+	fieldAccept = hpack.HeaderField{Name: "grpc-accept-encoding", Value: connectgzip.Name}
+)
+
+// respond is the call's Done.
+func (c *wholeCall) respond(*rpcmesh.RawCall) rpcmesh.Output {
+	c.g.calls.Add(-1)
+	var head, trailer [8]hpack.HeaderField
+	var body [2][]byte
+	err := verdict(c.Err)
+	r := h2serve.Response{
+		Head:    appendUser(append(head[:0], fieldStatus, fieldType, fieldAccept), c.ResponseHeader()),
+		Trailer: grpc.AppendStatus(appendUser(trailer[:0], c.ResponseTrailer()), err),
+	}
+	if err == nil {
+		prefix := grpc.Prefix(len(c.Response))
+		body = [2][]byte{prefix[:], c.Response}
+		r.Body = body[:]
+	}
+	conn := c.request.Conn()
+	c.request.Respond(&r)
+	return conn
+}
+
+// verdict is how a call has failed, as its caller is told; nil if it has not.
+func verdict(err error) *connect.Error {
+	if err == nil {
+		return nil
+	}
+	if e, ok := errors.AsType[*connect.Error](bridge.Verdict(err)); ok && e != nil {
+		return e
+	}
+	return connect.NewError(connect.CodeUnknown, "")
+}
+
+// appendUser appends the user's headers of h. Values that HTTP does not have are left out.
+func appendUser(fields []hpack.HeaderField, h *connect.Header) []hpack.HeaderField {
+	for key, values := range bridge.User(h) {
+		name := strings.ToLower(key)
+		if !httpguts.ValidHeaderFieldName(name) {
+			continue
+		}
+		for _, v := range values {
+			if httpguts.ValidHeaderFieldValue(v) {
+				fields = append(fields, hpack.HeaderField{Name: name, Value: v})
+			}
+		}
+	}
+	return fields
+}

@@ -1,0 +1,50 @@
+package h2serve
+
+import (
+	"errors"
+	"fmt"
+	"net"
+
+	"golang.org/x/net/http2"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/netio"
+)
+
+// breach is what the client did against HTTP/2 or a limit. It ends the connection; the client is told the
+// code in a GOAWAY.
+type breach struct {
+	code   http2.ErrCode
+	reason string
+}
+
+func (b *breach) Error() string { return fmt.Sprintf("%s: %s", b.code, b.reason) }
+
+func breachf(code http2.ErrCode, format string, args ...any) error {
+	return &breach{code: code, reason: fmt.Sprintf(format, args...)}
+}
+
+var (
+	errConn   = fmt.Errorf("h2serve: the connection has ended: %w", net.ErrClosed)
+	errReset  = errors.New("h2serve: the client has reset the stream")
+	errStream = errors.New("h2serve: the stream has ended")
+	errClosed = errors.New("h2serve: the body was closed")
+)
+
+// framerError makes a breach of what the Framer found wrong with the connection. What it found wrong with a
+// stream comes back as that stream's, and other errors as they are.
+func framerError(fr *http2.Framer, err error) error {
+	if ce, ok := errors.AsType[http2.ConnectionError](err); ok {
+		reason := "malformed frame"
+		if detail := fr.ErrorDetail(); detail != nil {
+			reason = detail.Error()
+		}
+		return breachf(http2.ErrCode(ce), "%s", reason)
+	}
+	switch {
+	case errors.Is(err, netio.ErrLimit):
+		return breachf(http2.ErrCodeEnhanceYourCalm, "header block longer than this end takes")
+	case errors.Is(err, http2.ErrFrameTooLarge):
+		return breachf(http2.ErrCodeFrameSize, "frame longer than this end takes")
+	}
+	return err
+}

@@ -1,0 +1,104 @@
+package h2serve
+
+import (
+	"encoding/binary"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+)
+
+const frameHeaderSize = 9
+
+// The methods of this file append frames to the output. c.mu is held.
+
+func appendFrameHeader(b []byte, n int, t http2.FrameType, flags http2.Flags, stream uint32) []byte {
+	b = append(b, byte(n>>16), byte(n>>8), byte(n), byte(t), byte(flags))
+	return binary.BigEndian.AppendUint32(b, stream)
+}
+
+// putHeaders puts a header block, in as many frames as it takes.
+func (c *Conn) putHeaders(stream uint32, fields []hpack.HeaderField, end bool) {
+	c.head.Reset()
+	for _, f := range fields {
+		_ = c.encoder.WriteField(f) // never fails
+	}
+	block := c.head.Bytes()
+	var flags http2.Flags
+	if end {
+		flags = http2.FlagHeadersEndStream
+	}
+	for t := http2.FrameHeaders; ; t, flags = http2.FrameContinuation, 0 {
+		part := block[:min(len(block), c.state.maxFrame)]
+		if block = block[len(part):]; len(block) == 0 {
+			flags |= http2.FlagHeadersEndHeaders
+		}
+		c.out = appendFrameHeader(c.out, len(part), t, flags, stream)
+		c.out = append(c.out, part...)
+		if len(block) == 0 {
+			return
+		}
+	}
+}
+
+// putData puts the first n bytes of pieces in one frame.
+func (c *Conn) putData(stream uint32, pieces [][]byte, n int, end bool) {
+	var flags http2.Flags
+	if end {
+		flags = http2.FlagDataEndStream
+	}
+	c.out = appendFrameHeader(c.out, n, http2.FrameData, flags, stream)
+	for _, p := range pieces {
+		p = p[:min(n, len(p))]
+		c.out = append(c.out, p...)
+		n -= len(p)
+	}
+}
+
+func (c *Conn) putReset(stream uint32, code http2.ErrCode) {
+	c.out = appendFrameHeader(c.out, 4, http2.FrameRSTStream, 0, stream)
+	c.out = binary.BigEndian.AppendUint32(c.out, uint32(code))
+}
+
+func (c *Conn) putWindow(stream uint32, n int) {
+	c.out = appendFrameHeader(c.out, 4, http2.FrameWindowUpdate, 0, stream)
+	c.out = binary.BigEndian.AppendUint32(c.out, uint32(n))
+}
+
+func (c *Conn) putPong(data [8]byte) {
+	c.out = appendFrameHeader(c.out, len(data), http2.FramePing, http2.FlagPingAck, 0)
+	c.out = append(c.out, data[:]...)
+}
+
+func (c *Conn) putSettings(ack bool, settings ...http2.Setting) {
+	var flags http2.Flags
+	if ack {
+		flags = http2.FlagSettingsAck
+	}
+	c.out = appendFrameHeader(c.out, 6*len(settings), http2.FrameSettings, flags, 0)
+	for _, s := range settings {
+		c.out = binary.BigEndian.AppendUint16(c.out, uint16(s.ID))
+		c.out = binary.BigEndian.AppendUint32(c.out, s.Val)
+	}
+}
+
+func (c *Conn) putGoAway(b *breach) {
+	c.out = appendFrameHeader(c.out, 8+len(b.reason), http2.FrameGoAway, 0, 0)
+	c.out = binary.BigEndian.AppendUint32(c.out, c.state.last)
+	c.out = binary.BigEndian.AppendUint32(c.out, uint32(b.code))
+	c.out = append(c.out, b.reason...)
+}
+
+// sendSettings says what this end allows.
+func (c *Conn) sendSettings() {
+	c.mu.Lock()
+	c.putSettings(false,
+		http2.Setting{ID: http2.SettingMaxConcurrentStreams, Val: uint32(c.opts.MaxStreams)},
+		http2.Setting{ID: http2.SettingInitialWindowSize, Val: uint32(c.opts.StreamWindow)},
+		http2.Setting{ID: http2.SettingMaxHeaderListSize, Val: uint32(c.opts.MaxHeader)},
+	)
+	if more := c.opts.ConnWindow - initialWindow; more > 0 {
+		c.putWindow(0, more)
+	}
+	c.mu.Unlock()
+	c.FlushNow()
+}

@@ -1,0 +1,79 @@
+package h2serve
+
+import (
+	"log/slog"
+	"math"
+	"net/http"
+	"time"
+)
+
+// Options says how connections are served and bounds what a client may make this end hold or do. It is not
+// changed while connections are served.
+type Options struct {
+	// Handler serves every request that no Whole takes, on a goroutine of its own. Required.
+	Handler http.Handler
+	// NewWhole makes a connection's Whole. May be nil.
+	NewWhole func() Whole
+	// MaxStreams is how many streams may be open at once. Default 250.
+	MaxStreams int
+	// StreamWindow and ConnWindow are how many bytes of bodies a client may have under way: of one stream, and
+	// of all. Default 1 MiB; 64 KiB at least.
+	StreamWindow, ConnWindow int
+	// MaxHeader is how many bytes of headers a request may have, as RFC 9113 section 6.5.2 counts them; one
+	// with more is answered with 431. Default 1 MiB.
+	MaxHeader int
+	// HandshakeTimeout is how long the client may take until its first SETTINGS have come. Default 5 s.
+	HandshakeTimeout time.Duration
+	// WriteTimeout is how long the client may take to read what is written at once. Default 10 s.
+	WriteTimeout time.Duration
+	// Log gets the panics of handlers. Default: nobody.
+	Log *slog.Logger
+}
+
+func (o Options) withDefaults() Options {
+	set := func(n *int, least, otherwise int) {
+		if *n <= 0 {
+			*n = otherwise
+		}
+		*n = min(max(*n, least), maxWindow)
+	}
+	set(&o.MaxStreams, 1, 250)
+	set(&o.StreamWindow, initialWindow, 1<<20)
+	set(&o.ConnWindow, initialWindow, 1<<20)
+	set(&o.MaxHeader, 1<<10, 1<<20)
+	if o.HandshakeTimeout <= 0 {
+		o.HandshakeTimeout = 5 * time.Second
+	}
+	if o.WriteTimeout <= 0 {
+		o.WriteTimeout = 10 * time.Second
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return o
+}
+
+// MaxWholeBody is how long the body of a request is at most, in bytes, that a [Whole] gets.
+const MaxWholeBody = 64 << 10
+
+const (
+	maxFrame      = 16 << 10  // longest frame taken: what RFC 9113 section 4.2 demands at least
+	maxOutput     = 256 << 10 // of what waits to be written, beyond which handlers wait
+	maxControl    = 64 << 10  // of what the client has had this end say, since it was last written
+	maxIdleFrames = 2000      // frames without use, one after the other, in calmTime
+	maxResets     = 5000      // of streams that were not answered yet, in calmTime
+	calmTime      = 10 * time.Second
+	gatherTime    = 20 * time.Millisecond // how long a Whole's request may take to come
+	maxHandled    = 16                    // requests that a Whole handles between two flushes
+	maxYields     = 8                     // how often one who is about to write lets others go before
+	forgotten     = 128                   // streams reset by this end of which frames may still come
+	lastWords     = time.Second           // how long the end of a connection may take
+)
+
+// What holds before SETTINGS change it: RFC 9113 section 6.5.2.
+const (
+	initialWindow   = 65535
+	initialMaxFrame = 16 << 10
+	maxWindow       = math.MaxInt32
+	headerTable     = 4096
+)

@@ -1,0 +1,138 @@
+package h2serve
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"golang.org/x/net/http2/hpack"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// echo is a Whole that answers with the request's body, from a goroutine of its own.
+type echo struct {
+	wants  func(*Request) bool
+	handle func(*Request) bool
+	flush  func()
+}
+
+func (e *echo) Wants(r *Request) bool { return e.wants == nil || e.wants(r) }
+
+func (e *echo) Handle(r *Request) bool {
+	if e.handle != nil {
+		return e.handle(r)
+	}
+	body := bytes.Clone(r.Body)
+	conn := r.Conn()
+	go func() {
+		r.Respond(answer(body))
+		conn.Flush()
+	}()
+	return true
+}
+
+func (e *echo) Flush() {
+	if e.flush != nil {
+		e.flush()
+	}
+}
+
+func (e *echo) Close() {}
+
+func answer(body []byte) *Response {
+	return &Response{
+		Head:    []hpack.HeaderField{{Name: ":status", Value: "200"}, {Name: "by", Value: "whole"}},
+		Body:    [][]byte{body},
+		Trailer: []hpack.HeaderField{{Name: "end", Value: "well"}},
+	}
+}
+
+// serveTCP serves connections until the test ends, and returns the address.
+func serveTCP(t testing.TB, o Options) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			nc, err := l.Accept()
+			if err != nil {
+				return
+			}
+			wg.Go(func() { _ = Serve(ctx, nc, nil, o) })
+		}
+	})
+	t.Cleanup(func() {
+		_ = l.Close()
+		cancel()
+		wg.Wait()
+	})
+	return l.Addr().String()
+}
+
+func client(t testing.TB) *http.Client {
+	p := new(http.Protocols)
+	p.SetUnencryptedHTTP2(true)
+	tr := &http.Transport{Protocols: p}
+	t.Cleanup(tr.CloseIdleConnections)
+	return &http.Client{Transport: tr, Timeout: 20 * time.Second}
+}
+
+func handler(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("By", "handler")
+	b, err := io.ReadAll(r.Body)
+	if err != nil {
+		return
+	}
+	_, _ = w.Write(b)
+	w.Header().Set(http.TrailerPrefix+"End", "well")
+}
+
+func post(t *testing.T, c *http.Client, addr, body string) (by, end, got string) {
+	t.Helper()
+	res, err := c.Post("http://"+addr+"/a?b=c", "text/plain", io.MultiReader(strings.NewReader(body)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res.Header.Get("By"), res.Trailer.Get("End"), string(b)
+}
+
+func TestServe(t *testing.T) {
+	for name, newWhole := range map[string]func() Whole{"handler": nil, "whole": func() Whole { return &echo{} }} {
+		t.Run(name, func(t *testing.T) {
+			addr := serveTCP(t, Options{Handler: http.HandlerFunc(handler), NewWhole: newWhole})
+			c := client(t)
+			var wg sync.WaitGroup
+			for i := range 50 {
+				wg.Go(func() {
+					body := strings.Repeat("x", i*i)
+					if by, end, got := post(t, c, addr, body); got != body || end != "well" || by != name && i > 0 {
+						t.Errorf("%d: got %.10q by %q, %q", i, got, by, end)
+					}
+				})
+			}
+			wg.Wait()
+			// What is long is the handler's.
+			body := strings.Repeat("y", 3<<20)
+			if by, end, got := post(t, c, addr, body); got != body || end != "well" || by != "handler" {
+				t.Errorf("long: got %d by %q, %q", len(got), by, end)
+			}
+		})
+	}
+}

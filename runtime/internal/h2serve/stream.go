@@ -1,0 +1,246 @@
+package h2serve
+
+import (
+	"context"
+	"net/http"
+	"sync"
+	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+)
+
+// stream is one request and its response. The connection's lock guards it, but for what is fixed.
+type stream struct {
+	c  *Conn
+	id uint32
+
+	over      bool // nothing more comes or goes
+	err       error
+	remoteEnd bool  // the client has sent all
+	localEnd  bool  // so has this end
+	out       int64 // how much the client takes; may be negative
+	in, eaten int   // how much the client may still send, and what has been read since that was told
+	length    int64 // what content-length says of the body; -1: nothing
+	received  int64 // of the body
+
+	// Of a request that a Whole has or may get.
+	request   Request
+	gathering bool // its body is being gathered
+	answered  bool
+	onCancel  func()
+	waiting   *waiting // the answer, for windows
+
+	// Of one that the Handler has.
+	handling bool // it has not returned
+	cancel   context.CancelFunc
+	body     []byte // what has come, and is not read: from read
+	read     int
+	prepaid  int  // how much of it the connection's window has back already
+	deaf     bool // the body is closed
+	trailer  http.Header
+	cond     sync.Cond // for those who read the body, or wait for a window
+
+	readTimer, writeTimer *time.Timer
+	readLate, writeLate   bool
+}
+
+// waiting is a response whose head has been put, and the rest waits for windows.
+type waiting struct {
+	data    []byte
+	trailer []hpack.HeaderField
+}
+
+// newStream opens a stream. c.mu is held.
+func (c *Conn) newStream(id uint32) *stream {
+	st := &stream{c: c, id: id, out: c.state.firstWindow, in: c.opts.StreamWindow, length: -1}
+	st.cond.L = &c.mu
+	st.request.st = st
+	c.state.streams[id] = st
+	c.state.open++
+	return st
+}
+
+// endWith ends a stream with err, and returns what is to be called for that without the lock. c.mu is held.
+func (c *Conn) endWith(st *stream, err error) func() {
+	st.err = err
+	canceled, cancel := st.onCancel, st.cancel
+	st.onCancel, st.waiting = nil, nil
+	c.forget(st)
+	return func() {
+		if canceled != nil {
+			canceled()
+		}
+		if cancel != nil {
+			cancel()
+		}
+	}
+}
+
+// forget ends a stream. c.mu is held.
+func (c *Conn) forget(st *stream) {
+	if st.over {
+		return
+	}
+	st.over = true
+	if st.err == nil {
+		st.err = errStream
+	}
+	delete(c.state.streams, st.id)
+	c.state.progress = c.state.progress || st.localEnd || st.answered
+	if !st.handling {
+		c.state.open--
+	}
+	c.eatenOfConn(len(st.body) - st.read - st.prepaid)
+	st.body, st.read, st.prepaid = nil, 0, 0
+	st.cond.Broadcast()
+	c.cond.Broadcast()
+}
+
+// reset ends a stream from this end, and returns what is to be called without the lock. c.mu is held.
+func (c *Conn) reset(st *stream, code http2.ErrCode) func() {
+	c.refuse(st.id, code)
+	return c.endWith(st, errStream)
+}
+
+// refuse resets a stream, and remembers that frames of it may still come. c.mu is held.
+func (c *Conn) refuse(id uint32, code http2.ErrCode) {
+	c.putReset(id, code)
+	s := &c.state
+	s.resets[s.reset] = id
+	s.reset = (s.reset + 1) % forgotten
+}
+
+// wasReset reports whether this end has reset a stream lately. c.mu is held.
+func (c *Conn) wasReset(id uint32) bool {
+	for _, r := range c.state.resets {
+		if r == id {
+			return true
+		}
+	}
+	return false
+}
+
+// room takes up to n bytes from the windows, as many as go in one frame, and returns how many. c.mu is held.
+func (c *Conn) room(st *stream, n int) int {
+	n = int(max(0, min(int64(n), int64(c.state.maxFrame), st.out, c.state.window)))
+	st.out -= int64(n)
+	c.state.window -= int64(n)
+	c.state.progress = c.state.progress || n > 0
+	return n
+}
+
+// giveBack is room undone. c.mu is held.
+func (c *Conn) giveBack(st *stream, n int) {
+	st.out += int64(n)
+	c.state.window += int64(n)
+}
+
+// pump puts what waits for windows, a frame of each stream in turn, while there is room. c.mu is held.
+func (c *Conn) pump() {
+	for stuck := 0; stuck < len(c.waiters) && len(c.out) < maxOutput && c.state.window > 0; {
+		st := c.waiters[0]
+		c.waiters = append(c.waiters[:0], c.waiters[1:]...)
+		if st.over {
+			continue
+		}
+		w := st.waiting
+		n := c.room(st, len(w.data))
+		if stuck++; n > 0 {
+			stuck = 0
+			c.putData(st.id, [][]byte{w.data}, n, false)
+			w.data = w.data[n:]
+		}
+		if len(w.data) > 0 {
+			c.waiters = append(c.waiters, st)
+			continue
+		}
+		st.waiting = nil
+		c.putHeaders(st.id, w.trailer, true)
+		c.forget(st)
+	}
+}
+
+// send puts p as DATA, and the end of the stream behind it. It waits for windows, and while too much waits to
+// be written.
+func (st *stream) send(p []byte, end bool) error {
+	c := st.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for {
+		if err := st.maySend(); err != nil {
+			return err
+		}
+		if len(c.out) >= maxOutput {
+			c.waitForRoom()
+			continue
+		}
+		n := c.room(st, len(p))
+		switch {
+		case n == 0 && len(p) > 0 && len(c.out) > 0 && !c.writing:
+			c.writing = true // the client must have what it has a window for
+			c.writeAll()
+			continue
+		case n == 0 && len(p) > 0:
+			st.cond.Wait()
+			continue
+		}
+		last := end && n == len(p)
+		c.putData(st.id, [][]byte{p}, n, last)
+		if p = p[n:]; len(p) == 0 {
+			if last {
+				c.endLocal(st)
+			}
+			return nil
+		}
+	}
+}
+
+// waitForRoom writes, or waits for who does. c.mu is held, but not while it waits.
+func (c *Conn) waitForRoom() {
+	if c.writing {
+		c.cond.Wait()
+		return
+	}
+	c.writing = true
+	c.writeAll()
+}
+
+// maySend says what keeps a handler from sending. c.mu is held.
+func (st *stream) maySend() error {
+	switch {
+	case st.over:
+		return st.err
+	case st.writeLate:
+		return errTimeout
+	case st.localEnd:
+		return errStream
+	}
+	return nil
+}
+
+// sendHead puts headers of a handler's, with the end of the stream if they are the last.
+func (st *stream) sendHead(fields []hpack.HeaderField, end bool) error {
+	c := st.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for len(c.out) >= maxOutput && st.maySend() == nil {
+		c.waitForRoom()
+	}
+	if err := st.maySend(); err != nil {
+		return err
+	}
+	c.putHeaders(st.id, fields, end)
+	if end {
+		c.endLocal(st)
+	}
+	return nil
+}
+
+// endLocal notes that this end has sent all. c.mu is held.
+func (c *Conn) endLocal(st *stream) {
+	st.localEnd = true
+	if st.remoteEnd {
+		c.forget(st)
+	}
+}

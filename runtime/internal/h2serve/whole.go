@@ -1,0 +1,115 @@
+package h2serve
+
+import (
+	"crypto/tls"
+	"net"
+
+	"golang.org/x/net/http2/hpack"
+)
+
+// Whole takes requests that are short. It belongs to one connection, whose reader calls its methods, one at
+// a time: they must not block.
+type Whole interface {
+	// Wants reports whether Handle is to get r, of which only the head is there, when its body is.
+	Wants(r *Request) bool
+	// Handle takes r, or reports false: then the Handler serves it. What it takes is answered by one
+	// Respond, at any later time, unless it is canceled.
+	Handle(r *Request) bool
+	// Flush is called when the requests at hand have been handled.
+	Flush()
+	// Close is called once, after all else, when the connection has ended.
+	Close()
+}
+
+// Source is an http.Handler whose requests a Whole can take.
+type Source interface {
+	// NewWhole returns a Whole for one connection.
+	NewWhole() Whole
+}
+
+// Request is a request as a Whole sees it. Wants and Handle may read it; Respond may be called by any
+// goroutine.
+type Request struct {
+	// Method, Scheme, Authority and Path are the pseudo headers. Path has the query.
+	Method, Scheme, Authority, Path string
+	// Fields are the other headers, with names in lower case.
+	Fields []hpack.HeaderField
+	// Body is the body, until Handle returns.
+	Body []byte
+	// Data is the Whole's own.
+	Data any
+
+	st *stream
+}
+
+// Response is what a request is answered with. Names of headers are in lower case.
+type Response struct {
+	// Head begins with :status. Names and values must be such that HTTP has.
+	Head []hpack.HeaderField
+	// Body is the body, in pieces.
+	Body [][]byte
+	// Trailer must not be empty.
+	Trailer []hpack.HeaderField
+}
+
+// Conn returns the connection that r came by.
+func (r *Request) Conn() *Conn { return r.st.c }
+
+// RemoteAddr returns the client's address.
+func (r *Request) RemoteAddr() net.Addr { return r.st.c.nc.RemoteAddr() }
+
+// TLS returns the state of the connection's TLS, nil without TLS. It is not to be changed.
+func (r *Request) TLS() *tls.ConnectionState { return r.st.c.tls }
+
+// OnCancel sets what is called if the client lets go of r, or the connection ends, before Respond has been
+// called: once, by any goroutine, perhaps while Respond is called. It must not block. It is set within
+// Handle.
+func (r *Request) OnCancel(f func()) {
+	c := r.st.c
+	c.mu.Lock()
+	over := r.st.over
+	if !over {
+		r.st.onCancel = f
+	}
+	c.mu.Unlock()
+	if over {
+		f()
+	}
+}
+
+// Respond answers r, which Handle has taken: it appends the response to what the connection has to write, and
+// [Conn.Flush] has it written. It does not block, nor keep anything of resp. What the client's windows do
+// not take yet is kept, and written when they do. Only the first call counts, and none once r was
+// canceled.
+func (r *Request) Respond(resp *Response) {
+	st := r.st
+	c := st.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if st.over || st.answered {
+		return
+	}
+	st.answered, st.onCancel = true, nil
+	c.putHeaders(st.id, resp.Head, false)
+	size := 0
+	for _, p := range resp.Body {
+		size += len(p)
+	}
+	n := c.room(st, size)
+	if n == size {
+		if size > 0 {
+			c.putData(st.id, resp.Body, n, false)
+		}
+		c.putHeaders(st.id, resp.Trailer, true)
+		c.forget(st)
+		return
+	}
+	rest := make([]byte, 0, size)
+	for _, p := range resp.Body {
+		rest = append(rest, p...)
+	}
+	c.giveBack(st, n) // it goes with the rest
+	st.waiting = &waiting{data: rest, trailer: append([]hpack.HeaderField(nil), resp.Trailer...)}
+	c.waiters = append(c.waiters, st)
+	c.pump()
+}

@@ -1,0 +1,132 @@
+package h2serve
+
+import (
+	"runtime"
+	"time"
+)
+
+// Flush writes what there is to write, unless somebody is writing, who then takes it along. It may wait for
+// the socket, and lets others go before whose answers are about to come.
+func (c *Conn) Flush() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.writing || c.broken || len(c.out) == 0 {
+		return
+	}
+	c.writing = true
+	if len(c.state.streams) > 1 {
+		c.gather()
+	}
+	c.writeAll()
+}
+
+// FlushNow writes what goes without waiting, and leaves the rest to a goroutine. It is for those who may not
+// wait.
+func (c *Conn) FlushNow() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.writing || c.broken || len(c.out) == 0 {
+		return
+	}
+	c.writing = true
+	for len(c.out) > 0 && !c.broken {
+		b := c.take()
+		c.mu.Unlock()
+		n, err := c.try(b)
+		c.mu.Lock()
+		switch {
+		case err != nil:
+			c.broken = true
+		case n < len(b):
+			c.wg.Go(func() { c.finish(b, n) })
+			return
+		default:
+			c.putBack(b)
+		}
+	}
+	c.written()
+}
+
+// gather lets others say what they are about to say, for as long as they do. c.mu is held, but not all the
+// time.
+func (c *Conn) gather() {
+	for range maxYields {
+		had := len(c.out)
+		c.mu.Unlock()
+		runtime.Gosched()
+		c.mu.Lock()
+		if len(c.out) == had {
+			return
+		}
+	}
+}
+
+// finish writes what FlushNow has left.
+func (c *Conn) finish(b []byte, from int) {
+	err := c.write(b[from:])
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.broken = c.broken || err != nil
+	c.putBack(b)
+	c.writeAll()
+}
+
+// writeAll writes until there is nothing more, and lets go of writing. c.mu is held, but not while it
+// writes.
+func (c *Conn) writeAll() {
+	for len(c.out) > 0 && !c.broken {
+		b := c.take()
+		c.mu.Unlock()
+		err := c.write(b)
+		c.mu.Lock()
+		c.broken = c.broken || err != nil
+		c.putBack(b)
+	}
+	c.written()
+}
+
+// take takes what waits. c.mu is held.
+func (c *Conn) take() []byte {
+	b := c.out
+	c.out, c.spare = c.spare[:0], nil
+	c.control = 0
+	return b
+}
+
+// putBack keeps the memory of what has been written, and lets handlers go on. c.mu is held.
+func (c *Conn) putBack(b []byte) {
+	if cap(b) <= 2*maxOutput {
+		c.spare = b[:0]
+	}
+	c.pump()
+	c.cond.Broadcast()
+}
+
+// written ends the writing. c.mu is held.
+func (c *Conn) written() {
+	c.writing = false
+	if c.broken {
+		c.out = nil
+		_ = c.nc.SetReadDeadline(time.Unix(1, 0)) // the reader ends the connection
+	}
+	c.cond.Broadcast()
+}
+
+// try returns how much of b the socket took. The caller writes.
+func (c *Conn) try(b []byte) (int, error) {
+	if c.raw == nil {
+		return 0, nil
+	}
+	return c.raw.Try(b)
+}
+
+// write writes b. The caller writes.
+func (c *Conn) write(b []byte) error {
+	n, err := c.try(b)
+	if err != nil || n == len(b) {
+		return err
+	}
+	_ = c.nc.SetWriteDeadline(time.Now().Add(c.opts.WriteTimeout * time.Duration(1+len(b)>>16)))
+	_, err = c.nc.Write(b[n:])
+	return err
+}
