@@ -23,6 +23,7 @@ type peer struct {
 
 	note  func(who, format string, args ...any)
 	ended map[uint32]bool
+	reset map[uint32]bool
 	data  map[uint32]*bytes.Buffer // not yet noted
 	gone  bool
 	acks  int // of pings
@@ -39,7 +40,7 @@ func (w *world) dialPeer() *peer {
 func newPeer(t testing.TB, nc net.Conn) *peer {
 	p := &peer{
 		TB: t, Framer: http2.NewFramer(nc, nc), nc: nc, note: func(string, string, ...any) {},
-		ended: make(map[uint32]bool), data: make(map[uint32]*bytes.Buffer),
+		ended: make(map[uint32]bool), reset: make(map[uint32]bool), data: make(map[uint32]*bytes.Buffer),
 	}
 	p.AllowIllegalWrites = true
 	p.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
@@ -118,11 +119,14 @@ func (p *peer) take() {
 		p.end(id, f.StreamEnded())
 	case *http2.RSTStreamFrame:
 		p.flushNotes()
-		p.note(who, "RST_STREAM %s", f.ErrCode)
-		p.ended[id] = true
+		if !p.reset[id] { // what comes after may be answered by another
+			p.note(who, "RST_STREAM %s", f.ErrCode)
+		}
+		p.ended[id], p.reset[id] = true, true
 	case *http2.GoAwayFrame:
 		p.flushNotes()
-		p.note("connection", "GOAWAY %s, last %d", f.ErrCode, f.LastStreamID)
+		p.note("connection", "GOAWAY %s", f.ErrCode)
+		p.gone = f.ErrCode != http2.ErrCodeNo
 	case *http2.PingFrame:
 		p.acks++
 	}
@@ -163,12 +167,17 @@ func (p *peer) finish(streams ...uint32) {
 			p.take()
 		}
 	}
+	p.sync()
+	p.flushNotes()
+	p.note("connection", "gone: %t", p.gone)
+}
+
+// sync notes what comes until the server has taken all that was sent.
+func (p *peer) sync() {
 	if !p.gone {
 		_ = p.WritePing(false, [8]byte{1}) // may fail where the server has closed
 		for acks := p.acks; !p.gone && p.acks == acks; {
 			p.take()
 		}
 	}
-	p.flushNotes()
-	p.note("connection", "gone: %t", p.gone)
 }

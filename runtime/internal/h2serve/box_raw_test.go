@@ -134,7 +134,10 @@ func TestHeads(t *testing.T) {
 			p := w.dialPeer()
 			p.preface()
 			p.head(1, false, h...)
-			p.do(p.WriteData(1, false, []byte("hel")), p.WriteData(1, true, []byte("lo")))
+			p.sync()
+			if !p.gone && !p.ended[1] {
+				p.do(p.WriteData(1, false, []byte("hel")), p.WriteData(1, true, []byte("lo")))
+			}
 			p.finish(1)
 		}}
 		scenarios[name+", as trailers"] = scenario{serve: describeAll, client: func(w *world) {
@@ -303,10 +306,7 @@ func TestExchanges(t *testing.T) {
 		"no window at first": func(p *peer) uint32 {
 			p.do(p.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0}))
 			p.head(1, true, get...)
-			for !p.gone && p.acks == 0 { // the settings have been applied
-				p.do(p.WritePing(false, [8]byte{}))
-				p.take()
-			}
+			p.sync()
 			p.do(p.WriteWindowUpdate(1, 1), p.WriteWindowUpdate(1, 100))
 			return 1
 		},

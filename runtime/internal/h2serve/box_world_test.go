@@ -58,6 +58,7 @@ type world struct {
 	mu      sync.Mutex
 	idle    sync.Cond
 	serving int
+	panics  int // that are to be logged
 	notes   map[string][]string
 	signals map[string]chan struct{}
 }
@@ -92,10 +93,12 @@ func (s scenario) run(t *testing.T, serve server) map[string][]string {
 	stop()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for w.serving > 0 {
+	for w.serving > 0 || len(w.notes["log"]) < w.panics {
 		w.idle.Wait()
 	}
-	return w.notes
+	notes := w.notes
+	w.notes = nil
+	return notes
 }
 
 func (w *world) handler(s scenario) http.Handler {
@@ -105,9 +108,16 @@ func (w *world) handler(s scenario) http.Handler {
 		w.mu.Unlock()
 		defer func() {
 			w.mu.Lock()
-			defer w.mu.Unlock()
 			w.serving--
+			v := recover()
+			if v != nil && v != http.ErrAbortHandler {
+				w.panics++
+			}
 			w.idle.Broadcast()
+			w.mu.Unlock()
+			if v != nil {
+				panic(v)
+			}
 		}()
 		s.serve(w, rw, r)
 	})
@@ -130,7 +140,10 @@ func (w *world) note(who, format string, args ...any) {
 	line := ports.ReplaceAllString(fmt.Sprintf(format, args...), "ADDR")
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.notes[who] = append(w.notes[who], line)
+	if w.notes != nil {
+		w.notes[who] = append(w.notes[who], line)
+		w.idle.Broadcast()
+	}
 }
 
 func (w *world) channel(name string) chan struct{} {
