@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -156,6 +157,7 @@ func pairs(f *http2.MetaHeadersFrame) string {
 			s = append(s, fmt.Sprintf("%s: %s", field.Name, field.Value))
 		}
 	}
+	slices.Sort(s) // the order is a map's
 	return strings.Join(s, ", ")
 }
 

@@ -20,7 +20,7 @@ func describe(w *world, r *http.Request) {
 	w.note("handler", "URL %#v", url.URL{Scheme: r.URL.Scheme, Host: r.URL.Host, Path: r.URL.Path, RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery, ForceQuery: r.URL.ForceQuery, Opaque: r.URL.Opaque})
 	w.note("handler", "header %q", map[string][]string(r.Header))
 	w.note("handler", "length %d, encoding %v, close %t, TLS %t, user %v, pattern %q", r.ContentLength, r.TransferEncoding, r.Close, r.TLS != nil, r.URL.User, r.Pattern)
-	w.note("handler", "trailer %q, no body %t", map[string][]string(r.Trailer), r.Body == http.NoBody)
+	w.note("handler", "trailer %q", map[string][]string(r.Trailer))
 	w.note("handler", "from %s", r.RemoteAddr)
 }
 
@@ -33,7 +33,7 @@ func describeAll(w *world, rw http.ResponseWriter, r *http.Request) {
 	w.note("handler", "then %d %s", n, kind(err))
 	w.note("handler", "close %v", r.Body.Close())
 	n, err = r.Body.Read(make([]byte, 1))
-	w.note("handler", "then %d %s", n, kind(err))
+	w.note("handler", "then %d %t", n, err != nil)
 	_, _ = io.WriteString(rw, "done")
 }
 
@@ -42,26 +42,36 @@ type plain struct{ io.Reader }
 
 func TestRequests(t *testing.T) {
 	sends := map[string]func(w *world) *http.Request{
-		"get":             func(w *world) *http.Request { return w.request("GET", "/", nil) },
-		"delete":          func(w *world) *http.Request { return w.request("DELETE", "/a/b", nil) },
-		"odd method":      func(w *world) *http.Request { return w.request("BREW", "/pot", nil) },
-		"lower case":      func(w *world) *http.Request { return w.request("get", "/", nil) },
-		"query":           func(w *world) *http.Request { return w.request("GET", "/a?b=c&d=%20e;f", nil) },
-		"empty query":     func(w *world) *http.Request { return w.request("GET", "/a?", nil) },
-		"escaped":         func(w *world) *http.Request { return w.request("GET", "/a%2fb/%C3%A9 c", nil) },
-		"two slashes":     func(w *world) *http.Request { return w.request("GET", "//a//b", nil) },
-		"dots":            func(w *world) *http.Request { return w.request("GET", "/a/../b/./c", nil) },
-		"host":            func(w *world) *http.Request { r := w.request("GET", "/", nil); r.Host = "other.test:81"; return r },
-		"user":            func(w *world) *http.Request { r := w.request("GET", "/", nil); r.URL.User = url.UserPassword("me", "x"); return r },
-		"options of all":  func(w *world) *http.Request { r := w.request("OPTIONS", "/", nil); r.URL.Path, r.URL.Opaque = "", "*"; return r },
+		"get":         func(w *world) *http.Request { return w.request("GET", "/", nil) },
+		"delete":      func(w *world) *http.Request { return w.request("DELETE", "/a/b", nil) },
+		"odd method":  func(w *world) *http.Request { return w.request("BREW", "/pot", nil) },
+		"lower case":  func(w *world) *http.Request { return w.request("get", "/", nil) },
+		"query":       func(w *world) *http.Request { return w.request("GET", "/a?b=c&d=%20e;f", nil) },
+		"empty query": func(w *world) *http.Request { return w.request("GET", "/a?", nil) },
+		"escaped":     func(w *world) *http.Request { return w.request("GET", "/a%2fb/%C3%A9 c", nil) },
+		"two slashes": func(w *world) *http.Request { return w.request("GET", "//a//b", nil) },
+		"dots":        func(w *world) *http.Request { return w.request("GET", "/a/../b/./c", nil) },
+		"host":        func(w *world) *http.Request { r := w.request("GET", "/", nil); r.Host = "other.test:81"; return r },
+		"user": func(w *world) *http.Request {
+			r := w.request("GET", "/", nil)
+			r.URL.User = url.UserPassword("me", "x")
+			return r
+		},
+		"options of all": func(w *world) *http.Request {
+			r := w.request("OPTIONS", "/", nil)
+			r.URL.Path, r.URL.Opaque = "", "*"
+			return r
+		},
 		"post":            post("hello"),
 		"post of nothing": post(""),
 		"post of unknown": func(w *world) *http.Request { return w.request("POST", "/", plain{strings.NewReader("hello")}) },
 		"post, unknown, nothing": func(w *world) *http.Request {
 			return w.request("POST", "/", plain{strings.NewReader("")})
 		},
-		"large post":         post(strings.Repeat("0123456789", 100_000)),
-		"large, unknown":     func(w *world) *http.Request { return w.request("POST", "/", plain{strings.NewReader(strings.Repeat("0123456789", 100_000))}) },
+		"large post": post(strings.Repeat("0123456789", 100_000)),
+		"large, unknown": func(w *world) *http.Request {
+			return w.request("POST", "/", plain{strings.NewReader(strings.Repeat("0123456789", 100_000))})
+		},
 		"headers":            headers("X-One", "1", "X-Two", "2", "X-Two", "3", "X-Empty", "", "User-Agent", "test", "Accept-Encoding", "br"),
 		"cookies":            headers("Cookie", "a=1; b=2", "Cookie", "c=3;d=4"),
 		"te trailers":        headers("Te", "trailers"),
@@ -167,8 +177,8 @@ func TestLargeBodies(t *testing.T) {
 		_, _ = io.WriteString(rw, "done")
 	}
 	differ(t, map[string]scenario{
-		"up":   {serve: sum, client: func(w *world) { w.do(w.request("POST", "/", bytes.NewReader(large))) }},
-		"down": {serve: func(_ *world, rw http.ResponseWriter, _ *http.Request) { _, _ = rw.Write(large) }},
+		"up":            {serve: sum, client: func(w *world) { w.do(w.request("POST", "/", bytes.NewReader(large))) }},
+		"down":          {serve: func(_ *world, rw http.ResponseWriter, _ *http.Request) { _, _ = rw.Write(large) }},
 		"down over TLS": {tls: true, serve: func(_ *world, rw http.ResponseWriter, _ *http.Request) { _, _ = rw.Write(large) }},
 		"both": {
 			serve:  func(_ *world, rw http.ResponseWriter, r *http.Request) { _, _ = io.Copy(rw, r.Body) },

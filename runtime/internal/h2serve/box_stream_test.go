@@ -138,7 +138,11 @@ func TestFlush(t *testing.T) {
 			},
 		},
 		"HEAD": {
-			serve:  func(w *world, rw http.ResponseWriter, _ *http.Request) { flush(w, rw); body("hello")(w, rw); flush(w, rw) },
+			serve: func(w *world, rw http.ResponseWriter, _ *http.Request) {
+				flush(w, rw)
+				body("hello")(w, rw)
+				flush(w, rw)
+			},
 			client: func(w *world) { w.do(w.request("HEAD", "/", nil)) },
 		},
 		"after the client has gone": {
@@ -171,7 +175,11 @@ func TestPanics(t *testing.T) {
 		"after body":       body("hello"),
 		"after large body": body(strings.Repeat("x", 20_000)),
 		"after both":       func(w *world, rw http.ResponseWriter) { body("hello")(w, rw); flush(w, rw) },
-		"after all":        func(w *world, rw http.ResponseWriter) { rw.Header().Set("Content-Length", "5"); body("hello")(w, rw); flush(w, rw) },
+		"after all": func(w *world, rw http.ResponseWriter) {
+			rw.Header().Set("Content-Length", "5")
+			body("hello")(w, rw)
+			flush(w, rw)
+		},
 	}
 	hows := map[string]func(){
 		"text":            func() { panic("a text") },

@@ -58,6 +58,7 @@ type world struct {
 	mu      sync.Mutex
 	idle    sync.Cond
 	serving int
+	dialled []net.Conn
 	panics  int // that are to be logged
 	notes   map[string][]string
 	signals map[string]chan struct{}
@@ -90,6 +91,9 @@ func (s scenario) run(t *testing.T, serve server) map[string][]string {
 		s.client(w)
 	}
 	w.transport.CloseIdleConnections()
+	for _, nc := range w.dialled {
+		_ = nc.Close()
+	}
 	stop()
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -128,10 +132,14 @@ type logNotes struct{ w *world }
 
 func (l logNotes) Write(p []byte) (int, error) {
 	if line, _, _ := strings.Cut(string(p), "\n"); strings.Contains(line, "panic serving") {
-		l.w.note("log", "%s", line[strings.Index(line, "panic serving"):])
+		line = line[strings.Index(line, "panic serving"):]
+		l.w.note("log", "%s", statuses.ReplaceAllString(line, "status"))
 	}
 	return len(p), nil
 }
+
+// statuses are how the servers say what WriteHeader does not take.
+var statuses = regexp.MustCompile(`invalid WriteHeader code|h2serve: invalid status`)
 
 var ports = regexp.MustCompile(`127\.0\.0\.1:\d+`)
 
@@ -265,6 +273,8 @@ func (w *world) dial() net.Conn {
 	if err != nil {
 		w.Fatal(err)
 	}
-	w.Cleanup(func() { _ = nc.Close() })
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.dialled = append(w.dialled, nc)
 	return nc
 }
