@@ -71,10 +71,7 @@ func (n *Node) Serve(ctx context.Context, l net.Listener) error {
 	defer cancel()
 	stop := context.AfterFunc(n.ctx, cancel)
 	defer stop()
-	options := h2.Options{MaxMessage: link.MaxPacket}
-	if n.wholes.Load() {
-		options.HTTP2 = n.serveHTTP2(ctx)
-	}
+	options := h2.Options{MaxMessage: link.MaxPacket, HTTP2: n.serveHTTP2(ctx)}
 	links := h2.NewListener(l, options, func(c *h2.Conn) error {
 		stop := context.AfterFunc(ctx, func() { c.Close(errStopped) })
 		defer stop()
@@ -98,17 +95,24 @@ func (n *Node) Serve(ctx context.Context, l net.Listener) error {
 	return err
 }
 
-// serveHTTP2 serves connections that are no links of our own endpoint's by one that knows [h2serve.Source].
-func (n *Node) serveHTTP2(ctx context.Context) func(nc net.Conn, head []byte) {
+// serveHTTP2 returns what serves connections that are no links of our own endpoint's: where a handler is an
+// [h2serve.Source], the server that knows of those, otherwise net/http's.
+func (n *Node) serveHTTP2(ctx context.Context) func() func(nc net.Conn, head []byte) {
 	buffers := carrier.ServerConfig()
 	options := h2serve.Options{
 		Handler: n.Handler(), Source: n.source,
 		MaxStreams: maxStreams, StreamWindow: buffers.MaxReceiveBufferPerStream, ConnWindow: buffers.MaxReceiveBufferPerConnection,
 		HandshakeTimeout: headerTimeout, Log: n.log,
 	}
-	return func(nc net.Conn, head []byte) {
+	serve := func(nc net.Conn, head []byte) {
 		err := h2serve.Serve(ctx, nc, head, options)
 		n.log.Debug("connection ended", attrAddr(nc.RemoteAddr().String()), attrError(err))
+	}
+	return func() func(net.Conn, []byte) {
+		if !n.wholes.Load() {
+			return nil
+		}
+		return serve
 	}
 }
 

@@ -111,12 +111,14 @@ func (l *Listener) sort(nc net.Conn) {
 	if !l.letGo(nc) {
 		return // Close has closed it
 	}
-	switch {
-	case v == ours:
+	if v == prior && l.opts.HTTP2 != nil {
+		if serve := l.opts.HTTP2(); serve != nil {
+			l.taken.Go(func() { serve(nc, head) })
+			return
+		}
+	}
+	if v == ours {
 		l.taken.Go(func() { l.serve(nc, head) })
-		return
-	case v == prior && l.opts.HTTP2 != nil:
-		l.taken.Go(func() { l.opts.HTTP2(nc, head) })
 		return
 	}
 	select {
