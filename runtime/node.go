@@ -48,6 +48,7 @@ type Node struct {
 	comparisons comparisons
 
 	handlers http.ServeMux // what Serve and Handler have besides links; see Handle
+	wholes   atomic.Bool   // one of them is an h2serve.Source
 
 	mu         sync.Mutex
 	phase      phase

@@ -7,6 +7,9 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
+	"strings"
+	"sync"
 	"time"
 
 	"connectrpc.com/connect/v2"
@@ -14,11 +17,16 @@ import (
 
 	"github.com/rpcmesh/rpcmesh/runtime/internal/carrier"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/h2"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/h2serve"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
 )
 
-// headerTimeout bounds how long a connection may take to say what it wants.
-const headerTimeout = 5 * time.Second
+const (
+	// headerTimeout bounds how long a connection may take to say what it wants.
+	headerTimeout = 5 * time.Second
+	// maxStreams is how many requests may be under way on one HTTP/2 connection.
+	maxStreams = 1000
+)
 
 // Mount lets other nodes link to this one through mux, beside whatever else mux serves. To mount a node
 // under a path, mount it on a mux of its own and put that behind [http.StripPrefix]; the path is then
@@ -31,7 +39,12 @@ func (n *Node) Mount(mux connecthttp.ServeMux) {
 // Handle adds a handler, by a pattern of [http.ServeMux], to what [Node.Handler] and [Node.Serve] serve
 // beside links. It may be called at any time, concurrently too, and panics where ServeMux does: on a
 // malformed pattern or one that is there.
-func (n *Node) Handle(pattern string, handler http.Handler) { n.handlers.Handle(pattern, handler) }
+func (n *Node) Handle(pattern string, handler http.Handler) {
+	n.handlers.Handle(pattern, handler)
+	if _, ok := handler.(h2serve.Source); ok {
+		n.wholes.Store(true)
+	}
+}
 
 // Handler returns a handler with the node mounted on it, and what [Node.Handle] has added.
 func (n *Node) Handler() http.Handler { return &n.handlers }
@@ -58,7 +71,8 @@ func (n *Node) Serve(ctx context.Context, l net.Listener) error {
 	defer cancel()
 	stop := context.AfterFunc(n.ctx, cancel)
 	defer stop()
-	links := h2.NewListener(l, h2.Options{MaxMessage: link.MaxPacket}, func(c *h2.Conn) error {
+	options := h2.Options{MaxMessage: link.MaxPacket, HTTP2: n.serveHTTP2(ctx)}
+	links := h2.NewListener(l, options, func(c *h2.Conn) error {
 		stop := context.AfterFunc(ctx, func() { c.Close(errStopped) })
 		defer stop()
 		n.accept(ctx, carrier.Accepted(c))
@@ -79,6 +93,41 @@ func (n *Node) Serve(ctx context.Context, l net.Listener) error {
 		return nil
 	}
 	return err
+}
+
+// serveHTTP2 returns what serves connections that are no links of our own endpoint's: where a handler is an
+// [h2serve.Source], the server that knows of those, otherwise net/http's.
+func (n *Node) serveHTTP2(ctx context.Context) func() func(nc net.Conn, head []byte) {
+	buffers := carrier.ServerConfig()
+	options := h2serve.Options{
+		Handler: n.Handler(), Source: n.source,
+		MaxStreams: maxStreams, StreamWindow: buffers.MaxReceiveBufferPerStream, ConnWindow: buffers.MaxReceiveBufferPerConnection,
+		HandshakeTimeout: headerTimeout, Log: n.log,
+	}
+	serve := func(nc net.Conn, head []byte) {
+		err := h2serve.Serve(ctx, nc, head, options)
+		n.log.Debug("connection ended", attrAddr(nc.RemoteAddr().String()), attrError(err))
+	}
+	return func() func(net.Conn, []byte) {
+		if !n.wholes.Load() {
+			return nil
+		}
+		return serve
+	}
+}
+
+// probes are requests by which handlers are looked up.
+var probes = sync.Pool{New: func() any { return &http.Request{URL: new(url.URL)} }}
+
+// source returns the handler of a request if it is an [h2serve.Source].
+func (n *Node) source(r *h2serve.Request) h2serve.Source {
+	probe, _ := probes.Get().(*http.Request)
+	defer probes.Put(probe)
+	path, _, _ := strings.Cut(r.Path, "?")
+	probe.Method, probe.Host, probe.URL.Path = r.Method, r.Authority, path
+	handler, _ := n.handlers.Handler(probe)
+	source, _ := handler.(h2serve.Source)
+	return source
 }
 
 var errStopped = connect.NewError(connect.CodeUnavailable, "the node has stopped listening")

@@ -68,9 +68,17 @@ func bearer(h http.Header) (string, error) {
 	if len(values) == 0 {
 		return "", nil
 	}
-	scheme, token, _ := strings.Cut(values[0], " ")
+	if len(values) > 1 {
+		return "", errToken
+	}
+	return bearerOf(values[0])
+}
+
+// bearerOf returns the token of a value of the header Authorization.
+func bearerOf(value string) (string, error) {
+	scheme, token, _ := strings.Cut(value, " ")
 	token = strings.Trim(token, " ")
-	if len(values) > 1 || !strings.EqualFold(scheme, "Bearer") || !isToken(token) {
+	if !strings.EqualFold(scheme, "Bearer") || !isToken(token) {
 		return "", errToken
 	}
 	return token, nil

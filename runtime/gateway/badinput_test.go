@@ -85,7 +85,7 @@ func TestBadInput(t *testing.T) {
 	}
 	cfg := public
 	cfg.Namespaces = []string{"later"}
-	for kind := range doors {
+	for _, kind := range allDoors() {
 		d := open(t, kind, node, cfg)
 		for name, test := range tests {
 			t.Run(kind+"/"+name, func(t *testing.T) {

@@ -45,6 +45,9 @@ func New(node *rpcmesh.Node, cfg Config) (*Gateway, error) {
 	if g.cfg.MaxMessage == 0 {
 		g.cfg.MaxMessage = node.Limits().MaxMessage
 	}
+	if cfg.Tokens != nil {
+		g.cfg.Authorize = cfg.Tokens.Authorize
+	}
 	g.pump = bridge.Pump{To: inward{}, Skip: g.skip, StopReceiving: stopReceiving}
 	options := []connecthttp.Option{
 		connecthttp.WithCodecs(new(bridge.Codec), jsonCodec{}),
@@ -65,7 +68,7 @@ func Mount(mux connecthttp.ServeMux, node *rpcmesh.Node, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	mux.Handle("/", g)
+	mux.Handle("/", front{g})
 	return nil
 }
 

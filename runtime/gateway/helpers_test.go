@@ -5,9 +5,12 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -131,6 +134,7 @@ func entry(t testing.TB, relays int, srv greetv1rpcmesh.GreeterServer) *rpcmesh.
 type door struct {
 	url    string
 	client *http.Client
+	tls    *tls.Config // of the server, nil: none
 }
 
 // doors are the ways in by HTTP.
@@ -156,8 +160,65 @@ var doors = map[string]func(*httptest.Server, *http.Transport){
 	},
 }
 
+// nodeDoors are the doors that a node has itself, where it serves the gateway beside links.
+var nodeDoors = map[string]string{"node, h2c": "h2c", "node, h2": "h2"}
+
+// allDoors are the names of all doors.
+func allDoors() []string {
+	return slices.Sorted(func(yield func(string) bool) {
+		for kind := range doors {
+			if !yield(kind) {
+				return
+			}
+		}
+		for kind := range nodeDoors {
+			if !yield(kind) {
+				return
+			}
+		}
+	})
+}
+
+// mounted are the nodes that have a gateway already: a test gives all doors of a node the same.
+var mounted sync.Map
+
+// openNode opens a door of a node's own.
+func openNode(t testing.TB, kind string, node *rpcmesh.Node, cfg gateway.Config) door {
+	t.Helper()
+	if _, had := mounted.LoadOrStore(node, true); !had {
+		if err := gateway.Mount(node, node, cfg); err != nil {
+			t.Fatal(err)
+		}
+	}
+	like := serve(t, nodeDoors[kind], http.NotFoundHandler()) // for its client and certificate
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	url := "http://" + l.Addr().String()
+	if like.tls != nil {
+		cfg := like.tls.Clone()
+		cfg.NextProtos = []string{"h2"}
+		l, url = tls.NewListener(l, cfg), "https://"+l.Addr().String()
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- node.Serve(ctx, l) }()
+	t.Cleanup(func() {
+		like.client.CloseIdleConnections()
+		cancel()
+		if err := <-served; err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+	})
+	return door{url: url, client: like.client}
+}
+
 func open(t testing.TB, kind string, node *rpcmesh.Node, cfg gateway.Config) door {
 	t.Helper()
+	if nodeDoors[kind] != "" {
+		return openNode(t, kind, node, cfg)
+	}
 	g, err := gateway.New(node, cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -174,7 +235,7 @@ func serve(t testing.TB, kind string, handler http.Handler) door {
 		c.CloseIdleConnections()
 		s.Close()
 	})
-	return door{url: s.URL, client: &http.Client{Transport: c}}
+	return door{url: s.URL, client: &http.Client{Transport: c}, tls: s.TLS}
 }
 
 // public lets anyone into the namespace public.

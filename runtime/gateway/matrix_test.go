@@ -20,7 +20,7 @@ import (
 func TestMatrix(t *testing.T) {
 	for _, relays := range []int{0, 2} {
 		node := entry(t, relays, greeter{})
-		for httpVersion := range doors {
+		for _, httpVersion := range allDoors() {
 			d := open(t, httpVersion, node, public)
 			for protocol, option := range map[string]connecthttp.Option{"connect": nil, "grpc": connecthttp.WithGRPC(), "grpc-web": connecthttp.WithGRPCWeb()} {
 				if httpVersion == "http/1.1" && protocol == "grpc" {

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"connectrpc.com/connect/v2"
-	"connectrpc.com/connect/v2/connectgzip"
 	"golang.org/x/net/http/httpguts"
 	"golang.org/x/net/http2/hpack"
 
@@ -169,7 +168,7 @@ func (w *whole) Close() {}
 var (
 	fieldStatus = hpack.HeaderField{Name: ":status", Value: "200"}
 	fieldType   = hpack.HeaderField{Name: "content-type", Value: "application/grpc+proto"}
-	fieldAccept = hpack.HeaderField{Name: "grpc-accept-encoding", Value: connectgzip.Name}
+	fieldAccept = hpack.HeaderField{Name: "grpc-accept-encoding", Value: connect.CompressionNameGzip}
 )
 
 // respond is the call's Done.

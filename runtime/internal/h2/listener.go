@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Listener takes the connections of rpcmesh diallers out of a listener and leaves all others to
-// net/http: it is the net.Listener to give to an http.Server.
+// Listener takes the connections of rpcmesh diallers out of a listener, and those of others that speak HTTP/2
+// if it is told to, and leaves the rest to net/http: it is the net.Listener to give to an http.Server.
 //
 // Without TLS a dialler is known by the mark in its first SETTINGS; what has been read to see that
 // is read again by net/http. Over TLS it is known by the protocol that ALPN chose, so net/http gets
@@ -23,7 +23,7 @@ type Listener struct {
 	done     chan struct{} // closed by Close
 	closing  sync.Once
 	accept   sync.WaitGroup // the accepting goroutine and those that sniff
-	links    sync.WaitGroup
+	taken    sync.WaitGroup // connections that are not net/http's
 
 	mu     sync.Mutex
 	sniffs map[net.Conn]struct{} // nil once closed
@@ -79,11 +79,11 @@ func (l *Listener) Close() error {
 	return err
 }
 
-// Wait returns when the Listener has been closed and the handler of every link has returned.
+// Wait returns when the Listener has been closed and the functions that have its connections have returned.
 func (l *Listener) Wait() {
 	<-l.done
 	l.accept.Wait()
-	l.links.Wait()
+	l.taken.Wait()
 }
 
 func (l *Listener) run() {
@@ -111,8 +111,14 @@ func (l *Listener) sort(nc net.Conn) {
 	if !l.letGo(nc) {
 		return // Close has closed it
 	}
+	if v == prior && l.opts.HTTP2 != nil {
+		if serve := l.opts.HTTP2(); serve != nil {
+			l.taken.Go(func() { serve(nc, head) })
+			return
+		}
+	}
 	if v == ours {
-		l.links.Go(func() { l.serve(nc, head) })
+		l.taken.Go(func() { l.serve(nc, head) })
 		return
 	}
 	select {
@@ -132,8 +138,14 @@ func (l *Listener) sniff(nc net.Conn) ([]byte, verdict) {
 	ctx, cancel := context.WithDeadline(context.Background(), deadline)
 	defer cancel()
 	// net/http answers and reports a handshake that fails: it gets the same error.
-	if tc.HandshakeContext(ctx) == nil && tc.ConnectionState().NegotiatedProtocol == ALPN {
+	if tc.HandshakeContext(ctx) != nil {
+		return nil, others
+	}
+	switch tc.ConnectionState().NegotiatedProtocol {
+	case ALPN:
 		return nil, ours
+	case alpnHTTP2:
+		return nil, prior
 	}
 	return nil, others
 }

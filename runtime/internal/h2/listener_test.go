@@ -93,8 +93,14 @@ func TestJudge(t *testing.T) {
 	}
 	ack := append([]byte(http2.ClientPreface), 0, 0, 0, 4, 1, 0, 0, 0, 0)
 	for name, p := range map[string][]byte{
-		"HTTP/1":        []byte("G"),
-		"h2 upgrade":    []byte("PRI * HTTP/1.1\r\n"),
+		"HTTP/1":     []byte("G"),
+		"h2 upgrade": []byte("PRI * HTTP/1.1\r\n"),
+	} {
+		if v := judge(p); v != others {
+			t.Errorf("judged %v: %s", v, name)
+		}
+	}
+	for name, p := range map[string][]byte{
 		"no mark":       firstBytes(t, http2.Setting{ID: http2.SettingEnablePush}),
 		"no settings":   firstBytes(t),
 		"other value":   firstBytes(t, http2.Setting{ID: markID, Val: 1}),
@@ -103,7 +109,7 @@ func TestJudge(t *testing.T) {
 		"other frame":   append([]byte(http2.ClientPreface), 0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8),
 		"long frame":    append([]byte(http2.ClientPreface), 9, 0, 0, 4, 0, 0, 0, 0, 0),
 	} {
-		if v := judge(p); v != others {
+		if v := judge(p); v != prior {
 			t.Errorf("judged %v: %s", v, name)
 		}
 	}

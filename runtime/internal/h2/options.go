@@ -2,6 +2,7 @@ package h2
 
 import (
 	"math"
+	"net"
 	"time"
 )
 
@@ -47,6 +48,10 @@ type Options struct {
 	// WriteTimeout is how long the peer may take, by not reading or by not granting a window, for
 	// each 64 KiB begun of a packet. Default 10 s.
 	WriteTimeout time.Duration
+	// HTTP2 is asked about each connection of a Listener that is no dialler's but speaks HTTP/2. What it returns
+	// serves the connection, on a goroutine of its own, and closes it; head has been read from it. Nil leaves
+	// it to net/http, and so does no HTTP2.
+	HTTP2 func() (serve func(nc net.Conn, head []byte))
 	// CloseTimeout is how long Close tries to end in order. Default 1 s.
 	CloseTimeout time.Duration
 }

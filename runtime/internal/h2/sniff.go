@@ -17,6 +17,7 @@ const (
 	undecided verdict = iota
 	others            // it is for net/http
 	ours              // a marked dialler's
+	prior             // another's who speaks HTTP/2
 )
 
 // No first SETTINGS of a dialler's has more than that many settings.
@@ -41,7 +42,7 @@ func judge(p []byte) verdict {
 		return undecided
 	}
 	if err != nil || head.Type != http2.FrameSettings {
-		return others
+		return prior
 	}
 	f, err := fr.ReadFrameForHeader(head)
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
@@ -52,7 +53,7 @@ func judge(p []byte) verdict {
 			return ours
 		}
 	}
-	return others
+	return prior
 }
 
 // sniffConn reads from nc until it can tell whose it is, at most until the deadline, and returns

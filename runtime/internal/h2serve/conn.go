@@ -71,9 +71,6 @@ func Serve(ctx context.Context, nc net.Conn, head []byte, o Options) error {
 	stop := context.AfterFunc(ctx, func() { c.fail(errConn) })
 	err := c.handshake()
 	if err == nil {
-		if c.opts.NewWhole != nil {
-			c.reading.whole = c.opts.NewWhole()
-		}
 		err = c.read()
 	}
 	err = c.fail(err)
@@ -81,7 +78,7 @@ func Serve(ctx context.Context, nc net.Conn, head []byte, o Options) error {
 	c.farewell()
 	cancel()
 	c.wg.Wait()
-	if w := c.reading.whole; w != nil {
+	for _, w := range c.reading.wholes {
 		w.Close()
 	}
 	return err

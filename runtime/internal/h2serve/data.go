@@ -142,13 +142,13 @@ func (c *Conn) handle(st *stream, body []byte) {
 		return
 	}
 	st.request.Body = body
-	if !r.whole.Handle(&st.request) {
+	if !st.whole.Handle(&st.request) {
 		c.leave(st, body)
 		return
 	}
 	r.touched = true
 	if r.handled++; r.handled >= maxHandled {
-		c.flushWhole()
+		c.flushWholes()
 	}
 }
 

@@ -72,11 +72,12 @@ func (c *Conn) request(st *stream, f *http2.MetaHeadersFrame) error {
 	if r.Method == "" || r.Path == "" || r.Scheme != "https" && r.Scheme != "http" || !c.length(st) {
 		return c.streamError(st.id, http2.ErrCodeProtocol)
 	}
-	w := c.reading.whole
-	if w != nil && !st.remoteEnd && !connectionSpecific(r.Fields) && w.Wants(r) {
-		st.gathering = true
-		c.reading.gathering[st.id] = st
-		return nil
+	if !st.remoteEnd && !connectionSpecific(r.Fields) {
+		if w := c.whole(r); w != nil && w.Wants(r) {
+			st.gathering, st.whole = true, w
+			c.reading.gathering[st.id] = st
+			return nil
+		}
 	}
 	c.serve(st)
 	return nil

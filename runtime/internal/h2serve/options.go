@@ -12,8 +12,9 @@ import (
 type Options struct {
 	// Handler serves every request that no Whole takes, on a goroutine of its own. Required.
 	Handler http.Handler
-	// NewWhole makes a connection's Whole. May be nil.
-	NewWhole func() Whole
+	// Source returns whose Whole may want a request of which the head is there, nil where nobody's does. It is
+	// called by connections' readers, concurrently, and must not block. May be nil.
+	Source func(r *Request) Source
 	// MaxStreams is how many streams may be open at once. Default 250.
 	MaxStreams int
 	// StreamWindow and ConnWindow are how many bytes of bodies a client may have under way: of one stream, and

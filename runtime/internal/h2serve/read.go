@@ -16,14 +16,14 @@ import (
 type reader struct {
 	in      netio.Input
 	frames  *http2.Framer
-	whole   Whole
+	wholes  map[Source]Whole
 	settled bool // the client's first SETTINGS have come
 	acked   bool // it has acknowledged ours
 
 	between   bool // no frame is begun
 	deadline  bool // the connection has one for the streams that gather
 	gathering map[uint32]*stream
-	handled   int  // requests since the Whole has flushed
+	handled   int  // requests since the Wholes have flushed
 	touched   bool // something was put
 
 	idle   int       // frames without use, one after the other
@@ -73,7 +73,7 @@ func (c *Conn) alive() error {
 // idle is called before the reader may have to wait.
 func (c *Conn) idle() {
 	r := &c.reading
-	c.flushWhole()
+	c.flushWholes()
 	if r.touched {
 		r.touched = false
 		c.FlushNow()
@@ -96,11 +96,34 @@ func (c *Conn) setDeadline(t time.Time) {
 	}
 }
 
-// flushWhole has sent what the Whole has taken.
-func (c *Conn) flushWhole() {
+// whole returns the Whole that may want a request, or nil.
+func (c *Conn) whole(req *Request) Whole {
+	if c.opts.Source == nil {
+		return nil
+	}
+	source := c.opts.Source(req)
+	if source == nil {
+		return nil
+	}
+	r := &c.reading
+	w := r.wholes[source]
+	if w == nil {
+		if r.wholes == nil {
+			r.wholes = map[Source]Whole{}
+		}
+		w = source.NewWhole()
+		r.wholes[source] = w
+	}
+	return w
+}
+
+// flushWholes has sent what the Wholes have taken.
+func (c *Conn) flushWholes() {
 	if r := &c.reading; r.handled > 0 {
 		r.handled = 0
-		r.whole.Flush()
+		for _, w := range r.wholes {
+			w.Flush()
+		}
 	}
 }
 

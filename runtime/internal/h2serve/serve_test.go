@@ -47,6 +47,17 @@ func (e *echo) Flush() {
 
 func (e *echo) Close() {}
 
+// source makes Wholes.
+type source struct{ Whole }
+
+func (s *source) NewWhole() Whole { return s.Whole }
+
+// by has w take what it wants.
+func by(w Whole) func(*Request) Source {
+	s := &source{w}
+	return func(*Request) Source { return s }
+}
+
 func answer(body []byte) *Response {
 	return &Response{
 		Head:    []hpack.HeaderField{{Name: ":status", Value: "200"}, {Name: "by", Value: "whole"}},
@@ -114,9 +125,9 @@ func post(t *testing.T, c *http.Client, addr, body string) (by, end, got string)
 }
 
 func TestServe(t *testing.T) {
-	for name, newWhole := range map[string]func() Whole{"handler": nil, "whole": func() Whole { return &echo{} }} {
+	for name, source := range map[string]func(*Request) Source{"handler": nil, "whole": by(&echo{})} {
 		t.Run(name, func(t *testing.T) {
-			addr := serveTCP(t, Options{Handler: http.HandlerFunc(handler), NewWhole: newWhole})
+			addr := serveTCP(t, Options{Handler: http.HandlerFunc(handler), Source: source})
 			c := client(t)
 			var wg sync.WaitGroup
 			for i := range 50 {

@@ -26,6 +26,7 @@ type stream struct {
 
 	// Of a request that a Whole has or may get.
 	request   Request
+	whole     Whole
 	gathering bool // its body is being gathered
 	answered  bool
 	onCancel  func()

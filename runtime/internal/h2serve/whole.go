@@ -7,8 +7,8 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
-// Whole takes requests that are short. It belongs to one connection, whose reader calls its methods, one at
-// a time: they must not block.
+// Whole takes requests that are short. It belongs to one connection and one Source; the connection's reader
+// calls its methods, one at a time: they must not block.
 type Whole interface {
 	// Wants reports whether Handle is to get r, of which only the head is there, when its body is.
 	Wants(r *Request) bool
@@ -21,9 +21,9 @@ type Whole interface {
 	Close()
 }
 
-// Source is an http.Handler whose requests a Whole can take.
+// Source makes Wholes. Values are comparable.
 type Source interface {
-	// NewWhole returns a Whole for one connection.
+	// NewWhole returns a Whole for one connection. It is called when the first request comes.
 	NewWhole() Whole
 }
 

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"iter"
 	"net/textproto"
 	"strings"
 
@@ -45,14 +46,27 @@ func Forwarded(key string) bool {
 	return true
 }
 
+// User yields the headers that are the user's.
+func User(h *connect.Header) iter.Seq2[string, []string] {
+	return func(yield func(string, []string) bool) {
+		if h.Len() == 0 {
+			return
+		}
+		hop := h.Values("Connection")
+		for key, values := range h.All() {
+			if len(values) > 0 && Forwarded(key) && !named(hop, key) && !yield(key, values) {
+				return
+			}
+		}
+	}
+}
+
 // copyHeaders sets to what is the user's of from, but for what skip drops; skip may be nil.
 func copyHeaders(to, from *connect.Header, skip func(key string) bool) {
-	hop := from.Values("Connection")
-	for key, values := range from.All() {
-		if len(values) == 0 || !Forwarded(key) || skip != nil && skip(key) || named(hop, key) {
-			continue
+	for key, values := range User(from) {
+		if skip == nil || !skip(key) {
+			to.SetValues(key, values)
 		}
-		to.SetValues(key, values)
 	}
 }
 
