@@ -85,7 +85,7 @@ func (w *response) write(n int, p []byte, s string) (int, error) {
 	}
 	w.written += int64(n)
 	if len(w.buf)+n > responseBuffer {
-		if w.err = w.flushBuffer(false); w.err != nil {
+		if w.err = w.flushBuffered(); w.err != nil {
 			return 0, w.err
 		}
 		if n >= responseBuffer {
@@ -129,6 +129,14 @@ func (w *response) SetWriteDeadline(t time.Time) error {
 
 // EnableFullDuplex is http.ResponseController's: it is so anyway.
 func (w *response) EnableFullDuplex() error { return nil }
+
+// flushBuffered puts what is held back, if there is something.
+func (w *response) flushBuffered() error {
+	if len(w.buf) == 0 {
+		return nil // the headers wait for what their content-type is made of
+	}
+	return w.flushBuffer(false)
+}
 
 // flushBuffer puts the headers, if that has not been done, and what is held back.
 func (w *response) flushBuffer(last bool) error {
