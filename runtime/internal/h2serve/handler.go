@@ -58,8 +58,9 @@ func (c *Conn) run(st *stream, r *http.Request, h http.Handler) {
 	r = r.WithContext(ctx)
 	c.wg.Go(func() {
 		defer cancel()
-		w := newResponse(st, r)
-		c.returned(st, w, c.call(w, r, h))
+		w, returned := newResponse(st, r), false
+		defer func() { c.returned(st, w, returned) }() // after runtime.Goexit too
+		returned = c.call(w, r, h)
 	})
 }
 
