@@ -47,7 +47,9 @@ func (w *response) WriteHeader(status int) {
 		panic("h2serve: invalid status " + strconv.Itoa(status))
 	}
 	if status < 200 {
-		w.err = w.st.sendHead(w.fields(status, w.header), false)
+		h := w.header.Clone()
+		h.Del("Content-Length") // RFC 9110 section 8.6
+		w.err = w.st.sendHead(w.fields(status, h), false)
 		w.st.c.Flush()
 		return
 	}
