@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"os"
 	"time"
+
+	"golang.org/x/net/http2"
 )
 
 var errTimeout = fmt.Errorf("h2serve: %w", os.ErrDeadlineExceeded)
@@ -83,32 +85,34 @@ func (st *stream) silence() {
 	st.cond.Broadcast()
 }
 
-// setDeadline sets one of a stream's deadlines; the zero time is none.
+// setDeadline sets one of a stream's deadlines; the zero time is none. One that has passed stays so.
 func (st *stream) setDeadline(timer **time.Timer, late *bool, t time.Time) {
 	c := st.c
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	if *timer != nil {
 		(*timer).Stop()
 		*timer = nil
 	}
-	*late = false
-	if t.IsZero() {
-		return
-	}
-	if wait := time.Until(t); wait > 0 {
+	after := func() {}
+	switch wait := time.Until(t); {
+	case t.IsZero(), *late:
+	case wait <= 0:
+		after = st.expire(late)
+	default:
 		var own *time.Timer
 		own = time.AfterFunc(wait, func() {
 			c.mu.Lock()
-			defer c.mu.Unlock()
+			after := func() {}
 			if *timer == own {
-				st.expire(late)
+				after = st.expire(late)
 			}
+			c.mu.Unlock()
+			after()
 		})
 		*timer = own
-		return
 	}
-	st.expire(late)
+	c.mu.Unlock()
+	after()
 }
 
 // stopTimers ends the deadlines. c.mu is held.
@@ -120,9 +124,18 @@ func (st *stream) stopTimers() {
 	}
 }
 
-// expire ends what waits. c.mu is held.
-func (st *stream) expire(late *bool) {
+// expire ends what waits, and with a deadline of writing the stream, for half a response is none. It returns what
+// is to be called without the lock. c.mu is held.
+func (st *stream) expire(late *bool) func() {
 	*late = true
 	st.cond.Broadcast()
 	st.c.cond.Broadcast()
+	if late != &st.writeLate || st.over {
+		return func() {}
+	}
+	after := st.c.reset(st, http2.ErrCodeInternal)
+	return func() {
+		after()
+		st.c.FlushNow()
+	}
 }

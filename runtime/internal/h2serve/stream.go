@@ -210,10 +210,10 @@ func (c *Conn) waitForRoom() {
 // maySend says what keeps a handler from sending. c.mu is held.
 func (st *stream) maySend() error {
 	switch {
-	case st.over:
-		return st.err
 	case st.writeLate:
 		return errTimeout
+	case st.over:
+		return st.err
 	case st.localEnd:
 		return errStream
 	}
