@@ -16,7 +16,7 @@ var errTimeout = fmt.Errorf("h2serve: %w", os.ErrDeadlineExceeded)
 type body struct {
 	st      *stream
 	expects bool // 100 (Continue), once
-	req     *http.Request
+	trailer http.Header
 }
 
 // Read implements io.Reader.
@@ -48,6 +48,7 @@ func (b *body) Read(p []byte) (int, error) {
 		c.eaten(st, n)
 	case st.remoteEnd:
 		err = io.EOF
+		b.takeTrailer()
 	default:
 		err = st.err
 	}
@@ -57,6 +58,17 @@ func (b *body) Read(p []byte) (int, error) {
 		c.FlushNow()
 	}
 	return n, err
+}
+
+// takeTrailer lets the handler have the trailers that were announced. It may not look at them before. c.mu is held.
+func (b *body) takeTrailer() {
+	for _, f := range b.st.trailer {
+		key := canonical(f.Name)
+		if _, announced := b.trailer[key]; announced {
+			b.trailer.Add(key, f.Value)
+		}
+	}
+	b.st.trailer = nil
 }
 
 // readable reports whether a Read need not wait. c.mu is held.

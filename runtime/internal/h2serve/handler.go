@@ -140,7 +140,6 @@ func (c *Conn) httpRequest(st *stream) (*http.Request, error) {
 func (c *Conn) giveBody(st *stream, r *http.Request) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	st.trailer = r.Trailer
 	if st.remoteEnd && len(st.body) == 0 && st.received == 0 {
 		r.Body, r.ContentLength = http.NoBody, 0
 		return
@@ -149,7 +148,7 @@ func (c *Conn) giveBody(st *stream, r *http.Request) {
 	if expects {
 		delete(r.Header, "Expect")
 	}
-	r.Body = &body{st: st, expects: expects}
+	r.Body = &body{st: st, expects: expects, trailer: r.Trailer}
 }
 
 // announced returns the trailers that the header Trailer names.

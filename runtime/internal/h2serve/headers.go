@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/net/http/httpguts"
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 )
@@ -113,6 +114,16 @@ func connectionSpecific(fields []hpack.HeaderField) bool {
 	return false
 }
 
+// trailing reports whether all fields may be trailers: RFC 9110 section 6.5.1.
+func trailing(fields []hpack.HeaderField) bool {
+	for _, f := range fields {
+		if !httpguts.ValidTrailerHeader(canonical(f.Name)) {
+			return false
+		}
+	}
+	return true
+}
+
 // trailers takes the HEADERS frame that ends a request.
 func (c *Conn) trailers(st *stream, f *http2.MetaHeadersFrame) error {
 	c.mu.Lock()
@@ -121,7 +132,7 @@ func (c *Conn) trailers(st *stream, f *http2.MetaHeadersFrame) error {
 	switch {
 	case ended:
 		return c.streamError(st.id, http2.ErrCodeStreamClosed)
-	case !f.StreamEnded() || len(f.PseudoFields()) > 0 || st.length >= 0 && st.received != st.length:
+	case !f.StreamEnded() || len(f.PseudoFields()) > 0 || !trailing(f.Fields) || st.length >= 0 && st.received != st.length:
 		return c.streamError(st.id, http2.ErrCodeProtocol)
 	}
 	if st.gathering {
@@ -129,12 +140,8 @@ func (c *Conn) trailers(st *stream, f *http2.MetaHeadersFrame) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, hf := range f.Fields {
-		if key := canonical(hf.Name); st.trailer != nil && !f.Truncated {
-			if _, announced := st.trailer[key]; announced {
-				st.trailer.Add(key, hf.Value)
-			}
-		}
+	if !f.Truncated {
+		st.trailer = f.Fields
 	}
 	st.remoteEnd = true
 	if st.localEnd {

@@ -2,7 +2,6 @@ package h2serve
 
 import (
 	"context"
-	"net/http"
 	"sync"
 	"time"
 
@@ -39,7 +38,7 @@ type stream struct {
 	read     int
 	prepaid  int  // how much of it the connection's window has back already
 	deaf     bool // the body is closed
-	trailer  http.Header
+	trailer  []hpack.HeaderField
 	cond     sync.Cond // for those who read the body, or wait for a window
 
 	readTimer, writeTimer *time.Timer
