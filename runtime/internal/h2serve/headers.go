@@ -70,7 +70,8 @@ func (c *Conn) request(st *stream, f *http2.MetaHeadersFrame) error {
 		c.serveStatus(st, statusTooLarge)
 		return nil
 	}
-	if r.Method == "" || r.Path == "" || r.Scheme != "https" && r.Scheme != "http" || !c.length(st) {
+	if r.Method == "" || r.Path == "" || r.Scheme != "https" && r.Scheme != "http" ||
+		strings.Contains(r.Authority, "@") || !c.length(st) {
 		return c.streamError(st.id, http2.ErrCodeProtocol)
 	}
 	if !st.remoteEnd && !connectionSpecific(r.Fields) {
