@@ -3,7 +3,6 @@ package h2serve
 import (
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"time"
 )
@@ -14,7 +13,6 @@ var errTimeout = fmt.Errorf("h2serve: %w", os.ErrDeadlineExceeded)
 type body struct {
 	st      *stream
 	expects bool // 100 (Continue), once
-	req     *http.Request
 }
 
 // Read implements io.Reader.

@@ -68,7 +68,7 @@ func Serve(ctx context.Context, nc net.Conn, head []byte, o Options) error {
 	ctx, cancel := context.WithCancel(context.WithValue(ctx, http.LocalAddrContextKey, nc.LocalAddr()))
 	defer cancel()
 	c := newConn(ctx, nc, head, o.withDefaults())
-	stop := context.AfterFunc(ctx, func() { c.fail(errConn) })
+	stop := context.AfterFunc(ctx, func() { _ = c.fail(errConn) })
 	err := c.handshake()
 	if err == nil {
 		err = c.read()
