@@ -32,6 +32,8 @@ type Conn struct {
 	mu    sync.Mutex // never held while reading, writing or calling a Whole
 	state state      // guarded by mu, as all below
 
+	deadline time.Time // of writing; whoever writes has it
+
 	out     []byte // frames that wait to be written
 	spare   []byte
 	writing bool // somebody writes
