@@ -164,11 +164,9 @@ func TestKeepaliveOfTheConfig(t *testing.T) {
 	}
 }
 
-// TestCertainty: a call that fails in the mesh says whether its handler can have started, and where it
+// testCertainty: a call that fails in the mesh says whether its handler can have started, and where it
 // failed.
-func TestCertainty(t *testing.T) { eachCaller(t, testCertainty) }
-
-func testCertainty(t *testing.T, from func(c *rpcmeshtest.Cluster, node string) connect.Transport) {
+func testCertainty(t *testing.T, from callerOf) {
 	inBubble(t, func(t *testing.T, c *rpcmeshtest.Cluster) {
 		chain(c, 3, "public")
 		ran := make(chan struct{}, 1)
@@ -223,11 +221,9 @@ func testCertainty(t *testing.T, from func(c *rpcmeshtest.Cluster, node string) 
 	})
 }
 
-// TestIdempotentCallIsRepeated: where the method says that it may be, an unknown outcome is tried again,
+// testIdempotentCallIsRepeated: where the method says that it may be, an unknown outcome is tried again,
 // elsewhere; where it does not, never.
-func TestIdempotentCallIsRepeated(t *testing.T) { eachCaller(t, testIdempotentCallIsRepeated) }
-
-func testIdempotentCallIsRepeated(t *testing.T, from func(c *rpcmeshtest.Cluster, node string) connect.Transport) {
+func testIdempotentCallIsRepeated(t *testing.T, from callerOf) {
 	for _, level := range []connect.IdempotencyLevel{connect.IdempotencyUnknown, connect.IdempotencyNoSideEffects, connect.IdempotencyIdempotent} {
 		t.Run(level.String(), func(t *testing.T) {
 			inBubble(t, func(t *testing.T, c *rpcmeshtest.Cluster) {
@@ -270,11 +266,9 @@ func testIdempotentCallIsRepeated(t *testing.T, from func(c *rpcmeshtest.Cluster
 	}
 }
 
-// TestNotStartedIsRepeated: a call that reached its origin's node after the function was withdrawn there did not
+// testNotStartedIsRepeated: a call that reached its origin's node after the function was withdrawn there did not
 // start, and is tried again elsewhere, whatever its method and with all that was sent.
-func TestNotStartedIsRepeated(t *testing.T) { eachCaller(t, testNotStartedIsRepeated) }
-
-func testNotStartedIsRepeated(t *testing.T, from func(c *rpcmeshtest.Cluster, node string) connect.Transport) {
+func testNotStartedIsRepeated(t *testing.T, from callerOf) {
 	inBubble(t, func(t *testing.T, c *rpcmeshtest.Cluster) {
 		// d calls by way of c, which has a by one side and b by the other.
 		for _, name := range []string{"a", "b", "c", "d"} {

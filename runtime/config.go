@@ -109,8 +109,9 @@ type Limits struct {
 	// a message, 32 KiB at most, may exceed it.
 	Window int
 
-	// MaxCalls is how many calls the other end of a link may have open on it at once; one more ends
-	// with resource_exhausted. Default: 65,536.
+	// MaxCalls is how many calls the other end of a link may have open on it at once, and how many handlers
+	// may run for calls that the node makes of its own functions; one more ends with resource_exhausted.
+	// Default: 65,536.
 	MaxCalls int
 }
 

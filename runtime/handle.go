@@ -19,6 +19,10 @@ func (m *method) serve(call *link.ServerCall) {
 	n := m.origin.ns.node
 	n.origins.begin()
 	defer n.origins.end()
+	if call.Incoming().Session == nil {
+		n.origins.own.Add(1)
+		defer n.origins.own.Add(-1)
+	}
 	s := &incoming{call: call, info: connect.CallInfo{
 		Spec: m.spec, Protocol: protocolName, Codec: connect.CodecNameProto,
 		RequestEncoding: connect.CompressionNameIdentity, ResponseEncoding: connect.CompressionNameIdentity,

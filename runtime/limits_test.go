@@ -169,6 +169,42 @@ func TestMaxCalls(t *testing.T) {
 	})
 }
 
+// TestMaxCallsWithinANode: handlers of a node's own calls count until they have returned, whether or not their
+// callers wait.
+func TestMaxCallsWithinANode(t *testing.T) {
+	eachCaller(t, func(t *testing.T, from callerOf) {
+		inBubble(t, func(t *testing.T, c *rpcmeshtest.Cluster) {
+			node := c.Node("a", func(cfg *rpcmesh.Config) { cfg.Limits.MaxCalls = 3 })
+			stop := make(chan struct{})
+			mustRegister(t, node.Namespace("public"), worker(func(context.Context, string) (string, error) {
+				<-stop
+				return "done", nil
+			}))
+			caller := from(c, "a")
+			for range 3 {
+				ctx, cancel := context.WithCancel(t.Context())
+				go func() {
+					synctest.Wait()
+					cancel()
+				}()
+				_, err := do(ctx, caller, workSpec(), "")
+				wantError(t, err, connect.CodeCanceled, "")
+			}
+			start := time.Now()
+			_, err := do(t.Context(), caller, workSpec(), "")
+			wantError(t, err, connect.CodeResourceExhausted, "3")
+			if took := time.Since(start); took != 0 {
+				t.Errorf("that took %v", took)
+			}
+			close(stop)
+			synctest.Wait()
+			if got, err := do(t.Context(), caller, workSpec(), ""); got != "done" || err != nil {
+				t.Errorf("got %q, %v", got, err)
+			}
+		})
+	})
+}
+
 // TestMaxHeaders: headers and trailers of more than 64 KiB fail their call and nothing else.
 func TestMaxHeaders(t *testing.T) {
 	long := strings.Repeat("x", 64<<10)

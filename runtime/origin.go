@@ -207,6 +207,7 @@ type origins struct {
 	methods map[originKey]*method
 
 	active   atomic.Int64 // calls that run here or were made here
+	own      atomic.Int64 // handlers that run for calls of this node, ended ones too
 	draining atomic.Bool
 	idle     atomic.Pointer[chan struct{}] // set by drain
 }

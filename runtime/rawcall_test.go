@@ -125,13 +125,22 @@ func raw(c *rpcmeshtest.Cluster, node string) connect.Transport {
 	return rawTransport{n.Namespace("public"), n}
 }
 
+// callerOf returns what calls from a node.
+type callerOf func(c *rpcmeshtest.Cluster, node string) connect.Transport
+
 // eachCaller runs test with both ways to call from a node: with a goroutine that waits, and without.
-func eachCaller(t *testing.T, test func(t *testing.T, from func(c *rpcmeshtest.Cluster, node string) connect.Transport)) {
+func eachCaller(t *testing.T, test func(t *testing.T, from callerOf)) {
 	t.Run("waiting", func(t *testing.T) {
 		test(t, func(c *rpcmeshtest.Cluster, node string) connect.Transport { return c.Node(node).Namespace("public") })
 	})
 	t.Run("raw", func(t *testing.T) { test(t, raw) })
 }
+
+func TestCertainty(t *testing.T) { eachCaller(t, testCertainty) }
+
+func TestIdempotentCallIsRepeated(t *testing.T) { eachCaller(t, testIdempotentCallIsRepeated) }
+
+func TestNotStartedIsRepeated(t *testing.T) { eachCaller(t, testNotStartedIsRepeated) }
 
 // rawGreet begins a call of Greet and returns it with what tells of its end.
 func rawGreet(t testing.TB, n *rpcmesh.Node, name string) (c *rpcmesh.RawCall, done chan error) {

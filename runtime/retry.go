@@ -82,7 +82,7 @@ func (s *outgoing) current() (*link.ClientCall, error) {
 			s.call = call
 			return call, nil
 		}
-		if !s.reroute() {
+		if connect.CodeOf(err) == connect.CodeResourceExhausted || !s.reroute() {
 			return nil, err
 		}
 	}
@@ -125,6 +125,9 @@ func (s *outgoing) open() (*link.ClientCall, error) {
 		m := n.origins.find(t.Namespace, s.spec.Procedure)
 		if m == nil {
 			return nil, n.notStarted("the function was withdrawn")
+		}
+		if max := n.cfg.Limits.MaxCalls; n.origins.own.Load() >= int64(max) {
+			return nil, connect.Errorf(connect.CodeResourceExhausted, "rpcmesh: %d handlers are running for the node's own calls", max)
 		}
 		if !n.locals.add(s) {
 			return nil, errClosed()

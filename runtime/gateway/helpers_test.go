@@ -201,12 +201,10 @@ func openNode(t testing.TB, kind string, node *rpcmesh.Node, cfg gateway.Config)
 		cfg.NextProtos = []string{"h2"}
 		l, url = tls.NewListener(l, cfg), "https://"+l.Addr().String()
 	}
-	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
-	go func() { served <- node.Serve(ctx, l) }()
+	go func() { served <- node.Serve(t.Context(), l) }()
 	t.Cleanup(func() {
 		like.client.CloseIdleConnections()
-		cancel()
 		if err := <-served; err != nil {
 			t.Errorf("Serve: %v", err)
 		}

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"net/http"
 	"net/textproto"
 	"strings"
 	"time"
@@ -53,7 +54,7 @@ type wholeCall struct {
 
 // Wants implements [h2serve.Whole].
 func (w *whole) Wants(r *h2serve.Request) bool {
-	if r.Method != "POST" || w.g.cfg.Authorize != nil && w.g.cfg.Tokens == nil {
+	if r.Method != http.MethodPost || w.g.cfg.Authorize != nil && w.g.cfg.Tokens == nil {
 		return false
 	}
 	t, ok := parsePath(r.Path)

@@ -22,12 +22,14 @@ type peer struct {
 	*http2.Framer
 	nc net.Conn
 
-	note  func(who, format string, args ...any)
-	ended map[uint32]bool
-	reset map[uint32]bool
-	data  map[uint32]*bytes.Buffer // not yet noted
-	gone  bool
-	acks  int // of pings
+	note         func(who, format string, args ...any)
+	ended        map[uint32]bool
+	reset        map[uint32]bool
+	data         map[uint32]*bytes.Buffer // not yet noted
+	gone         bool
+	heads, bytes int  // that have come
+	strict       bool // RST_STREAM NO_ERROR is noted
+	acks         int  // of pings
 }
 
 var get = []string{":method", "GET", ":scheme", "http", ":authority", "node.test", ":path", "/"}
@@ -111,16 +113,20 @@ func (p *peer) take() {
 	case *http2.MetaHeadersFrame:
 		p.flushNotes()
 		p.note(who, "HEADERS %s", pairs(f))
+		p.heads++
 		p.end(id, f.StreamEnded())
 	case *http2.DataFrame:
 		if p.data[id] == nil {
 			p.data[id] = new(bytes.Buffer)
 		}
 		p.data[id].Write(f.Data())
+		p.bytes += len(f.Data())
 		p.end(id, f.StreamEnded())
 	case *http2.RSTStreamFrame:
 		p.flushNotes()
-		if !p.reset[id] { // what comes after may be answered by another
+		// What comes after a reset may be answered by another, and what after the end depends on what has
+		// been seen of the request.
+		if !p.reset[id] && (f.ErrCode != http2.ErrCodeNo || !p.ended[id] || p.strict) {
 			p.note(who, "RST_STREAM %s", f.ErrCode)
 		}
 		p.ended[id], p.reset[id] = true, true
@@ -143,7 +149,9 @@ func (p *peer) end(id uint32, ended bool) {
 
 func (p *peer) flushNotes() {
 	for id, b := range p.data {
-		if b.Len() > 0 {
+		if text := b.String(); strings.HasPrefix(text, "request header ") { // of HTTP/1; ours says less
+			p.note(fmt.Sprint("stream ", id), "DATA %q", "Bad Request\n")
+		} else if text != "" {
 			p.note(fmt.Sprint("stream ", id), "DATA %s", digest(b.Bytes()))
 		}
 		delete(p.data, id)
@@ -153,7 +161,7 @@ func (p *peer) flushNotes() {
 func pairs(f *http2.MetaHeadersFrame) string {
 	var s []string
 	for _, field := range f.Fields {
-		if field.Name != "date" {
+		if field.Name != "date" && (field.Name != "content-length" || f.PseudoValue("status") != "400") {
 			s = append(s, fmt.Sprintf("%s: %s", field.Name, field.Value))
 		}
 	}

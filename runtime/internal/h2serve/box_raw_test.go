@@ -251,6 +251,35 @@ func TestExchanges(t *testing.T) {
 			}))
 			return 1
 		},
+		"one reads while another waits for the window": func(p *peer) uint32 {
+			p.do(p.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0}))
+			for id := uint32(1); id < 100; id += 2 {
+				p.head(id, false, having(":path", "/both")...)
+				for before := p.heads; !p.gone && p.heads == before; {
+					p.take()
+				}
+				p.do(p.WriteData(id, false, []byte("x")))
+				p.sync() // one waits for the body soon, and another for the window
+				p.do(p.WriteWindowUpdate(id, 5))
+				for before := p.bytes; !p.gone && p.bytes < before+5; {
+					p.take()
+				}
+				p.do(p.WriteData(id, true, nil))
+				p.finish(id)
+			}
+			return 99
+		},
+		"answered before its end": func(p *peer) uint32 {
+			p.strict = true
+			p.head(1, false, having(":path", "/early")...)
+			for !p.gone && !p.reset[1] {
+				p.take()
+			}
+			p.do(p.WriteData(1, false, []byte("hello")), p.WriteData(1, true, []byte("hello")))
+			p.sync()
+			p.head(3, true, get...)
+			return 3
+		},
 		"reset with an odd code": func(p *peer) uint32 {
 			p.head(1, false, get...)
 			p.do(p.WriteRSTStream(1, 0xabcd))
@@ -321,10 +350,32 @@ func TestExchanges(t *testing.T) {
 			},
 			serve: func(w *world, rw http.ResponseWriter, r *http.Request) {
 				if name == "reset with an odd code" { // when the first request is seen is up to chance
+					if r.ContentLength < 0 {
+						w.ended(r.Context())
+					}
+					return
+				}
+				if r.URL.Path == "/early" {
+					_, _ = io.WriteString(rw, "early")
+					return
+				}
+				if r.URL.Path == "/both" {
+					_ = http.NewResponseController(rw).Flush()
+					begun, ended := make(chan struct{}), make(chan struct{})
+					go func() {
+						defer close(ended)
+						_, _ = r.Body.Read(make([]byte, 1))
+						close(begun)
+						_, _ = io.Copy(io.Discard, r.Body)
+					}()
+					<-begun
+					_, _ = io.WriteString(rw, "hello")
+					_ = http.NewResponseController(rw).Flush()
+					<-ended
 					return
 				}
 				b, err := io.ReadAll(r.Body)
-				w.note("handler", "length %d, body %s, %s", r.ContentLength, digest(b), kind(err))
+				w.note("handler", "length %d, body %s", r.ContentLength, whole(b, err))
 				w.note("handler", "trailer %q", map[string][]string(r.Trailer))
 				_, _ = io.WriteString(rw, "done")
 			},

@@ -27,7 +27,7 @@ func describe(w *world, r *http.Request) {
 func describeAll(w *world, rw http.ResponseWriter, r *http.Request) {
 	describe(w, r)
 	b, err := io.ReadAll(r.Body)
-	w.note("handler", "body %s, %s", digest(b), kind(err))
+	w.note("handler", "body %s", whole(b, err))
 	w.note("handler", "trailer %q", map[string][]string(r.Trailer))
 	n, err := r.Body.Read(make([]byte, 1))
 	w.note("handler", "then %d %s", n, kind(err))

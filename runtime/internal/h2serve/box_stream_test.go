@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -71,6 +72,29 @@ func TestFullDuplex(t *testing.T) {
 				w.do(w.request("POST", "/", pr))
 				w.wait("stopped")
 				w.get("/")
+			},
+		},
+		"one goroutine reads, another writes": {
+			serve: func(w *world, rw http.ResponseWriter, r *http.Request) {
+				var wg sync.WaitGroup
+				wg.Go(func() {
+					_, err := io.Copy(io.Discard, r.Body)
+					w.note("handler", "%v", err)
+				})
+				n, err := rw.Write(make([]byte, 20<<20))
+				w.note("writer", "%d %v", n, err)
+				_ = http.NewResponseController(rw).Flush()
+				wg.Wait()
+			},
+			client: func(w *world) {
+				resp, pw := w.pipe()
+				if resp == nil {
+					return
+				}
+				n, err := io.CopyN(io.Discard, resp.Body, 20<<20)
+				w.note("client", "%d %v", n, err)
+				_ = pw.Close()
+				w.finish(resp)
 			},
 		},
 		"the client reads late": {
@@ -173,7 +197,7 @@ func TestPanics(t *testing.T) {
 		"after hints":      func(_ *world, rw http.ResponseWriter) { rw.WriteHeader(103) },
 		"after flush":      flush,
 		"after body":       body("hello"),
-		"after large body": body(strings.Repeat("x", 20_000)),
+		"after large body": func(w *world, rw http.ResponseWriter) { body(strings.Repeat("x", 20_000))(w, rw); flush(w, rw) },
 		"after both":       func(w *world, rw http.ResponseWriter) { body("hello")(w, rw); flush(w, rw) },
 		"after all": func(w *world, rw http.ResponseWriter) {
 			rw.Header().Set("Content-Length", "5")

@@ -38,7 +38,11 @@ func differ(t *testing.T, scenarios map[string]scenario) {
 			t.Parallel()
 			want := s.run(t, oracle)
 			got := s.run(t, subject)
-			if diff := cmp.Diff(want, got); diff != "" {
+			diff := cmp.Diff(want, got)
+			switch reason := known[t.Name()]; {
+			case diff == "" && reason != "":
+				t.Errorf("as net/http's, although %s", reason)
+			case diff != "" && reason == "":
 				t.Errorf("not as net/http's (-net/http +ours):\n%s", diff)
 			}
 			if os.Getenv("BOX_SHOW") != "" {
@@ -250,6 +254,14 @@ func digest(p []byte) string {
 		return fmt.Sprintf("%q", p)
 	}
 	return fmt.Sprintf("of %d bytes %x", len(p), sha256.Sum256(p))
+}
+
+// whole says what has been read of a body. Of one that has broken there may be more or less.
+func whole(p []byte, err error) string {
+	if err != nil {
+		return kind(err)
+	}
+	return digest(p)
 }
 
 // kind says of a handler's error what its text need not be the same for.

@@ -32,6 +32,8 @@ type Conn struct {
 	mu    sync.Mutex // never held while reading, writing or calling a Whole
 	state state      // guarded by mu, as all below
 
+	deadline time.Time // of writing; whoever writes has it
+
 	out     []byte // frames that wait to be written
 	spare   []byte
 	writing bool // somebody writes
@@ -68,7 +70,7 @@ func Serve(ctx context.Context, nc net.Conn, head []byte, o Options) error {
 	ctx, cancel := context.WithCancel(context.WithValue(ctx, http.LocalAddrContextKey, nc.LocalAddr()))
 	defer cancel()
 	c := newConn(ctx, nc, head, o.withDefaults())
-	stop := context.AfterFunc(ctx, func() { c.fail(errConn) })
+	stop := context.AfterFunc(ctx, func() { _ = c.fail(errConn) })
 	err := c.handshake()
 	if err == nil {
 		err = c.read()

@@ -75,7 +75,7 @@ func (c *Conn) strayData(st *stream, id uint32, n int) error {
 
 // keep keeps a piece of the body until it is read. c.mu is held.
 func (st *stream) keep(p []byte) {
-	if st.read > 0 && len(st.body)+len(p) > cap(st.body) {
+	if len(st.body)+len(p) > cap(st.body) && 2*st.read >= len(st.body) { // or moving would cost too much
 		st.body = st.body[:copy(st.body, st.body[st.read:])]
 		st.read = 0
 	}

@@ -25,7 +25,7 @@ type Options struct {
 	MaxHeader int
 	// HandshakeTimeout is how long the client may take until its first SETTINGS have come. Default 5 s.
 	HandshakeTimeout time.Duration
-	// WriteTimeout is how long the client may take to read what is written at once. Default 10 s.
+	// WriteTimeout is how long the client may take to read 64 KiB. Default 10 s.
 	WriteTimeout time.Duration
 	// Log gets the panics of handlers. Default: nobody.
 	Log *slog.Logger
@@ -64,6 +64,7 @@ const (
 	maxIdleFrames = 2000      // frames without use, one after the other, in calmTime
 	maxResets     = 5000      // of streams that were not answered yet, in calmTime
 	calmTime      = 10 * time.Second
+	writePiece    = 64 << 10
 	gatherTime    = 20 * time.Millisecond // how long a Whole's request may take to come
 	maxHandled    = 16                    // requests that a Whole handles between two flushes
 	maxYields     = 8                     // how often one who is about to write lets others go before

@@ -2,7 +2,6 @@ package h2serve
 
 import (
 	"bytes"
-	"context"
 	"io"
 	"net"
 	"net/http"
@@ -73,7 +72,6 @@ func serveTCP(t testing.TB, o Options) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		for {
@@ -81,12 +79,11 @@ func serveTCP(t testing.TB, o Options) string {
 			if err != nil {
 				return
 			}
-			wg.Go(func() { _ = Serve(ctx, nc, nil, o) })
+			wg.Go(func() { _ = Serve(t.Context(), nc, nil, o) })
 		}
 	})
 	t.Cleanup(func() {
 		_ = l.Close()
-		cancel()
 		wg.Wait()
 	})
 	return l.Addr().String()

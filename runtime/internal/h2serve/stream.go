@@ -113,7 +113,7 @@ func (c *Conn) refuse(id uint32, code http2.ErrCode) {
 
 // wasReset reports whether this end has reset a stream lately. c.mu is held.
 func (c *Conn) wasReset(id uint32) bool {
-	for _, r := range c.state.resets {
+	for _, r := range &c.state.resets {
 		if r == id {
 			return true
 		}

@@ -120,13 +120,27 @@ func (c *Conn) try(b []byte) (int, error) {
 	return c.raw.Try(b)
 }
 
-// write writes b. The caller writes.
+// write writes b. The client has its time for each piece. The caller writes.
 func (c *Conn) write(b []byte) error {
 	n, err := c.try(b)
 	if err != nil || n == len(b) {
 		return err
 	}
-	_ = c.nc.SetWriteDeadline(time.Now().Add(c.opts.WriteTimeout * time.Duration(1+len(b)>>16)))
-	_, err = c.nc.Write(b[n:])
+	for b = b[n:]; len(b) > 0 && err == nil; b = b[n:] {
+		c.patience()
+		n, err = c.nc.Write(b[:min(len(b), writePiece)])
+	}
+	if c.raw != nil && err == nil {
+		c.deadline = time.Time{}
+		_ = c.nc.SetWriteDeadline(c.deadline) // which trying would find
+	}
 	return err
+}
+
+// patience sets the deadline of a write. Each setting costs: it is set ahead.
+func (c *Conn) patience() {
+	if now := time.Now(); c.deadline.Sub(now) < c.opts.WriteTimeout {
+		c.deadline = now.Add(c.opts.WriteTimeout + c.opts.WriteTimeout/4)
+		_ = c.nc.SetWriteDeadline(c.deadline)
+	}
 }

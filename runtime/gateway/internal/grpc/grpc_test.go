@@ -80,7 +80,9 @@ func TestAppendStatus(t *testing.T) {
 		"details": {
 			connect.NewError(connect.CodeAborted, "a").WithDetail(&connect.ErrorDetail{Type: "a.B", Value: []byte{1}}),
 			[]hpack.HeaderField{
-				before, {Name: "grpc-status", Value: "10"}, {Name: "grpc-message", Value: "a"},
+				before,
+				{Name: "grpc-status", Value: "10"},
+				{Name: "grpc-message", Value: "a"},
 				{Name: "grpc-status-details-bin", Value: connect.EncodeBinaryHeader([]byte("\x08\x0a\x12\x01a\x1a\x1c\x0a\x17type.googleapis.com/a.B\x12\x01\x01"))},
 			},
 		},
