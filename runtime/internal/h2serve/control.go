@@ -72,7 +72,7 @@ func (c *Conn) windowUpdate(f *http2.WindowUpdateFrame) error {
 			return breachf(http2.ErrCodeFlowControl, "WINDOW_UPDATE makes the window too large")
 		}
 		for _, st := range c.state.streams {
-			st.cond.Signal()
+			st.cond.Broadcast()
 		}
 		c.pumped()
 		return nil
@@ -84,7 +84,7 @@ func (c *Conn) windowUpdate(f *http2.WindowUpdateFrame) error {
 	}
 	st.out += int64(f.Increment)
 	tooLarge := st.out > maxWindow
-	st.cond.Signal()
+	st.cond.Broadcast()
 	if !tooLarge {
 		c.pumped()
 	}
