@@ -103,6 +103,9 @@ func TestRequests(t *testing.T) {
 		}
 		scenarios[name] = scenario{serve: describeAll, client: client}
 		scenarios[name+" over TLS"] = scenario{serve: describeAll, client: client, tls: true}
+		if strings.HasPrefix(name, "trailer") {
+			continue // those that come for a stream that is over may end the connection with net/http
+		}
 		scenarios[name+", body unread"] = scenario{client: client, serve: func(w *world, rw http.ResponseWriter, r *http.Request) {
 			describe(w, r)
 			_, _ = io.WriteString(rw, "unread")
