@@ -176,7 +176,7 @@ func (c *gatewayConfig) config() (gateway.Config, *gateway.Tokens, error) {
 		return cfg, nil, nil
 	}
 	tokens := new(gateway.Tokens)
-	cfg.Authorize = tokens.Authorize
+	cfg.Tokens = tokens
 	return cfg, tokens, c.read(tokens)
 }
 

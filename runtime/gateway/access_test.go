@@ -17,6 +17,25 @@ import (
 )
 
 func TestTokens(t *testing.T) {
+	t.Run("JSON", func(t *testing.T) {
+		testTokens(t, "h2c", "application/json", "{}", func(tokens *gateway.Tokens, cfg *gateway.Config) { cfg.Authorize = tokens.Authorize })
+	})
+	for _, kind := range []string{"h2c", "node, h2c"} {
+		t.Run("gRPC, "+kind, func(t *testing.T) {
+			testTokens(t, kind, "application/grpc", "\x00\x00\x00\x00\x00", func(tokens *gateway.Tokens, cfg *gateway.Config) { cfg.Tokens = tokens })
+		})
+	}
+}
+
+// statusOf returns the HTTP status that goes with the end of a gRPC call.
+func statusOf(status int, header http.Header) int {
+	if code := header.Get("Grpc-Status"); code != "" {
+		return map[string]int{"0": 200, "16": 401, "7": 403, "5": 404, "12": 404}[code]
+	}
+	return status
+}
+
+func testTokens(t *testing.T, kind, contentType, body string, set func(*gateway.Tokens, *gateway.Config)) {
 	tokens, err := gateway.NewTokens(
 		gateway.Token{Name: "all", SHA256: gateway.HashToken("alpha"), Namespaces: []string{"public", "other"}},
 		gateway.Token{Name: "greet", SHA256: strings.ToUpper(gateway.HashToken("beta")), Namespaces: []string{"public"}, Functions: greetPath},
@@ -25,14 +44,17 @@ func TestTokens(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := open(t, "h2c", entry(t, 0, greeter{}), gateway.Config{Namespace: "public", Namespaces: []string{"other"}, Authorize: tokens.Authorize})
+	cfg := gateway.Config{Namespace: "public", Namespaces: []string{"other"}}
+	set(tokens, &cfg)
+	d := open(t, kind, entry(t, 0, greeter{}), cfg)
 	call := func(path string, authorization ...string) int {
 		t.Helper()
 		var header []string
 		for _, value := range authorization {
 			header = append(header, "Authorization", value)
 		}
-		status, got, body := d.post(t, path, "application/json", "{}", header...)
+		status, got, body := d.post(t, path, contentType, body, header...)
+		status = statusOf(status, got)
 		for _, value := range authorization {
 			if _, token, _ := strings.Cut(value, " "); token != "" && strings.Contains(fmt.Sprint(got, body), token) {
 				t.Errorf("the answer to %q shows the token: %v %s", value, got, body)

@@ -162,6 +162,12 @@ func TestSideEffects(t *testing.T) {
 }
 
 func TestCallsAreBounded(t *testing.T) {
+	for _, kind := range []string{"h2c", "node, h2c"} {
+		t.Run(kind, func(t *testing.T) { callsAreBounded(t, kind) })
+	}
+}
+
+func callsAreBounded(t *testing.T, kind string) {
 	running, finish := make(chan struct{}), make(chan struct{})
 	node := entry(t, 0, scripted{greet: func(context.Context) error {
 		running <- struct{}{}
@@ -170,15 +176,15 @@ func TestCallsAreBounded(t *testing.T) {
 	}})
 	cfg := public
 	cfg.MaxCalls = 1
-	d := open(t, "h2c", node, cfg)
+	client := open(t, kind, node, cfg).greet(protocols["grpc"]...)
 	first := make(chan error, 1)
 	go func() {
-		_, err := d.greet().Greet(t.Context(), &greetv1.GreetRequest{})
+		_, err := client.Greet(t.Context(), &greetv1.GreetRequest{})
 		first <- err
 	}()
 	<-running
 	for range 2 {
-		if _, err := d.greet().Greet(limited(t), &greetv1.GreetRequest{}); connect.CodeOf(err) != connect.CodeResourceExhausted {
+		if _, err := client.Greet(limited(t), &greetv1.GreetRequest{}); connect.CodeOf(err) != connect.CodeResourceExhausted {
 			t.Errorf("one more: %v", err)
 		}
 	}
@@ -187,7 +193,7 @@ func TestCallsAreBounded(t *testing.T) {
 		t.Error(err)
 	}
 	go func() { <-running }()
-	if _, err := d.greet().Greet(limited(t), &greetv1.GreetRequest{}); err != nil {
+	if _, err := client.Greet(limited(t), &greetv1.GreetRequest{}); err != nil {
 		t.Errorf("the next: %v", err)
 	}
 }
@@ -198,6 +204,8 @@ func TestMistakesInConfig(t *testing.T) {
 	for name, cfg := range map[string]gateway.Config{
 		"nobody decides":   {},
 		"open, and not":    {Open: true, Authorize: check},
+		"open, and tokens": {Open: true, Tokens: new(gateway.Tokens)},
+		"tokens twice":     {Authorize: check, Tokens: new(gateway.Tokens)},
 		"negative bound":   {Open: true, MaxCalls: -1},
 		"empty namespace":  {Open: true, Namespaces: []string{""}},
 		"CORS for nobody":  {Open: true, CORS: &gateway.CORS{}},

@@ -6,7 +6,7 @@
 //		Name: "ci", SHA256: "9f86d0…", Namespaces: []string{"public"},
 //	})
 //	...
-//	err = gateway.Mount(node, node, gateway.Config{Namespace: "public", Authorize: tokens.Authorize})
+//	err = gateway.Mount(node, node, gateway.Config{Namespace: "public", Tokens: tokens})
 //	...
 //	err = node.Serve(ctx, listener) // links and callers on one port
 //
@@ -53,15 +53,23 @@
 //
 // # Who may call
 //
-// Nobody may unless the Config says so: by Authorize, which gets the token of the header Authorization:
-// Bearer, or by Open. [Tokens] is a check that is ready, against a list of hashed tokens. It is asked
-// before anything is looked up, so who has no token learns nothing. Tokens travel in the clear where TLS
-// does not cover them.
+// Nobody may unless the Config says so: by [Tokens], a check of the header Authorization: Bearer against a
+// list of hashed tokens, by Authorize, a check of your own, or by Open. It is made before anything is looked
+// up, so who has no token learns nothing. Tokens travel in the clear where TLS does not cover them.
+//
+// # What it costs
+//
+// Where [rpcmesh.Node.Serve] serves a gateway that [Mount] has added, over HTTP/2, a unary gRPC call needs no
+// goroutine but its handler's: it goes from the reader of its connection into the mesh, and back from the
+// reader of a link. That holds for calls that come whole, with 64 KiB at most that are not compressed, and are
+// admitted by Tokens or Open, since an Authorize of your own might wait. All other calls have a goroutine,
+// and answer the same.
 //
 // # Limits
 //
 // A request's message is as long as [Config.MaxMessage] at most, unpacked as well as packed, a response's as
-// [rpcmesh.Limits.MaxMessage], and the headers as long as those of a call in the mesh. [Config.MaxCalls] bounds the calls under way; what the server
-// bounds (connections, the size of all headers, the time that they may take) is the server's. A response
-// in JSON can be many times as long as the message that it spells.
+// [rpcmesh.Limits.MaxMessage], and the headers as long as those of a call in the mesh. The one request of a call
+// must have come within a minute. [Config.MaxCalls] bounds the calls under way; what the server bounds
+// (connections, the size of all headers, the time that they may take) is the server's. A response in JSON
+// can be many times as long as the message that it spells.
 package gateway

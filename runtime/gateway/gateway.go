@@ -61,8 +61,8 @@ func New(node *rpcmesh.Node, cfg Config) (*Gateway, error) {
 }
 
 // Mount adds a new gateway to namespaces of node to mux: under "/", which leaves to mux's other patterns
-// what they match. With node itself as mux, [rpcmesh.Node.Serve] serves the gateway beside links. See
-// [New].
+// what they match. With node itself as mux, [rpcmesh.Node.Serve] serves the gateway beside links, and unary
+// gRPC calls cost least. See [New].
 func Mount(mux connecthttp.ServeMux, node *rpcmesh.Node, cfg Config) error {
 	g, err := New(node, cfg)
 	if err != nil {

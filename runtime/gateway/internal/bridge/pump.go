@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"time"
 
 	"connectrpc.com/connect/v2"
 
@@ -20,7 +21,7 @@ type Pump struct {
 	// be nil.
 	Skip func(key string) bool
 	// StopReceiving ends a Receive of the handler's stream that waits, and every later one; ctx is the
-	// handler's. It is called for a stream of requests that has not come to its end when the call has.
+	// handler's. It is called for requests that have not come to their end when the call has, or its time.
 	StopReceiving func(ctx context.Context)
 }
 
@@ -63,7 +64,7 @@ func (p *Pump) open(ctx context.Context, c *call) (err error) {
 func (p *Pump) single(ctx context.Context, c *call) error {
 	msg := takeRaw()
 	defer giveRaw(msg)
-	if err := c.receiveOnly(msg); err != nil {
+	if err := p.receiveOnly(ctx, c, msg); err != nil {
 		return err
 	}
 	if err := p.open(ctx, c); err != nil {
@@ -79,6 +80,31 @@ func (p *Pump) single(ctx context.Context, c *call) error {
 	}
 	return c.answer(c.receive(msg), msg)
 }
+
+// receiveTime is how long the one request of a call may take to come.
+const receiveTime = time.Minute
+
+// receiveOnly receives the request of a call that has one, in the call's time.
+func (p *Pump) receiveOnly(ctx context.Context, c *call, msg *rpcmesh.Raw) error {
+	limited, cancel := context.WithTimeoutCause(ctx, receiveTime, errSlow)
+	defer cancel()
+	stopped := make(chan struct{})
+	stop := context.AfterFunc(limited, func() {
+		defer close(stopped)
+		p.StopReceiving(ctx)
+	})
+	err := c.receiveOnly(msg)
+	if stop() {
+		return err
+	}
+	<-stopped
+	if err != nil {
+		err = Verdict(context.Cause(limited))
+	}
+	return err
+}
+
+var errSlow = connect.Errorf(connect.CodeDeadlineExceeded, "the request has not come within %v", receiveTime)
 
 // receiveOnly receives the request of a call that has one.
 func (c *call) receiveOnly(msg *rpcmesh.Raw) error {
