@@ -61,13 +61,17 @@ func (c *Conn) strayData(st *stream, id uint32, n int) error {
 		err = c.unless(id)
 	}
 	was := c.wasReset(id)
+	known := was != nil && 0 < n && n <= was.left
+	if known {
+		was.left -= n
+	}
 	c.mu.Unlock()
 	switch {
-	case err != nil:
+	case err != nil || known:
 		return err
 	case st != nil && !st.remoteEnd:
 		return c.streamError(id, http2.ErrCodeFlowControl)
-	case st == nil && was:
+	case st == nil && was != nil:
 		return c.useless()
 	}
 	return c.streamError(id, http2.ErrCodeStreamClosed)
@@ -146,7 +150,6 @@ func (c *Conn) handle(st *stream, body []byte) {
 		c.leave(st, body)
 		return
 	}
-	r.touched = true
 	if r.handled++; r.handled >= maxHandled {
 		c.flushWholes()
 	}

@@ -23,8 +23,7 @@ type reader struct {
 	between   bool // no frame is begun
 	deadline  bool // the connection has one for the streams that gather
 	gathering map[uint32]*stream
-	handled   int  // requests since the Wholes have flushed
-	touched   bool // something was put
+	handled   int // requests since the Wholes have flushed
 
 	idle   int       // frames without use, one after the other
 	resets int       // of streams that were not answered, since
@@ -74,10 +73,7 @@ func (c *Conn) alive() error {
 func (c *Conn) idle() {
 	r := &c.reading
 	c.flushWholes()
-	if r.touched {
-		r.touched = false
-		c.FlushNow()
-	}
+	c.FlushNow()
 	switch wanted := r.between && len(r.gathering) > 0; {
 	case wanted:
 		c.setDeadline(time.Now().Add(gatherTime))
@@ -222,7 +218,6 @@ func (c *Conn) canceled() error {
 
 // say counts n bytes that the client has this end say. c.mu is held.
 func (c *Conn) say(n int) error {
-	c.reading.touched = true
 	if c.control += n; c.control > maxControl {
 		return breachf(http2.ErrCodeEnhanceYourCalm, "frames are asked for faster than read")
 	}
@@ -242,7 +237,7 @@ func (c *Conn) streamError(id uint32, code http2.ErrCode) error {
 		return breachf(code, "frame of stream %d, which nobody opened", id)
 	default:
 		c.state.last = max(c.state.last, id)
-		c.refuse(id, code)
+		c.refuse(id, code, c.opts.StreamWindow)
 	}
 	err := c.say(frameHeaderSize + 4)
 	c.mu.Unlock()

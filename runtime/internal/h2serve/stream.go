@@ -99,26 +99,32 @@ func (c *Conn) forget(st *stream) {
 
 // reset ends a stream from this end, and returns what is to be called without the lock. c.mu is held.
 func (c *Conn) reset(st *stream, code http2.ErrCode) func() {
-	c.refuse(st.id, code)
+	c.refuse(st.id, code, st.in)
 	return c.endWith(st, errStream)
 }
 
-// refuse resets a stream, and remembers that frames of it may still come. c.mu is held.
-func (c *Conn) refuse(id uint32, code http2.ErrCode) {
-	c.putReset(id, code)
-	s := &c.state
-	s.resets[s.reset] = id
-	s.reset = (s.reset + 1) % forgotten
+// reset is a stream that this end has reset.
+type reset struct {
+	id   uint32
+	left int // how much the client may have sent before it knew
 }
 
-// wasReset reports whether this end has reset a stream lately. c.mu is held.
-func (c *Conn) wasReset(id uint32) bool {
-	for _, r := range &c.state.resets {
-		if r == id {
-			return true
+// refuse resets a stream of which that much more may have been sent. c.mu is held.
+func (c *Conn) refuse(id uint32, code http2.ErrCode, left int) {
+	c.putReset(id, code)
+	s := &c.state
+	s.resets[s.next] = reset{id: id, left: left}
+	s.next = (s.next + 1) % forgotten
+}
+
+// wasReset returns what is known of a stream that this end has reset lately, or nil. c.mu is held.
+func (c *Conn) wasReset(id uint32) *reset {
+	for i := range c.state.resets {
+		if r := &c.state.resets[i]; r.id == id {
+			return r
 		}
 	}
-	return false
+	return nil
 }
 
 // room takes up to n bytes from the windows, as many as go in one frame, and returns how many. c.mu is held.
