@@ -115,7 +115,7 @@ func (c *Conn) resetFrame(f *http2.RSTStreamFrame) error {
 		return c.useless()
 	}
 	after := c.endWith(st, errReset)
-	delete(c.reading.gathering, f.StreamID)
+	c.ungather(st)
 	c.mu.Unlock()
 	after()
 	return c.canceled()

@@ -23,6 +23,7 @@ type reader struct {
 	between   bool // no frame is begun
 	deadline  bool // the connection has one for the streams that gather
 	gathering map[uint32]*stream
+	gathered  int // bytes of their bodies
 	handled   int // requests since the Wholes have flushed
 
 	idle   int       // frames without use, one after the other
@@ -231,7 +232,7 @@ func (c *Conn) streamError(id uint32, code http2.ErrCode) error {
 	switch {
 	case st != nil:
 		after = c.reset(st, code)
-		delete(c.reading.gathering, id)
+		c.ungather(st)
 	case id%2 == 0 || id > c.state.last && code != http2.ErrCodeProtocol:
 		c.mu.Unlock()
 		return breachf(code, "frame of stream %d, which nobody opened", id)

@@ -19,7 +19,8 @@ type stream struct {
 	remoteEnd bool  // the client has sent all
 	localEnd  bool  // so has this end
 	out       int64 // how much the client takes; may be negative
-	in, eaten int   // how much the client may still send, and what has been read since that was told
+	window    int   // how much the client may have under way
+	in, eaten int   // how much it may still send, and what has been read since that was told
 	length    int64 // what content-length says of the body; -1: nothing
 	received  int64 // of the body
 
@@ -27,6 +28,7 @@ type stream struct {
 	request   Request
 	whole     Whole
 	gathering bool // its body is being gathered
+	gathered  int  // how much of it was, for the reader
 	answered  bool
 	onCancel  func()
 	waiting   *waiting // the answer, for windows
@@ -36,7 +38,7 @@ type stream struct {
 	cancel   context.CancelFunc
 	body     []byte // what has come, and is not read: from read
 	read     int
-	prepaid  int  // how much of it the connection's window has back already
+	prepaid  int  // how much of it has been counted as read already
 	deaf     bool // the body is closed
 	trailer  []hpack.HeaderField
 	cond     sync.Cond // for those who read the body, or wait for a window
@@ -53,7 +55,7 @@ type waiting struct {
 
 // newStream opens a stream. c.mu is held.
 func (c *Conn) newStream(id uint32) *stream {
-	st := &stream{c: c, id: id, out: c.state.firstWindow, in: c.opts.StreamWindow, length: -1}
+	st := &stream{c: c, id: id, out: c.state.firstWindow, in: c.opts.StreamWindow, window: c.opts.StreamWindow, length: -1}
 	st.cond.L = &c.mu
 	st.request.st = st
 	c.state.streams[id] = st
@@ -136,15 +138,9 @@ func (c *Conn) room(st *stream, n int) int {
 	return n
 }
 
-// giveBack is room undone. c.mu is held.
-func (c *Conn) giveBack(st *stream, n int) {
-	st.out += int64(n)
-	c.state.window += int64(n)
-}
-
 // pump puts what waits for windows, a frame of each stream in turn, while there is room. c.mu is held.
 func (c *Conn) pump() {
-	for stuck := 0; stuck < len(c.waiters) && len(c.out) < maxOutput && c.state.window > 0; {
+	for stuck := 0; stuck < len(c.waiters) && len(c.out) < bulkMark && c.state.window > 0; {
 		st := c.waiters[0]
 		c.waiters = append(c.waiters[:0], c.waiters[1:]...)
 		if st.over {
@@ -154,7 +150,7 @@ func (c *Conn) pump() {
 		n := c.room(st, len(w.data))
 		if stuck++; n > 0 {
 			stuck = 0
-			c.putData(st.id, [][]byte{w.data}, n, false)
+			c.putData(st.id, w.data[:n], false)
 			w.data = w.data[n:]
 		}
 		if len(w.data) > 0 {
@@ -192,7 +188,7 @@ func (st *stream) send(p []byte, end bool) error {
 			continue
 		}
 		last := end && n == len(p)
-		c.putData(st.id, [][]byte{p}, n, last)
+		c.putData(st.id, p[:n], last)
 		if p = p[n:]; len(p) == 0 {
 			if last {
 				c.endLocal(st)
