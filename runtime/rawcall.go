@@ -13,10 +13,6 @@ import (
 	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
 )
 
-// maxRawLocal is how long a request may be that a [RawCaller] hands to a function of its own node: what goes
-// there in one piece.
-const maxRawLocal = 32 << 10
-
 // RawCall is a unary call of one who passes calls on, as a gateway does: its messages stay encoded, and no
 // goroutine waits for it. Otherwise it is a call like those of a [Namespace]'s clients: with the same
 // deadlines, retries and errors. Its owner sets the fields and the request's headers, and leaves it alone
@@ -97,10 +93,7 @@ func (r *RawCaller) Begin(ns *Namespace, c *RawCall) bool {
 	if s.deadline.IsZero() && ns.node.cfg.CallTimeout > 0 {
 		s.deadline = time.Now().Add(ns.node.cfg.CallTimeout)
 	}
-	if s.find() != nil || s.route.target.Local && len(c.Request) > maxRawLocal {
-		return false
-	}
-	return r.start(c)
+	return s.find() == nil && r.start(c)
 }
 
 // start opens the first attempt and sends the request, after which the call may be over at any time.

@@ -101,7 +101,7 @@ func (n *Node) serveHTTP2(ctx context.Context) func() func(nc net.Conn, head []b
 	buffers := carrier.ServerConfig()
 	options := h2serve.Options{
 		Handler: n.Handler(), Source: n.source,
-		MaxStreams: maxStreams, StreamWindow: buffers.MaxReceiveBufferPerStream, ConnWindow: buffers.MaxReceiveBufferPerConnection,
+		MaxStreams: maxStreams, BodyWindow: buffers.MaxReceiveBufferPerStream, ConnWindow: buffers.MaxReceiveBufferPerConnection,
 		HandshakeTimeout: headerTimeout, Log: n.log,
 	}
 	serve := func(nc net.Conn, head []byte) {

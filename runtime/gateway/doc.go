@@ -61,7 +61,7 @@
 //
 // Where [rpcmesh.Node.Serve] serves a gateway that [Mount] has added, over HTTP/2, a unary gRPC call needs no
 // goroutine but its handler's: it goes from the reader of its connection into the mesh, and back from the
-// reader of a link. That holds for calls that come whole, with 64 KiB at most that are not compressed, and are
+// reader of a link. That holds for calls that come whole, with 8 MiB at most that are not compressed, and are
 // admitted by Tokens or Open, since an Authorize of your own might wait. All other calls have a goroutine,
 // and answer the same.
 //

@@ -51,10 +51,10 @@ type state struct {
 	err     error // why the connection is over
 	breach  *breach
 	streams map[uint32]*stream
-	open    int    // streams, and handlers that still run
-	last    uint32 // the highest stream that the client has opened
-	resets  [forgotten]uint32
-	reset   int // where the next one goes
+	open    int              // streams, and handlers that still run
+	last    uint32           // the highest stream that the client has opened
+	resets  [forgotten]reset // the streams that this end has reset last
+	next    int              // where the next one goes
 
 	maxFrame    int   // longest frame that the client takes
 	firstWindow int64 // the client's SETTINGS_INITIAL_WINDOW_SIZE

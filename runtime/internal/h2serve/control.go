@@ -74,7 +74,7 @@ func (c *Conn) windowUpdate(f *http2.WindowUpdateFrame) error {
 		for _, st := range c.state.streams {
 			st.cond.Broadcast()
 		}
-		c.pumped()
+		c.pump()
 		return nil
 	}
 	st := c.state.streams[f.StreamID]
@@ -86,20 +86,13 @@ func (c *Conn) windowUpdate(f *http2.WindowUpdateFrame) error {
 	tooLarge := st.out > maxWindow
 	st.cond.Broadcast()
 	if !tooLarge {
-		c.pumped()
+		c.pump()
 	}
 	c.mu.Unlock()
 	if tooLarge {
 		return c.streamError(f.StreamID, http2.ErrCodeFlowControl)
 	}
 	return nil
-}
-
-// pumped is pump for the reader. c.mu is held.
-func (c *Conn) pumped() {
-	had := len(c.out)
-	c.pump()
-	c.reading.touched = c.reading.touched || len(c.out) > had
 }
 
 // unless says that a stream is idle, of which nothing may come but a request. c.mu is held.
@@ -122,7 +115,7 @@ func (c *Conn) resetFrame(f *http2.RSTStreamFrame) error {
 		return c.useless()
 	}
 	after := c.endWith(st, errReset)
-	delete(c.reading.gathering, f.StreamID)
+	c.ungather(st)
 	c.mu.Unlock()
 	after()
 	return c.canceled()

@@ -29,8 +29,7 @@ func (c *Conn) data(f *http2.DataFrame) error {
 	}
 	st.remoteEnd = f.StreamEnded()
 	if st.gathering {
-		st.eaten += n - len(p)
-		c.eatenOfConn(n)
+		c.eaten(st, n)
 		c.mu.Unlock()
 		return c.gatherMore(st, p)
 	}
@@ -61,13 +60,17 @@ func (c *Conn) strayData(st *stream, id uint32, n int) error {
 		err = c.unless(id)
 	}
 	was := c.wasReset(id)
+	known := was != nil && 0 < n && n <= was.left
+	if known {
+		was.left -= n
+	}
 	c.mu.Unlock()
 	switch {
-	case err != nil:
+	case err != nil || known:
 		return err
 	case st != nil && !st.remoteEnd:
 		return c.streamError(id, http2.ErrCodeFlowControl)
-	case st == nil && was:
+	case st == nil && was != nil:
 		return c.useless()
 	}
 	return c.streamError(id, http2.ErrCodeStreamClosed)
@@ -82,17 +85,17 @@ func (st *stream) keep(p []byte) {
 	st.body = append(st.body, p...)
 }
 
-// eaten counts n bytes of a stream as read and lets the client send as many again, many at a time. c.mu is
-// held.
+// eaten counts n bytes of a stream as read, unless they have been counted, and lets the client send as many
+// again, many at a time. c.mu is held.
 func (c *Conn) eaten(st *stream, n int) {
-	st.eaten += n
-	if !st.remoteEnd && !st.over && 2*st.eaten >= c.opts.StreamWindow {
-		c.putWindow(st.id, st.eaten)
-		st.in, st.eaten = st.in+st.eaten, 0
-	}
 	paid := min(n, st.prepaid)
 	st.prepaid -= paid
 	n -= paid
+	st.eaten += n
+	if !st.remoteEnd && !st.over && 2*st.eaten >= st.window {
+		c.putWindow(st.id, st.eaten)
+		st.in, st.eaten = st.in+st.eaten, 0
+	}
 	c.eatenOfConn(n)
 }
 
@@ -108,12 +111,15 @@ func (c *Conn) eatenOfConn(n int) {
 
 // gatherMore takes a piece of the body of a request that a Whole wants.
 func (c *Conn) gatherMore(st *stream, p []byte) error {
-	if len(st.body)+len(p) > MaxWholeBody {
+	r := &c.reading
+	if len(st.body)+len(p) > MaxWholeBody || r.gathered+len(p) > maxGathered {
 		c.leave(st, p)
 		return nil
 	}
 	if !st.remoteEnd {
 		st.body = append(st.body, p...)
+		st.gathered += len(p)
+		r.gathered += len(p)
 		return c.uselessIf(len(p) == 0)
 	}
 	if len(st.body) > 0 {
@@ -137,7 +143,7 @@ func (c *Conn) handle(st *stream, body []byte) {
 	over := st.over
 	st.gathering, st.body = false, nil
 	c.mu.Unlock()
-	delete(r.gathering, st.id)
+	c.ungather(st)
 	if over {
 		return
 	}
@@ -146,7 +152,6 @@ func (c *Conn) handle(st *stream, body []byte) {
 		c.leave(st, body)
 		return
 	}
-	r.touched = true
 	if r.handled++; r.handled >= maxHandled {
 		c.flushWholes()
 	}
@@ -154,7 +159,7 @@ func (c *Conn) handle(st *stream, body []byte) {
 
 // leave leaves a request to the Handler, with what has come of its body, of which piece is the last.
 func (c *Conn) leave(st *stream, piece []byte) {
-	delete(c.reading.gathering, st.id)
+	c.ungather(st)
 	c.mu.Lock()
 	st.gathering = false
 	st.body = bytes.Join([][]byte{st.body, piece}, nil)
@@ -163,6 +168,15 @@ func (c *Conn) leave(st *stream, piece []byte) {
 	c.mu.Unlock()
 	if !over {
 		c.serve(st)
+	}
+}
+
+// ungather ends the gathering of a stream, if its body is being gathered.
+func (c *Conn) ungather(st *stream) {
+	r := &c.reading
+	if _, ok := r.gathering[st.id]; ok {
+		delete(r.gathering, st.id)
+		r.gathered -= st.gathered
 	}
 }
 

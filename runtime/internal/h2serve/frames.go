@@ -40,18 +40,14 @@ func (c *Conn) putHeaders(stream uint32, fields []hpack.HeaderField, end bool) {
 	}
 }
 
-// putData puts the first n bytes of pieces in one frame.
-func (c *Conn) putData(stream uint32, pieces [][]byte, n int, end bool) {
+// putData puts a DATA frame.
+func (c *Conn) putData(stream uint32, p []byte, end bool) {
 	var flags http2.Flags
 	if end {
 		flags = http2.FlagDataEndStream
 	}
-	c.out = appendFrameHeader(c.out, n, http2.FrameData, flags, stream)
-	for _, p := range pieces {
-		p = p[:min(n, len(p))]
-		c.out = append(c.out, p...)
-		n -= len(p)
-	}
+	c.out = appendFrameHeader(c.out, len(p), http2.FrameData, flags, stream)
+	c.out = append(c.out, p...)
 }
 
 func (c *Conn) putReset(stream uint32, code http2.ErrCode) {

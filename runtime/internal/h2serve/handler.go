@@ -54,6 +54,10 @@ func (c *Conn) run(st *stream, r *http.Request, h http.Handler) {
 		return
 	}
 	st.handling, st.cancel = true, cancel
+	if more := c.opts.BodyWindow - st.window; more > 0 && !st.remoteEnd {
+		c.putWindow(st.id, more)
+		st.in, st.window = st.in+more, c.opts.BodyWindow
+	}
 	c.mu.Unlock()
 	r = r.WithContext(ctx)
 	c.wg.Go(func() {

@@ -24,7 +24,7 @@ func (c *Conn) headers(f *http2.MetaHeadersFrame) error {
 	case id <= c.state.last:
 		was := c.wasReset(id)
 		c.mu.Unlock()
-		if was {
+		if was != nil {
 			return c.useless()
 		}
 		return breachf(http2.ErrCodeStreamClosed, "HEADERS of stream %d, which is over", id)
@@ -34,7 +34,7 @@ func (c *Conn) headers(f *http2.MetaHeadersFrame) error {
 	}
 	c.state.last = id
 	if c.state.open >= c.opts.MaxStreams {
-		c.refuse(id, http2.ErrCodeRefusedStream)
+		c.refuse(id, http2.ErrCodeRefusedStream, c.opts.StreamWindow)
 		err := c.say(frameHeaderSize + 4)
 		c.mu.Unlock()
 		if err != nil {

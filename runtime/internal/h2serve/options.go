@@ -17,9 +17,12 @@ type Options struct {
 	Source func(r *Request) Source
 	// MaxStreams is how many streams may be open at once. Default 250.
 	MaxStreams int
-	// StreamWindow and ConnWindow are how many bytes of bodies a client may have under way: of one stream, and
-	// of all. Default 1 MiB; 64 KiB at least.
-	StreamWindow, ConnWindow int
+	// StreamWindow is how many bytes of its body a client may have under way of a stream. It is what a short
+	// request may have to wait behind of each long one. Default 256 KiB; 64 KiB at least.
+	StreamWindow int
+	// BodyWindow is the same once the Handler has the stream, ConnWindow for all together. Default 1 MiB; no less
+	// than StreamWindow.
+	BodyWindow, ConnWindow int
 	// MaxHeader is how many bytes of headers a request may have, as RFC 9113 section 6.5.2 counts them; one
 	// with more is answered with 431. Default 1 MiB.
 	MaxHeader int
@@ -39,8 +42,9 @@ func (o Options) withDefaults() Options {
 		*n = min(max(*n, least), maxWindow)
 	}
 	set(&o.MaxStreams, 1, 250)
-	set(&o.StreamWindow, initialWindow, 1<<20)
-	set(&o.ConnWindow, initialWindow, 1<<20)
+	set(&o.StreamWindow, initialWindow, 256<<10)
+	set(&o.BodyWindow, o.StreamWindow, 1<<20)
+	set(&o.ConnWindow, o.StreamWindow, 1<<20)
 	set(&o.MaxHeader, 1<<10, 1<<20)
 	if o.HandshakeTimeout <= 0 {
 		o.HandshakeTimeout = 5 * time.Second
@@ -55,11 +59,13 @@ func (o Options) withDefaults() Options {
 }
 
 // MaxWholeBody is how long the body of a request is at most, in bytes, that a [Whole] gets.
-const MaxWholeBody = 64 << 10
+const MaxWholeBody = 8 << 20
 
 const (
+	maxGathered   = 16 << 20  // of bodies that are being gathered on a connection
 	maxFrame      = 16 << 10  // longest frame taken: what RFC 9113 section 4.2 demands at least
 	maxOutput     = 256 << 10 // of what waits to be written, beyond which handlers wait
+	bulkMark      = 64 << 10  // of what waits to be written, beyond which answers wait, so that short ones go before
 	maxControl    = 64 << 10  // of what the client has had this end say, since it was last written
 	maxIdleFrames = 2000      // frames without use, one after the other, in calmTime
 	maxResets     = 5000      // of streams that were not answered yet, in calmTime

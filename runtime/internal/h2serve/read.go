@@ -23,8 +23,8 @@ type reader struct {
 	between   bool // no frame is begun
 	deadline  bool // the connection has one for the streams that gather
 	gathering map[uint32]*stream
-	handled   int  // requests since the Wholes have flushed
-	touched   bool // something was put
+	gathered  int // bytes of their bodies
+	handled   int // requests since the Wholes have flushed
 
 	idle   int       // frames without use, one after the other
 	resets int       // of streams that were not answered, since
@@ -74,10 +74,7 @@ func (c *Conn) alive() error {
 func (c *Conn) idle() {
 	r := &c.reading
 	c.flushWholes()
-	if r.touched {
-		r.touched = false
-		c.FlushNow()
-	}
+	c.FlushNow()
 	switch wanted := r.between && len(r.gathering) > 0; {
 	case wanted:
 		c.setDeadline(time.Now().Add(gatherTime))
@@ -222,7 +219,6 @@ func (c *Conn) canceled() error {
 
 // say counts n bytes that the client has this end say. c.mu is held.
 func (c *Conn) say(n int) error {
-	c.reading.touched = true
 	if c.control += n; c.control > maxControl {
 		return breachf(http2.ErrCodeEnhanceYourCalm, "frames are asked for faster than read")
 	}
@@ -236,13 +232,13 @@ func (c *Conn) streamError(id uint32, code http2.ErrCode) error {
 	switch {
 	case st != nil:
 		after = c.reset(st, code)
-		delete(c.reading.gathering, id)
+		c.ungather(st)
 	case id%2 == 0 || id > c.state.last && code != http2.ErrCodeProtocol:
 		c.mu.Unlock()
 		return breachf(code, "frame of stream %d, which nobody opened", id)
 	default:
 		c.state.last = max(c.state.last, id)
-		c.refuse(id, code)
+		c.refuse(id, code, c.opts.StreamWindow)
 	}
 	err := c.say(frameHeaderSize + 4)
 	c.mu.Unlock()

@@ -136,8 +136,14 @@ func TestServe(t *testing.T) {
 				})
 			}
 			wg.Wait()
-			// What is long is the handler's.
-			body := strings.Repeat("y", 3<<20)
+			for _, size := range []int{70_000, MaxWholeBody} {
+				body := strings.Repeat("y", size)
+				if by, end, got := post(t, c, addr, body); got != body || end != "well" || by != name {
+					t.Errorf("%d bytes: got %d by %q, %q", size, len(got), by, end)
+				}
+			}
+			// What is longer is the handler's.
+			body := strings.Repeat("z", MaxWholeBody+1)
 			if by, end, got := post(t, c, addr, body); got != body || end != "well" || by != "handler" {
 				t.Errorf("long: got %d by %q, %q", len(got), by, end)
 			}

@@ -19,7 +19,8 @@ type stream struct {
 	remoteEnd bool  // the client has sent all
 	localEnd  bool  // so has this end
 	out       int64 // how much the client takes; may be negative
-	in, eaten int   // how much the client may still send, and what has been read since that was told
+	window    int   // how much the client may have under way
+	in, eaten int   // how much it may still send, and what has been read since that was told
 	length    int64 // what content-length says of the body; -1: nothing
 	received  int64 // of the body
 
@@ -27,6 +28,7 @@ type stream struct {
 	request   Request
 	whole     Whole
 	gathering bool // its body is being gathered
+	gathered  int  // how much of it was, for the reader
 	answered  bool
 	onCancel  func()
 	waiting   *waiting // the answer, for windows
@@ -36,7 +38,7 @@ type stream struct {
 	cancel   context.CancelFunc
 	body     []byte // what has come, and is not read: from read
 	read     int
-	prepaid  int  // how much of it the connection's window has back already
+	prepaid  int  // how much of it has been counted as read already
 	deaf     bool // the body is closed
 	trailer  []hpack.HeaderField
 	cond     sync.Cond // for those who read the body, or wait for a window
@@ -53,7 +55,7 @@ type waiting struct {
 
 // newStream opens a stream. c.mu is held.
 func (c *Conn) newStream(id uint32) *stream {
-	st := &stream{c: c, id: id, out: c.state.firstWindow, in: c.opts.StreamWindow, length: -1}
+	st := &stream{c: c, id: id, out: c.state.firstWindow, in: c.opts.StreamWindow, window: c.opts.StreamWindow, length: -1}
 	st.cond.L = &c.mu
 	st.request.st = st
 	c.state.streams[id] = st
@@ -99,26 +101,32 @@ func (c *Conn) forget(st *stream) {
 
 // reset ends a stream from this end, and returns what is to be called without the lock. c.mu is held.
 func (c *Conn) reset(st *stream, code http2.ErrCode) func() {
-	c.refuse(st.id, code)
+	c.refuse(st.id, code, st.in)
 	return c.endWith(st, errStream)
 }
 
-// refuse resets a stream, and remembers that frames of it may still come. c.mu is held.
-func (c *Conn) refuse(id uint32, code http2.ErrCode) {
-	c.putReset(id, code)
-	s := &c.state
-	s.resets[s.reset] = id
-	s.reset = (s.reset + 1) % forgotten
+// reset is a stream that this end has reset.
+type reset struct {
+	id   uint32
+	left int // how much the client may have sent before it knew
 }
 
-// wasReset reports whether this end has reset a stream lately. c.mu is held.
-func (c *Conn) wasReset(id uint32) bool {
-	for _, r := range &c.state.resets {
-		if r == id {
-			return true
+// refuse resets a stream of which that much more may have been sent. c.mu is held.
+func (c *Conn) refuse(id uint32, code http2.ErrCode, left int) {
+	c.putReset(id, code)
+	s := &c.state
+	s.resets[s.next] = reset{id: id, left: left}
+	s.next = (s.next + 1) % forgotten
+}
+
+// wasReset returns what is known of a stream that this end has reset lately, or nil. c.mu is held.
+func (c *Conn) wasReset(id uint32) *reset {
+	for i := range c.state.resets {
+		if r := &c.state.resets[i]; r.id == id {
+			return r
 		}
 	}
-	return false
+	return nil
 }
 
 // room takes up to n bytes from the windows, as many as go in one frame, and returns how many. c.mu is held.
@@ -130,15 +138,9 @@ func (c *Conn) room(st *stream, n int) int {
 	return n
 }
 
-// giveBack is room undone. c.mu is held.
-func (c *Conn) giveBack(st *stream, n int) {
-	st.out += int64(n)
-	c.state.window += int64(n)
-}
-
 // pump puts what waits for windows, a frame of each stream in turn, while there is room. c.mu is held.
 func (c *Conn) pump() {
-	for stuck := 0; stuck < len(c.waiters) && len(c.out) < maxOutput && c.state.window > 0; {
+	for stuck := 0; stuck < len(c.waiters) && len(c.out) < bulkMark && c.state.window > 0; {
 		st := c.waiters[0]
 		c.waiters = append(c.waiters[:0], c.waiters[1:]...)
 		if st.over {
@@ -148,7 +150,7 @@ func (c *Conn) pump() {
 		n := c.room(st, len(w.data))
 		if stuck++; n > 0 {
 			stuck = 0
-			c.putData(st.id, [][]byte{w.data}, n, false)
+			c.putData(st.id, w.data[:n], false)
 			w.data = w.data[n:]
 		}
 		if len(w.data) > 0 {
@@ -186,7 +188,7 @@ func (st *stream) send(p []byte, end bool) error {
 			continue
 		}
 		last := end && n == len(p)
-		c.putData(st.id, [][]byte{p}, n, last)
+		c.putData(st.id, p[:n], last)
 		if p = p[n:]; len(p) == 0 {
 			if last {
 				c.endLocal(st)

@@ -1,9 +1,12 @@
 package h2serve
 
 import (
+	"bytes"
 	"crypto/tls"
 	"net"
+	"slices"
 
+	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 )
 
@@ -46,7 +49,7 @@ type Request struct {
 type Response struct {
 	// Head begins with :status. Names and values must be such that HTTP has.
 	Head []hpack.HeaderField
-	// Body is the body, in pieces.
+	// Body is the body, in pieces. Respond changes the slice, and none of the pieces.
 	Body [][]byte
 	// Trailer must not be empty.
 	Trailer []hpack.HeaderField
@@ -91,25 +94,40 @@ func (r *Request) Respond(resp *Response) {
 	}
 	st.answered, st.onCancel = true, nil
 	c.putHeaders(st.id, resp.Head, false)
-	size := 0
-	for _, p := range resp.Body {
-		size += len(p)
-	}
-	n := c.room(st, size)
-	if n == size {
-		if size > 0 {
-			c.putData(st.id, resp.Body, n, false)
-		}
+	rest := c.putBody(st, resp.Body)
+	if rest == nil {
 		c.putHeaders(st.id, resp.Trailer, true)
 		c.forget(st)
 		return
 	}
-	rest := make([]byte, 0, size)
-	for _, p := range resp.Body {
-		rest = append(rest, p...)
-	}
-	c.giveBack(st, n) // it goes with the rest
-	st.waiting = &waiting{data: rest, trailer: append([]hpack.HeaderField(nil), resp.Trailer...)}
+	st.waiting = &waiting{data: rest, trailer: slices.Clone(resp.Trailer)}
 	c.waiters = append(c.waiters, st)
-	c.pump()
+}
+
+// putBody puts what goes of a body, and returns a copy of the rest, nil if there is none. c.mu is held.
+func (c *Conn) putBody(st *stream, pieces [][]byte) []byte {
+	left := 0
+	for _, p := range pieces {
+		left += len(p)
+	}
+	for left > 0 && len(c.out) < bulkMark {
+		n := c.room(st, left)
+		if n == 0 {
+			break
+		}
+		c.out = appendFrameHeader(c.out, n, http2.FrameData, 0, st.id)
+		left -= n
+		for n > 0 {
+			p := pieces[0][:min(n, len(pieces[0]))]
+			c.out = append(c.out, p...)
+			n -= len(p)
+			if pieces[0] = pieces[0][len(p):]; len(pieces[0]) == 0 {
+				pieces = pieces[1:]
+			}
+		}
+	}
+	if left == 0 {
+		return nil
+	}
+	return bytes.Join(pieces, nil)
 }

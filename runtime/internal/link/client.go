@@ -138,7 +138,7 @@ func (c *ClientCall) send(head []byte, f *outFrame) error {
 	if f.closeSend {
 		c.sentAll = true
 	}
-	if c.open.Waiter != nil && c.pair == nil {
+	if c.open.Waiter != nil {
 		e.stream.post(e, head, f)
 		return nil
 	}

@@ -108,6 +108,12 @@ func (c *stream) sendLocal(f *outFrame) bool {
 	return true
 }
 
+// postLocal is sendLocal for the one message of one who does not wait for a window. mu is held.
+func (c *stream) postLocal(f *outFrame) {
+	_ = c.other.take(f.data, false) // has the limits that have been checked here
+	c.other.eof = true
+}
+
 // takeHeaders notes the response's headers, a field of Frame. mu is held.
 func (e *callerEnd) takeHeaders(field []byte) {
 	body, _ := protowire.ConsumeBytes(field[1:])

@@ -213,6 +213,10 @@ func (c *stream) send(e callEnd, head []byte, f *outFrame) bool {
 // post is send for one who does not wait, nor flush: a frame for which there is no room goes out later, and
 // its data must stay as it is until the call is over. mu is held.
 func (c *stream) post(e callEnd, head []byte, f *outFrame) {
+	if c.other != nil {
+		c.postLocal(f)
+		return
+	}
 	if c.credit > 0 && c.s.room(&c.half, len(f.data)) {
 		c.emit(head, f)
 		return
