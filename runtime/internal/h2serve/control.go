@@ -19,8 +19,8 @@ func (c *Conn) settings(f *http2.SettingsFrame) error {
 		r.settled = true
 		c.setDeadline(time.Time{}) // that of the handshake
 	}
-	if f.HasDuplicates() {
-		return breachf(http2.ErrCodeProtocol, "a setting twice")
+	if n := f.NumSettings(); n > maxSettings {
+		return breachf(http2.ErrCodeEnhanceYourCalm, "%d settings", n)
 	}
 	c.mu.Lock()
 	err := f.ForeachSetting(c.setting)

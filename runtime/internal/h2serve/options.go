@@ -67,6 +67,7 @@ const (
 	maxOutput     = 256 << 10 // of what waits to be written, beyond which handlers wait
 	bulkMark      = 64 << 10  // of what waits to be written, beyond which answers wait, so that short ones go before
 	maxControl    = 64 << 10  // of what the client has had this end say, since it was last written
+	maxSettings   = 100       // in one frame
 	maxIdleFrames = 2000      // frames without use, one after the other, in calmTime
 	maxResets     = 5000      // of streams that were not answered yet, in calmTime
 	calmTime      = 10 * time.Second
