@@ -11,6 +11,7 @@ const (
 	differsInOptions    = "OPTIONS * is the handler's: http.Server has one of its own"
 	differsInTE         = "TE must be trailers: RFC 9113 section 8.2.2"
 	differsInHTTP1      = "headers of HTTP/1 are not sent: RFC 9113 section 8.2.2"
+	differsInFields     = "requests with headers of HTTP/1 are malformed: RFC 9113 section 8.2.2"
 	differsInHEAD       = "net/http fails writes after the head of a HEAD's response"
 	differsBeyondLength = "net/http notices too late when a handler writes more than it declared"
 )
@@ -79,4 +80,18 @@ var known = map[string]string{
 	"TestResponses/HEAD_upgrade":                     differsInHTTP1,
 	"TestTrailers/HEAD_announced,_large_body":        differsInHEAD,
 	"TestTrailers/HEAD_prefix,_large":                differsInHEAD,
+	"TestHeads/connection":                           differsInFields,
+	"TestHeads/connection,_with_a_body":              differsInFields,
+	"TestHeads/keep-alive":                           differsInFields,
+	"TestHeads/keep-alive,_with_a_body":              differsInFields,
+	"TestHeads/proxy-connection":                     differsInFields,
+	"TestHeads/proxy-connection,_with_a_body":        differsInFields,
+	"TestHeads/transfer-encoding":                    differsInFields,
+	"TestHeads/transfer-encoding,_with_a_body":       differsInFields,
+	"TestHeads/upgrade":                              differsInFields,
+	"TestHeads/upgrade,_with_a_body":                 differsInFields,
+	"TestHeads/te_other":                             differsInFields,
+	"TestHeads/te_other,_with_a_body":                differsInFields,
+	"TestHeads/te_both":                              differsInFields,
+	"TestHeads/te_both,_with_a_body":                 differsInFields,
 }

@@ -24,10 +24,6 @@ const statusTooLarge = http.StatusRequestHeaderFieldsTooLarge
 
 // serve has the Handler serve a request.
 func (c *Conn) serve(st *stream) {
-	if connectionSpecific(st.request.Fields) {
-		c.serveStatus(st, http.StatusBadRequest)
-		return
-	}
 	r, err := c.httpRequest(st)
 	if err != nil {
 		c.serveStatus(st, http.StatusBadRequest)

@@ -71,10 +71,10 @@ func (c *Conn) request(st *stream, f *http2.MetaHeadersFrame) error {
 		return nil
 	}
 	if r.Method == "" || r.Path == "" || r.Scheme != "https" && r.Scheme != "http" ||
-		strings.Contains(r.Authority, "@") || !c.length(st) {
+		strings.Contains(r.Authority, "@") || connectionSpecific(r.Fields) || !c.length(st) {
 		return c.streamError(st.id, http2.ErrCodeProtocol)
 	}
-	if !st.remoteEnd && !connectionSpecific(r.Fields) {
+	if !st.remoteEnd {
 		if w := c.whole(r); w != nil && w.Wants(r) {
 			st.gathering, st.whole = true, w
 			c.reading.gathering[st.id] = st
