@@ -75,10 +75,10 @@ func (c *Conn) idle() {
 	r := &c.reading
 	c.flushWholes()
 	c.FlushNow()
-	switch wanted := r.between && len(r.gathering) > 0; {
-	case wanted:
+	// One that is pending stays, or a client could put it off for ever.
+	if wanted := r.between && len(r.gathering) > 0; wanted && !r.deadline {
 		c.setDeadline(time.Now().Add(gatherTime))
-	case r.deadline:
+	} else if !wanted && r.deadline {
 		c.setDeadline(time.Time{})
 	}
 }
