@@ -106,7 +106,7 @@ func (r *Request) Respond(resp *Response) {
 
 // putBody puts what goes of a body, and returns a copy of the rest, nil if there is none. c.mu is held.
 func (c *Conn) putBody(st *stream, pieces [][]byte) []byte {
-	left := 0
+	left, from := 0, 0 // what has gone of the first piece
 	for _, p := range pieces {
 		left += len(p)
 	}
@@ -118,16 +118,17 @@ func (c *Conn) putBody(st *stream, pieces [][]byte) []byte {
 		c.out = appendFrameHeader(c.out, n, http2.FrameData, 0, st.id)
 		left -= n
 		for n > 0 {
-			p := pieces[0][:min(n, len(pieces[0]))]
+			p := pieces[0][from:]
+			p = p[:min(n, len(p))]
 			c.out = append(c.out, p...)
 			n -= len(p)
-			if pieces[0] = pieces[0][len(p):]; len(pieces[0]) == 0 {
-				pieces = pieces[1:]
+			if from += len(p); from == len(pieces[0]) {
+				pieces, from = pieces[1:], 0
 			}
 		}
 	}
 	if left == 0 {
 		return nil
 	}
-	return bytes.Join(pieces, nil)
+	return bytes.Join(pieces, nil)[from:]
 }

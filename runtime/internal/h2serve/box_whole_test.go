@@ -1,0 +1,102 @@
+package h2serve_test
+
+import (
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/h2serve"
+)
+
+// prompt is a Whole that answers at once.
+type prompt struct {
+	resp  h2serve.Response
+	given atomic.Int32
+}
+
+func (p *prompt) NewWhole() h2serve.Whole     { return p }
+func (p *prompt) Wants(*h2serve.Request) bool { return true }
+func (p *prompt) Flush()                      {}
+func (p *prompt) Close()                      {}
+func (p *prompt) Handle(r *h2serve.Request) bool {
+	p.given.Add(1)
+	resp := p.resp
+	r.Respond(&resp)
+	return true
+}
+
+// TestWholeAnswersNotRead has a client that asks, and never reads. What is held for it is bounded, be it the
+// windows that bound it or, where answers have no body, the streams.
+func TestWholeAnswersNotRead(t *testing.T) {
+	head := []hpack.HeaderField{{Name: ":status", Value: "200"}, {Name: "x", Value: strings.Repeat("x", 1<<10), Sensitive: true}}
+	trailer := []hpack.HeaderField{{Name: "grpc-status", Value: "0", Sensitive: true}}
+	for name, body := range map[string][][]byte{"no body": nil, "short": {[]byte("hello")}, "long": {make([]byte, 1<<20)}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := &prompt{resp: h2serve.Response{Head: head, Body: body, Trailer: trailer}}
+			near, far := net.Pipe()
+			g := targetOver(t, near, far, h2serve.Options{
+				MaxStreams: 20, WriteTimeout: 500 * time.Millisecond,
+				Source: func(*h2serve.Request) h2serve.Source { return p },
+			})
+			go func() { _, _ = io.ReadFull(g.nc, make([]byte, 10)) }() // the pipe has no buffer: the handshake goes on
+			g.preface(http2.Setting{ID: http2.SettingInitialWindowSize, Val: h2serve.MaxWindow})
+			g.do(g.WriteWindowUpdate(0, h2serve.MaxWindow-65535))
+			for id := uint32(1); ; id += 2 {
+				if errors.Join(open(g.peer, id, false), g.WriteData(id, true, []byte("x"))) != nil {
+					break // the server has ended it
+				}
+			}
+			g.wantError("")
+			if n := p.given.Load(); n > 2*300+20 {
+				t.Errorf("%d requests were answered", n)
+			}
+		})
+	}
+}
+
+// TestWholeAnswersReadLate has the same client read after all: every answer comes, in full.
+func TestWholeAnswersReadLate(t *testing.T) {
+	const requests = 900
+	head := []hpack.HeaderField{{Name: ":status", Value: "200"}, {Name: "x", Value: strings.Repeat("x", 1<<10), Sensitive: true}}
+	p := &prompt{resp: h2serve.Response{
+		Head: head, Body: [][]byte{make([]byte, 5), make([]byte, 2000)}, Trailer: []hpack.HeaderField{{Name: "end", Value: "well"}},
+	}}
+	near, far := net.Pipe()
+	g := targetOver(t, near, far, h2serve.Options{MaxStreams: requests, Source: func(*h2serve.Request) h2serve.Source { return p }})
+	asked := make(chan struct{})
+	go func() {
+		defer close(asked)
+		g.preface(http2.Setting{ID: http2.SettingInitialWindowSize, Val: h2serve.MaxWindow})
+		g.do(g.WriteWindowUpdate(0, h2serve.MaxWindow-65535))
+		for i := range uint32(requests) {
+			g.do(open(g.peer, 1+2*i, false), g.WriteData(1+2*i, true, []byte("x")))
+		}
+	}()
+	<-asked
+	got := 0
+	for ended := 0; ended < requests; {
+		f, ok := g.next()
+		if !ok {
+			t.Fatalf("the connection ended after %d answers", ended)
+		}
+		switch f := f.(type) {
+		case *http2.DataFrame:
+			got += len(f.Data())
+		case *http2.MetaHeadersFrame:
+			if f.StreamEnded() {
+				ended++
+			}
+		}
+	}
+	if got != requests*2005 {
+		t.Errorf("got %d bytes", got)
+	}
+}
