@@ -43,6 +43,7 @@ type Conn struct {
 
 	head    bytes.Buffer // of the encoder
 	encoder *hpack.Encoder
+	held    []*stream // streams whose answer waits until less is to be written
 	waiters []*stream // streams whose answer waits for a window, in turn
 }
 
@@ -141,7 +142,7 @@ func (c *Conn) fail(err error) error {
 	for _, st := range c.state.streams {
 		canceled = append(canceled, c.endWith(st, errConn))
 	}
-	c.waiters = nil
+	c.held, c.waiters = nil, nil
 	c.cond.Broadcast()
 	c.mu.Unlock()
 	for _, f := range canceled {

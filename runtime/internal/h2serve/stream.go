@@ -31,7 +31,8 @@ type stream struct {
 	gathered  int  // how much of it was, for the reader
 	answered  bool
 	onCancel  func()
-	waiting   *waiting // the answer, for windows
+	held      *Response // the answer, for the client to read others
+	waiting   *waiting  // the answer, for windows
 
 	// Of one that the Handler has.
 	handling bool // it has not returned
@@ -67,7 +68,7 @@ func (c *Conn) newStream(id uint32) *stream {
 func (c *Conn) endWith(st *stream, err error) func() {
 	st.err = err
 	canceled, cancel := st.onCancel, st.cancel
-	st.onCancel, st.waiting = nil, nil
+	st.onCancel, st.held, st.waiting = nil, nil, nil
 	c.forget(st)
 	return func() {
 		if canceled != nil {
@@ -140,6 +141,7 @@ func (c *Conn) room(st *stream, n int) int {
 
 // pump puts what waits for windows, a frame of each stream in turn, while there is room. c.mu is held.
 func (c *Conn) pump() {
+	c.release()
 	for stuck := 0; stuck < len(c.waiters) && len(c.out) < bulkMark && c.state.window > 0; {
 		st := c.waiters[0]
 		c.waiters = append(c.waiters[:0], c.waiters[1:]...)

@@ -93,6 +93,18 @@ func (r *Request) Respond(resp *Response) {
 		return
 	}
 	st.answered, st.onCancel = true, nil
+	if len(c.out) >= maxOutput {
+		// Answers without bodies have no window to wait for. Held, they keep their streams, of which there are
+		// only so many.
+		st.held = &Response{Head: slices.Clone(resp.Head), Body: [][]byte{bytes.Join(resp.Body, nil)}, Trailer: slices.Clone(resp.Trailer)}
+		c.held = append(c.held, st)
+		return
+	}
+	c.answer(st, resp)
+}
+
+// answer puts what goes of an answer, and has the rest wait. c.mu is held.
+func (c *Conn) answer(st *stream, resp *Response) {
 	c.putHeaders(st.id, resp.Head, false)
 	rest := c.putBody(st, resp.Body)
 	if rest == nil {
@@ -102,6 +114,18 @@ func (r *Request) Respond(resp *Response) {
 	}
 	st.waiting = &waiting{data: rest, trailer: slices.Clone(resp.Trailer)}
 	c.waiters = append(c.waiters, st)
+}
+
+// release answers those that were held, while there is room. c.mu is held.
+func (c *Conn) release() {
+	for len(c.held) > 0 && len(c.out) < bulkMark {
+		st := c.held[0]
+		c.held[0], c.held = nil, c.held[1:]
+		if resp := st.held; resp != nil {
+			st.held = nil
+			c.answer(st, resp)
+		}
+	}
 }
 
 // putBody puts what goes of a body, and returns a copy of the rest, nil if there is none. c.mu is held.
