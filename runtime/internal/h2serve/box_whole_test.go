@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/http"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -99,4 +100,122 @@ func TestWholeAnswersReadLate(t *testing.T) {
 	if got != requests*2005 {
 		t.Errorf("got %d bytes", got)
 	}
+}
+
+// patient is a Whole that takes requests and does not answer.
+type patient struct {
+	handled  chan *h2serve.Request
+	canceled chan string
+}
+
+func newPatient() *patient {
+	return &patient{handled: make(chan *h2serve.Request, 10), canceled: make(chan string, 10)}
+}
+
+func (p *patient) NewWhole() h2serve.Whole     { return p }
+func (p *patient) Wants(*h2serve.Request) bool { return true }
+func (p *patient) Flush()                      {}
+func (p *patient) Close()                      {}
+func (p *patient) Handle(r *h2serve.Request) bool {
+	path := r.Path
+	r.OnCancel(func() { p.canceled <- path })
+	p.handled <- r
+	return true
+}
+
+// TestWholeLeaves has requests that do not come whole: the Handler has them.
+func TestWholeLeaves(t *testing.T) {
+	tests := map[string]func(g *target){
+		"stalls": func(*target) {},
+		"stalls, while pings come": func(g *target) {
+			for g.served.Load() == 0 {
+				g.wantAlive()
+			}
+		},
+		"comes byte by byte": func(g *target) {
+			for g.served.Load() == 0 {
+				g.do(g.WriteData(1, false, []byte("x")))
+				g.wantAlive()
+			}
+		},
+		"is too long": func(g *target) {
+			go func() {
+				for sent := 0; sent <= h2serve.MaxWholeBody; sent += 1 << 10 {
+					if g.WriteData(1, false, make([]byte, 1<<10)) != nil {
+						return
+					}
+				}
+			}()
+		},
+		"has trailers": func(g *target) { g.head(1, true, "x", "y") },
+	}
+	for name, send := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := newPatient()
+			begun := make(chan struct{})
+			g := newTarget(t, h2serve.Options{
+				Source: func(*h2serve.Request) h2serve.Source { return p },
+				Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+					close(begun)
+					<-r.Context().Done()
+				}),
+				StreamWindow: 2 * h2serve.MaxWholeBody, ConnWindow: 2 * h2serve.MaxWholeBody,
+			})
+			g.call()
+			send(g)
+			<-begun
+			_ = g.nc.Close()
+			if len(p.handled) > 0 {
+				t.Error("the Whole has it too")
+			}
+		})
+	}
+}
+
+// TestWholeCanceled has clients that let go of requests that have been taken.
+func TestWholeCanceled(t *testing.T) {
+	ends := map[string]func(g *target){
+		"reset":           func(g *target) { g.do(g.WriteRSTStream(1, http2.ErrCodeCancel)) },
+		"breach":          func(g *target) { g.do(g.WriteWindowUpdate(1, 0)) },
+		"DATA after it":   func(g *target) { g.do(g.WriteData(1, true, []byte("x"))) },
+		"connection lost": func(g *target) { _ = g.nc.Close() },
+	}
+	for name, end := range ends {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := newPatient()
+			g := newTarget(t, h2serve.Options{Source: func(*h2serve.Request) h2serve.Source { return p }})
+			g.call()
+			g.do(g.WriteData(1, true, []byte("x")))
+			r := <-p.handled
+			end(g)
+			if path := <-p.canceled; path != "/" {
+				t.Errorf("%q was canceled", path)
+			}
+			r.Respond(answer([]byte("late")))
+			r.Conn().Flush()
+			_ = g.nc.Close()
+			<-g.result
+			if len(p.canceled) > 0 {
+				t.Error("canceled twice")
+			}
+		})
+	}
+	t.Run("answered", func(t *testing.T) {
+		p := newPatient()
+		g := newTarget(t, h2serve.Options{Source: func(*h2serve.Request) h2serve.Source { return p }})
+		g.call()
+		g.do(g.WriteData(1, true, []byte("x")))
+		r := <-p.handled
+		r.Respond(answer([]byte("hello")))
+		r.Conn().Flush()
+		await[*http2.DataFrame](g.peer)
+		g.do(g.WriteRSTStream(1, http2.ErrCodeCancel))
+		_ = g.nc.Close()
+		<-g.result
+		if len(p.canceled) > 0 {
+			t.Error("canceled after the answer")
+		}
+	})
 }
