@@ -161,6 +161,21 @@ func TestFlush(t *testing.T) {
 				w.get("/")
 			},
 		},
+		"a body that is expected, read after the head": {
+			serve: func(w *world, rw http.ResponseWriter, r *http.Request) {
+				flush(w, rw)
+				_ = http.NewResponseController(rw).SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+				b, err := io.ReadAll(r.Body)
+				w.note("handler", "read %s", whole(b, err))
+				_, _ = io.WriteString(rw, "done")
+			},
+			client: func(w *world) {
+				p := w.dialPeer()
+				p.preface()
+				p.head(1, false, more("expect", "100-continue")...)
+				p.finish(1)
+			},
+		},
 		"HEAD": {
 			serve: func(w *world, rw http.ResponseWriter, _ *http.Request) {
 				flush(w, rw)

@@ -36,6 +36,7 @@ type stream struct {
 
 	// Of one that the Handler has.
 	handling bool // it has not returned
+	headed   bool // the response's head has been put
 	cancel   context.CancelFunc
 	body     []byte // what has come, and is not read: from read
 	read     int
@@ -234,6 +235,11 @@ func (st *stream) sendHead(fields []hpack.HeaderField, end bool) error {
 	if err := st.maySend(); err != nil {
 		return err
 	}
+	informational := fields[0].Name == ":status" && fields[0].Value < "2"
+	if informational && st.headed {
+		return nil // one who reads may be late with 100 (Continue)
+	}
+	st.headed = !informational
 	c.putHeaders(st.id, fields, end)
 	if end {
 		c.endLocal(st)
