@@ -22,7 +22,7 @@ type peer struct {
 	*http2.Framer
 	nc net.Conn
 
-	note         func(who, format string, args ...any)
+	notef        func(who, format string, args ...any)
 	ended        map[uint32]bool
 	reset        map[uint32]bool
 	data         map[uint32]*bytes.Buffer // not yet noted
@@ -36,13 +36,13 @@ var get = []string{":method", "GET", ":scheme", "http", ":authority", "node.test
 
 func (w *world) dialPeer() *peer {
 	p := newPeer(w, w.dial())
-	p.note = w.note
+	p.notef = w.notef
 	return p
 }
 
 func newPeer(t testing.TB, nc net.Conn) *peer {
 	p := &peer{
-		TB: t, Framer: http2.NewFramer(nc, nc), nc: nc, note: func(string, string, ...any) {},
+		TB: t, Framer: http2.NewFramer(nc, nc), nc: nc, notef: func(string, string, ...any) {},
 		ended: make(map[uint32]bool), reset: make(map[uint32]bool), data: make(map[uint32]*bytes.Buffer),
 	}
 	p.AllowIllegalWrites = true
@@ -104,7 +104,7 @@ func (p *peer) take() {
 	f, ok := p.next()
 	if !ok {
 		p.flushNotes()
-		p.note("connection", "closed")
+		p.notef("connection", "closed")
 		return
 	}
 	id := f.Header().StreamID
@@ -112,7 +112,7 @@ func (p *peer) take() {
 	switch f := f.(type) {
 	case *http2.MetaHeadersFrame:
 		p.flushNotes()
-		p.note(who, "HEADERS %s", pairs(f))
+		p.notef(who, "HEADERS %s", pairs(f))
 		p.heads++
 		p.end(id, f.StreamEnded())
 	case *http2.DataFrame:
@@ -127,12 +127,12 @@ func (p *peer) take() {
 		// What comes after a reset may be answered by another, and what after the end depends on what has
 		// been seen of the request.
 		if !p.reset[id] && (f.ErrCode != http2.ErrCodeNo || !p.ended[id] || p.strict) {
-			p.note(who, "RST_STREAM %s", f.ErrCode)
+			p.notef(who, "RST_STREAM %s", f.ErrCode)
 		}
 		p.ended[id], p.reset[id] = true, true
 	case *http2.GoAwayFrame:
 		p.flushNotes()
-		p.note("connection", "GOAWAY %s", f.ErrCode)
+		p.notef("connection", "GOAWAY %s", f.ErrCode)
 		p.gone = f.ErrCode != http2.ErrCodeNo
 	case *http2.PingFrame:
 		p.acks++
@@ -142,7 +142,7 @@ func (p *peer) take() {
 func (p *peer) end(id uint32, ended bool) {
 	if ended {
 		p.flushNotes()
-		p.note(fmt.Sprint("stream ", id), "END")
+		p.notef(fmt.Sprint("stream ", id), "END")
 		p.ended[id] = true
 	}
 }
@@ -150,7 +150,7 @@ func (p *peer) end(id uint32, ended bool) {
 func (p *peer) flushNotes() {
 	for id, b := range p.data {
 		if b.Len() > 0 {
-			p.note(fmt.Sprint("stream ", id), "DATA %s", digest(b.Bytes()))
+			p.notef(fmt.Sprint("stream ", id), "DATA %s", digest(b.Bytes()))
 		}
 		delete(p.data, id)
 	}
@@ -177,7 +177,7 @@ func (p *peer) finish(streams ...uint32) {
 	}
 	p.sync()
 	p.flushNotes()
-	p.note("connection", "gone: %t", p.gone)
+	p.notef("connection", "gone: %t", p.gone)
 }
 
 // sync notes what comes until the server has taken all that was sent.

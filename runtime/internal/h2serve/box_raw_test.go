@@ -375,8 +375,8 @@ func TestExchanges(t *testing.T) {
 					return
 				}
 				b, err := io.ReadAll(r.Body)
-				w.note("handler", "length %d, body %s", r.ContentLength, whole(b, err))
-				w.note("handler", "trailer %q", map[string][]string(r.Trailer))
+				w.notef("handler", "length %d, body %s", r.ContentLength, whole(b, err))
+				w.notef("handler", "trailer %q", map[string][]string(r.Trailer))
 				_, _ = io.WriteString(rw, "done")
 			},
 		}

@@ -16,24 +16,24 @@ import (
 
 // describe notes all there is to know of a request but its body.
 func describe(w *world, r *http.Request) {
-	w.note("handler", "%s %q %q %q %s %d.%d", r.Method, r.URL, r.RequestURI, r.Host, r.Proto, r.ProtoMajor, r.ProtoMinor)
-	w.note("handler", "URL %#v", url.URL{Scheme: r.URL.Scheme, Host: r.URL.Host, Path: r.URL.Path, RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery, ForceQuery: r.URL.ForceQuery, Opaque: r.URL.Opaque})
-	w.note("handler", "header %q", map[string][]string(r.Header))
-	w.note("handler", "length %d, encoding %v, close %t, TLS %t, user %v, pattern %q", r.ContentLength, r.TransferEncoding, r.Close, r.TLS != nil, r.URL.User, r.Pattern)
-	w.note("handler", "trailer %q", map[string][]string(r.Trailer))
-	w.note("handler", "from %s", r.RemoteAddr)
+	w.notef("handler", "%s %q %q %q %s %d.%d", r.Method, r.URL, r.RequestURI, r.Host, r.Proto, r.ProtoMajor, r.ProtoMinor)
+	w.notef("handler", "URL %#v", url.URL{Scheme: r.URL.Scheme, Host: r.URL.Host, Path: r.URL.Path, RawPath: r.URL.RawPath, RawQuery: r.URL.RawQuery, ForceQuery: r.URL.ForceQuery, Opaque: r.URL.Opaque})
+	w.notef("handler", "header %q", map[string][]string(r.Header))
+	w.notef("handler", "length %d, encoding %v, close %t, TLS %t, user %v, pattern %q", r.ContentLength, r.TransferEncoding, r.Close, r.TLS != nil, r.URL.User, r.Pattern)
+	w.notef("handler", "trailer %q", map[string][]string(r.Trailer))
+	w.notef("handler", "from %s", r.RemoteAddr)
 }
 
 func describeAll(w *world, rw http.ResponseWriter, r *http.Request) {
 	describe(w, r)
 	b, err := io.ReadAll(r.Body)
-	w.note("handler", "body %s", whole(b, err))
-	w.note("handler", "trailer %q", map[string][]string(r.Trailer))
+	w.notef("handler", "body %s", whole(b, err))
+	w.notef("handler", "trailer %q", map[string][]string(r.Trailer))
 	n, err := r.Body.Read(make([]byte, 1))
-	w.note("handler", "then %d %s", n, kind(err))
-	w.note("handler", "close %v", r.Body.Close())
+	w.notef("handler", "then %d %s", n, kind(err))
+	w.notef("handler", "close %v", r.Body.Close())
 	n, err = r.Body.Read(make([]byte, 1))
-	w.note("handler", "then %d %t", n, err != nil)
+	w.notef("handler", "then %d %t", n, err != nil)
 	_, _ = io.WriteString(rw, "done")
 }
 
@@ -158,11 +158,11 @@ func expect(send func(*world) *http.Request) func(*world) *http.Request {
 // TestContextValues sees what a handler may ask of its context, its connection and TLS.
 func TestContextValues(t *testing.T) {
 	s := scenario{serve: func(w *world, _ http.ResponseWriter, r *http.Request) {
-		w.note("handler", "base %v", r.Context().Value(contextKey("base")))
+		w.notef("handler", "base %v", r.Context().Value(contextKey("base")))
 		local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
-		w.note("handler", "local %v, %t", local, local.String() == w.addr)
+		w.notef("handler", "local %v, %t", local, local.String() == w.addr)
 		if r.TLS != nil {
-			w.note("handler", "%t %d %s %s", r.TLS.HandshakeComplete, r.TLS.Version, r.TLS.NegotiatedProtocol, r.TLS.ServerName)
+			w.notef("handler", "%t %d %s %s", r.TLS.HandshakeComplete, r.TLS.Version, r.TLS.NegotiatedProtocol, r.TLS.ServerName)
 		}
 	}}
 	overTLS := s
@@ -176,7 +176,7 @@ func TestLargeBodies(t *testing.T) {
 	sum := func(w *world, rw http.ResponseWriter, r *http.Request) {
 		h := sha256.New()
 		n, err := io.Copy(h, r.Body)
-		w.note("handler", "%d %x %v", n, h.Sum(nil), err)
+		w.notef("handler", "%d %x %v", n, h.Sum(nil), err)
 		_, _ = io.WriteString(rw, "done")
 	}
 	differ(t, map[string]scenario{
@@ -250,7 +250,7 @@ func TestManyStreams(t *testing.T) {
 				all = append(all, <-results)
 			}
 			slices.Sort(all)
-			w.note("client", "%q", slices.Compact(all))
+			w.notef("client", "%q", slices.Compact(all))
 		},
 	}})
 }

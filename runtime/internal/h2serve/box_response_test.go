@@ -18,7 +18,7 @@ func TestResponses(t *testing.T) {
 		},
 		"nothing, at length": func(w *world, rw http.ResponseWriter) {
 			n, err := rw.Write(nil)
-			w.note("handler", "%d %v", n, err)
+			w.notef("handler", "%d %v", n, err)
 		},
 		"html":                  body("<html><body>hello"),
 		"what one buffer holds": body(strings.Repeat("x", 4096)),
@@ -65,32 +65,51 @@ func TestResponses(t *testing.T) {
 		"status 99":                status(99, ""),
 		"status 1000":              status(1000, ""),
 		"status 0":                 status(0, ""),
-		"status twice":             func(w *world, rw http.ResponseWriter) { rw.WriteHeader(201); status(500, "hello")(w, rw) },
-		"status after the body":    func(w *world, rw http.ResponseWriter) { body("hello")(w, rw); rw.WriteHeader(500) },
-		"status 204 after flush":   func(w *world, rw http.ResponseWriter) { flush(w, rw); status(204, "x")(w, rw) },
-		"header after the head":    func(w *world, rw http.ResponseWriter) { rw.WriteHeader(200); with(body("hello"), "X-Late", "1")(w, rw) },
-		"header after the body":    func(w *world, rw http.ResponseWriter) { body("hello")(w, rw); rw.Header().Set("X-Late", "1") },
-		"header after flush":       func(w *world, rw http.ResponseWriter) { flush(w, rw); with(body("hello"), "X-Late", "1")(w, rw) },
-		"flush alone":              flush,
-		"flush after the body":     func(w *world, rw http.ResponseWriter) { body("hello")(w, rw); flush(w, rw) },
-		"flush within":             func(w *world, rw http.ResponseWriter) { body("hel")(w, rw); flush(w, rw); body("lo")(w, rw) },
-		"http.Error":               func(_ *world, rw http.ResponseWriter) { http.Error(rw, "bad", 400) },
+		"status twice": func(w *world, rw http.ResponseWriter) {
+			rw.WriteHeader(http.StatusCreated)
+			status(500, "hello")(w, rw)
+		},
+		"status after the body": func(w *world, rw http.ResponseWriter) {
+			body("hello")(w, rw)
+			rw.WriteHeader(http.StatusInternalServerError)
+		},
+		"status 204 after flush": func(w *world, rw http.ResponseWriter) { flush(w, rw); status(204, "x")(w, rw) },
+		"header after the head": func(w *world, rw http.ResponseWriter) {
+			rw.WriteHeader(http.StatusOK)
+			with(body("hello"), "X-Late", "1")(w, rw)
+		},
+		"header after the body": func(w *world, rw http.ResponseWriter) { body("hello")(w, rw); rw.Header().Set("X-Late", "1") },
+		"header after flush":    func(w *world, rw http.ResponseWriter) { flush(w, rw); with(body("hello"), "X-Late", "1")(w, rw) },
+		"flush alone":           flush,
+		"flush after the body":  func(w *world, rw http.ResponseWriter) { body("hello")(w, rw); flush(w, rw) },
+		"flush within":          func(w *world, rw http.ResponseWriter) { body("hel")(w, rw); flush(w, rw); body("lo")(w, rw) },
+		"http.Error":            func(_ *world, rw http.ResponseWriter) { http.Error(rw, "bad", http.StatusBadRequest) },
 		"hints": func(w *world, rw http.ResponseWriter) {
 			rw.Header().Add("Link", "</a>; rel=preload")
-			rw.WriteHeader(103)
+			rw.WriteHeader(http.StatusEarlyHints)
 			rw.Header().Add("Link", "</b>; rel=preload")
-			rw.WriteHeader(103)
+			rw.WriteHeader(http.StatusEarlyHints)
 			body("hello")(w, rw)
 		},
 		"hints and length": func(w *world, rw http.ResponseWriter) {
 			rw.Header().Set("Content-Length", "5")
-			rw.WriteHeader(103)
+			rw.WriteHeader(http.StatusEarlyHints)
 			body("hello")(w, rw)
 		},
-		"processing":             func(w *world, rw http.ResponseWriter) { rw.WriteHeader(102); status(201, "hello")(w, rw) },
-		"continue":               func(w *world, rw http.ResponseWriter) { rw.WriteHeader(100); status(201, "hello")(w, rw) },
-		"hints after the head":   func(w *world, rw http.ResponseWriter) { rw.WriteHeader(200); rw.WriteHeader(103); body("hello")(w, rw) },
-		"hints alone":            func(_ *world, rw http.ResponseWriter) { rw.WriteHeader(103) },
+		"processing": func(w *world, rw http.ResponseWriter) {
+			rw.WriteHeader(http.StatusProcessing)
+			status(201, "hello")(w, rw)
+		},
+		"continue": func(w *world, rw http.ResponseWriter) {
+			rw.WriteHeader(http.StatusContinue)
+			status(201, "hello")(w, rw)
+		},
+		"hints after the head": func(w *world, rw http.ResponseWriter) {
+			rw.WriteHeader(http.StatusOK)
+			rw.WriteHeader(http.StatusEarlyHints)
+			body("hello")(w, rw)
+		},
+		"hints alone":            func(_ *world, rw http.ResponseWriter) { rw.WriteHeader(http.StatusEarlyHints) },
 		"switching protocols":    status(101, ""),
 		"http.ResponseWriter is": facets,
 	}
@@ -99,7 +118,7 @@ func TestResponses(t *testing.T) {
 		serve := func(w *world, rw http.ResponseWriter, _ *http.Request) {
 			defer func() {
 				if v := recover(); v != nil {
-					w.note("handler", "panic")
+					w.notef("handler", "panic")
 					panic(v)
 				}
 			}()
@@ -118,7 +137,7 @@ func TestResponses(t *testing.T) {
 func body(text string) func(*world, http.ResponseWriter) {
 	return func(w *world, rw http.ResponseWriter) {
 		n, err := io.WriteString(rw, text)
-		w.note("handler", "wrote %d, %s", n, kind(err))
+		w.notef("handler", "wrote %d, %s", n, kind(err))
 	}
 }
 
@@ -140,7 +159,7 @@ func status(code int, text string) func(*world, http.ResponseWriter) {
 
 func flush(w *world, rw http.ResponseWriter) {
 	_ = http.NewResponseController(rw).Flush() // of a HEAD it may fail with net/http
-	w.note("handler", "flushed")
+	w.notef("handler", "flushed")
 }
 
 func writeBytes(rw http.ResponseWriter, n int) {
@@ -150,7 +169,7 @@ func writeBytes(rw http.ResponseWriter, n int) {
 }
 
 func cookie(rw http.ResponseWriter, name string) {
-	http.SetCookie(rw, &http.Cookie{Name: name, Value: "1"}) //nolint:gosec // no browser
+	http.SetCookie(rw, &http.Cookie{Name: name, Value: "1"})
 }
 
 // facets notes what else a ResponseWriter can do.
@@ -160,11 +179,11 @@ func facets(w *world, rw http.ResponseWriter) {
 	_, stringWriter := rw.(io.StringWriter)
 	_, hijacker := rw.(http.Hijacker)
 	_, readerFrom := rw.(io.ReaderFrom)
-	w.note("handler", "%t %t %t %t %t", flusher, flushError, stringWriter, hijacker, readerFrom)
+	w.notef("handler", "%t %t %t %t %t", flusher, flushError, stringWriter, hijacker, readerFrom)
 	rc := http.NewResponseController(rw)
-	w.note("handler", "full duplex: %v", rc.EnableFullDuplex())
+	w.notef("handler", "full duplex: %v", rc.EnableFullDuplex())
 	_, _, err := rc.Hijack()
-	w.note("handler", "hijack: %s", kind(err))
+	w.notef("handler", "hijack: %s", kind(err))
 }
 
 func TestTrailers(t *testing.T) {

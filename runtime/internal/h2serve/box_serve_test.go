@@ -7,7 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"log"
+	"log/slog"
 	"math/big"
 	"net"
 	"net/http"
@@ -24,7 +24,7 @@ type setup struct {
 	handler    http.Handler
 	maxStreams int
 	base       context.Context
-	log        *log.Logger
+	log        *slog.Logger
 	tls        *tls.Config
 }
 
@@ -34,7 +34,7 @@ func oracle(l net.Listener, s setup) func() {
 	p.SetHTTP2(true)
 	p.SetUnencryptedHTTP2(true)
 	srv := &http.Server{
-		Handler: s.handler, Protocols: p, ErrorLog: s.log, ReadHeaderTimeout: 10 * time.Second,
+		Handler: s.handler, Protocols: p, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelError), ReadHeaderTimeout: 10 * time.Second,
 		HTTP2:       &http.HTTP2Config{MaxConcurrentStreams: s.maxStreams},
 		BaseContext: func(net.Listener) context.Context { return s.base },
 		TLSConfig:   s.tls,

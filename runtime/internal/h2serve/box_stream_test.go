@@ -24,12 +24,12 @@ func (w *world) pipe() (*http.Response, *io.PipeWriter) {
 func TestFullDuplex(t *testing.T) {
 	turns := func(w *world, rw http.ResponseWriter, r *http.Request) {
 		rc := http.NewResponseController(rw)
-		w.note("handler", "%v %v", rc.EnableFullDuplex(), rc.Flush())
+		w.notef("handler", "%v %v", rc.EnableFullDuplex(), rc.Flush())
 		b := make([]byte, 10)
 		for {
 			_, err := io.ReadFull(r.Body, b)
 			if err != nil {
-				w.note("handler", "%s", kind(err))
+				w.notef("handler", "%s", kind(err))
 				break
 			}
 			_, _ = rw.Write(bytes.ToUpper(b))
@@ -46,7 +46,7 @@ func TestFullDuplex(t *testing.T) {
 		for i := range 100 {
 			_, _ = fmt.Fprintf(pw, "turn %5d", i)
 			_, err := io.ReadFull(resp.Body, b)
-			w.note("client", "%s %v", b, err)
+			w.notef("client", "%s %v", b, err)
 		}
 		_ = pw.Close()
 		w.finish(resp)
@@ -79,10 +79,10 @@ func TestFullDuplex(t *testing.T) {
 				var wg sync.WaitGroup
 				wg.Go(func() {
 					_, err := io.Copy(io.Discard, r.Body)
-					w.note("handler", "%v", err)
+					w.notef("handler", "%v", err)
 				})
 				n, err := rw.Write(make([]byte, 20<<20))
-				w.note("writer", "%d %v", n, err)
+				w.notef("writer", "%d %v", n, err)
 				_ = http.NewResponseController(rw).Flush()
 				wg.Wait()
 			},
@@ -92,7 +92,7 @@ func TestFullDuplex(t *testing.T) {
 					return
 				}
 				n, err := io.CopyN(io.Discard, resp.Body, 20<<20)
-				w.note("client", "%d %v", n, err)
+				w.notef("client", "%d %v", n, err)
 				_ = pw.Close()
 				w.finish(resp)
 			},
@@ -101,7 +101,7 @@ func TestFullDuplex(t *testing.T) {
 			serve: func(w *world, rw http.ResponseWriter, _ *http.Request) {
 				for range 100 {
 					if _, err := rw.Write(make([]byte, 100_000)); err != nil {
-						w.note("handler", "%v", err)
+						w.notef("handler", "%v", err)
 					}
 				}
 			},
@@ -122,7 +122,7 @@ func TestFlush(t *testing.T) {
 	differ(t, map[string]scenario{
 		"head, then body": {
 			serve: func(w *world, rw http.ResponseWriter, _ *http.Request) {
-				rw.WriteHeader(202)
+				rw.WriteHeader(http.StatusAccepted)
 				_ = http.NewResponseController(rw).Flush()
 				w.wait("head")
 				_, _ = io.WriteString(rw, "hel")
@@ -135,7 +135,7 @@ func TestFlush(t *testing.T) {
 					w.signal("head")
 					b := make([]byte, 3)
 					_, err := io.ReadFull(resp.Body, b)
-					w.note("client", "%s %v", b, err)
+					w.notef("client", "%s %v", b, err)
 					w.signal("hel")
 					w.finish(resp)
 				}
@@ -143,7 +143,7 @@ func TestFlush(t *testing.T) {
 		},
 		"hints come at once": {
 			serve: func(w *world, rw http.ResponseWriter, _ *http.Request) {
-				rw.WriteHeader(103)
+				rw.WriteHeader(http.StatusEarlyHints)
 				w.wait("hints")
 			},
 			client: func(w *world) {
@@ -166,7 +166,7 @@ func TestFlush(t *testing.T) {
 				flush(w, rw)
 				_ = http.NewResponseController(rw).SetReadDeadline(time.Now().Add(50 * time.Millisecond))
 				b, err := io.ReadAll(r.Body)
-				w.note("handler", "read %s", whole(b, err))
+				w.notef("handler", "read %s", whole(b, err))
 				_, _ = io.WriteString(rw, "done")
 			},
 			client: func(w *world) {
@@ -190,8 +190,8 @@ func TestFlush(t *testing.T) {
 				w.signal("head")
 				w.ended(r.Context())
 				_, err := io.WriteString(rw, strings.Repeat("x", 10_000))
-				w.note("handler", "write: %s", kind(err))
-				w.note("handler", "flush: %s", kind(http.NewResponseController(rw).Flush()))
+				w.notef("handler", "write: %s", kind(err))
+				w.notef("handler", "flush: %s", kind(http.NewResponseController(rw).Flush()))
 			},
 			client: func(w *world) {
 				ctx, cancel := context.WithCancel(w.Context())
@@ -208,8 +208,8 @@ func TestFlush(t *testing.T) {
 func TestPanics(t *testing.T) {
 	whens := map[string]func(*world, http.ResponseWriter){
 		"at once":          func(*world, http.ResponseWriter) {},
-		"after head":       func(_ *world, rw http.ResponseWriter) { rw.WriteHeader(200) },
-		"after hints":      func(_ *world, rw http.ResponseWriter) { rw.WriteHeader(103) },
+		"after head":       func(_ *world, rw http.ResponseWriter) { rw.WriteHeader(http.StatusOK) },
+		"after hints":      func(_ *world, rw http.ResponseWriter) { rw.WriteHeader(http.StatusEarlyHints) },
 		"after flush":      flush,
 		"after body":       body("hello"),
 		"after large body": func(w *world, rw http.ResponseWriter) { body(strings.Repeat("x", 20_000))(w, rw); flush(w, rw) },
@@ -254,7 +254,7 @@ func TestDeadlines(t *testing.T) {
 	read := func(w *world, r *http.Request, n int) {
 		b := make([]byte, n)
 		n, err := io.ReadFull(r.Body, b)
-		w.note("handler", "read %q %s", b[:n], kind(err))
+		w.notef("handler", "read %q %s", b[:n], kind(err))
 	}
 	// half has a client that sends a half and no end.
 	half := func(w *world) {
@@ -282,46 +282,46 @@ func TestDeadlines(t *testing.T) {
 				defer close(ended)
 				read(w, r, 1)
 			}()
-			w.note("handler", "set: %v", rc.SetReadDeadline(past))
+			w.notef("handler", "set: %v", rc.SetReadDeadline(past))
 			<-ended
 			read(w, r, 1)
 			_, _ = io.WriteString(rw, "late")
 		})},
 		"past, before": {client: half, serve: fine(func(w *world, rw http.ResponseWriter, r *http.Request) {
 			read(w, r, 4)
-			w.note("handler", "set: %v", http.NewResponseController(rw).SetReadDeadline(past))
+			w.notef("handler", "set: %v", http.NewResponseController(rw).SetReadDeadline(past))
 			read(w, r, 1)
 			_, _ = io.WriteString(rw, "late")
 		})},
 		"soon": {client: half, serve: fine(func(w *world, rw http.ResponseWriter, r *http.Request) {
-			w.note("handler", "set: %v", http.NewResponseController(rw).SetReadDeadline(time.Now().Add(20*time.Millisecond)))
+			w.notef("handler", "set: %v", http.NewResponseController(rw).SetReadDeadline(time.Now().Add(20*time.Millisecond)))
 			read(w, r, 5)
-			w.note("handler", "again: %v", http.NewResponseController(rw).SetReadDeadline(time.Time{}))
+			w.notef("handler", "again: %v", http.NewResponseController(rw).SetReadDeadline(time.Time{}))
 			read(w, r, 1)
 			_, _ = io.WriteString(rw, "late")
 		})},
 		"soon, taken back": {client: half, serve: fine(func(w *world, rw http.ResponseWriter, r *http.Request) {
 			rc := http.NewResponseController(rw)
-			w.note("handler", "set: %v %v", rc.SetReadDeadline(time.Now().Add(time.Hour)), rc.SetReadDeadline(time.Time{}))
+			w.notef("handler", "set: %v %v", rc.SetReadDeadline(time.Now().Add(time.Hour)), rc.SetReadDeadline(time.Time{}))
 			read(w, r, 4)
 			_, _ = io.WriteString(rw, "in time")
 		})},
 		"no body": {serve: func(w *world, rw http.ResponseWriter, r *http.Request) {
-			w.note("handler", "set: %v", http.NewResponseController(rw).SetReadDeadline(past))
+			w.notef("handler", "set: %v", http.NewResponseController(rw).SetReadDeadline(past))
 			read(w, r, 1)
 			_, _ = io.WriteString(rw, "done")
 		}},
 		"write, past": {client: func(w *world) { w.get("/"); w.get("/fine") }, serve: fine(func(w *world, rw http.ResponseWriter, _ *http.Request) {
-			w.note("handler", "set: %v", http.NewResponseController(rw).SetWriteDeadline(past))
+			w.notef("handler", "set: %v", http.NewResponseController(rw).SetWriteDeadline(past))
 			writeTillError(w, rw)
 		})},
 		"write, soon": {client: func(w *world) { w.get("/"); w.get("/fine") }, serve: fine(func(w *world, rw http.ResponseWriter, r *http.Request) {
-			w.note("handler", "set: %v", http.NewResponseController(rw).SetWriteDeadline(time.Now().Add(20*time.Millisecond)))
+			w.notef("handler", "set: %v", http.NewResponseController(rw).SetWriteDeadline(time.Now().Add(20*time.Millisecond)))
 			w.ended(r.Context())
 			writeTillError(w, rw)
 		})},
 		"write, later": {serve: func(w *world, rw http.ResponseWriter, _ *http.Request) {
-			w.note("handler", "set: %v", http.NewResponseController(rw).SetWriteDeadline(time.Now().Add(time.Hour)))
+			w.notef("handler", "set: %v", http.NewResponseController(rw).SetWriteDeadline(time.Now().Add(time.Hour)))
 			_, _ = io.WriteString(rw, "done")
 		}},
 		"write, while waiting for the window": {
@@ -329,14 +329,14 @@ func TestDeadlines(t *testing.T) {
 				if resp := w.begin(w.request("GET", "/", nil)); resp != nil {
 					w.wait("stuck")
 					_, err := io.Copy(io.Discard, resp.Body)
-					w.note("client", "%v", err)
+					w.notef("client", "%v", err)
 				}
 				w.get("/fine")
 			},
 			serve: fine(func(w *world, rw http.ResponseWriter, _ *http.Request) {
 				_ = http.NewResponseController(rw).SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
 				_, err := rw.Write(make([]byte, 50<<20))
-				w.note("handler", "%s", kind(err))
+				w.notef("handler", "%s", kind(err))
 				w.signal("stuck")
 			}),
 		},
@@ -353,11 +353,11 @@ func (w *world) pipeHalf() (*http.Response, *io.PipeWriter) {
 func writeTillError(w *world, rw http.ResponseWriter) {
 	for range 10_000 {
 		if _, err := rw.Write(make([]byte, 5000)); err != nil {
-			w.note("handler", "%s", kind(err))
+			w.notef("handler", "%s", kind(err))
 			return
 		}
 	}
-	w.note("handler", "never")
+	w.notef("handler", "never")
 }
 
 // TestContexts sees what ends a request's context.
@@ -366,13 +366,13 @@ func TestContexts(t *testing.T) {
 		if r.URL.Path == "/fine" {
 			return
 		}
-		w.note("handler", "at first %v", r.Context().Err())
+		w.notef("handler", "at first %v", r.Context().Err())
 		_ = http.NewResponseController(rw).Flush()
 		w.signal("begun")
 		_, err := io.Copy(io.Discard, r.Body)
-		w.note("handler", "body: %s", kind(err))
+		w.notef("handler", "body: %s", kind(err))
 		w.ended(r.Context())
-		w.note("handler", "%v, cause %v", r.Context().Err(), context.Cause(r.Context()))
+		w.notef("handler", "%v, cause %v", r.Context().Err(), context.Cause(r.Context()))
 		w.signal("ended")
 	}
 	differ(t, map[string]scenario{
@@ -408,7 +408,7 @@ func TestContexts(t *testing.T) {
 			serve: func(w *world, _ http.ResponseWriter, r *http.Request) {
 				go func() {
 					w.ended(r.Context())
-					w.note("after", "%v", r.Context().Err())
+					w.notef("after", "%v", r.Context().Err())
 					w.signal("ended")
 				}()
 			},
@@ -420,7 +420,7 @@ func TestContexts(t *testing.T) {
 		"body ended": {
 			serve: func(w *world, rw http.ResponseWriter, r *http.Request) {
 				_, _ = io.Copy(io.Discard, r.Body)
-				w.note("handler", "%v", r.Context().Err())
+				w.notef("handler", "%v", r.Context().Err())
 				_, _ = io.WriteString(rw, "done")
 			},
 			client: func(w *world) { w.do(w.request("POST", "/", strings.NewReader("hello"))) },

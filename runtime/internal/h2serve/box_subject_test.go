@@ -3,8 +3,6 @@ package h2serve_test
 import (
 	"context"
 	"crypto/tls"
-	"fmt"
-	"log/slog"
 	"net"
 	"sync"
 
@@ -14,7 +12,7 @@ import (
 // subject is the server of package h2serve.
 func subject(l net.Listener, s setup) func() {
 	return serveWith(l, s, h2serve.Options{
-		Handler: s.handler, MaxStreams: s.maxStreams, Log: slog.New(slogNotes{write: s.log.Writer().Write}),
+		Handler: s.handler, MaxStreams: s.maxStreams, Log: s.log,
 	})
 }
 
@@ -39,26 +37,3 @@ func serveWith(l net.Listener, s setup, o h2serve.Options) func() {
 		wg.Wait()
 	}
 }
-
-// slogNotes writes of what is logged what net/http's server would.
-type slogNotes struct {
-	slog.Handler
-
-	write func([]byte) (int, error)
-}
-
-func (slogNotes) Enabled(context.Context, slog.Level) bool { return true }
-
-func (n slogNotes) Handle(_ context.Context, r slog.Record) error {
-	r.Attrs(func(a slog.Attr) bool {
-		if a.Key == "panic" {
-			_, _ = fmt.Fprintf(writerFunc(n.write), "panic serving 127.0.0.1:1: %s\n", a.Value)
-		}
-		return true
-	})
-	return nil
-}
-
-type writerFunc func([]byte) (int, error)
-
-func (f writerFunc) Write(p []byte) (int, error) { return f(p) }

@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log"
+	"log/slog"
 	"maps"
 	"net"
 	"net/http"
@@ -76,7 +76,7 @@ func (s scenario) run(t *testing.T, serve server) map[string][]string {
 	w := &world{TB: t, addr: l.Addr().String(), notes: make(map[string][]string), signals: make(map[string]chan struct{})}
 	w.idle.L = &w.mu
 	set := setup{
-		handler: w.handler(s), maxStreams: s.maxStreams, log: log.New(logNotes{w}, "", 0),
+		handler: w.handler(s), maxStreams: s.maxStreams, log: slog.New(logNotes{w: w}),
 		base: context.WithValue(context.Background(), contextKey("base"), "value"), //nolint:usetesting // outlives the test's
 	}
 	p := new(http.Protocols)
@@ -131,15 +131,29 @@ func (w *world) handler(s scenario) http.Handler {
 	})
 }
 
-// logNotes notes the first line of what a server logs, where it is of a handler's panic.
-type logNotes struct{ w *world }
+// logNotes notes what a server logs of handlers' panics: net/http in a text, ours in an attribute.
+type logNotes struct {
+	slog.Handler
 
-func (l logNotes) Write(p []byte) (int, error) {
-	if line, _, _ := strings.Cut(string(p), "\n"); strings.Contains(line, "panic serving") {
-		line = line[strings.Index(line, "panic serving"):]
-		l.w.note("log", "%s", statuses.ReplaceAllString(line, "status"))
+	w *world
+}
+
+func (logNotes) Enabled(context.Context, slog.Level) bool { return true }
+
+func (l logNotes) Handle(_ context.Context, r slog.Record) error {
+	_, text, panicked := strings.Cut(r.Message, "panic serving ")
+	_, text, _ = strings.Cut(text, ": ")
+	text, _, _ = strings.Cut(text, "\n")
+	r.Attrs(func(a slog.Attr) bool {
+		if a.Key == "panic" {
+			text, panicked = a.Value.String(), true
+		}
+		return true
+	})
+	if panicked {
+		l.w.notef("log", "%s", statuses.ReplaceAllString(text, "status"))
 	}
-	return len(p), nil
+	return nil
 }
 
 // statuses are how the servers say what WriteHeader does not take.
@@ -147,8 +161,8 @@ var statuses = regexp.MustCompile(`invalid WriteHeader code|h2serve: invalid sta
 
 var ports = regexp.MustCompile(`127\.0\.0\.1:\d+`)
 
-// note adds to what who has seen.
-func (w *world) note(who, format string, args ...any) {
+// notef adds to what who has seen.
+func (w *world) notef(who, format string, args ...any) {
 	line := ports.ReplaceAllString(fmt.Sprintf(format, args...), "ADDR")
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -218,28 +232,28 @@ func (w *world) do(r *http.Request) {
 // begin notes the head of the response.
 func (w *world) begin(r *http.Request) *http.Response {
 	r = r.WithContext(httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{
-		Got100Continue: func() { w.note("client", "100") },
+		Got100Continue: func() { w.notef("client", "100") },
 		Got1xxResponse: func(code int, header textproto.MIMEHeader) error {
-			w.note("client", "%d %s", code, fields(http.Header(header)))
+			w.notef("client", "%d %s", code, fields(http.Header(header)))
 			return nil
 		},
-		GotConn: func(info httptrace.GotConnInfo) { w.note("client", "connection reused: %t", info.Reused) },
+		GotConn: func(info httptrace.GotConnInfo) { w.notef("client", "connection reused: %t", info.Reused) },
 	}))
 	resp, err := w.client.Do(r)
 	if err != nil {
-		w.note("client", "error: %v", err)
+		w.notef("client", "error: %v", err)
 		return nil
 	}
-	w.note("client", "%s %s length %d, %s", resp.Proto, resp.Status, resp.ContentLength, fields(resp.Header))
-	w.note("client", "announced %s", slices.Sorted(maps.Keys(resp.Trailer)))
+	w.notef("client", "%s %s length %d, %s", resp.Proto, resp.Status, resp.ContentLength, fields(resp.Header))
+	w.notef("client", "announced %s", slices.Sorted(maps.Keys(resp.Trailer)))
 	return resp
 }
 
 // finish notes the rest of it.
 func (w *world) finish(resp *http.Response) {
 	body, err := io.ReadAll(resp.Body)
-	w.note("client", "body %s, %v", digest(body), err)
-	w.note("client", "trailer %s", fields(resp.Trailer))
+	w.notef("client", "body %s, %v", digest(body), err)
+	w.notef("client", "trailer %s", fields(resp.Trailer))
 	_ = resp.Body.Close()
 }
 
