@@ -146,7 +146,7 @@ func serveScript(t *testing.T, said []byte, seed uint64) {
 		head, nc.said = nc.said[0], nc.said[1:]
 	}
 	err := h2serve.Serve(t.Context(), nc, head, h2serve.Options{
-		MaxStreams: 5, MaxHeader: 4 << 10, StreamWindow: 70_000, ConnWindow: 80_000,
+		MaxStreams: 5, MaxHeader: 4 << 10, StreamWindow: 70_000, BodyWindow: 75_000, ConnWindow: 80_000,
 		Source: func(*h2serve.Request) h2serve.Source { return w },
 		Handler: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 			running.Add(1)
