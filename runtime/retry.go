@@ -126,8 +126,8 @@ func (s *outgoing) open() (*link.ClientCall, error) {
 		if m == nil {
 			return nil, n.notStarted("the function was withdrawn")
 		}
-		if max := n.cfg.Limits.MaxCalls; n.origins.own.Load() >= int64(max) {
-			return nil, connect.Errorf(connect.CodeResourceExhausted, "rpcmesh: %d handlers are running for the node's own calls", max)
+		if limit := n.cfg.Limits.MaxCalls; n.origins.own.Load() >= int64(limit) {
+			return nil, connect.Errorf(connect.CodeResourceExhausted, "rpcmesh: %d handlers are running for the node's own calls", limit)
 		}
 		if !n.locals.add(s) {
 			return nil, errClosed()

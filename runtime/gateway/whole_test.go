@@ -145,7 +145,7 @@ func TestUnaryGRPCInPieces(t *testing.T) {
 }
 
 func inPieces(t *testing.T, d door) {
-	nc, err := net.Dial("tcp", strings.TrimPrefix(d.url, "http://")) //nolint:noctx // loopback
+	nc, err := net.Dial("tcp", strings.TrimPrefix(d.url, "http://"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,8 +168,13 @@ func inPieces(t *testing.T, d door) {
 	head := func(id uint32, timeout string) {
 		block.Reset()
 		for _, f := range [][2]string{
-			{":method", "POST"}, {":scheme", "http"}, {":path", greetPath}, {":authority", "x"},
-			{"content-type", "application/grpc"}, {"te", "trailers"}, {"grpc-timeout", timeout},
+			{":method", "POST"},
+			{":scheme", "http"},
+			{":path", greetPath},
+			{":authority", "x"},
+			{"content-type", "application/grpc"},
+			{"te", "trailers"},
+			{"grpc-timeout", timeout},
 		} {
 			must(enc.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]}))
 		}

@@ -2,6 +2,7 @@ package h2serve
 
 import (
 	"bytes"
+	"slices"
 
 	"golang.org/x/net/http2"
 )
@@ -82,7 +83,15 @@ func (st *stream) keep(p []byte) {
 		st.body = st.body[:copy(st.body, st.body[st.read:])]
 		st.read = 0
 	}
-	st.body = append(st.body, p...)
+	st.body = appendDoubling(st.body, p)
+}
+
+// appendDoubling is append for what grows long piece by piece: each byte is moved once, not four times.
+func appendDoubling(b, p []byte) []byte {
+	if len(b)+len(p) > cap(b) {
+		b = slices.Grow(b, max(len(p), len(b)))
+	}
+	return append(b, p...)
 }
 
 // eaten counts n bytes of a stream as read, unless they have been counted, and lets the client send as many
@@ -117,7 +126,7 @@ func (c *Conn) gatherMore(st *stream, p []byte) error {
 		return nil
 	}
 	if !st.remoteEnd {
-		st.body = append(st.body, p...)
+		st.body = appendDoubling(st.body, p)
 		st.gathered += len(p)
 		r.gathered += len(p)
 		return c.uselessIf(len(p) == 0)
