@@ -186,12 +186,16 @@ func TestFlush(t *testing.T) {
 		},
 		"after the client has gone": {
 			serve: func(w *world, rw http.ResponseWriter, r *http.Request) {
+				if r.URL.Path == "/gone" {
+					return
+				}
 				_ = http.NewResponseController(rw).Flush()
 				w.signal("head")
 				w.ended(r.Context())
 				_, err := io.WriteString(rw, strings.Repeat("x", 10_000))
 				w.notef("handler", "write: %s", kind(err))
 				w.notef("handler", "flush: %s", kind(http.NewResponseController(rw).Flush()))
+				w.signal("noticed")
 			},
 			client: func(w *world) {
 				ctx, cancel := context.WithCancel(w.Context())
@@ -199,6 +203,7 @@ func TestFlush(t *testing.T) {
 				w.wait("head")
 				cancel()
 				_ = resp.Body.Close()
+				w.wait("noticed")
 				w.get("/gone")
 			},
 		},
@@ -327,6 +332,7 @@ func TestDeadlines(t *testing.T) {
 		"write, while waiting for the window": {
 			client: func(w *world) {
 				if resp := w.begin(w.request("GET", "/", nil)); resp != nil {
+					w.signal("head")
 					w.wait("stuck")
 					_, err := io.Copy(io.Discard, resp.Body)
 					w.notef("client", "%v", err)
@@ -334,6 +340,8 @@ func TestDeadlines(t *testing.T) {
 				w.get("/fine")
 			},
 			serve: fine(func(w *world, rw http.ResponseWriter, _ *http.Request) {
+				_ = http.NewResponseController(rw).Flush()
+				w.wait("head")
 				_ = http.NewResponseController(rw).SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
 				_, err := rw.Write(make([]byte, 50<<20))
 				w.notef("handler", "%s", kind(err))
