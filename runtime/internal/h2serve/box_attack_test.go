@@ -266,6 +266,9 @@ func TestFloodOfRequests(t *testing.T) {
 	if f := await[*http2.GoAwayFrame](g.peer); f.ErrCode != http2.ErrCodeEnhanceYourCalm {
 		t.Errorf("got %v", f)
 	}
+	for g.served.Load() < 20 {
+		runtime.Gosched() // they have been started, and begin
+	}
 	if n := g.served.Load(); n != 20 {
 		t.Errorf("%d handlers ran", n)
 	}

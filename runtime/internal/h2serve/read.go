@@ -144,6 +144,9 @@ func (c *Conn) nextFrame() error {
 	}
 	f, err := r.frames.ReadFrameForHeader(fh)
 	if se, ok := errors.AsType[http2.StreamError](err); ok {
+		if fh.Type == http2.FrameHeaders {
+			c.opened(se.StreamID)
+		}
 		return c.streamError(se.StreamID, se.Code)
 	}
 	if err != nil {
@@ -225,6 +228,13 @@ func (c *Conn) say(n int) error {
 	return nil
 }
 
+// opened notes that the client has opened a stream with HEADERS that are malformed.
+func (c *Conn) opened(id uint32) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.state.last = max(c.state.last, id)
+}
+
 // streamError resets a stream that the client has made a mistake of.
 func (c *Conn) streamError(id uint32, code http2.ErrCode) error {
 	c.mu.Lock()
@@ -237,7 +247,6 @@ func (c *Conn) streamError(id uint32, code http2.ErrCode) error {
 		c.mu.Unlock()
 		return breachf(code, "frame of stream %d, which nobody opened", id)
 	default:
-		c.state.last = max(c.state.last, id)
 		c.refuse(id, code, c.opts.StreamWindow)
 	}
 	err := c.say(frameHeaderSize + 4)
