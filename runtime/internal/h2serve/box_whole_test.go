@@ -130,6 +130,7 @@ func TestWholeLeaves(t *testing.T) {
 		"stalls, while pings come": func(g *target) {
 			for g.served.Load() == 0 {
 				g.wantAlive()
+				<-time.After(time.Millisecond) // more would be a flood
 			}
 		},
 		"comes byte by byte": func(g *target) {
