@@ -137,6 +137,7 @@ func TestWholeLeaves(t *testing.T) {
 			for g.served.Load() == 0 {
 				g.do(g.WriteData(1, false, []byte("x")))
 				g.wantAlive()
+				<-time.After(time.Millisecond)
 			}
 		},
 		"is too long": func(g *target) {

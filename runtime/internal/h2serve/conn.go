@@ -60,7 +60,7 @@ type state struct {
 	maxFrame    int   // longest frame that the client takes
 	firstWindow int64 // the client's SETTINGS_INITIAL_WINDOW_SIZE
 	window      int64 // how much the client takes on the connection
-	progress    bool  // something was answered, or DATA sent, since the reader last looked
+	progress    bool  // DATA has come or gone, or something was answered, since the reader last looked
 	in, eaten   int   // how much the client may still send on it, and what has been read since that was told
 }
 

@@ -29,6 +29,7 @@ func (c *Conn) data(f *http2.DataFrame) error {
 		return c.streamError(st.id, http2.ErrCodeProtocol)
 	}
 	st.remoteEnd = f.StreamEnded()
+	s.progress = s.progress || len(p) > 0
 	if st.gathering {
 		c.eaten(st, n)
 		c.mu.Unlock()
