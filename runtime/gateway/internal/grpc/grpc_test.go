@@ -43,7 +43,7 @@ func TestMessage(t *testing.T) {
 			t.Errorf("%q: got %q", body, got)
 		}
 	}
-	if prefix := Prefix(math.MaxUint32); prefix != [PrefixSize]byte{0, 255, 255, 255, 255} {
+	if prefix := Prefix(math.MaxInt32); prefix != [PrefixSize]byte{0, 127, 255, 255, 255} {
 		t.Errorf("got %v", prefix)
 	}
 }
