@@ -127,6 +127,9 @@ func (p *patient) Handle(r *h2serve.Request) bool {
 func TestWholeLeaves(t *testing.T) {
 	tests := map[string]func(g *target){
 		"stalls": func(*target) {},
+		"stalls within a frame": func(g *target) {
+			_, _ = g.nc.Write([]byte{0, 0, 100, 0, 0, 0, 0, 0, 1, 'x'})
+		},
 		"stalls, while pings come": func(g *target) {
 			for g.served.Load() == 0 {
 				g.wantAlive()

@@ -20,7 +20,7 @@ type reader struct {
 	settled bool // the client's first SETTINGS have come
 	acked   bool // it has acknowledged ours
 
-	between   bool // no frame is begun
+	patient   bool // reading can go on after a deadline
 	deadline  bool // the connection has one for the streams that gather
 	gathering map[uint32]*stream
 	gathered  int // bytes of their bodies
@@ -45,19 +45,27 @@ func (r *reader) init(c *Conn, src io.Reader, head []byte) {
 func (c *Conn) read() error {
 	r := &c.reading
 	for {
-		r.between = true
-		err := r.in.Wait(frameHeaderSize)
-		r.between = false
-		if errors.Is(err, os.ErrDeadlineExceeded) && r.deadline && c.alive() == nil {
-			c.gathered()
-			continue
-		}
+		err := c.await(frameHeaderSize)
 		if err == nil {
 			err = c.nextFrame()
 		}
 		if err != nil {
 			return framerError(r.frames, err)
 		}
+	}
+}
+
+// await waits until n bytes are there, and meanwhile leaves to the Handler what takes too long to be gathered.
+func (c *Conn) await(n int) error {
+	r := &c.reading
+	r.patient = true
+	defer func() { r.patient = false }()
+	for {
+		err := r.in.Wait(n)
+		if !errors.Is(err, os.ErrDeadlineExceeded) || !r.deadline || c.alive() != nil {
+			return err
+		}
+		c.gathered()
 	}
 }
 
@@ -76,7 +84,7 @@ func (c *Conn) idle() {
 	c.flushWholes()
 	c.FlushNow()
 	// One that is pending stays, or a client could put it off for ever.
-	if wanted := r.between && len(r.gathering) > 0; wanted && !r.deadline {
+	if wanted := r.patient && len(r.gathering) > 0; wanted && !r.deadline {
 		c.setDeadline(time.Now().Add(gatherTime))
 	} else if !wanted && r.deadline {
 		c.setDeadline(time.Time{})
@@ -134,7 +142,7 @@ func (c *Conn) nextFrame() error {
 	if !r.settled && (fh.Type != http2.FrameSettings || fh.Flags.Has(http2.FlagSettingsAck)) {
 		return breachf(http2.ErrCodeProtocol, "first frame is %s, not SETTINGS", fh.Type)
 	}
-	if err := r.in.Wait(int(fh.Length)); err != nil {
+	if err := c.await(int(fh.Length)); err != nil {
 		return err
 	}
 	if fh.Type == http2.FrameHeaders {
