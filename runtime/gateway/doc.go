@@ -28,7 +28,7 @@
 // # What arrives
 //
 // All three protocols of Connect (https://connectrpc.com/docs/protocol), the codecs proto and json, gzip,
-// HTTP/1.1 and HTTP/2; bidirectional streams need HTTP/2. Binary messages pass through untouched, message
+// HTTP/1.1 and HTTP/2, and gRPC-Web's text format; bidirectional streams need HTTP/2. Binary messages pass through untouched, message
 // by message: no more than one is held in each direction of a call, so that a slow end slows the other.
 // JSON is turned into messages and back here, by the schema that the origin registered the function with;
 // without one there is no JSON, and the call fails with not_found.

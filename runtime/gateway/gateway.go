@@ -56,7 +56,7 @@ func New(node *rpcmesh.Node, cfg Config) (*Gateway, error) {
 	g.errors = connecthttp.NewErrorWriter(options...)
 	g.handlers = newHandlers(g.call, options)
 	g.own.noReflection, g.own.noHealth = cfg.NoReflection, cfg.NoHealth
-	g.front = cfg.CORS.handler(http.HandlerFunc(g.serve))
+	g.front = cfg.CORS.handler(webText(http.HandlerFunc(g.serve)))
 	return g, nil
 }
 
@@ -95,6 +95,10 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	if err != nil {
 		g.refuse(w, r, err)
+		return
+	}
+	if r.Method == http.MethodPost && !accepts(c.spec.StreamType, r.Header.Get("Content-Type")) {
+		refuseMediaType(w, c.spec.StreamType)
 		return
 	}
 	c.w, c.r = w, r

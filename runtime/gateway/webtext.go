@@ -1,0 +1,169 @@
+package gateway
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/base64"
+	"io"
+	"net/http"
+	"strings"
+)
+
+// gRPC-Web's text format is its binary one in base64, for browsers that cannot read bytes as they come
+// (https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-WEB.md).
+const (
+	webTextType   = "application/grpc-web-text"
+	webBinaryType = "application/grpc-web"
+)
+
+// webText has next serve calls in gRPC-Web's text format as calls in its binary one.
+func webText(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		contentType, ok := swapType(r.Header.Get("Content-Type"), webTextType, webBinaryType)
+		if !ok {
+			next.ServeHTTP(w, r)
+			return
+		}
+		r = r.Clone(r.Context())
+		r.Header.Set("Content-Type", contentType)
+		r.Header.Del("Content-Length")
+		r.ContentLength = -1
+		r.Body = textBody{&textReader{src: bufio.NewReader(r.Body)}, r.Body}
+		text := &textWriter{ResponseWriter: w}
+		next.ServeHTTP(text, r)
+		text.end()
+	})
+}
+
+// swapType returns contentType with one media type in the place of another, whatever codec and parameters
+// follow it, and false where it is not that.
+func swapType(contentType, from, to string) (string, bool) {
+	if len(contentType) < len(from) || !strings.EqualFold(contentType[:len(from)], from) {
+		return contentType, false
+	}
+	rest := contentType[len(from):]
+	if rest != "" && !strings.ContainsAny(rest[:1], "+; \t") {
+		return contentType, false
+	}
+	return to + rest, true
+}
+
+// textBody is a request's body, decoded.
+type textBody struct {
+	io.Reader
+	io.Closer
+}
+
+// textReader decodes base64 that may be padded anywhere, as clients that encode each message by itself send
+// it.
+type textReader struct {
+	src   *bufio.Reader
+	bytes []byte // decoded and not yet read
+	room  [3 << 10]byte
+}
+
+func (t *textReader) Read(p []byte) (int, error) {
+	for len(t.bytes) == 0 {
+		if err := t.fill(); err != nil {
+			return 0, err
+		}
+	}
+	n := copy(p, t.bytes)
+	t.bytes = t.bytes[n:]
+	return n, nil
+}
+
+// fill decodes what has come, up to the next padding.
+func (t *textReader) fill() error {
+	const quantum = 4
+	text, err := t.src.Peek(quantum)
+	if len(text) == 0 {
+		return err
+	}
+	if len(text) < quantum {
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		return err
+	}
+	text, _ = t.src.Peek(min(t.src.Buffered(), base64.StdEncoding.EncodedLen(len(t.room)))) // it is there
+	text = text[:len(text)/quantum*quantum]
+	if i := bytes.IndexByte(text, '='); i >= 0 {
+		text = text[:i/quantum*quantum+quantum]
+	}
+	n, err := base64.StdEncoding.Decode(t.room[:], text)
+	if err != nil {
+		return err
+	}
+	t.bytes = t.room[:n]
+	_, err = t.src.Discard(len(text))
+	return err
+}
+
+// textWriter encodes a response. Each flush ends a piece of base64, padded.
+type textWriter struct {
+	http.ResponseWriter
+	headed bool
+	rest   []byte // fewer than three bytes
+	room   []byte
+}
+
+// Unwrap is for [http.ResponseController].
+func (t *textWriter) Unwrap() http.ResponseWriter { return t.ResponseWriter }
+
+// WriteHeader implements [http.ResponseWriter].
+func (t *textWriter) WriteHeader(status int) {
+	t.headed = true
+	h := t.Header()
+	if contentType, ok := swapType(h.Get("Content-Type"), webBinaryType, webTextType); ok {
+		h.Set("Content-Type", contentType)
+		h.Del("Content-Length")
+	}
+	t.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements [http.ResponseWriter].
+func (t *textWriter) Write(p []byte) (int, error) {
+	if !t.headed {
+		t.WriteHeader(http.StatusOK)
+	}
+	const quantum = 3
+	t.rest = append(t.rest, p...)
+	whole := len(t.rest) / quantum * quantum
+	err := t.encode(t.rest[:whole])
+	t.rest = append(t.rest[:0], t.rest[whole:]...)
+	if err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+func (t *textWriter) encode(b []byte) error {
+	if len(b) == 0 {
+		return nil
+	}
+	t.room = base64.StdEncoding.AppendEncode(t.room[:0], b)
+	_, err := t.ResponseWriter.Write(t.room)
+	return err
+}
+
+// FlushError is for [http.ResponseController].
+func (t *textWriter) FlushError() error {
+	if !t.headed {
+		t.WriteHeader(http.StatusOK)
+	}
+	if err := t.end(); err != nil {
+		return err
+	}
+	return http.NewResponseController(t.ResponseWriter).Flush()
+}
+
+// Flush implements [http.Flusher].
+func (t *textWriter) Flush() { _ = t.FlushError() } // fails where the caller has gone
+
+// end writes what is left over.
+func (t *textWriter) end() error {
+	err := t.encode(t.rest)
+	t.rest = t.rest[:0]
+	return err
+}
