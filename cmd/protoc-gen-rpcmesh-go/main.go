@@ -30,7 +30,8 @@
 // module, M and annotate_code. One is added:
 //
 //   - package_suffix: what is appended to the messages' package to name the stubs' package, "rpcmesh"
-//     by default. If it is empty, the stubs go into the messages' package itself.
+//     by default. If it is empty, the stubs go into the messages' package itself, where
+//     protoc-gen-go-grpc's have the same names: then only one of the two can be used.
 //
 // # Names
 //
@@ -48,6 +49,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"runtime/debug"
 
@@ -77,8 +79,30 @@ func main() {
 		ParamFunc:         opts.set,
 		ImportRewriteFunc: importPathOf,
 	}.Run(func(plugin *protogen.Plugin) error {
-		return generate(plugin, opts)
+		if err := generate(plugin, opts); err != nil {
+			return err
+		}
+		warnOfClash(os.Stderr, plugin, opts)
+		return nil
 	})
+}
+
+// warnOfClash says which stubs will not compile beside those of protoc-gen-go-grpc, whose output this plugin
+// does not see.
+func warnOfClash(w io.Writer, plugin *protogen.Plugin, opts *options) {
+	if opts.packageSuffix != "" {
+		return
+	}
+	for _, file := range plugin.Files {
+		if !file.Generate || len(file.Services) == 0 {
+			continue
+		}
+		name := file.Services[0].GoName
+		fmt.Fprintf(w, "%s: %s: with an empty package_suffix, %[3]sServer and %[3]sClient are declared in package %[4]s, "+
+			"as protoc-gen-go-grpc declares them: leave package_suffix out if you use both\n",
+			pluginName, file.Desc.Path(), name, file.GoPackageName)
+		return
+	}
 }
 
 // version is that of the module the plugin was built from, "(devel)" in its own tree.

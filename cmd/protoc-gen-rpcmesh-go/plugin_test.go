@@ -91,6 +91,28 @@ func TestPluginRefuses(t *testing.T) {
 	}
 }
 
+// TestPluginWarnsOfClash generates into the messages' package, where protoc-gen-go-grpc has the same names.
+func TestPluginWarnsOfClash(t *testing.T) {
+	plugin := build(t, pluginPackage)
+	for _, test := range []struct {
+		options, file string
+		warns         bool
+	}{
+		{goldenModule + ",package_suffix=", "proto2/proto2.proto", true},
+		{goldenModule + ",package_suffix=", "noservice/noservice.proto", false},
+		{goldenModule, "proto2/proto2.proto", false},
+	} {
+		stdin, err := proto.Marshal(request(t, test.options, test.file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, stderr, err := run(exec.Command(plugin), stdin)
+		if err != nil || strings.Contains(stderr, "protoc-gen-go-grpc") != test.warns || !test.warns && stderr != "" {
+			t.Errorf("%s with %q: said %q, %v", test.file, test.options, stderr, err)
+		}
+	}
+}
+
 func TestPluginSpeaksForItself(t *testing.T) {
 	plugin := build(t, pluginPackage)
 	if stdout, stderr, err := run(exec.Command(plugin, "--version"), nil); err != nil || !strings.HasPrefix(stdout, pluginName+" ") {
