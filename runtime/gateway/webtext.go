@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/base64"
+	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -31,7 +32,7 @@ func webText(next http.Handler) http.Handler {
 		r.Body = textBody{&textReader{src: bufio.NewReader(r.Body)}, r.Body}
 		text := &textWriter{ResponseWriter: w}
 		next.ServeHTTP(text, r)
-		text.end()
+		_ = text.end() // fails where the caller has gone
 	})
 }
 
@@ -81,7 +82,7 @@ func (t *textReader) fill() error {
 		return err
 	}
 	if len(text) < quantum {
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			err = io.ErrUnexpectedEOF
 		}
 		return err
