@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"maps"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"connectrpc.com/connect/v2"
@@ -22,6 +24,7 @@ type Namespace struct {
 	isGroup bool
 	bridged bool
 	err     error // the name is not valid
+	listed  atomic.Pointer[listing]
 }
 
 var (
@@ -96,6 +99,22 @@ func (ns *Namespace) Find(procedure string) (Function, bool) {
 	}
 	t := &choice.Targets[0]
 	return describe(choice.Function, t.Node, t.Name, t.Hops), true
+}
+
+// Services yields the services, "pkg.Service", of which a function can be called in the namespace as it is
+// when it is called, sorted.
+func (ns *Namespace) Services() iter.Seq[string] {
+	return slices.Values(slices.Sorted(maps.Keys(ns.listing().services)))
+}
+
+// FindService returns a function of a service that can be called in the namespace, and false where there is
+// none.
+func (ns *Namespace) FindService(name string) (Function, bool) {
+	procedure, ok := ns.listing().services[name]
+	if !ok {
+		return Function{}, false
+	}
+	return ns.Find(procedure)
 }
 
 // WaitFor waits until each of procedures can be called from here. It fails with deadline_exceeded or

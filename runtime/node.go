@@ -44,6 +44,7 @@ type Node struct {
 	balance  balance
 	passing  atomic.Bool // calls are relayed
 	schemas  schemas
+	symbols  symbols
 
 	comparisons comparisons
 

@@ -12,7 +12,6 @@ import (
 
 	"connectrpc.com/connect/v2"
 	"google.golang.org/protobuf/encoding/protojson"
-	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/dynamicpb"
 
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
@@ -156,7 +155,7 @@ type jsonCall struct {
 	proxy  *rpcmesh.Proxy
 	schema *rpcmesh.Schema
 	spec   connect.Spec
-	types  *dynamicpb.Types
+	types  *rpcmesh.Types
 }
 
 func newJSONCall(ctx context.Context, proxy *rpcmesh.Proxy, procedure string) (*jsonCall, error) {
@@ -164,18 +163,16 @@ func newJSONCall(ctx context.Context, proxy *rpcmesh.Proxy, procedure string) (*
 	if err != nil {
 		return nil, err
 	}
-	files := new(protoregistry.Files)
-	c := &jsonCall{proxy: proxy, schema: schema, spec: connect.Spec{Procedure: procedure, Schema: schema.Method()}}
+	c := &jsonCall{
+		proxy: proxy, schema: schema, spec: connect.Spec{Procedure: procedure, Schema: schema.Method()},
+		types: proxy.Types(ctx, schema),
+	}
 	if schema.Method().IsStreamingClient() {
 		c.spec.StreamType |= connect.StreamTypeClient
 	}
 	if schema.Method().IsStreamingServer() {
 		c.spec.StreamType |= connect.StreamTypeServer
 	}
-	if err := files.RegisterFile(schema.Method().ParentFile()); err != nil {
-		return nil, err
-	}
-	c.types = dynamicpb.NewTypes(files)
 	return c, nil
 }
 

@@ -31,7 +31,8 @@
 // HTTP/1.1 and HTTP/2, and gRPC-Web's text format; bidirectional streams need HTTP/2. Binary messages pass through untouched, message
 // by message: no more than one is held in each direction of a call, so that a slow end slows the other.
 // JSON is turned into messages and back here, by the schema that the origin registered the function with;
-// without one there is no JSON, and the call fails with not_found.
+// without one there is no JSON, and the call fails with not_found. An Any may hold what any schema of the
+// namespace defines.
 //
 // Headers and trailers arrive, in both directions, but for those of the connection, of the message's
 // encoding, of the protocols and of CORS; User-Agent arrives. Authorization and rpcmesh-namespace are for

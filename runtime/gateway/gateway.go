@@ -20,7 +20,6 @@ type Gateway struct {
 	node       *rpcmesh.Node
 	namespaces map[string]*atomic.Pointer[rpcmesh.Namespace] // nil until the node is found to be a member
 	pump       bridge.Pump
-	services   vocabularies
 	handlers   handlers
 	own        own
 	errors     *connecthttp.ErrorWriter
@@ -202,7 +201,7 @@ func (g *Gateway) call(ctx context.Context, _ connect.Spec, stream connect.Serve
 	}
 	if info, _ := connect.CallInfoForServerContext(ctx); info.Codec == connect.CodecNameJSON {
 		var err error
-		if c.json, err = g.services.transcoder(ctx, c.ns, c.spec.Procedure); err != nil {
+		if c.json, err = newTranscoder(ctx, c.ns, c.spec.Procedure); err != nil {
 			return bridge.Verdict(err)
 		}
 	}

@@ -188,3 +188,45 @@ service {
 		t.Errorf("in a stream: %v, %q", header, body)
 	}
 }
+
+// speech is a service whose message another service's Any holds.
+const speech = `
+name: "speech.proto" package: "speech.v1" syntax: "proto3"
+message_type { name: "Result" field { name: "text" number: 1 label: LABEL_OPTIONAL type: TYPE_STRING json_name: "text" } }
+service { name: "Speech" method { name: "Recognize" input_type: ".speech.v1.Result" output_type: ".speech.v1.Result" } }`
+
+// TestJSONAnyOfAnotherService: what an Any holds is known by any schema of the namespace.
+func TestJSONAnyOfAnotherService(t *testing.T) {
+	c := rpcmeshtest.New(t)
+	c.Link("a", "b", "public")
+	c.Link("b", "c", "public")
+	var file descriptorpb.FileDescriptorProto
+	if err := prototext.Unmarshal([]byte(speech), &file); err != nil {
+		t.Fatal(err)
+	}
+	fd, err := protodesc.NewFile(&file, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	recognize := connect.Spec{Procedure: "/speech.v1.Speech/Recognize", Schema: fd.Services().Get(0).Methods().Get(0)}
+	unary := connect.Spec{Procedure: "/strange.v1.Strange/Same", Schema: strangeMethods(t).Get(0)}
+	for node, spec := range map[string]connect.Spec{"b": recognize, "c": unary} {
+		if _, err := c.Node(node).Namespace("public").Register(connect.Method{Spec: spec, Handler: same}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.Node("a").Namespace("public").WaitFor(limited(t), recognize.Procedure, unary.Procedure); err != nil {
+		t.Fatal(err)
+	}
+	d := open(t, "h2c", c.Node("a"), public)
+	for _, held := range []string{
+		`{"@type": "type.googleapis.com/speech.v1.Result", "text": "hello"}`,
+		`{"@type": "type.googleapis.com/google.protobuf.Timestamp", "value": "2026-01-02T03:04:05Z"}`,
+	} {
+		body := `{"needed": true, "anyThing": ` + held + `}`
+		status, _, got := d.post(t, unary.Procedure, "application/json", body)
+		if diff := cmp.Diff(decoded(t, body), decoded(t, got)); diff != "" || status != 200 {
+			t.Errorf("status %d (-want +got):\n%s", status, diff)
+		}
+	}
+}

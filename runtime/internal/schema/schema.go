@@ -23,6 +23,9 @@ type Set struct {
 	encoded []byte
 	files   *descriptorpb.FileDescriptorSet
 	root    protoreflect.FileDescriptor
+
+	registry   *protoregistry.Files
+	extensions extensions
 }
 
 // Hash returns the hash of the set's encoding.
@@ -35,13 +38,16 @@ func (s *Set) Encoded() []byte { return s.encoded }
 // it.
 func (s *Set) Files() *descriptorpb.FileDescriptorSet { return s.files }
 
+// Registry returns the files as they refer to each other. It is shared: do not add to it.
+func (s *Set) Registry() *protoregistry.Files { return s.registry }
+
 // ErrHash is what Parse returns for bytes that are not those that the hash names.
 var ErrHash = errors.New("the descriptors do not fit their hash")
 
 // Of returns the set of a file that this process has. Comments are left out, so that sets of the same
 // definitions are the same. Errors: *LimitError, and where the file imports one that is not there.
 func Of(file protoreflect.FileDescriptor) (*Set, error) {
-	c := collection{done: map[string]bool{}}
+	c := collection{done: map[string]bool{}, registry: new(protoregistry.Files)}
 	if err := c.add(file, 0); err != nil {
 		return nil, err
 	}
@@ -60,13 +66,14 @@ func Of(file protoreflect.FileDescriptor) (*Set, error) {
 	if err := check(files); err != nil {
 		return nil, err
 	}
-	return &Set{hash: sha256.Sum256(encoded), encoded: encoded, files: files, root: file}, nil
+	return &Set{hash: sha256.Sum256(encoded), encoded: encoded, files: files, root: file, registry: c.registry, extensions: extensionsOf(c.registry)}, nil
 }
 
 // collection gathers files, imports before importers.
 type collection struct {
-	files []*descriptorpb.FileDescriptorProto
-	done  map[string]bool
+	files    []*descriptorpb.FileDescriptorProto
+	done     map[string]bool
+	registry *protoregistry.Files
 }
 
 func (c *collection) add(file protoreflect.FileDescriptor, depth int) error {
@@ -95,7 +102,7 @@ func (c *collection) add(file protoreflect.FileDescriptor, depth int) error {
 	described := protodesc.ToFileDescriptorProto(file)
 	described.SourceCodeInfo = nil
 	c.files = append(c.files, described)
-	return nil
+	return c.registry.RegisterFile(file)
 }
 
 // optionImports returns the files that are there of those that a file imports for its options alone.
@@ -135,8 +142,8 @@ func Parse(encoded []byte, hash Hash) (*Set, error) {
 	if err := check(files); err != nil {
 		return nil, err
 	}
-	s := &Set{hash: hash, encoded: encoded, files: files}
 	registry := new(protoregistry.Files)
+	s := &Set{hash: hash, encoded: encoded, files: files, registry: registry}
 	for _, described := range files.GetFile() {
 		file, err := protodesc.NewFile(described, registry)
 		if err != nil {
@@ -147,6 +154,7 @@ func Parse(encoded []byte, hash Hash) (*Set, error) {
 		}
 		s.root = file
 	}
+	s.extensions = extensionsOf(registry)
 	return s, nil
 }
 

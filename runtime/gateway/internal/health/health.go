@@ -54,10 +54,8 @@ func (s *server) status(service string) healthv1.HealthCheckResponse_ServingStat
 	if service == "" {
 		return serving
 	}
-	for f := range s.ns.Functions() {
-		if serviceOf(f.Procedure) == service {
-			return serving
-		}
+	if _, ok := s.ns.FindService(service); ok {
+		return serving
 	}
 	for f := range s.ns.Gone() {
 		if serviceOf(f.Procedure) == service {
@@ -72,8 +70,8 @@ func (s *server) list(context.Context, *healthv1.HealthListRequest) (*healthv1.H
 	for f := range s.ns.Gone() {
 		statuses[serviceOf(f.Procedure)] = &healthv1.HealthCheckResponse{Status: notServing}
 	}
-	for f := range s.ns.Functions() {
-		statuses[serviceOf(f.Procedure)] = &healthv1.HealthCheckResponse{Status: serving}
+	for service := range s.ns.Services() {
+		statuses[service] = &healthv1.HealthCheckResponse{Status: serving}
 	}
 	if len(statuses) > maxListed {
 		return nil, connect.Errorf(connect.CodeResourceExhausted,

@@ -4,9 +4,7 @@ package reflection
 
 import (
 	"context"
-	"maps"
 	"slices"
-	"strings"
 
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/grpcreflect/v2"
@@ -43,56 +41,12 @@ type reflector struct {
 
 // serve answers one stream. The library asks its resolvers without a context: each stream has its own.
 func (r *reflector) serve(ctx context.Context, spec connect.Spec, stream connect.ServerStream) error {
-	v := &view{reflector: r, ctx: ctx, registries: map[rpcmesh.SchemaHash]*protoregistry.Files{}}
+	v := &view{reflector: r, ctx: ctx, types: r.ns.Types(ctx, nil)}
 	server := connect.NewServer()
 	grpcreflect.Register(server,
 		grpcreflect.WithNamer(v), grpcreflect.WithDescriptorResolver(v), grpcreflect.WithExtensionResolver(v))
 	info, _ := connect.CallInfoForServerContext(ctx)
 	return server.Call(ctx, spec.Procedure, info, stream)
-}
-
-// services returns a procedure of each service of the namespace.
-func (r *reflector) services() map[string]string {
-	services := map[string]string{}
-	for f := range r.ns.Functions() {
-		service, _, _ := strings.Cut(strings.TrimPrefix(f.Procedure, "/"), "/")
-		if _, ok := services[service]; !ok && !r.ownServices[service] {
-			services[service] = f.Procedure
-		}
-	}
-	return services
-}
-
-// procedure returns the function whose schema defines name if that is a service's or a method's.
-func (r *reflector) procedure(name protoreflect.FullName) (string, bool) {
-	if procedure, ok := r.services()[string(name)]; ok {
-		return procedure, true
-	}
-	procedure := "/" + string(name.Parent()) + "/" + string(name.Name())
-	return procedure, r.ns.Route(procedure) != nil
-}
-
-// closest returns a procedure of each service, those first whose names have the most in common with
-// name, which may be a file's.
-func (r *reflector) closest(name string) []string {
-	services := r.services()
-	name = strings.ReplaceAll(name, "/", ".")
-	names := slices.Sorted(maps.Keys(services))
-	slices.SortStableFunc(names, func(a, b string) int { return common(b, name) - common(a, name) })
-	procedures := make([]string, len(names))
-	for i, service := range names {
-		procedures[i] = services[service]
-	}
-	return procedures
-}
-
-// common returns how many bytes a and b begin with alike.
-func common(a, b string) int {
-	n := 0
-	for n < len(a) && n < len(b) && a[n] == b[n] {
-		n++
-	}
-	return n
 }
 
 // register adds file and all that it imports to files.

@@ -3,11 +3,8 @@ package reflection
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
-	"sync"
 
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/dynamicpb"
@@ -15,40 +12,57 @@ import (
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
 )
 
-const (
-	// fetches is how many schemas are asked for at a time.
-	fetches = 8
-	// maxBytes bounds the schemas that one stream has looked into.
-	maxBytes = 64 << 20
-)
-
 // view is what one stream sees of the namespace. It is asked one thing at a time, and what has changed
 // between is seen.
 type view struct {
 	*reflector
-	ctx        context.Context //nolint:containedctx // the stream's: the library asks without one
-	registries map[rpcmesh.SchemaHash]*protoregistry.Files
-	bytes      int
+	ctx   context.Context //nolint:containedctx // the stream's: the library asks without one
+	types *rpcmesh.Types
+	told  versions
 }
 
 // Names lists the services.
 func (v *view) Names() []string {
-	names := slices.Collect(maps.Keys(v.services()))
-	names = slices.AppendSeq(names, maps.Keys(v.ownServices))
+	names := slices.Collect(v.ns.Services())
+	for name := range v.ownServices {
+		names = append(names, name)
+	}
 	slices.Sort(names)
-	return names
+	return slices.Compact(names)
 }
 
 // FindFileByPath returns the file of that name which a service is defined in or imports.
 func (v *view) FindFileByPath(path string) (protoreflect.FileDescriptor, error) {
-	return search(v, path, func(files *protoregistry.Files) (protoreflect.FileDescriptor, bool) {
-		file, err := files.FindFileByPath(path)
-		return file, err == nil
-	})
+	if file, ok := v.told.find(path); ok {
+		return file, nil
+	}
+	file, err := v.own.FindFileByPath(path)
+	if err != nil {
+		file, err = v.types.FindFileByPath(path)
+	}
+	if err != nil {
+		return nil, v.explain(path, err)
+	}
+	return v.told.consistent(file)
 }
 
 // FindDescriptorByName returns what has that name in the files of any service.
 func (v *view) FindDescriptorByName(name protoreflect.FullName) (protoreflect.Descriptor, error) {
+	d, err := v.find(name)
+	if err != nil {
+		return nil, err
+	}
+	file, err := v.told.consistent(d.ParentFile())
+	if err != nil || file == d.ParentFile() {
+		return d, err
+	}
+	return findIn(file, name)
+}
+
+func (v *view) find(name protoreflect.FullName) (protoreflect.Descriptor, error) {
+	if d, err := v.own.FindDescriptorByName(name); err == nil {
+		return d, nil
+	}
 	if procedure, ok := v.procedure(name); ok {
 		schema, err := v.ns.Schema(v.ctx, procedure)
 		if err != nil {
@@ -56,10 +70,28 @@ func (v *view) FindDescriptorByName(name protoreflect.FullName) (protoreflect.De
 		}
 		return schema.Method(), nil
 	}
-	return search(v, string(name), func(files *protoregistry.Files) (protoreflect.Descriptor, bool) {
-		d, err := files.FindDescriptorByName(name)
-		return d, err == nil
-	})
+	d, err := v.types.FindDescriptorByName(name)
+	if err != nil {
+		return nil, v.explain(string(name), err)
+	}
+	return d, nil
+}
+
+// procedure returns the function whose schema defines name if that is a service's or a method's.
+func (v *view) procedure(name protoreflect.FullName) (string, bool) {
+	if f, ok := v.ns.FindService(string(name)); ok {
+		return f.Procedure, true
+	}
+	procedure := "/" + string(name.Parent()) + "/" + string(name.Name())
+	_, ok := v.ns.Find(procedure)
+	return procedure, ok
+}
+
+func (v *view) explain(name string, err error) error {
+	if err == protoregistry.NotFound { //nolint:errorlint // it is returned as it is
+		return fmt.Errorf("no service in namespace %q knows %q", v.ns.Name(), name)
+	}
+	return err
 }
 
 // FindExtensionByName returns the extension of that name.
@@ -77,113 +109,14 @@ func (v *view) FindExtensionByName(name protoreflect.FullName) (protoreflect.Ext
 
 // FindExtensionByNumber returns the extension of a message by a field number.
 func (v *view) FindExtensionByNumber(message protoreflect.FullName, number protoreflect.FieldNumber) (protoreflect.ExtensionType, error) {
-	return search(v, string(message), func(files *protoregistry.Files) (protoreflect.ExtensionType, bool) {
-		for x := range extensions(files) {
-			if x.ContainingMessage().FullName() == message && x.Number() == number {
-				return dynamicpb.NewExtensionType(x), true
-			}
-		}
-		return nil, false
-	})
+	x, err := v.types.FindExtensionByNumber(message, number)
+	if err != nil {
+		return nil, fmt.Errorf("no service in namespace %q knows an extension %d of %q", v.ns.Name(), number, message)
+	}
+	return v.FindExtensionByName(x.TypeDescriptor().FullName())
 }
 
 // RangeExtensionsByMessage yields the extensions of a message.
 func (v *view) RangeExtensionsByMessage(message protoreflect.FullName, yield func(protoreflect.ExtensionType) bool) {
-	found := map[protoreflect.FieldNumber]protoreflect.ExtensionDescriptor{}
-	_, _ = search(v, string(message), func(files *protoregistry.Files) (struct{}, bool) { // finds none, so sees all
-		for x := range extensions(files) {
-			if x.ContainingMessage().FullName() == message {
-				found[x.Number()] = x
-			}
-		}
-		return struct{}{}, false
-	})
-	for _, x := range found {
-		if !yield(dynamicpb.NewExtensionType(x)) {
-			return
-		}
-	}
-}
-
-// search returns what find first finds in the files of the gateway's own services and then of the
-// namespace's, those with names like name first.
-func search[T any](v *view, name string, find func(*protoregistry.Files) (T, bool)) (T, error) {
-	if found, ok := find(v.own); ok {
-		return found, nil
-	}
-	var failed error
-	for procedures := range slices.Chunk(v.closest(name), fetches) {
-		schemas, err := v.fetch(procedures)
-		if failed == nil {
-			failed = err
-		}
-		for _, schema := range schemas {
-			files, err := v.files(schema)
-			if err != nil {
-				return *new(T), err
-			}
-			if found, ok := find(files); ok {
-				return found, nil
-			}
-		}
-	}
-	if failed != nil {
-		return *new(T), fmt.Errorf("no service whose schema can be had knows %q: %w", name, failed)
-	}
-	return *new(T), fmt.Errorf("no service in namespace %q knows %q", v.ns.Name(), name)
-}
-
-// fetch returns the schemas of procedures, as far as they can be had, and the first error.
-func (v *view) fetch(procedures []string) ([]*rpcmesh.Schema, error) {
-	schemas := make([]*rpcmesh.Schema, len(procedures))
-	errs := make([]error, len(procedures))
-	var fetching sync.WaitGroup
-	for i, procedure := range procedures {
-		fetching.Go(func() { schemas[i], errs[i] = v.ns.Schema(v.ctx, procedure) })
-	}
-	fetching.Wait()
-	schemas = slices.DeleteFunc(schemas, func(s *rpcmesh.Schema) bool { return s == nil })
-	for _, err := range errs {
-		if err != nil {
-			return schemas, err
-		}
-	}
-	return schemas, nil
-}
-
-// files returns the files of a schema.
-func (v *view) files(schema *rpcmesh.Schema) (*protoregistry.Files, error) {
-	if files, ok := v.registries[schema.Hash()]; ok {
-		return files, nil
-	}
-	if v.bytes += proto.Size(schema.Files()); v.bytes > maxBytes {
-		return nil, fmt.Errorf("the schemas of namespace %q are too large to be searched: name a service or a method", v.ns.Name())
-	}
-	files := new(protoregistry.Files)
-	register(files, schema.Method().ParentFile())
-	v.registries[schema.Hash()] = files
-	return files, nil
-}
-
-// extensions yields those that files define, at any depth.
-func extensions(files *protoregistry.Files) func(yield func(protoreflect.ExtensionDescriptor) bool) {
-	return func(yield func(protoreflect.ExtensionDescriptor) bool) {
-		files.RangeFiles(func(file protoreflect.FileDescriptor) bool {
-			return extensionsIn(file.Extensions(), file.Messages(), yield)
-		})
-	}
-}
-
-func extensionsIn(own protoreflect.ExtensionDescriptors, messages protoreflect.MessageDescriptors, yield func(protoreflect.ExtensionDescriptor) bool) bool {
-	for i := range own.Len() {
-		if !yield(own.Get(i)) {
-			return false
-		}
-	}
-	for i := range messages.Len() {
-		if m := messages.Get(i); !extensionsIn(m.Extensions(), m.Messages(), yield) {
-			return false
-		}
-	}
-	return true
+	v.types.RangeExtensionsByMessage(message, yield)
 }

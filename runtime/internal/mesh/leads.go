@@ -1,0 +1,34 @@
+package mesh
+
+import "iter"
+
+// Leads yields the functions that can be called in a namespace or group of this node, each as [Snapshot.Lead]
+// resolves it, in no order.
+func (s *Snapshot) Leads(ns string) iter.Seq2[*Function, Target] {
+	return func(yield func(*Function, Target) bool) {
+		p := s.places[ns]
+		if p == nil {
+			return
+		}
+		for n, i := range p.members {
+			for it := range s.views[i].fns.all {
+				if n > 0 && s.leadsEarlier(p.members[:n], it.fn.Procedure) {
+					continue
+				}
+				if f, t, ok := s.lead(s.views[i], it.fn.Procedure, inNamespace, nil); ok && !yield(f, t) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// leadsEarlier reports whether one of members has the procedure.
+func (s *Snapshot) leadsEarlier(members []int, procedure string) bool {
+	for _, i := range members {
+		if _, _, ok := s.lead(s.views[i], procedure, inNamespace, nil); ok {
+			return true
+		}
+	}
+	return false
+}
