@@ -72,7 +72,8 @@ type Config struct {
 	// DialTLS is what links to https URLs are dialled with. Default: the host's root certificates.
 	DialTLS *tls.Config
 
-	// Dial makes the connections of this node's links, say through a tunnel. Default: TCP.
+	// Dial makes the connections of this node's links, say through a tunnel: network is
+	// "tcp", or "unix" for a URL like unix:///PATH. Default: by package net.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 
 	// Addresses are told to the other members, for people and tools: where this node listens. At

@@ -43,8 +43,8 @@ type Link struct {
 	changed signal
 }
 
-// Link dials the node at rawURL, an http or https URL with the path under which that node is mounted,
-// and keeps the link up until it or the node is closed. The link carries namespaces, of which this
+// Link dials the node at rawURL, an http or https URL with the path under which that node is mounted or
+// unix:///PATH for a node that serves a Unix domain socket, and keeps the link up until it or the node is closed. The link carries namespaces, of which this
 // node becomes a member; none stands for [DefaultNamespace]. It returns before the link is up: see
 // [Link.Ready]. A malformed URL or namespace is invalid_argument.
 func (n *Node) Link(rawURL string, namespaces ...string) (*Link, error) {
@@ -84,19 +84,31 @@ func (n *Node) Link(rawURL string, namespaces ...string) (*Link, error) {
 
 func parseURL(raw string) (*url.URL, error) {
 	u, err := url.Parse(raw)
-	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.Opaque != "" {
+	if err != nil || !isNodeURL(u) {
 		shown := fmt.Sprintf("%.100q", raw)
 		if strings.Contains(raw, "@") {
 			shown = "it" // it may hold a password
 		}
 		return nil, connect.Errorf(connect.CodeInvalidArgument,
-			"rpcmesh: %s is not the URL of a node; one looks like http://host:8220 or https://host/path", shown)
+			"rpcmesh: %s is not the URL of a node; one looks like http://host:8220, https://host/path or unix:///run/node.sock", shown)
 	}
 	if u.RawQuery != "" || u.Fragment != "" || u.User != nil {
 		return nil, connect.NewError(connect.CodeInvalidArgument,
 			"rpcmesh: the URL of a node has no query, fragment or user")
 	}
 	return u, nil
+}
+
+// isNodeURL reports whether a URL says where a node is.
+func isNodeURL(u *url.URL) bool {
+	switch u.Scheme {
+	case "http", "https":
+		return u.Host != "" && u.Opaque == ""
+	case carrier.SchemeUnix:
+		return u.Host == "" && u.Opaque == "" && len(u.Path) > 1
+	default:
+		return false
+	}
 }
 
 // Ready waits until the link is up and both ends know each other's tables. It returns the other end's

@@ -25,7 +25,7 @@ type ProxyConfig struct {
 	AcceptAnyone bool
 	// TLS is what an https URL is dialled with. Default: the host's root certificates.
 	TLS *tls.Config
-	// Dial makes the connection. Default: TCP.
+	// Dial makes the connection. Default: by package net.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 	// Logger gets lifecycle events. Default: nothing is logged.
 	Logger *slog.Logger

@@ -14,7 +14,7 @@ import (
 
 // Dialer says how connections are made.
 type Dialer struct {
-	// Dial makes the connection; nil: a TCP one.
+	// Dial makes the connection; nil: by package net.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 	// TLS is what https is spoken with; nil: the defaults of crypto/tls.
 	TLS *tls.Config
@@ -34,14 +34,19 @@ func (o Own) Addr() string { return o.addr }
 // Accepted makes an Own of a connection that an h2.Listener hands out.
 func Accepted(c *h2.Conn) Own { return Own{Conn: c, addr: c.RemoteAddr().String()} }
 
+// SchemeUnix is that of the URL of a Unix domain socket, whose path is the socket's. HTTP is spoken in
+// cleartext there.
+const SchemeUnix = "unix"
+
 // Open opens a stream to the node at base, an http or https URL whose path is where that node is
-// mounted. ctx bounds the connecting. Errors are unavailable. The caller closes the result.
+// mounted, or one of [SchemeUnix]. ctx bounds the connecting. Errors are unavailable. The caller closes the result.
 func (d Dialer) Open(ctx context.Context, base *url.URL) (Own, error) {
 	dial := d.Dial
 	if dial == nil {
 		dial = new(net.Dialer).DialContext
 	}
-	nc, err := dial(ctx, "tcp", hostPort(base))
+	t := targetOf(base)
+	nc, err := dial(ctx, t.network, t.addr)
 	if err != nil {
 		return Own{}, connect.NewError(connect.CodeUnavailable, err.Error()).WithCause(err)
 	}
@@ -52,13 +57,29 @@ func (d Dialer) Open(ctx context.Context, base *url.URL) (Own, error) {
 		}
 		nc = h2.TLSClient(nc, cfg)
 	}
-	c, err := h2.Open(ctx, nc, base.Host, h2.Options{
-		Path: strings.TrimSuffix(base.EscapedPath(), "/") + Procedure, MaxMessage: d.MaxPacket,
-	})
+	c, err := h2.Open(ctx, nc, t.authority, h2.Options{Path: t.path + Procedure, MaxMessage: d.MaxPacket})
 	if err != nil {
 		return Own{}, err
 	}
-	return Own{Conn: c, addr: base.Host}, nil
+	return Own{Conn: c, addr: t.shown}, nil
+}
+
+// target is what a URL says.
+type target struct {
+	network, addr string
+	authority     string // of HTTP
+	path          string // where the node is mounted
+	shown         string // to people
+}
+
+func targetOf(u *url.URL) target {
+	if u.Scheme == SchemeUnix {
+		return target{network: "unix", addr: u.Path, authority: "localhost", shown: u.Path}
+	}
+	return target{
+		network: "tcp", addr: hostPort(u), authority: u.Host,
+		path: strings.TrimSuffix(u.EscapedPath(), "/"), shown: u.Host,
+	}
 }
 
 // hostPort is what to dial for u.
