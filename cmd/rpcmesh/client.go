@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"connectrpc.com/connect/v2"
+	"golang.org/x/net/http/httpguts"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/types/dynamicpb"
 
@@ -30,7 +31,7 @@ func (p *proxyFlags) add(f *flags) {
 	p.secret.add(f)
 	f.StringVar(&p.link, "link", "", "`URL` of the node to ask")
 	f.StringVar(&p.namespace, "namespace", rpcmesh.DefaultNamespace, "`namespace` to look into: one that the node holds, or a group of it")
-	f.StringVar(&p.tls.CAFile, "link-tls-ca", "", "`file` with the certificates that an https URL's node is trusted by; default: the host's")
+	p.tls.add(f, "link-tls", "an https URL's node")
 	f.DurationVar(&p.timeout, "timeout", 10*time.Second, "how long it may take")
 }
 
@@ -39,17 +40,23 @@ func (p *proxyFlags) with(ctx context.Context, t *terminal, do func(context.Cont
 	if p.link == "" {
 		return usagef("-link URL is missing")
 	}
-	cfg := rpcmesh.ProxyConfig{Namespace: p.namespace, AcceptAnyone: p.secret.anyone}
+	if p.timeout <= 0 {
+		return usagef("-timeout must be more than 0")
+	}
+	cfg := rpcmesh.ProxyConfig{Namespace: p.namespace, AcceptAnyone: p.secret.anyone, Dial: dial}
 	var err error
 	if cfg.Secret, err = p.secret.read(t); err != nil {
 		return err
 	}
-	if cfg.TLS, err = p.tls.client(); err != nil {
+	if cfg.TLS, err = p.tls.client(nil); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
 	proxy, err := rpcmesh.Dial(ctx, p.link, cfg)
+	if connect.CodeOf(err) == connect.CodeInvalidArgument {
+		return &usageError{err}
+	}
 	if err != nil {
 		return err
 	}
@@ -101,7 +108,7 @@ func printTable(w io.Writer, proxy *rpcmesh.Proxy) error {
 		if fn.Shadowed {
 			policy += ", shadowed"
 		}
-		fmt.Fprintf(table, "%s\t%v\t%s\t%d\t%s\n", fn.Procedure, fn.Kind, fn.OriginName, fn.Hops, policy)
+		fmt.Fprintf(table, "%s\t%v\t%s\t%d\t%s\n", plain(fn.Procedure), fn.Kind, plain(fn.OriginName), fn.Hops, policy)
 	}
 	return table.Flush()
 }
@@ -134,20 +141,55 @@ func runCall(ctx context.Context, args []string, t *terminal) error {
 	f := newFlags(t, "call", aboutCall)
 	p.add(f)
 	data := f.String("d", "{}", "the request in `JSON`, or - for the standard input")
+	var headers headerFlags
+	f.Var(&headers, "H", "`KEY: VALUE`: a header of the request; may be given again")
 	if err := f.parse(args, 1, 1); err != nil {
 		return err
 	}
+	procedure, err := procedureOf(f.Arg(0))
+	if err != nil {
+		return err
+	}
 	return p.with(ctx, t, func(ctx context.Context, proxy *rpcmesh.Proxy) error {
-		c, err := newJSONCall(ctx, proxy, f.Arg(0))
+		c, err := newJSONCall(ctx, proxy, procedure)
 		if err != nil {
 			return err
+		}
+		ctx, info := connect.NewClientContext(ctx)
+		for _, h := range headers {
+			info.RequestHeader().Add(h[0], h[1])
 		}
 		var input io.Reader = strings.NewReader(*data)
 		if *data == "-" {
 			input = t.in
 		}
-		return c.run(ctx, json.NewDecoder(input), t.out)
+		err = c.run(ctx, json.NewDecoder(input), t.out)
+		return withDetails(err, c.types)
 	})
+}
+
+// procedureOf returns the procedure that an argument names, with or without its first slash.
+func procedureOf(arg string) (string, error) {
+	name := strings.TrimPrefix(arg, "/")
+	service, method, _ := strings.Cut(name, "/")
+	if service == "" || method == "" || strings.Contains(method, "/") {
+		return "", usagef("%.200q is no function: one is like /pkg.Service/Method", arg)
+	}
+	return "/" + name, nil
+}
+
+// headerFlags is a flag that may be given again.
+type headerFlags [][2]string
+
+func (h *headerFlags) String() string { return "" }
+
+func (h *headerFlags) Set(value string) error {
+	key, value, ok := strings.Cut(value, ":")
+	if !ok || !httpguts.ValidHeaderFieldName(key) || !httpguts.ValidHeaderFieldValue(value) {
+		return errors.New("it is KEY: VALUE")
+	}
+	*h = append(*h, [2]string{key, strings.TrimSpace(value)})
+	return nil
 }
 
 // jsonCall is a call of a function whose messages are JSON here.
@@ -267,7 +309,7 @@ func (c *jsonCall) receive(stream connect.ClientStream, out io.Writer) error {
 		if err != nil {
 			return err
 		}
-		if _, err := fmt.Fprintf(out, "%s\n", line); err != nil {
+		if _, err := fmt.Fprintf(out, "%s\n", plain(string(line))); err != nil {
 			return err
 		}
 	}

@@ -1,11 +1,9 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"time"
@@ -97,42 +95,18 @@ func (d *duration) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// maxConfig bounds a configuration file, in bytes.
-const maxConfig = 1 << 20
-
-// decodeFile decodes one JSON value, of known fields only, from a file.
-func decodeFile(path string, v any) error {
-	b, err := readFile(path, maxConfig)
-	if err != nil {
-		return err
-	}
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
-		at := d.InputOffset()
-		if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
-			at = syntax.Offset
-		}
-		return usagef("%s, near line %d: %w", path, 1+bytes.Count(b[:min(at, int64(len(b)))], []byte("\n")), err)
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return usagef("%s has more after its end", path)
-	}
-	return nil
-}
-
 // node returns the configuration of the node itself.
 func (c *config) node(t *terminal, log *slog.Logger) (rpcmesh.Config, error) {
-	cfg := rpcmesh.Config{Name: c.Name, AcceptAnyone: c.AcceptAnyone, Logger: log, Addresses: c.Listen}
+	cfg := rpcmesh.Config{Name: c.Name, AcceptAnyone: c.AcceptAnyone, Logger: log, Addresses: c.Listen, Dial: dial}
 	secret := secretFlags{file: c.SecretFile, anyone: c.AcceptAnyone}
 	var err error
 	if cfg.Secret, err = secret.read(t); err != nil {
 		return cfg, err
 	}
-	if cfg.TLS, err = c.TLS.server(); err != nil {
+	if cfg.TLS, err = c.TLS.server(log); err != nil {
 		return cfg, err
 	}
-	cfg.DialTLS, err = c.LinkTLS.client()
+	cfg.DialTLS, err = c.LinkTLS.client(log)
 	return cfg, err
 }
 
@@ -160,7 +134,7 @@ func (c *adoptConfig) config(log *slog.Logger) (adopt.Config, error) {
 		}
 		cfg.Header.Set(key, value)
 	}
-	cfg.TLS, err = c.TLS.client()
+	cfg.TLS, err = c.TLS.client(log)
 	return cfg, err
 }
 

@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"slices"
 	"strings"
@@ -137,45 +138,71 @@ type tlsConfig struct {
 	ServerName string `json:"server_name"`
 }
 
-// client returns the configuration to dial with; nil is that of the host.
-func (c *tlsConfig) client() (*tls.Config, error) {
+// add adds the flags of a client to f, behind a prefix, for connections to what.
+func (c *tlsConfig) add(f *flags, prefix, what string) {
+	f.StringVar(&c.CAFile, prefix+"-ca", "", "`file` with the certificates that "+what+" is trusted by; default: the host's")
+	f.StringVar(&c.CertFile, prefix+"-cert", "", "`file` with a certificate to show "+what)
+	f.StringVar(&c.KeyFile, prefix+"-key", "", "`file` with that certificate's key")
+	f.StringVar(&c.ServerName, prefix+"-name", "", "`name` in the certificate of "+what+"; default: the URL's host")
+}
+
+// client returns the configuration to dial with; nil is that of the host. log is told of certificates that are
+// read again, and may be nil.
+func (c *tlsConfig) client(log *slog.Logger) (*tls.Config, error) {
 	if c == nil || *c == (tlsConfig{}) {
 		return nil, nil //nolint:nilnil // nil is the default
 	}
 	cfg := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: c.ServerName}
 	if c.CAFile != "" {
-		pem, err := readFile(c.CAFile, 1<<20)
-		if err != nil {
+		var err error
+		if cfg.RootCAs, err = readPool(c.CAFile); err != nil {
 			return nil, err
-		}
-		cfg.RootCAs = x509.NewCertPool()
-		if !cfg.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, usagef("%s has no certificate in PEM", c.CAFile)
 		}
 	}
 	if c.CertFile != "" || c.KeyFile != "" {
-		cert, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)
+		cert, err := newCertificate(c.CertFile, c.KeyFile, log)
 		if err != nil {
-			return nil, &usageError{err}
+			return nil, err
 		}
-		cfg.Certificates = []tls.Certificate{cert}
+		cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return cert.get(), nil }
 	}
 	return cfg, nil
 }
 
 // server returns the configuration to listen with; nil is cleartext.
-func (c *tlsConfig) server() (*tls.Config, error) {
+func (c *tlsConfig) server(log *slog.Logger) (*tls.Config, error) {
 	if c == nil || *c == (tlsConfig{}) {
 		return nil, nil //nolint:nilnil // nil is the default
 	}
 	if c.CertFile == "" || c.KeyFile == "" || c.ServerName != "" {
 		return nil, usagef("TLS to listen with needs a certificate and its key, and no server name")
 	}
-	cfg, err := c.client()
-	if err == nil && cfg.RootCAs != nil {
-		cfg.ClientCAs, cfg.RootCAs, cfg.ClientAuth = cfg.RootCAs, nil, tls.RequireAndVerifyClientCert
+	cert, err := newCertificate(c.CertFile, c.KeyFile, log)
+	if err != nil {
+		return nil, err
+	}
+	cfg := &tls.Config{
+		MinVersion:     tls.VersionTLS12,
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return cert.get(), nil },
+	}
+	if c.CAFile != "" {
+		cfg.ClientAuth = tls.RequireAndVerifyClientCert
+		cfg.ClientCAs, err = readPool(c.CAFile)
 	}
 	return cfg, err
+}
+
+// readPool returns the certificates in a file.
+func readPool(path string) (*x509.CertPool, error) {
+	pem, err := readFile(path, 1<<20)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, usagef("%s has no certificate in PEM", path)
+	}
+	return pool, nil
 }
 
 // policies are the names of the policies.

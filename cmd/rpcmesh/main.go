@@ -92,6 +92,8 @@ func run(ctx context.Context, args []string, t *terminal) int {
 	case "help", "-h", "-help", "--help":
 		usage(t.out)
 		return exitOK
+	case "-version", "--version":
+		args = []string{"version"}
 	}
 	for _, c := range commands() {
 		if c.name != args[0] {
@@ -101,7 +103,7 @@ func run(ctx context.Context, args []string, t *terminal) int {
 		if err == nil || errors.Is(err, flag.ErrHelp) {
 			return exitOK
 		}
-		fmt.Fprintf(t.err, "rpcmesh %s: %v\n", c.name, err)
+		fmt.Fprintf(t.err, "rpcmesh %s: %s\n", c.name, plain(err.Error()))
 		if _, ok := errors.AsType[*usageError](err); ok {
 			return exitUsage
 		}

@@ -3,8 +3,6 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"context"
-	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -19,16 +17,11 @@ import (
 	"testing"
 	"time"
 
-	"connectrpc.com/connect/v2"
-	"connectrpc.com/connect/v2/connecthttp"
-	"connectrpc.com/grpcreflect/v2"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protodesc"
-	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/descriptorpb"
 
 	greetv1 "github.com/rpcmesh/rpcmesh/gen/example/greet/v1"
-	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
 )
 
 // asCommand has the test's binary be the command.
@@ -48,91 +41,6 @@ const (
 	sum     = "/example.greet.v1.Greeter/Sum"
 	patient = 20 * time.Second
 )
-
-// greeter is a server of stock connect-go, with reflection.
-type greeter struct {
-	url     string
-	waiting chan struct{} // a call of "wait" has come
-	release chan struct{} // and may go on
-}
-
-func newGreeter(t *testing.T) *greeter {
-	t.Helper()
-	g := &greeter{waiting: make(chan struct{}, 1), release: make(chan struct{})}
-	service := greetv1.File_example_greet_v1_greet_proto.Services().ByName("Greeter")
-	server := connect.NewServer()
-	for name, handler := range map[protoreflect.Name]connect.ServerFunc{"Greet": g.greet, "Count": g.count, "Sum": g.sum} {
-		spec, err := rpcmesh.NewMethodSpec(func() protoreflect.ServiceDescriptor { return service }, name)()
-		if err != nil {
-			t.Fatal(err)
-		}
-		server.Register(connect.Method{Spec: spec, Handler: handler})
-	}
-	grpcreflect.Register(server)
-	mux := http.NewServeMux()
-	connecthttp.Mount(mux, server)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var protocols http.Protocols
-	protocols.SetUnencryptedHTTP2(true)
-	s := &http.Server{Handler: mux, Protocols: &protocols}
-	served := make(chan struct{})
-	go func() {
-		defer close(served)
-		_ = s.Serve(l)
-	}()
-	t.Cleanup(func() {
-		_ = s.Close()
-		<-served
-	})
-	g.url = "http://" + l.Addr().String()
-	return g
-}
-
-func (g *greeter) greet(_ context.Context, _ connect.Spec, stream connect.ServerStream) error {
-	var req greetv1.GreetRequest
-	if err := stream.Receive(&req); err != nil {
-		return err
-	}
-	switch req.GetName() {
-	case "fail":
-		return connect.NewError(connect.CodeOutOfRange, "nobody is called that")
-	case "wait":
-		g.waiting <- struct{}{}
-		<-g.release
-	}
-	return stream.Send(&greetv1.GreetResponse{Greeting: "Hello, " + req.GetName()})
-}
-
-func (*greeter) count(_ context.Context, _ connect.Spec, stream connect.ServerStream) error {
-	var req greetv1.CountRequest
-	if err := stream.Receive(&req); err != nil {
-		return err
-	}
-	for i := range req.GetTo() {
-		if err := stream.Send(&greetv1.CountResponse{Number: i + 1}); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (*greeter) sum(_ context.Context, _ connect.Spec, stream connect.ServerStream) error {
-	var res greetv1.SumResponse
-	for {
-		var req greetv1.SumRequest
-		switch err := stream.Receive(&req); {
-		case errors.Is(err, io.EOF):
-			return stream.Send(&res)
-		case err != nil:
-			return err
-		}
-		res.Sum += req.GetNumber()
-		res.Count++
-	}
-}
 
 // process is the command, running.
 type process struct {
@@ -287,6 +195,12 @@ func TestAdopt(t *testing.T) {
 		{name: "client stream", args: ask("call", "-d", `{"number": 1} {"number": 2}`, sum), want: "{\"sum\":\"3\",\"count\":\"2\"}\n"},
 		{name: "error", args: ask("call", "-d", `{"name": "fail"}`, greet), want: "out_of_range: nobody is called that", code: exitFailed},
 		{name: "no function", args: ask("call", "/no.Such/Method"), want: "unimplemented", code: exitFailed},
+		{name: "details", args: ask("call", "-d", `{"name": "fail"}`, greet), want: `{"type":"google.protobuf.Duration","value":"60s"}`, code: exitFailed},
+		{name: "details of an unknown type", args: ask("call", "-d", `{"name": "fail"}`, greet), want: `{"type":"who.knows.It","value":"AQID"}`, code: exitFailed},
+		{name: "headers", args: ask("call", "-H", "Title: Dr.", "-H", "title:  h.c.", "-d", `{"name": "Ada"}`, greet), want: "Hello, Dr. h.c. Ada"},
+		{name: "without a slash", args: ask("call", "-d", `{"name": "Ada"}`, greet[1:]), want: "Hello, Ada"},
+		{name: "what would move the cursor", args: ask("call", "-d", `{"name": "\u009b2J\u202e\ud83d\ude00"}`, greet), want: `Hello, \u009b2J\u202e😀`},
+		{name: "an error that would", args: ask("call", "-d", `{"name": "clear"}`, greet), want: `nobody is called \u001b[2J`, code: exitFailed},
 		{name: "no JSON", args: ask("call", "-d", "{", greet), want: "no JSON", code: exitUsage},
 		{name: "no field", args: ask("call", "-d", `{"nom": "Ada"}`, greet), want: "does not fit example.greet.v1.GreetRequest", code: exitUsage},
 		{name: "too many requests", args: ask("call", "-d", "{}{}", greet), want: "there are more", code: exitUsage},
@@ -458,6 +372,21 @@ func TestMistakes(t *testing.T) {
 		{name: "no name", args: []string{"token"}, text: "-name is missing", code: exitUsage},
 		{name: "no config", args: []string{"node"}, text: "-config FILE is missing", code: exitUsage},
 		{name: "unknown field", args: node("{\n\"named\": \"a\"}"), text: `unknown field "named"`, code: exitUsage},
+		{name: "unknown field, its line", args: node("{\n\"links\": [\n{\"url\": \"http://a\"},\n{\"uri\": \"http://b\"}\n]\n}\n"), text: "line 4: ", code: exitUsage},
+		{name: "known elsewhere", args: node("{\"name\": \"a\",\n\"links\": [{\"url\": \"http://a\",\n\"name\": \"b\"}]}"), text: "line 3: ", code: exitUsage},
+		{name: "wrong type", args: node("{\n\n\"listen\": [\"a\",\n5]}"), text: "line 4: ", code: exitUsage},
+		{name: "cut short", args: node("{\n\"name\": \"a\",\n\n"), text: "line 2: ", code: exitUsage},
+		{name: "bad duration, its line", args: node("{\"name\": \"a\",\n\"drain\": \"soon\"\n}\n"), text: "line 2: ", code: exitUsage},
+		{name: "nothing to do", args: node("{}"), text: "would be alone", code: exitUsage},
+		{name: "no address", args: node(`{"listen": ["8220"]}`), text: "0.0.0.0:8220", code: exitUsage},
+		{name: "no socket", args: node(`{"listen": ["unix://"]}`), text: "unix:///run/node.sock", code: exitUsage},
+		{name: "no time", args: []string{"ls", "-link", "http://a", "-timeout", "0"}, text: "-timeout must be more than 0", code: exitUsage},
+		{name: "bad link of ls", args: []string{"ls", "-link", "a"}, text: "not the URL of a node", code: exitUsage},
+		{name: "bad namespace of ls", args: []string{"ls", "-link", "http://127.0.0.1:1", "-namespace", "A B"}, text: `"A B"`, code: exitUsage},
+		{name: "no function", args: []string{"call", "-link", "http://a", "a"}, text: "/pkg.Service/Method", code: exitUsage},
+		{name: "bad header of call", args: []string{"call", "-link", "http://a", "-H", "a b", "/a.B/C"}, text: "KEY: VALUE", code: exitUsage},
+		{name: "half of a certificate", args: []string{"ls", "-link", "https://a", "-link-tls-cert", "/no/such"}, text: "open", code: exitUsage},
+		{name: "version as a flag", args: []string{"--version"}},
 		{name: "no JSON", args: node("{\n\n\"name\": a}"), text: "line 3", code: exitUsage},
 		{name: "two values", args: node("{}{}"), text: "more after its end", code: exitUsage},
 		{name: "bad duration", args: node(`{"drain": 3}`), text: "a duration is text", code: exitUsage},

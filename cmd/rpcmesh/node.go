@@ -6,7 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"os/signal"
 	"sync"
@@ -30,7 +29,7 @@ The file is JSON; each field may be left out. Paths are relative to where the co
   {
     "name": "edge",                          who the node is, across restarts too
     "secret_file": "secret",                 or the environment variable RPCMESH_SECRET
-    "listen": ["0.0.0.0:8220"],              for links, and for the gateway's callers
+    "listen": ["0.0.0.0:8220"],              for links, and for the gateway's callers; or "unix:///run/node.sock"
     "tls": {"cert_file": "cert.pem", "key_file": "key.pem"},
     "namespaces": ["public"],
     "groups": [{"name": "all", "members": ["public", "private"], "bridged": false}],
@@ -104,17 +103,14 @@ func runAdopt(ctx context.Context, args []string, t *terminal) error {
 	f.StringVar(&cfg.Name, "name", "", "the node's `name`; default: the host's, and a random suffix")
 	f.Var((*list)(&cfg.Listen), "listen", "`address` to listen at for other nodes, like 0.0.0.0:8220; may be given again")
 	f.Var(&links, "link", "`URL` of a node to link to; may be given again")
-	f.StringVar(&linkTLS.CAFile, "link-tls-ca", "", "`file` with the certificates that links to https URLs trust; default: the host's")
+	linkTLS.add(f, "link-tls", "an https URL's node")
 	f.StringVar(&server.Namespace, "namespace", rpcmesh.DefaultNamespace, "`namespace` to offer the functions in")
 	f.StringVar(&server.Protocol, "protocol", "grpc", "what the server speaks: grpc, grpcweb or connect")
 	f.StringVar(&server.Policy, "policy", "single", "single, or how calls are spread over several servers: round-robin, random, least-pending, nearest")
 	f.StringVar(&server.DescriptorsFile, "descriptors", "", "`file` with the server's descriptor set; default: its reflection is asked")
 	f.Var((*list)(&server.Services), "services", "full `names` of the services to adopt, with commas between; default: all")
 	f.Var((*headerFiles)(&server.HeaderFiles), "header-file", "`KEY=FILE`: a header for the server, and the file with its value; may be given again")
-	f.StringVar(&serverTLS.CAFile, "tls-ca", "", "`file` with the certificates that an https URL's server is trusted by; default: the host's")
-	f.StringVar(&serverTLS.CertFile, "tls-cert", "", "`file` with a certificate to show the server")
-	f.StringVar(&serverTLS.KeyFile, "tls-key", "", "`file` with that certificate's key")
-	f.StringVar(&serverTLS.ServerName, "tls-name", "", "`name` in the server's certificate; default: the URL's host")
+	serverTLS.add(f, "tls", "an https URL's server")
 	verbose := f.Bool("v", false, "log more")
 	if err := f.parse(args, 1, 1); err != nil {
 		return err
@@ -166,6 +162,9 @@ type running struct {
 
 // run runs the node until ctx ends.
 func (c *config) run(ctx context.Context, t *terminal, log *slog.Logger) error {
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
 	cfg, err := c.node(t, log)
 	if err != nil {
 		return err
@@ -179,9 +178,6 @@ func (c *config) run(ctx context.Context, t *terminal, log *slog.Logger) error {
 		r.close()
 		return err
 	}
-	hangups := make(chan os.Signal, 1)
-	signal.Notify(hangups, syscall.SIGHUP)
-	defer signal.Stop(hangups)
 	for {
 		select {
 		case <-ctx.Done():
@@ -190,9 +186,11 @@ func (c *config) run(ctx context.Context, t *terminal, log *slog.Logger) error {
 			r.close()
 			return err
 		case <-hangups:
-			if r.reload != nil {
-				r.reload()
+			if r.reload == nil {
+				log.Info("SIGHUP: there are no tokens to read again; certificates are read when their files change")
+				continue
 			}
+			r.reload()
 		}
 	}
 }
@@ -220,6 +218,9 @@ func (r *running) setUp(ctx context.Context, c *config) error {
 		if err := r.adopt(&c.Adopt[i]); err != nil {
 			return err
 		}
+	}
+	if len(c.Links) == 0 && len(c.Listen) == 0 {
+		return usagef("there is neither \"listen\" nor \"links\": the node would be alone")
 	}
 	for _, address := range c.Listen {
 		if err := r.listen(ctx, address); err != nil {
@@ -284,7 +285,7 @@ func (r *running) adopt(c *adoptConfig) error {
 }
 
 func (r *running) listen(ctx context.Context, address string) error {
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	l, err := listen(ctx, address)
 	if err != nil {
 		return err
 	}
