@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"io"
 	"net"
 	"net/http"
@@ -22,6 +23,7 @@ import (
 	"google.golang.org/protobuf/types/descriptorpb"
 
 	greetv1 "github.com/rpcmesh/rpcmesh/gen/example/greet/v1"
+	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
 )
 
 // asCommand has the test's binary be the command.
@@ -158,6 +160,21 @@ func do(t *testing.T, input string, args ...string) (out, log string, code int) 
 	return out, p.log.text(), code
 }
 
+// visible waits until functions can be called through a node in a namespace.
+func visible(t *testing.T, url, namespace string, procedures ...string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patient)
+	defer cancel()
+	proxy, err := rpcmesh.Dial(ctx, url, rpcmesh.ProxyConfig{Secret: secret, Namespace: namespace})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer proxy.Close()
+	if err := proxy.WaitFor(ctx, procedures...); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func write(t *testing.T, name, text string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name)
@@ -173,7 +190,7 @@ func TestAdopt(t *testing.T) {
 	entry := start(t, "", "node", "-config", write(t, "node.json", `{"name": "entry", "listen": ["127.0.0.1:0"], "namespaces": ["public"]}`))
 	adopter := start(t, "", "adopt", "-name", "adopter", "-namespace", "public", "-link", entry.addr(), server.url)
 	adopter.await("adopted server up.*functions=4")
-	entry.await("member joined.*member=adopter")
+	visible(t, entry.addr(), "public", greet, count, sum)
 	ask := func(command string, args ...string) []string {
 		return append([]string{command, "-link", entry.addr(), "-namespace", "public"}, args...)
 	}
@@ -288,6 +305,7 @@ func TestNode(t *testing.T) {
 	}`))
 	node.await("adopted server up.*functions=4")
 	for _, namespace := range []string{"public", "private"} {
+		visible(t, other.addr(), namespace, greet, count, sum)
 		if out, log, code := do(t, "", "ls", "-link", other.addr(), "-namespace", namespace); code != exitOK || strings.Count(out, "edge") != 4 {
 			t.Errorf("%s: %d: %s%s", namespace, code, out, log)
 		}
