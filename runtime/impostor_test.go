@@ -1,6 +1,7 @@
 package rpcmesh_test
 
 import (
+	"crypto/ed25519"
 	"net/url"
 	"strings"
 	"sync"
@@ -131,4 +132,22 @@ func answer(call *link.ServerCall, pieces ...[]byte) {
 		}
 	}
 	_ = call.End(nil, nil)
+}
+
+// TestStartKey: a node proves the same key on all its links, and another one after each start.
+func TestStartKey(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *rpcmeshtest.Cluster) {
+		c.Setup("a", func(n *rpcmesh.Node) { n.Namespace("public") })
+		keyBy := func(name string) string {
+			return string(impersonate(t, c, name, "a", nil, nil).session.Peer().Key)
+		}
+		one, two := keyBy("x"), keyBy("y")
+		if len(one) != ed25519.PublicKeySize || one != two {
+			t.Errorf("the links see the keys %x and %x", one, two)
+		}
+		c.Restart("a")
+		if again := keyBy("z"); len(again) != ed25519.PublicKeySize || again == one {
+			t.Errorf("after a restart: %x, before: %x", again, one)
+		}
+	})
 }

@@ -2,6 +2,8 @@ package rpcmesh
 
 import (
 	"context"
+	"crypto/ed25519"
+	"crypto/rand"
 	"log/slog"
 	"maps"
 	"net/http"
@@ -29,7 +31,8 @@ type Node struct {
 	id          NodeID
 	name        string
 	incarnation uint64
-	proxy       bool // a [Proxy]'s: no member, tells nothing
+	key         ed25519.PrivateKey // of this start
+	proxy       bool               // a [Proxy]'s: no member, tells nothing
 	log         *slog.Logger
 
 	ctx    context.Context // the node's life; its cancelling ends links and serving
@@ -85,8 +88,12 @@ func newNode(cfg Config, proxy bool) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return nil, connect.NewError(connect.CodeInternal, "rpcmesh: no key for this start of the node").WithCause(err)
+	}
 	n := &Node{
-		cfg: cfg, name: cfg.Name, id: idOf(cfg.Name), proxy: proxy,
+		cfg: cfg, name: cfg.Name, id: idOf(cfg.Name), key: key, proxy: proxy,
 		incarnation: uint64(time.Now().UnixNano()),
 		workers:     link.NewWorkers(),
 		links:       map[*Link]struct{}{},

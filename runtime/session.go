@@ -123,7 +123,7 @@ func (n *Node) join(namespaces []*linkv1.LinkNamespace) *linkv1.Join {
 func (n *Node) linkConfig() link.Config {
 	return link.Config{
 		Node: link.NodeID(n.id), Name: n.name, Incarnation: n.incarnation,
-		Secret: []byte(n.cfg.Secret), AcceptAnyone: n.cfg.Secret == "",
+		Secret: []byte(n.cfg.Secret), AcceptAnyone: n.cfg.Secret == "", Key: n.key,
 		Limits:            n.linkLimits(),
 		KeepaliveInterval: n.cfg.Keepalive / 3,
 		KeepaliveTimeout:  n.cfg.Keepalive,

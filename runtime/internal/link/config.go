@@ -1,6 +1,7 @@
 package link
 
 import (
+	"crypto/ed25519"
 	"time"
 
 	"connectrpc.com/connect/v2"
@@ -18,6 +19,9 @@ type Config struct {
 	Secret []byte
 	// AcceptAnyone says that no secret is wanted. Exactly one of Secret and AcceptAnyone must be set.
 	AcceptAnyone bool
+	// Key is made at the start of this node. The other end is told its public half, and that this end has
+	// the other one. Optional.
+	Key ed25519.PrivateKey
 	// Features are the names of what this end can do beyond the wire's first version.
 	Features []string
 	// Limits bound what the other end may make this one hold.
@@ -109,6 +113,8 @@ func (cfg Config) resolve() (Config, error) {
 		return cfg, connect.NewError(connect.CodeInvalidArgument, "link: no secret: set one, or say that anyone is accepted")
 	case len(cfg.Secret) > 0 && cfg.AcceptAnyone:
 		return cfg, connect.NewError(connect.CodeInvalidArgument, "link: both a secret and accepting anyone: set one of them")
+	case cfg.Key != nil && len(cfg.Key) != ed25519.PrivateKeySize:
+		return cfg, connect.NewError(connect.CodeInvalidArgument, "link: this is not an Ed25519 key")
 	case cfg.KeepaliveInterval < 0 || cfg.HandshakeTimeout < 0:
 		return cfg, connect.NewError(connect.CodeInvalidArgument, "link: a negative time")
 	case cfg.KeepaliveTimeout < 2*cfg.KeepaliveInterval:

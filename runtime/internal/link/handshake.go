@@ -3,6 +3,7 @@ package link
 import (
 	"bytes"
 	"context"
+	"crypto/ed25519"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -178,6 +179,7 @@ func (h *handshake) sendHello() error {
 		Node:        h.cfg.Node[:],
 		Incarnation: h.cfg.Incarnation,
 		Nonce:       h.nonce[:],
+		Key:         publicKey(h.cfg.Key),
 	})
 	if err != nil {
 		return err
@@ -201,12 +203,22 @@ func (h *handshake) receiveHello() error {
 			"link: one end speaks version %d of the wire, the other version %d", wireVersion, hello.GetVersion())
 	case len(hello.GetNode()) != len(NodeID{}), len(hello.GetNonce()) != nonceSize, len(hello.GetFeatures()) > maxFeatures:
 		return errGreeting
+	case len(hello.GetKey()) != 0 && len(hello.GetKey()) != ed25519.PublicKeySize:
+		return errGreeting
 	case h.mine != nil && hmac.Equal(hello.GetNonce(), h.nonce[:]):
 		return connect.NewError(connect.CodeUnauthenticated, "link: the other end repeats what this one says")
 	}
 	h.theirs = bytes.Clone(raw)
-	h.peer = Peer{Node: NodeID(hello.GetNode()), Incarnation: hello.GetIncarnation(), Features: hello.GetFeatures()}
-	h.binding, err = h.conn.Binding()
+	h.peer = Peer{
+		Node: NodeID(hello.GetNode()), Incarnation: hello.GetIncarnation(),
+		Features: hello.GetFeatures(),
+	}
+	if len(hello.GetKey()) > 0 {
+		h.peer.Key = hello.GetKey()
+	}
+	if !h.cfg.AcceptAnyone { // else the channel may well end in between, as at a proxy that ends TLS
+		h.binding, err = h.conn.Binding()
+	}
 	return err
 }
 
@@ -214,6 +226,9 @@ func (h *handshake) sendProof() error {
 	proof := new(linkv1.Proof)
 	if !h.cfg.AcceptAnyone {
 		proof.Mac = h.mac(h.dialler)
+	}
+	if h.cfg.Key != nil {
+		proof.Signature = ed25519.Sign(h.cfg.Key, h.transcript(keyLabel(h.dialler)))
 	}
 	raw, err := proto.Marshal(proof)
 	if err != nil {
@@ -236,29 +251,56 @@ func (h *handshake) receiveProof() error {
 		return connect.NewError(connect.CodeFailedPrecondition, "link: one end has a secret, the other accepts anyone")
 	case !h.cfg.AcceptAnyone && !hmac.Equal(proof.GetMac(), h.mac(!h.dialler)):
 		return connect.NewError(connect.CodeUnauthenticated, "link: wrong secret")
+	case h.peer.Key != nil && !ed25519.Verify(h.peer.Key, h.transcript(keyLabel(!h.dialler)), proof.GetSignature()):
+		return connect.NewError(connect.CodeUnauthenticated, "link: the other end has not the key that it tells")
 	}
 	return nil
 }
 
 // mac is the proof of the dialler or of the listener: HMAC-SHA256, keyed by the secret's SHA-256 (HMAC
-// itself takes no notice of zeros at a key's end), over a label that says whose it is, both Hellos as
-// they were sent (and with them the version, the features, and both ends' ids, incarnations and
-// nonces), and the connection's binding; each with its length before it.
+// itself takes no notice of zeros at a key's end), over the transcript with a label that says whose it is.
 func (h *handshake) mac(dialler bool) []byte {
-	label, first, second := "rpcmesh link 1 listener", h.theirs, h.mine
-	if h.dialler {
-		first, second = h.mine, h.theirs
-	}
+	label := "rpcmesh link 1 listener"
 	if dialler {
 		label = "rpcmesh link 1 dialler"
 	}
 	key := sha256.Sum256(h.cfg.Secret)
 	m := hmac.New(sha256.New, key[:])
-	for _, part := range [][]byte{[]byte(label), first, second, h.binding} {
-		m.Write(binary.BigEndian.AppendUint32(nil, uint32(len(part))))
-		m.Write(part)
-	}
+	m.Write(h.transcript(label))
 	return m.Sum(nil)
+}
+
+// keyLabel says whose signature it is, and sets it apart from all else that is proven.
+func keyLabel(dialler bool) string {
+	if dialler {
+		return "rpcmesh link 1 dialler's key"
+	}
+	return "rpcmesh link 1 listener's key"
+}
+
+// transcript is what is proven: the label, both Hellos as they were sent (and with them the version, the
+// features, and both ends' ids, incarnations, nonces and keys), and the connection's binding; each with
+// its length before it.
+func (h *handshake) transcript(label string) []byte {
+	first, second := h.theirs, h.mine
+	if h.dialler {
+		first, second = h.mine, h.theirs
+	}
+	var t []byte
+	for _, part := range [][]byte{[]byte(label), first, second, h.binding} {
+		t = binary.BigEndian.AppendUint32(t, uint32(len(part)))
+		t = append(t, part...)
+	}
+	return t
+}
+
+// publicKey returns the public half of key, nil of none.
+func publicKey(key ed25519.PrivateKey) ed25519.PublicKey {
+	if key == nil {
+		return nil
+	}
+	public, _ := key.Public().(ed25519.PublicKey) // always is
+	return public
 }
 
 func (h *handshake) sendJoin(join *linkv1.Join) error {

@@ -2,6 +2,7 @@ package link
 
 import (
 	"context"
+	"crypto/ed25519"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,6 +20,9 @@ const closeTimeout = time.Second
 type Peer struct {
 	Node        NodeID
 	Incarnation uint64
+	// Key is the public half of the key of this start of the other end, which has proven that it has the
+	// private one; nil where it told none.
+	Key ed25519.PublicKey
 	// Join is what the other end said of itself and of the link. It is shared: don't change it.
 	Join *linkv1.Join
 	// Features are the names of what the other end can do beyond the wire's first version.

@@ -14,7 +14,7 @@
 //
 //	dialler   Hello       version, features, id, incarnation, nonce
 //	listener  Hello       the same of its own
-//	dialler   Proof       HMAC-SHA256 over both Hellos, keyed by the secret
+//	dialler   Proof       HMAC-SHA256 over both Hellos, keyed by the secret, and a signature by its key
 //	listener  Proof       likewise, with another label
 //	dialler   Join        who it is and what the link is to carry
 //	listener  Join        who it is and what the link will carry
@@ -772,7 +772,11 @@ type Hello struct {
 	// Later for each start of the same node: nanoseconds of its start since 1970.
 	Incarnation uint64 `protobuf:"varint,4,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
 	// 32 random bytes, new for each link.
-	Nonce         []byte `protobuf:"bytes,5,opt,name=nonce,proto3" json:"nonce,omitempty"`
+	Nonce []byte `protobuf:"bytes,5,opt,name=nonce,proto3" json:"nonce,omitempty"`
+	// The public half of an Ed25519 key (RFC 8032) that this end made at its start: whoever has the other
+	// half is that very start of the node. 32 bytes, or empty. Where it is there, a signature by it in Proof
+	// must follow.
+	Key           []byte `protobuf:"bytes,6,opt,name=key,proto3" json:"key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -842,11 +846,20 @@ func (x *Hello) GetNonce() []byte {
 	return nil
 }
 
-// Proof shows that its sender has the secret.
+func (x *Hello) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+// Proof shows that its sender has the secret, and the key that its Hello tells.
 type Proof struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// HMAC-SHA256; see the link package for what goes in. Empty where this end accepts anyone.
-	Mac           []byte `protobuf:"bytes,1,opt,name=mac,proto3" json:"mac,omitempty"`
+	Mac []byte `protobuf:"bytes,1,opt,name=mac,proto3" json:"mac,omitempty"`
+	// Ed25519 by Hello.key, over what mac is over, with labels of its own. Empty where Hello has no key.
+	Signature     []byte `protobuf:"bytes,2,opt,name=signature,proto3" json:"signature,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -884,6 +897,13 @@ func (*Proof) Descriptor() ([]byte, []int) {
 func (x *Proof) GetMac() []byte {
 	if x != nil {
 		return x.Mac
+	}
+	return nil
+}
+
+func (x *Proof) GetSignature() []byte {
+	if x != nil {
+		return x.Signature
 	}
 	return nil
 }
@@ -1232,15 +1252,17 @@ const file_rpcmesh_link_v1_link_proto_rawDesc = "" +
 	"\x04ping\x18\x05 \x01(\v2\x15.rpcmesh.link.v1.PingH\x00R\x04ping\x12+\n" +
 	"\x04pong\x18\x06 \x01(\v2\x15.rpcmesh.link.v1.PongH\x00R\x04pong\x124\n" +
 	"\agoodbye\x18\a \x01(\v2\x18.rpcmesh.link.v1.GoodbyeH\x00R\agoodbyeB\x06\n" +
-	"\x04body\"\x89\x01\n" +
+	"\x04body\"\x9b\x01\n" +
 	"\x05Hello\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x1a\n" +
 	"\bfeatures\x18\x02 \x03(\tR\bfeatures\x12\x12\n" +
 	"\x04node\x18\x03 \x01(\fR\x04node\x12 \n" +
 	"\vincarnation\x18\x04 \x01(\x04R\vincarnation\x12\x14\n" +
-	"\x05nonce\x18\x05 \x01(\fR\x05nonce\"\x19\n" +
+	"\x05nonce\x18\x05 \x01(\fR\x05nonce\x12\x10\n" +
+	"\x03key\x18\x06 \x01(\fR\x03key\"7\n" +
 	"\x05Proof\x12\x10\n" +
-	"\x03mac\x18\x01 \x01(\fR\x03mac\"\xe1\x01\n" +
+	"\x03mac\x18\x01 \x01(\fR\x03mac\x12\x1c\n" +
+	"\tsignature\x18\x02 \x01(\fR\tsignature\"\xe1\x01\n" +
 	"\x04Join\x12-\n" +
 	"\x04info\x18\x01 \x01(\v2\x19.rpcmesh.link.v1.NodeInfoR\x04info\x12>\n" +
 	"\n" +
