@@ -14,7 +14,9 @@ import (
 
 	"connectrpc.com/connect/v2"
 
+	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/link/linktest"
 )
 
 // endless is a context that never ends, which costs a call nothing.
@@ -184,4 +186,26 @@ func cpuTime() time.Duration {
 	var u syscall.Rusage
 	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// BenchmarkHandshake sets links up over connections in memory, by a secret that has been used before.
+func BenchmarkHandshake(b *testing.B) {
+	dial, accept := newNode(0, link.Limits{}).cfg, newNode(1, link.Limits{}).cfg
+	dial.Key, accept.Key = keyOf(0), keyOf(1)
+	shake := func() {
+		near, far := linktest.Pipe()
+		accepted := make(chan error, 1)
+		go func() {
+			_, err := link.Accept(endless, far, accept, func(link.Peer) (*linkv1.Join, error) { return nil, nil })
+			accepted <- err
+		}()
+		_, err := link.Dial(endless, near, dial, nil)
+		if err := errors.Join(err, <-accepted); err != nil {
+			b.Fatal(err)
+		}
+	}
+	shake()
+	for b.Loop() {
+		shake()
+	}
 }

@@ -17,6 +17,12 @@ type Config struct {
 	Incarnation uint64
 	// Secret is proven by both ends and never sent.
 	Secret []byte
+	// OtherSecrets are accepted and, where the other end has none of Secret, proven as well: two ends link
+	// if they have one in common. Only with Secret, and MaxSecrets with it.
+	OtherSecrets [][]byte
+	// RefuseOldProofs refuses ends that know only the first order of proofs, in which the dialler proves
+	// itself to whoever answers, by a key that is not stretched.
+	RefuseOldProofs bool
 	// AcceptAnyone says that no secret is wanted. Exactly one of Secret and AcceptAnyone must be set.
 	AcceptAnyone bool
 	// Key is made at the start of this node. The other end is told its public half, and that this end has
@@ -113,6 +119,8 @@ func (cfg Config) resolve() (Config, error) {
 		return cfg, connect.NewError(connect.CodeInvalidArgument, "link: no secret: set one, or say that anyone is accepted")
 	case len(cfg.Secret) > 0 && cfg.AcceptAnyone:
 		return cfg, connect.NewError(connect.CodeInvalidArgument, "link: both a secret and accepting anyone: set one of them")
+	case len(cfg.OtherSecrets) >= MaxSecrets, len(cfg.OtherSecrets) > 0 && cfg.AcceptAnyone:
+		return cfg, connect.Errorf(connect.CodeInvalidArgument, "link: more than %d secrets, or some where none is wanted", MaxSecrets)
 	case cfg.Key != nil && len(cfg.Key) != ed25519.PrivateKeySize:
 		return cfg, connect.NewError(connect.CodeInvalidArgument, "link: this is not an Ed25519 key")
 	case cfg.KeepaliveInterval < 0 || cfg.HandshakeTimeout < 0:
@@ -122,6 +130,14 @@ func (cfg Config) resolve() (Config, error) {
 			"link: keepalive timeout %v is less than two intervals of %v", cfg.KeepaliveTimeout, cfg.KeepaliveInterval)
 	}
 	return cfg, nil
+}
+
+// secrets are all that this end accepts, the one that it would rather prove first.
+func (cfg *Config) secrets() [][]byte {
+	if cfg.AcceptAnyone {
+		return nil
+	}
+	return append([][]byte{cfg.Secret}, cfg.OtherSecrets...)
 }
 
 func orDefault[T comparable](v, def T) T {

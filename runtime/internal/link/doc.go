@@ -8,7 +8,8 @@
 //
 // # Parts
 //
-//	handshake            the greeting and the proof of the secret
+//	handshake, proof     the greeting, and the proofs of the secret and of a start's key
+//	stretch              keys from secrets
 //	session, ended       a session's life and the ways it ends
 //	reader               packets in: controls and frames to the ends of calls
 //	writer               packets out: control first, small frames, one chunk of bulk behind them

@@ -6,9 +6,8 @@ import (
 	"crypto/ed25519"
 	"crypto/hmac"
 	"crypto/rand"
-	"crypto/sha256"
-	"encoding/binary"
 	"errors"
+	"slices"
 
 	"connectrpc.com/connect/v2"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -49,6 +48,9 @@ func start(ctx context.Context, c Conn, cfg Config, shake func(*handshake) error
 		c.Close(err)
 		return nil, err
 	}
+	for _, secret := range cfg.secrets() {
+		Stretch(secret)
+	}
 	ctx, cancel := context.WithTimeout(ctx, cfg.HandshakeTimeout)
 	defer cancel()
 	late := make(chan struct{})
@@ -67,6 +69,7 @@ func start(ctx context.Context, c Conn, cfg Config, shake func(*handshake) error
 		c.Close(err)
 		return nil, err
 	}
+	cfg.Secret, cfg.OtherSecrets, cfg.Key = nil, nil, nil
 	return newSession(c, cfg, h.dialler, h.peer), nil
 }
 
@@ -97,6 +100,10 @@ type handshake struct {
 	nonce        [nonceSize]byte
 	mine, theirs []byte // the Hellos as they were sent
 	binding      []byte
+	// listenerFirst is the second order of proofs, which both ends know.
+	listenerFirst bool
+	first         []byte // the listener's Proof as it was sent
+	chosen        int    // which secret proves
 }
 
 func (h *handshake) dial(ask *linkv1.Join) error {
@@ -107,19 +114,28 @@ func (h *handshake) dial(ask *linkv1.Join) error {
 	if err := h.receiveHello(); err != nil {
 		return err
 	}
-	if err := h.sendProof(); err != nil {
+	if err := h.dialProofs(); err != nil {
 		return err
-	}
-	if err := h.receiveProof(); err != nil {
-		return h.explain(err)
 	}
 	if err := h.checkSelf(); err != nil {
 		return err
 	}
-	if err := h.sendJoin(ask); err != nil {
+	join, err := h.encodeJoin(ask)
+	if err != nil {
 		return err
 	}
+	if err := h.send(controlJoin, join); err != nil {
+		return h.whyNot(err)
+	}
 	return h.receiveJoin()
+}
+
+// whyNot returns why the listener no longer listens, where it has said so, instead of what the sending ended with.
+func (h *handshake) whyNot(err error) error {
+	if told, ok := errors.AsType[*connect.Error](h.receiveJoin()); ok && told.IsRemote() {
+		return told
+	}
+	return err
 }
 
 func (h *handshake) accept(answer func(Peer) (*linkv1.Join, error)) error {
@@ -129,31 +145,24 @@ func (h *handshake) accept(answer func(Peer) (*linkv1.Join, error)) error {
 	if err := h.sendHello(); err != nil {
 		return err
 	}
-	if err := h.receiveProof(); err != nil {
+	if err := h.acceptProofs(); err != nil {
 		return err
 	}
 	if err := h.checkSelf(); err != nil {
 		return err
 	}
-	if err := h.sendProof(); err != nil {
-		return err
-	}
 	if err := h.receiveJoin(); err != nil {
 		return err
 	}
-	join, err := answer(h.peer)
+	answered, err := answer(h.peer)
 	if err != nil {
 		return err
 	}
-	return h.sendJoin(join)
-}
-
-// explain tells an end that has no secret why it was refused: the other end does not.
-func (h *handshake) explain(err error) error {
-	if !h.cfg.AcceptAnyone || connect.CodeOf(err) != connect.CodeUnauthenticated {
+	join, err := h.encodeJoin(answered)
+	if err != nil {
 		return err
 	}
-	return connect.NewError(connect.CodeUnauthenticated, "link: the other end wants a secret, and this one has none").WithCause(err)
+	return h.send(controlJoin, join)
 }
 
 // checkSelf refuses a link to another end by this node's own id.
@@ -175,7 +184,7 @@ func (h *handshake) sendHello() error {
 	}
 	hello, err := proto.Marshal(&linkv1.Hello{
 		Version:     wireVersion,
-		Features:    h.cfg.Features,
+		Features:    append([]string{featureListenerFirst}, h.cfg.Features...),
 		Node:        h.cfg.Node[:],
 		Incarnation: h.cfg.Incarnation,
 		Nonce:       h.nonce[:],
@@ -211,8 +220,8 @@ func (h *handshake) receiveHello() error {
 	h.theirs = bytes.Clone(raw)
 	h.peer = Peer{
 		Node: NodeID(hello.GetNode()), Incarnation: hello.GetIncarnation(),
-		Features: hello.GetFeatures(),
 	}
+	h.takeFeatures(hello.GetFeatures())
 	if len(hello.GetKey()) > 0 {
 		h.peer.Key = hello.GetKey()
 	}
@@ -222,88 +231,14 @@ func (h *handshake) receiveHello() error {
 	return err
 }
 
-func (h *handshake) sendProof() error {
-	proof := new(linkv1.Proof)
-	if !h.cfg.AcceptAnyone {
-		proof.Mac = h.mac(h.dialler)
-	}
-	if h.cfg.Key != nil {
-		proof.Signature = ed25519.Sign(h.cfg.Key, h.transcript(keyLabel(h.dialler)))
-	}
-	raw, err := proto.Marshal(proof)
-	if err != nil {
-		return err
-	}
-	return h.send(controlProof, raw)
+// takeFeatures finds out which order of proofs both ends know. The other features are the session's.
+func (h *handshake) takeFeatures(features []string) {
+	h.listenerFirst = slices.Contains(features, featureListenerFirst)
+	h.peer.Features = slices.DeleteFunc(slices.Clone(features), func(f string) bool { return f == featureListenerFirst })
 }
 
-func (h *handshake) receiveProof() error {
-	raw, err := h.receive(controlProof, maxHello)
-	if err != nil {
-		return err
-	}
-	proof := new(linkv1.Proof)
-	if err := proto.Unmarshal(raw, proof); err != nil {
-		return errGreeting
-	}
-	switch {
-	case h.cfg.AcceptAnyone && len(proof.GetMac()) > 0:
-		return connect.NewError(connect.CodeFailedPrecondition, "link: one end has a secret, the other accepts anyone")
-	case !h.cfg.AcceptAnyone && !hmac.Equal(proof.GetMac(), h.mac(!h.dialler)):
-		return connect.NewError(connect.CodeUnauthenticated, "link: wrong secret")
-	case h.peer.Key != nil && !ed25519.Verify(h.peer.Key, h.transcript(keyLabel(!h.dialler)), proof.GetSignature()):
-		return connect.NewError(connect.CodeUnauthenticated, "link: the other end has not the key that it tells")
-	}
-	return nil
-}
-
-// mac is the proof of the dialler or of the listener: HMAC-SHA256, keyed by the secret's SHA-256 (HMAC
-// itself takes no notice of zeros at a key's end), over the transcript with a label that says whose it is.
-func (h *handshake) mac(dialler bool) []byte {
-	label := "rpcmesh link 1 listener"
-	if dialler {
-		label = "rpcmesh link 1 dialler"
-	}
-	key := sha256.Sum256(h.cfg.Secret)
-	m := hmac.New(sha256.New, key[:])
-	m.Write(h.transcript(label))
-	return m.Sum(nil)
-}
-
-// keyLabel says whose signature it is, and sets it apart from all else that is proven.
-func keyLabel(dialler bool) string {
-	if dialler {
-		return "rpcmesh link 1 dialler's key"
-	}
-	return "rpcmesh link 1 listener's key"
-}
-
-// transcript is what is proven: the label, both Hellos as they were sent (and with them the version, the
-// features, and both ends' ids, incarnations, nonces and keys), and the connection's binding; each with
-// its length before it.
-func (h *handshake) transcript(label string) []byte {
-	first, second := h.theirs, h.mine
-	if h.dialler {
-		first, second = h.mine, h.theirs
-	}
-	var t []byte
-	for _, part := range [][]byte{[]byte(label), first, second, h.binding} {
-		t = binary.BigEndian.AppendUint32(t, uint32(len(part)))
-		t = append(t, part...)
-	}
-	return t
-}
-
-// publicKey returns the public half of key, nil of none.
-func publicKey(key ed25519.PrivateKey) ed25519.PublicKey {
-	if key == nil {
-		return nil
-	}
-	public, _ := key.Public().(ed25519.PublicKey) // always is
-	return public
-}
-
-func (h *handshake) sendJoin(join *linkv1.Join) error {
+// encodeJoin returns the introduction, with this end's limits in it.
+func (h *handshake) encodeJoin(join *linkv1.Join) ([]byte, error) {
 	if join == nil {
 		join = new(linkv1.Join)
 	} else {
@@ -313,14 +248,11 @@ func (h *handshake) sendJoin(join *linkv1.Join) error {
 	join.MaxMessage = uint64(h.cfg.Limits.MaxMessage)
 	join.MaxCalls = uint32(h.cfg.Limits.MaxCalls)
 	raw, err := proto.Marshal(join)
-	if err != nil {
-		return err
-	}
-	if len(raw) > maxJoin {
-		return connect.Errorf(connect.CodeInvalidArgument,
+	if err == nil && len(raw) > maxJoin {
+		err = connect.Errorf(connect.CodeInvalidArgument,
 			"link: this node's introduction takes %d bytes: the limit is %d", len(raw), maxJoin)
 	}
-	return h.send(controlJoin, raw)
+	return raw, err
 }
 
 func (h *handshake) receiveJoin() error {

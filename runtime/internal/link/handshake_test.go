@@ -384,7 +384,20 @@ func TestReplayedProof(t *testing.T) {
 
 // TestReflection has a listener that knows nothing and repeats what the dialler says.
 func TestReflection(t *testing.T) {
-	for _, newNonce := range []bool{false, true} {
+	for name, test := range map[string]struct {
+		change func(*linkv1.Hello)
+		code   connect.Code
+		text   string
+	}{
+		"as it was": {func(*linkv1.Hello) {}, connect.CodeUnauthenticated, "repeats what this one says"},
+		// The dialler proves nothing that could be repeated.
+		"new nonce": {func(h *linkv1.Hello) { h.Nonce[0] ^= 1 }, connect.CodeDeadlineExceeded, "took too long"},
+		// It has no proof but the dialler's own.
+		"new nonce, old order": {func(h *linkv1.Hello) {
+			h.Nonce[0] ^= 1
+			h.Features = nil
+		}, connect.CodeUnauthenticated, "wrong secret"},
+	} {
 		synctest.Test(t, func(t *testing.T) {
 			near, far := linktest.Pipe()
 			go func() {
@@ -393,22 +406,18 @@ func TestReflection(t *testing.T) {
 					if err != nil {
 						return
 					}
-					if first && newNonce {
+					if first {
 						packet := new(linkv1.Packet)
 						_ = proto.Unmarshal(p, packet)
-						packet.GetControls()[0].GetHello().Nonce[0] ^= 1
+						test.change(packet.GetControls()[0].GetHello())
 						p, _ = proto.Marshal(packet)
 					}
 					_ = far.Send(append(make([]byte, link.HeadRoom), p...))
 				}
 			}()
 			_, err := link.Dial(t.Context(), near, newNode(0, link.Limits{}).cfg, nil)
-			want := "repeats what this one says"
-			if newNonce {
-				want = "wrong secret" // it has no proof but the dialler's own
-			}
-			if connect.CodeOf(err) != connect.CodeUnauthenticated || !strings.Contains(err.Error(), want) {
-				t.Errorf("Dial: %v", err)
+			if connect.CodeOf(err) != test.code || !strings.Contains(err.Error(), test.text) {
+				t.Errorf("%s: Dial: %v", name, err)
 			}
 		})
 	}
@@ -442,9 +451,20 @@ func TestHandshakeTimes(t *testing.T) {
 // FuzzHandshake has a listener and a dialler meet somebody who says anything. Packets are separated by
 // a length byte.
 func FuzzHandshake(f *testing.F) {
-	for _, c := range []*linkv1.Control{hello(func(*linkv1.Hello) {}), proof(nil), join(func(*linkv1.Join) {})} {
-		raw, _ := proto.Marshal(&linkv1.Packet{Controls: []*linkv1.Control{c}})
-		f.Add(append([]byte{byte(len(raw))}, raw...))
+	keyed := hello(func(h *linkv1.Hello) { h.Features, h.Key = []string{"listener-first"}, publicOf(keyOf(4)) })
+	proofOf := func(p *linkv1.Proof) *linkv1.Control { return &linkv1.Control{Body: &linkv1.Control_Proof{Proof: p}} }
+	for _, said := range [][]*linkv1.Control{
+		{hello(func(*linkv1.Hello) {}), proof(nil), join(func(*linkv1.Join) {})},
+		{newHello(), proof(make([]byte, 32)), join(func(*linkv1.Join) {})},
+		{keyed, proofOf(&linkv1.Proof{Macs: [][]byte{make([]byte, 32), nil}, Signature: make([]byte, 64), Bound: true})},
+		{newHello(), proofOf(&linkv1.Proof{Refused: true})},
+	} {
+		var packets []byte
+		for _, c := range said {
+			raw, _ := proto.Marshal(&linkv1.Packet{Controls: []*linkv1.Control{c}})
+			packets = append(append(packets, byte(len(raw))), raw...)
+		}
+		f.Add(packets)
 	}
 	f.Fuzz(func(t *testing.T, said []byte) {
 		for _, dial := range []bool{false, true} {

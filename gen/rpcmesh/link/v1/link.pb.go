@@ -12,16 +12,45 @@
 //
 // # Start
 //
-//	dialler   Hello       version, features, id, incarnation, nonce
+//	dialler   Hello       version, features, id, incarnation, nonce, key
 //	listener  Hello       the same of its own
-//	dialler   Proof       HMAC-SHA256 over both Hellos, keyed by the secret, and a signature by its key
-//	listener  Proof       likewise, with another label
+//	listener  Proof       a MAC for each of its secrets, a signature by its key
+//	dialler   Proof       a MAC by a secret that both have, a signature by its key
 //	dialler   Join        who it is and what the link is to carry
 //	listener  Join        who it is and what the link will carry
 //
-// Nothing but Hello is said before the other end's Proof has been checked. A listener that refuses
-// ends the stream with an error; a dialler that refuses closes it. A listener closes a stream that
-// has not come to the end of this exchange within five seconds.
+// A listener that refuses ends the stream with an error. A dialler that refuses the listener's Proof answers
+// with Proof.refused; else it closes the stream. A listener closes a stream that has not come to the end of
+// this exchange within five seconds.
+//
+// A mesh may be between two secrets, so an end may have several, eight at most. The dialler looks for one of
+// its own behind the listener's MACs, in the order of its preference, and proves that one alone. No name of a
+// secret crosses the wire.
+//
+// A MAC is HMAC-SHA256 (RFC 2104), its key scrypt (RFC 7914) of the secret, with N = 2^15, r = 8, p = 1, the
+// salt "rpcmesh link 2 secret" and 32 bytes. It is over these, each with its length before it in four bytes,
+// the highest first:
+//
+//	"rpcmesh link 2 listener" or "rpcmesh link 2 dialler"
+//	the dialler's Hello, then the listener's, as they were sent
+//	the channel's binding: "tls-exporter" of RFC 9266, empty in cleartext and where no secret is wanted
+//	from the dialler only: the listener's Proof as it was sent
+//
+// A signature is Ed25519 (RFC 8032) over the same, with "'s key" behind the label. So what is proven holds
+// for these two ends, this channel and this one time; it can be neither replayed, nor reflected, nor passed
+// on over another TLS channel, and features that somebody in the middle removed do not match.
+//
+// Who proves first gives the other one something to guess at. It is the listener: a dialler gives nothing to
+// whoever answers, and a listener has to be reached anyway. A guess costs a run of scrypt; only a secret
+// that nobody can guess makes that certain to be in vain.
+//
+// # Start with an end of before
+//
+// The above holds where both Hellos have the feature "listener-first". Else the dialler proves first, with
+// Proof.mac by its first secret, and the listener answers with a Proof.mac by the same; the key is the
+// SHA-256 of the secret, which is quick to guess at, the labels have 1 for 2, and the listener's Proof is not
+// in what the dialler proves. Whoever pretends to be such a listener gets a MAC of that kind from a dialler
+// that does not refuse it.
 //
 // # Calls
 //
@@ -765,7 +794,7 @@ type Hello struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The wire's version, 1. Ends of different versions refuse each other.
 	Version uint32 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
-	// Names of what this end can do beyond version 1. Unknown ones are ignored.
+	// Names of what this end can do beyond version 1, 64 at most. Unknown ones are ignored.
 	Features []string `protobuf:"bytes,2,rep,name=features,proto3" json:"features,omitempty"`
 	// The 16 bytes of this node's id.
 	Node []byte `protobuf:"bytes,3,opt,name=node,proto3" json:"node,omitempty"`
@@ -853,13 +882,20 @@ func (x *Hello) GetKey() []byte {
 	return nil
 }
 
-// Proof shows that its sender has the secret, and the key that its Hello tells.
+// Proof shows that its sender has the secret, and the key that its Hello tells. See Start.
 type Proof struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// HMAC-SHA256; see the link package for what goes in. Empty where this end accepts anyone.
+	// By one secret. Empty where this end accepts anyone, and where macs are.
 	Mac []byte `protobuf:"bytes,1,opt,name=mac,proto3" json:"mac,omitempty"`
-	// Ed25519 by Hello.key, over what mac is over, with labels of its own. Empty where Hello has no key.
-	Signature     []byte `protobuf:"bytes,2,opt,name=signature,proto3" json:"signature,omitempty"`
+	// Ed25519 by Hello.key. Empty where Hello has no key.
+	Signature []byte `protobuf:"bytes,2,opt,name=signature,proto3" json:"signature,omitempty"`
+	// By each of the listener's secrets, where it proves first. At most 8; empty where it accepts anyone.
+	Macs [][]byte `protobuf:"bytes,3,rep,name=macs,proto3" json:"macs,omitempty"`
+	// The listener's channel has a binding. This proves nothing: it tells a dialler whose channel has none, or
+	// the other way round, that TLS ends in between.
+	Bound bool `protobuf:"varint,4,opt,name=bound,proto3" json:"bound,omitempty"`
+	// The dialler does not take the listener's Proof, and proves nothing.
+	Refused       bool `protobuf:"varint,5,opt,name=refused,proto3" json:"refused,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -906,6 +942,27 @@ func (x *Proof) GetSignature() []byte {
 		return x.Signature
 	}
 	return nil
+}
+
+func (x *Proof) GetMacs() [][]byte {
+	if x != nil {
+		return x.Macs
+	}
+	return nil
+}
+
+func (x *Proof) GetBound() bool {
+	if x != nil {
+		return x.Bound
+	}
+	return false
+}
+
+func (x *Proof) GetRefused() bool {
+	if x != nil {
+		return x.Refused
+	}
+	return false
 }
 
 // Join says who this end is and what the link carries.
@@ -1259,10 +1316,13 @@ const file_rpcmesh_link_v1_link_proto_rawDesc = "" +
 	"\x04node\x18\x03 \x01(\fR\x04node\x12 \n" +
 	"\vincarnation\x18\x04 \x01(\x04R\vincarnation\x12\x14\n" +
 	"\x05nonce\x18\x05 \x01(\fR\x05nonce\x12\x10\n" +
-	"\x03key\x18\x06 \x01(\fR\x03key\"7\n" +
+	"\x03key\x18\x06 \x01(\fR\x03key\"{\n" +
 	"\x05Proof\x12\x10\n" +
 	"\x03mac\x18\x01 \x01(\fR\x03mac\x12\x1c\n" +
-	"\tsignature\x18\x02 \x01(\fR\tsignature\"\xe1\x01\n" +
+	"\tsignature\x18\x02 \x01(\fR\tsignature\x12\x12\n" +
+	"\x04macs\x18\x03 \x03(\fR\x04macs\x12\x14\n" +
+	"\x05bound\x18\x04 \x01(\bR\x05bound\x12\x18\n" +
+	"\arefused\x18\x05 \x01(\bR\arefused\"\xe1\x01\n" +
 	"\x04Join\x12-\n" +
 	"\x04info\x18\x01 \x01(\v2\x19.rpcmesh.link.v1.NodeInfoR\x04info\x12>\n" +
 	"\n" +

@@ -1,0 +1,274 @@
+package link
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+	"slices"
+
+	"connectrpc.com/connect/v2"
+	"google.golang.org/protobuf/proto"
+
+	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
+)
+
+// MaxSecrets is how many secrets an end may have.
+const MaxSecrets = 8
+
+// featureListenerFirst is the second order of proofs: see the package's text in link.proto. Both ends must
+// name it.
+const featureListenerFirst = "listener-first"
+
+var (
+	errSecret  = connect.NewError(connect.CodeUnauthenticated, "link: wrong secret")
+	errNoProof = connect.NewError(connect.CodeFailedPrecondition, "link: one end has a secret, the other accepts anyone")
+	errNone    = connect.NewError(connect.CodeUnauthenticated, "link: the other end wants a secret, and this one has none")
+	errKey     = connect.NewError(connect.CodeUnauthenticated, "link: the other end has not the key that it tells")
+	// errOld is what ends are told that know the first order only.
+	errOld = connect.NewError(connect.CodeFailedPrecondition,
+		"link: one end is of a release that proves the secret in the old way, which the other does not accept: update it")
+)
+
+// dialProofs exchanges the proofs as the dialler.
+func (h *handshake) dialProofs() error {
+	if h.listenerFirst {
+		if err := h.receiveFirst(); err != nil {
+			return err
+		}
+		return h.sendProof(&linkv1.Proof{Mac: h.chosenMAC()})
+	}
+	if h.cfg.RefuseOldProofs {
+		return errOld
+	}
+	if err := h.sendProof(&linkv1.Proof{Mac: h.chosenMAC()}); err != nil {
+		return err
+	}
+	return h.explain(h.receiveProof())
+}
+
+// acceptProofs exchanges the proofs as the listener.
+func (h *handshake) acceptProofs() error {
+	if h.listenerFirst {
+		if err := h.sendProof(&linkv1.Proof{Macs: h.macs(listener), Bound: h.binding != nil}); err != nil {
+			return err
+		}
+		return h.receiveProof()
+	}
+	if err := h.receiveProof(); err != nil {
+		return err
+	}
+	if h.cfg.RefuseOldProofs {
+		return errOld
+	}
+	if err := h.checkSelf(); err != nil { // before the dialler believes that all is well
+		return err
+	}
+	return h.sendProof(&linkv1.Proof{Mac: h.chosenMAC()})
+}
+
+// explain tells an end that has no secret why it was refused: the other end does not.
+func (h *handshake) explain(err error) error {
+	if !h.cfg.AcceptAnyone || connect.CodeOf(err) != connect.CodeUnauthenticated {
+		return err
+	}
+	return errNone.WithCause(err)
+}
+
+// receiveFirst takes the listener's proof. Where that does not do, the listener is told so, with nothing by
+// which it could guess, and its answer awaited: its log would have no cause otherwise.
+func (h *handshake) receiveFirst() error {
+	proof, err := h.readProof()
+	if err != nil {
+		return err
+	}
+	refusal := h.checkFirst(proof)
+	if refusal == nil {
+		return nil
+	}
+	raw, err := proto.Marshal(&linkv1.Proof{Refused: true})
+	if err == nil {
+		err = h.send(controlProof, raw)
+	}
+	if err == nil {
+		_, _ = h.receive(controlProof, maxHello) // ends with an error
+	}
+	return refusal
+}
+
+func (h *handshake) checkFirst(proof *linkv1.Proof) error {
+	switch {
+	case len(proof.GetMacs()) > MaxSecrets:
+		return errGreeting
+	case h.cfg.AcceptAnyone && len(proof.GetMacs()) > 0:
+		return errNone
+	case !h.cfg.AcceptAnyone && len(proof.GetMacs()) == 0:
+		return errNoProof
+	case h.cfg.AcceptAnyone:
+		return h.checkSignature(proof)
+	}
+	h.chosen = slices.IndexFunc(h.macs(listener), func(mac []byte) bool { return containsMAC(proof.GetMacs(), mac) })
+	if h.chosen < 0 {
+		return h.wrongSecret(proof.GetBound())
+	}
+	return h.checkSignature(proof)
+}
+
+// wrongSecret says what may be behind a proof that is not this end's, as far as can be told.
+func (h *handshake) wrongSecret(bound bool) error {
+	switch {
+	case bound != (h.binding != nil):
+		return connect.NewError(connect.CodeUnauthenticated,
+			"link: wrong secret, or none can be proven: TLS ends at a proxy between the two nodes, which must pass it through")
+	case bound:
+		return connect.NewError(connect.CodeUnauthenticated,
+			"link: wrong secret, or a proxy between the two nodes ends TLS, which it must pass through")
+	}
+	return errSecret
+}
+
+// receiveProof takes the proof of an end that proves by one secret.
+func (h *handshake) receiveProof() error {
+	proof, err := h.readProof()
+	switch {
+	case err != nil:
+		return err
+	case proof.GetRefused() && !h.cfg.AcceptAnyone:
+		return errSecret
+	case proof.GetRefused(), h.cfg.AcceptAnyone && len(proof.GetMac()) > 0:
+		return errNoProof
+	case h.cfg.AcceptAnyone:
+		return h.checkSignature(proof)
+	}
+	h.chosen = slices.IndexFunc(h.macs(!h.side()), func(mac []byte) bool { return hmac.Equal(mac, proof.GetMac()) })
+	if h.chosen < 0 {
+		return errSecret
+	}
+	return h.checkSignature(proof)
+}
+
+// readProof returns the other end's proof, unchecked, and keeps the listener's for the transcript.
+func (h *handshake) readProof() (*linkv1.Proof, error) {
+	raw, err := h.receive(controlProof, maxHello)
+	if err != nil {
+		return nil, err
+	}
+	proof := new(linkv1.Proof)
+	if err := proto.Unmarshal(raw, proof); err != nil {
+		return nil, errGreeting
+	}
+	if h.dialler {
+		h.first = bytes.Clone(raw)
+	}
+	return proof, nil
+}
+
+// sendProof signs the proof and sends it.
+func (h *handshake) sendProof(proof *linkv1.Proof) error {
+	if h.cfg.Key != nil {
+		proof.Signature = ed25519.Sign(h.cfg.Key, h.transcript(h.side(), "'s key"))
+	}
+	raw, err := proto.Marshal(proof)
+	if err != nil {
+		return err
+	}
+	if !h.dialler {
+		h.first = raw
+	}
+	return h.send(controlProof, raw)
+}
+
+// checkSignature has the other end prove the key that it told, if any.
+func (h *handshake) checkSignature(proof *linkv1.Proof) error {
+	if h.peer.Key != nil && !ed25519.Verify(h.peer.Key, h.transcript(!h.side(), "'s key"), proof.GetSignature()) {
+		return errKey
+	}
+	return nil
+}
+
+// side is one of a handshake's two.
+type side bool
+
+const (
+	listener side = false
+	dialler  side = true
+)
+
+func (s side) String() string {
+	if s == dialler {
+		return "dialler"
+	}
+	return "listener"
+}
+
+func (h *handshake) side() side { return side(h.dialler) }
+
+// chosenMAC is this end's proof by the secret that it has come to use; none where it accepts anyone.
+func (h *handshake) chosenMAC() []byte {
+	if h.cfg.AcceptAnyone {
+		return nil
+	}
+	return h.mac(h.cfg.secrets()[h.chosen], h.side())
+}
+
+// macs are a side's proofs by each of this end's secrets.
+func (h *handshake) macs(of side) [][]byte {
+	secrets := h.cfg.secrets()
+	macs := make([][]byte, len(secrets))
+	for i, secret := range secrets {
+		macs[i] = h.mac(secret, of)
+	}
+	return macs
+}
+
+// mac is a side's proof: HMAC-SHA256 over the transcript, keyed by the stretched secret or, in the first
+// order, by the secret's SHA-256 (HMAC itself takes no notice of zeros at a key's end).
+func (h *handshake) mac(secret []byte, of side) []byte {
+	key := stretches.key(secret)
+	if !h.listenerFirst {
+		sum := sha256.Sum256(secret)
+		key = sum[:]
+	}
+	m := hmac.New(sha256.New, key)
+	m.Write(h.transcript(of, ""))
+	return m.Sum(nil)
+}
+
+// transcript is what a side proves: a label that says whose it is, which order of proofs it belongs to and
+// what it is for; both Hellos as they were sent (and with them the version, the features, and both ends'
+// ids, incarnations, nonces and keys); the connection's binding; and, from the dialler in the second order,
+// the listener's Proof. Each comes with its length before it.
+func (h *handshake) transcript(of side, purpose string) []byte {
+	order, first, second := "1", h.theirs, h.mine
+	if h.dialler {
+		first, second = h.mine, h.theirs
+	}
+	parts := [][]byte{nil, first, second, h.binding}
+	if h.listenerFirst {
+		order = "2"
+		if of == dialler {
+			parts = append(parts, h.first)
+		}
+	}
+	parts[0] = []byte("rpcmesh link " + order + " " + of.String() + purpose)
+	var t []byte
+	for _, part := range parts {
+		t = binary.BigEndian.AppendUint32(t, uint32(len(part)))
+		t = append(t, part...)
+	}
+	return t
+}
+
+func containsMAC(macs [][]byte, want []byte) bool {
+	return slices.ContainsFunc(macs, func(mac []byte) bool { return hmac.Equal(mac, want) })
+}
+
+// publicKey returns the public half of key, nil of none.
+func publicKey(key ed25519.PrivateKey) ed25519.PublicKey {
+	if key == nil {
+		return nil
+	}
+	public, _ := key.Public().(ed25519.PublicKey) // always is
+	return public
+}
