@@ -47,15 +47,28 @@ type Config struct {
 	Name string
 
 	// Secret is what nodes of one mesh share. Both ends of every link prove that they have it; it is
-	// never sent. Required unless Authenticate or AcceptAnyone is set.
+	// never sent. Required unless Secrets, Authenticate or AcceptAnyone is set. Who meets a node can guess at
+	// its secret, at the cost of some 0.1 s a guess, so it takes 16 bytes or more that nobody can guess (say
+	// of "openssl rand -hex 16"); a shorter one does for links over the loopback and within the process only.
 	Secret string
 
-	// Authenticate decides on the other end of each link, besides the Secret or instead of it, say by
+	// Secrets stands for Secret where there are several, as while a mesh changes from one to another: two
+	// nodes link if they have one in common. The first is preferred, and the one that nodes of older
+	// releases are shown; all are accepted. At most 8. [Node.SetSecrets] replaces them.
+	Secrets []string
+
+	// RefuseOldProofs refuses links with nodes of releases before the listening end proved the secret first.
+	// To such a node, or to whoever answers in its place and says that it is one, a dialling node gives a
+	// proof that can be guessed at hundreds of thousands of times a second, which is safe only if the secret
+	// is random. Default: they are linked with, and a warning is logged; set it once all nodes are updated.
+	RefuseOldProofs bool
+
+	// Authenticate decides on the other end of each link, besides the secret or instead of it, say by
 	// its TLS certificate. An error refuses the link; its text goes to the log, not to the other end.
 	// It may be called concurrently, and should return within a few seconds.
 	Authenticate func(ctx context.Context, peer Peer) error
 
-	// AcceptAnyone says that this node links with anyone who can reach it. Only without a Secret and
+	// AcceptAnyone says that this node links with anyone who can reach it. Only without a secret and
 	// Authenticate, where leaving it unset is an error.
 	AcceptAnyone bool
 
@@ -118,11 +131,12 @@ type Limits struct {
 
 // resolved checks cfg and returns a copy with its defaults filled in.
 func resolved(cfg Config) (Config, error) {
-	if cfg.Secret == "" && cfg.Authenticate == nil && !cfg.AcceptAnyone {
+	secret := cfg.Secret != "" || len(cfg.Secrets) > 0
+	if !secret && cfg.Authenticate == nil && !cfg.AcceptAnyone {
 		return cfg, connect.NewError(connect.CodeInvalidArgument,
 			"rpcmesh: Config has no Secret: set Secret or Authenticate, or AcceptAnyone to link with whoever can reach this node")
 	}
-	if cfg.AcceptAnyone && (cfg.Secret != "" || cfg.Authenticate != nil) {
+	if cfg.AcceptAnyone && (secret || cfg.Authenticate != nil) {
 		return cfg, connect.NewError(connect.CodeInvalidArgument,
 			"rpcmesh: Config.AcceptAnyone contradicts Config.Secret and Config.Authenticate: set one of them")
 	}

@@ -30,7 +30,7 @@ func runHost(as string) int {
 
 func serveHost(as []string) error {
 	name, addr, urls := as[0], as[1], as[2:]
-	node, err := rpcmesh.NewNode(rpcmesh.Config{Name: name, Secret: "hosts"})
+	node, err := rpcmesh.NewNode(rpcmesh.Config{Name: name, Secret: "shared by these hosts"})
 	if err != nil {
 		return err
 	}

@@ -200,6 +200,11 @@ func (l *Link) dialAndRun(ctx context.Context) error {
 	}
 	stop := context.AfterFunc(ctx, func() { conn.Close(nil) })
 	defer stop()
+	remote := conn.RemoteAddr().String()
+	if err := n.checkReach(remote); err != nil {
+		conn.Close(nil)
+		return err
+	}
 	n.mu.Lock()
 	asked, err := n.core.Ask(l.namespaces)
 	n.mu.Unlock()
@@ -215,6 +220,7 @@ func (l *Link) dialAndRun(ctx context.Context) error {
 		ls.Close(&linkv1.Goodbye{Reason: "refused"})
 		return err
 	}
+	n.warnOfLink(conn, remote, ls.Peer())
 	return n.runSession(ls, conn.Addr(), asked, l)
 }
 

@@ -32,7 +32,10 @@ type Node struct {
 	name        string
 	incarnation uint64
 	key         ed25519.PrivateKey // of this start
-	proxy       bool               // a [Proxy]'s: no member, tells nothing
+	secrets     atomic.Pointer[secretList]
+	reachable   atomic.Bool // from beyond the host, or it links to there
+	warned      warned
+	proxy       bool // a [Proxy]'s: no member, tells nothing
 	log         *slog.Logger
 
 	ctx    context.Context // the node's life; its cancelling ends links and serving
@@ -88,6 +91,11 @@ func newNode(cfg Config, proxy bool) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
+	secrets, err := newSecretList(cfg.Secret, cfg.Secrets)
+	if err != nil {
+		return nil, err
+	}
+	cfg.Secret, cfg.Secrets = "", nil // nothing that prints the node shows them
 	_, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		return nil, connect.NewError(connect.CodeInternal, "rpcmesh: no key for this start of the node").WithCause(err)
@@ -107,6 +115,7 @@ func newNode(cfg Config, proxy bool) (*Node, error) {
 	if !named || proxy {
 		n.id = randomID()
 	}
+	n.secrets.Store(&secrets)
 	n.log = cfg.Logger.With("node", n.name)
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.core = mesh.New(mesh.Config{
@@ -118,6 +127,7 @@ func newNode(cfg Config, proxy bool) (*Node, error) {
 	n.Mount(&n.handlers)
 	n.Namespace(DefaultNamespace)
 	n.tasks.Go(n.tick)
+	n.tasks.Go(secrets.stretch)
 	return n, nil
 }
 

@@ -51,7 +51,8 @@ func (n *Node) Handler() http.Handler { return &n.handlers }
 
 // Serve accepts connections on l and serves the node on them, over HTTP/1.1, HTTP/2 and, without
 // [Config.TLS], HTTP/2 in cleartext. It blocks until ctx ends or the node is closed, and returns nil
-// then; any other end is an error, and so is a node that was closed before. It closes l and, at its end,
+// then; any other end is an error, and so is a node that was closed before, or whose secret is too short for
+// an address beyond the host's loopback. It closes l and, at its end,
 // the connections that came in by it.
 //
 // Requests over HTTP/2 are served by net/http, or, once a gateway was mounted on the node, by a server that is
@@ -65,6 +66,9 @@ func (n *Node) Serve(ctx context.Context, l net.Listener) error {
 	n.tasks.Add(1)
 	n.mu.Unlock()
 	defer n.tasks.Done()
+	if err := n.checkReach(l.Addr().String()); err != nil {
+		return errors.Join(err, l.Close())
+	}
 	if n.cfg.TLS != nil {
 		if err := checkServerTLS(n.cfg.TLS); err != nil {
 			return errors.Join(err, l.Close())

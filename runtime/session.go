@@ -43,6 +43,10 @@ func (n *Node) accept(ctx context.Context, conn channel) {
 	n.tasks.Add(1)
 	n.mu.Unlock()
 	defer n.tasks.Done()
+	if err := n.checkReach(conn.Addr()); err != nil {
+		n.refuse(ctx, conn, connect.NewError(connect.CodeFailedPrecondition, "the link is refused").WithCause(err))
+		return
+	}
 	var answer []*linkv1.LinkNamespace
 	ls, err := link.Accept(ctx, conn, n.linkConfig(), func(peer link.Peer) (*linkv1.Join, error) {
 		if err := n.admit(ctx, peer, conn); err != nil {
@@ -53,12 +57,18 @@ func (n *Node) accept(ctx context.Context, conn channel) {
 		return n.join(answer), err
 	})
 	if err != nil {
-		n.log.LogAttrs(ctx, levelOf(err), "link refused", attrAddr(conn.Addr()), attrError(err))
-		conn.Close(err)
+		n.refuse(ctx, conn, err)
 		return
 	}
+	n.warnOfLink(conn, conn.Addr(), ls.Peer())
 	err = n.runSession(ls, conn.Addr(), answer, nil)
 	n.log.LogAttrs(ctx, levelOf(err), "link down", attrAddr(conn.Addr()), attrError(err))
+}
+
+// refuse closes a stream that another node has opened.
+func (n *Node) refuse(ctx context.Context, conn channel, err error) {
+	n.log.LogAttrs(ctx, levelOf(err), "link refused", attrAddr(conn.Addr()), attrError(err))
+	conn.Close(err)
 }
 
 // admit decides on a peer that has proven the secret.
@@ -121,14 +131,18 @@ func (n *Node) join(namespaces []*linkv1.LinkNamespace) *linkv1.Join {
 }
 
 func (n *Node) linkConfig() link.Config {
-	return link.Config{
+	cfg := link.Config{
 		Node: link.NodeID(n.id), Name: n.name, Incarnation: n.incarnation,
-		Secret: []byte(n.cfg.Secret), AcceptAnyone: n.cfg.Secret == "", Key: n.key,
+		AcceptAnyone: true, RefuseOldProofs: n.cfg.RefuseOldProofs, Key: n.key,
 		Limits:            n.linkLimits(),
 		KeepaliveInterval: n.cfg.Keepalive / 3,
 		KeepaliveTimeout:  n.cfg.Keepalive,
 		Workers:           n.workers,
 	}
+	if secrets := *n.secrets.Load(); len(secrets) > 0 {
+		cfg.AcceptAnyone, cfg.Secret, cfg.OtherSecrets = false, secrets[0], secrets[1:]
+	}
+	return cfg
 }
 
 func (n *Node) linkLimits() link.Limits {

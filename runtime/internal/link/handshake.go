@@ -234,6 +234,7 @@ func (h *handshake) receiveHello() error {
 // takeFeatures finds out which order of proofs both ends know. The other features are the session's.
 func (h *handshake) takeFeatures(features []string) {
 	h.listenerFirst = slices.Contains(features, featureListenerFirst)
+	h.peer.OldProofs = !h.listenerFirst
 	h.peer.Features = slices.DeleteFunc(slices.Clone(features), func(f string) bool { return f == featureListenerFirst })
 }
 

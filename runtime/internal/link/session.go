@@ -27,6 +27,8 @@ type Peer struct {
 	Join *linkv1.Join
 	// Features are the names of what the other end can do beyond the wire's first version.
 	Features []string
+	// OldProofs tells that the other end knows only the first order of proofs.
+	OldProofs bool
 }
 
 // Session is a link that has been started. Its methods may be called concurrently.
