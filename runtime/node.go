@@ -127,7 +127,6 @@ func newNode(cfg Config, proxy bool) (*Node, error) {
 	n.Mount(&n.handlers)
 	n.Namespace(DefaultNamespace)
 	n.tasks.Go(n.tick)
-	n.tasks.Go(secrets.stretch)
 	return n, nil
 }
 

@@ -69,6 +69,7 @@ func (n *Node) Serve(ctx context.Context, l net.Listener) error {
 	if err := n.checkReach(l.Addr().String()); err != nil {
 		return errors.Join(err, l.Close())
 	}
+	n.tasks.Go(func() { n.secrets.Load().stretch() })
 	if n.cfg.TLS != nil {
 		if err := checkServerTLS(n.cfg.TLS); err != nil {
 			return errors.Join(err, l.Close())

@@ -45,7 +45,7 @@ func (p *proxyFlags) with(ctx context.Context, t *terminal, do func(context.Cont
 	}
 	cfg := rpcmesh.ProxyConfig{Namespace: p.namespace, AcceptAnyone: p.secret.anyone, Dial: dial}
 	var err error
-	if cfg.Secret, err = p.secret.read(t); err != nil {
+	if cfg.Secrets, err = p.secret.read(t); err != nil {
 		return err
 	}
 	if cfg.TLS, err = p.tls.client(nil); err != nil {

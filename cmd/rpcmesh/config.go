@@ -17,7 +17,7 @@ import (
 type config struct {
 	// Name is the node's, and its identity in the mesh.
 	Name string `json:"name"`
-	// SecretFile holds the mesh's secret; default: the environment variable RPCMESH_SECRET.
+	// SecretFile holds the mesh's secret, or several, one a line; default: the environment variable RPCMESH_SECRET.
 	SecretFile   string `json:"secret_file"`
 	AcceptAnyone bool   `json:"accept_anyone"`
 	// Listen are the addresses where other nodes link to, and where the gateway's callers come in.
@@ -32,6 +32,8 @@ type config struct {
 	Gateway    *gatewayConfig `json:"gateway"`
 	// Drain is how long calls may run on when the node is told to stop. Default: 10s.
 	Drain duration `json:"drain"`
+
+	path string // of the file; empty where flags say it all
 }
 
 type groupConfig struct {
@@ -98,9 +100,8 @@ func (d *duration) UnmarshalJSON(b []byte) error {
 // node returns the configuration of the node itself.
 func (c *config) node(t *terminal, log *slog.Logger) (rpcmesh.Config, error) {
 	cfg := rpcmesh.Config{Name: c.Name, AcceptAnyone: c.AcceptAnyone, Logger: log, Addresses: c.Listen, Dial: dial}
-	secret := secretFlags{file: c.SecretFile, anyone: c.AcceptAnyone}
 	var err error
-	if cfg.Secret, err = secret.read(t); err != nil {
+	if cfg.Secrets, err = c.secrets(t); err != nil {
 		return cfg, err
 	}
 	if cfg.TLS, err = c.TLS.server(log); err != nil {
@@ -108,6 +109,27 @@ func (c *config) node(t *terminal, log *slog.Logger) (rpcmesh.Config, error) {
 	}
 	cfg.DialTLS, err = c.LinkTLS.client(log)
 	return cfg, err
+}
+
+// secrets reads the secrets.
+func (c *config) secrets(t *terminal) ([]string, error) {
+	flags := secretFlags{file: c.SecretFile, anyone: c.AcceptAnyone}
+	return flags.read(t)
+}
+
+// secretsAgain reads the secrets from where they are now: the file that c is from may name another one.
+func (c *config) secretsAgain(t *terminal) ([]string, error) {
+	now := *c
+	if c.path != "" {
+		now = config{}
+		if err := decodeFile(c.path, &now); err != nil {
+			return nil, err
+		}
+	}
+	if now.AcceptAnyone != c.AcceptAnyone {
+		return nil, usagef("whether the node accepts anyone changes only when it starts again")
+	}
+	return now.secrets(t)
 }
 
 // config returns the configuration of the adopted server.

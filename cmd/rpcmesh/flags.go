@@ -73,25 +73,31 @@ type secretFlags struct {
 }
 
 func (s *secretFlags) add(f *flags) {
-	f.StringVar(&s.file, "secret-file", "", "`file` with the mesh's secret; default: the environment variable "+secretVariable)
+	f.StringVar(&s.file, "secret-file", "", "`file` with the mesh's secret, or several, one a line; default: the environment variable "+secretVariable)
 	f.BoolVar(&s.anyone, "accept-anyone", false, "link with nodes that prove no secret")
 }
 
-// read returns the secret, empty where none is wanted.
-func (s *secretFlags) read(t *terminal) (string, error) {
+// read returns the secrets, the preferred one first; none where none is wanted.
+func (s *secretFlags) read(t *terminal) ([]string, error) {
 	switch {
 	case s.anyone && s.file != "":
-		return "", usagef("a file with a secret contradicts accepting anyone: give one of them")
+		return nil, usagef("a file with a secret contradicts accepting anyone: give one of them")
 	case s.anyone:
-		return "", nil
+		return nil, nil
 	case s.file != "":
-		return readSecret(s.file)
+		text, err := readSecret(s.file)
+		return lines(text), err
 	}
-	secret := t.getenv(secretVariable)
-	if secret == "" {
-		return "", usagef("the mesh's secret is missing: give -secret-file, set %s, or link with anyone by -accept-anyone", secretVariable)
+	secrets := lines(t.getenv(secretVariable))
+	if len(secrets) == 0 {
+		return nil, usagef("the mesh's secret is missing: give -secret-file, set %s, or link with anyone by -accept-anyone", secretVariable)
 	}
-	return secret, nil
+	return secrets, nil
+}
+
+// lines returns the lines of text that are not empty.
+func lines(text string) []string {
+	return strings.FieldsFunc(text, func(r rune) bool { return r == '\r' || r == '\n' })
 }
 
 // maxSecret bounds, in bytes, what is read as a secret.

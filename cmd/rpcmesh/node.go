@@ -22,13 +22,13 @@ import (
 const aboutNode = `
 
 Runs a node that a file describes, until it gets SIGTERM or SIGINT: then it withdraws its functions, lets
-running calls end for the time of "drain", and leaves. SIGHUP reads the file with tokens again.
+running calls end for the time of "drain", and leaves. SIGHUP reads the secrets and the file with tokens again.
 
 The file is JSON; each field may be left out. Paths are relative to where the command runs.
 
   {
     "name": "edge",                          who the node is, across restarts too
-    "secret_file": "secret",                 or the environment variable RPCMESH_SECRET
+    "secret_file": "secret",                 or the environment variable RPCMESH_SECRET; one or more, one a line
     "listen": ["0.0.0.0:8220"],              for links, and for the gateway's callers; or "unix:///run/node.sock"
     "tls": {"cert_file": "cert.pem", "key_file": "key.pem"},
     "namespaces": ["public"],
@@ -69,6 +69,7 @@ func runNode(ctx context.Context, args []string, t *terminal) error {
 	if err := decodeFile(*path, &cfg); err != nil {
 		return err
 	}
+	cfg.path = *path
 	return cfg.run(ctx, t, logger(t, *verbose))
 }
 
@@ -90,6 +91,9 @@ from its reflection, or from a file as "buf build -o image.binpb" and "protoc --
 To join a mesh, the node links to a node of it (-link), or lets nodes link to it (-listen), or both:
 
   rpcmesh adopt -secret-file secret -namespace public -link http://host:8220 http://127.0.0.1:50051
+
+SIGHUP reads the file with the secret again. To change the secret of a mesh without a failed call, give all
+nodes a file with both, the new one first; when they have read it, one with the new one alone.
 `
 
 func runAdopt(ctx context.Context, args []string, t *terminal) error {
@@ -186,13 +190,34 @@ func (c *config) run(ctx context.Context, t *terminal, log *slog.Logger) error {
 			r.close()
 			return err
 		case <-hangups:
-			if r.reload == nil {
-				log.Info("SIGHUP: there are no tokens to read again; certificates are read when their files change")
-				continue
-			}
-			r.reload()
+			r.hangUp(c, t)
 		}
 	}
+}
+
+// hangUp reads again what may be: certificates are, when their files change.
+func (r *running) hangUp(c *config, t *terminal) {
+	if !c.AcceptAnyone {
+		r.reloadSecrets(c, t)
+	}
+	if r.reload != nil {
+		r.reload()
+	} else if c.AcceptAnyone {
+		r.log.Info("SIGHUP: there are no secrets and no tokens to read again; certificates are read when their files change")
+	}
+}
+
+// reloadSecrets takes the secrets as they are now.
+func (r *running) reloadSecrets(c *config, t *terminal) {
+	secrets, err := c.secretsAgain(t)
+	if err == nil {
+		err = r.node.SetSecrets(secrets...)
+	}
+	if err != nil {
+		r.log.Error("SIGHUP: the secrets stay as they were", "error", err.Error())
+		return
+	}
+	r.log.Info("SIGHUP: secrets read again", "secrets", len(secrets))
 }
 
 // setUp makes of the node what c says.
