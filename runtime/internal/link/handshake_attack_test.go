@@ -2,7 +2,6 @@ package link_test
 
 import (
 	"bytes"
-	"context"
 	"slices"
 	"strings"
 	"testing"
@@ -146,10 +145,10 @@ func intercept(t testing.TB, dial, accept link.Config, bindings [2]string, chang
 	go pass(nearTap, farTap)
 	go pass(farTap, nearTap)
 	go func() {
-		_, err := link.Accept(context.Background(), far, accept, func(link.Peer) (*linkv1.Join, error) { return nil, nil })
+		_, err := link.Accept(t.Context(), far, accept, func(link.Peer) (*linkv1.Join, error) { return nil, nil })
 		done <- err
 	}()
-	_, dialErr := link.Dial(context.Background(), near, dial, nil)
+	_, dialErr := link.Dial(t.Context(), near, dial, nil)
 	acceptErr := <-done
 	near.Cut()
 	far.Cut()

@@ -2,7 +2,6 @@ package link_test
 
 import (
 	"bytes"
-	"context"
 	"crypto/ed25519"
 	"errors"
 	"slices"
@@ -39,12 +38,9 @@ func TestKey(t *testing.T) {
 		dial, accept ed25519.PrivateKey
 		change       func(*greeting)
 	}{
-		"both":          {keyOf(0), keyOf(1), func(*greeting) {}},
-		"dialler alone": {keyOf(0), nil, func(*greeting) {}},
-		"listener alone": {
-			nil, keyOf(1),
-			func(*greeting) {},
-		},
+		"both":           {keyOf(0), keyOf(1), func(*greeting) {}},
+		"dialler alone":  {keyOf(0), nil, func(*greeting) {}},
+		"listener alone": {nil, keyOf(1), func(*greeting) {}},
 		"neither":        {nil, nil, func(*greeting) {}},
 		"without secret": {keyOf(0), keyOf(1), anyone},
 		"bound to the channel": {keyOf(0), keyOf(1), func(g *greeting) {
@@ -152,7 +148,7 @@ func TestKeyInTheMiddle(t *testing.T) {
 				dial, accept := newNode(0, link.Limits{}).cfg, newNode(1, link.Limits{}).cfg
 				dial.Key, accept.Key = keyOf(0), keyOf(1)
 				go func() {
-					_, err := link.Accept(context.Background(), far, accept,
+					_, err := link.Accept(t.Context(), far, accept,
 						func(link.Peer) (*linkv1.Join, error) { t.Error("answered"); return nil, nil })
 					if connect.CodeOf(err) != connect.CodeUnauthenticated {
 						t.Errorf("Accept: %v", err)

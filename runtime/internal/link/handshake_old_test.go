@@ -190,28 +190,31 @@ func links(dialler, listener end) bool {
 // meet runs a handshake between two ends and returns what each made of it.
 func meet(t *testing.T, dialler, listener end) (dialErr, acceptErr error) {
 	near, far := linktest.Pipe()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		if listener.old {
-			acceptErr = (&oldEnd{conn: far, secret: first(listener.list())}).shake()
-			return
-		}
-		cfg := newNode(1, link.Limits{}).cfg
-		cfg.Key = keyOf(1)
-		listener.configure(&cfg)
-		_, acceptErr = link.Accept(t.Context(), far, cfg, func(link.Peer) (*linkv1.Join, error) { return nil, nil })
-	}()
-	if dialler.old {
-		dialErr = (&oldEnd{conn: near, secret: first(dialler.list()), dialler: true}).shake()
-	} else {
-		cfg := newNode(0, link.Limits{}).cfg
-		cfg.Key = keyOf(0)
-		dialler.configure(&cfg)
-		_, dialErr = link.Dial(t.Context(), near, cfg, nil)
+	accepted := make(chan error)
+	go func() { accepted <- listener.accept(t, far) }()
+	return dialler.dial(t, near), <-accepted
+}
+
+func (e end) accept(t *testing.T, conn *linktest.Conn) error {
+	if e.old {
+		return (&oldEnd{conn: conn, secret: first(e.list())}).shake()
 	}
-	<-done
-	return dialErr, acceptErr
+	cfg := newNode(1, link.Limits{}).cfg
+	cfg.Key = keyOf(1)
+	e.configure(&cfg)
+	_, err := link.Accept(t.Context(), conn, cfg, func(link.Peer) (*linkv1.Join, error) { return nil, nil })
+	return err
+}
+
+func (e end) dial(t *testing.T, conn *linktest.Conn) error {
+	if e.old {
+		return (&oldEnd{conn: conn, secret: first(e.list()), dialler: true}).shake()
+	}
+	cfg := newNode(0, link.Limits{}).cfg
+	cfg.Key = keyOf(0)
+	e.configure(&cfg)
+	_, err := link.Dial(t.Context(), conn, cfg, nil)
+	return err
 }
 
 func first(list [][]byte) []byte {
