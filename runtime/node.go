@@ -42,6 +42,7 @@ type Node struct {
 	origins  origins
 	locals   localCalls
 	balance  balance
+	retries  retryBudget
 	passing  atomic.Bool // calls are relayed
 	schemas  schemas
 	symbols  symbols
