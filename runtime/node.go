@@ -278,6 +278,12 @@ func (n *Node) end() {
 	n.workers.Wait()
 }
 
+func (n *Node) isClosed() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.phase == closed
+}
+
 // spawn runs f on a goroutine that Close waits for, unless the node is closed.
 func (n *Node) spawn(f func()) bool {
 	n.mu.Lock()

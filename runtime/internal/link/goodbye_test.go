@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"connectrpc.com/connect/v2"
-	"google.golang.org/protobuf/proto"
 
 	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
 	rpcmeshv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/v1"
@@ -133,7 +132,7 @@ func TestGoodbyeOfOldNode(t *testing.T) {
 // most, and closed then.
 func TestGoodbyeWaitsForTheOtherEnd(t *testing.T) {
 	for _, late := range []time.Duration{0, 300 * time.Millisecond, time.Hour} {
-		t.Run(fmt.Sprint(late), func(t *testing.T) {
+		t.Run(late.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m := newMesh(t, 1, link.Limits{})
 				p, l := stranger(m, 0)
@@ -193,6 +192,48 @@ func TestCloseOfBoundSession(t *testing.T) {
 	})
 }
 
+// TestCloseOfSessionThatIsNotRun: the other end may have called already, and is told that nothing was taken.
+func TestCloseOfSessionThatIsNotRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := linktest.Pipe()
+		m := newMesh(t, 2, link.Limits{})
+		accepted := make(chan *link.Session, 1)
+		go func() {
+			s, err := link.Accept(t.Context(), far, m.nodes[1].cfg, func(link.Peer) (*linkv1.Join, error) { return new(linkv1.Join), nil })
+			if err != nil {
+				t.Error(err)
+			}
+			accepted <- s
+		}()
+		dialler, err := link.Dial(t.Context(), near, m.nodes[0].cfg, new(linkv1.Join))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.nodes[0].next[1] = dialler
+		acceptor := <-accepted
+		m.runs.Go(func() {
+			if e := ended(t, dialler.Run(m.nodes[0]), link.EndGoodbye); e.Reason != "no" {
+				t.Errorf("%+v", e)
+			}
+		})
+		synctest.Wait()
+		c := m.open(t.Context(), 0, 1, link.Open{})
+		if err := c.Send(nil); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		begin := time.Now()
+		acceptor.Close(&linkv1.Goodbye{Reason: "no"})
+		_, err = c.Receive()
+		checkFailure(t, c, err, rpcmeshv1.CallFailure_CERTAINTY_NOT_STARTED, 0)
+		acceptor.Close(nil)
+		if took := time.Since(begin); took > 0 {
+			t.Errorf("Close took %v", took)
+		}
+		m.close()
+	})
+}
+
 // TestCloseWhileBulkWaits: bulk that a crowded connection holds back does not hold up Close.
 func TestCloseWhileBulkWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -233,7 +274,7 @@ func TestGoodbyeTakesTooMuch(t *testing.T) {
 		c := m.open(t.Context(), 0, 1, link.Open{})
 		_ = c.Send(nil)
 		synctest.Wait()
-		p.control(&linkv1.Control{Body: &linkv1.Control_Goodbye{Goodbye: &linkv1.Goodbye{Taken: proto.Uint64(1<<64 - 1)}}})
+		p.control(&linkv1.Control{Body: &linkv1.Control_Goodbye{Goodbye: &linkv1.Goodbye{Taken: new(uint64(1<<64 - 1))}}})
 		_, err := c.Receive()
 		checkFailure(t, c, err, rpcmeshv1.CallFailure_CERTAINTY_UNKNOWN, 0)
 		m.close()

@@ -123,28 +123,45 @@ func (s *Session) Run(h Handler) error {
 }
 
 // Close sends what is ready to be sent and a goodbye, then ends the session when the other end has hung
-// up. It waits for either at most a second, and not for Run. Before Bind and Run, it ends the session
-// without a goodbye.
+// up. It waits for either at most a second, and not for Run. Before Bind and Run it does so, too: the other
+// end may have opened calls already.
 func (s *Session) Close(bye *linkv1.Goodbye) {
 	if bye == nil {
 		bye = new(linkv1.Goodbye)
 	}
 	s.mu.Lock()
-	if s.closing == nil {
+	first, running := s.closing == nil, s.running
+	if first {
 		s.closing = bye
 		s.shut.Store(true)
 	}
-	running := s.running
 	s.writer.Signal()
 	s.mu.Unlock()
-	if !running {
-		s.fail(closedBy(bye))
+	if first && !running {
+		s.decline(bye)
 		return
 	}
-
 	if s.await(s.said, closeTimeout) {
 		s.await(s.done, partTimeout)
 	}
+	s.fail(closedBy(bye))
+}
+
+// decline says the goodbye of a session that is not to run, and reads on until the other end hangs up.
+func (s *Session) decline(bye *linkv1.Goodbye) {
+	var own sync.WaitGroup
+	defer own.Wait()
+	hungUp := make(chan struct{})
+	own.Go(func() {
+		defer close(hungUp)
+		s.mu.Lock()
+		s.sayGoodbye()
+		s.mu.Unlock()
+		for err := error(nil); err == nil; {
+			_, err = s.conn.Receive()
+		}
+	})
+	s.await(hungUp, partTimeout)
 	s.fail(closedBy(bye))
 }
 

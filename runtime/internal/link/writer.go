@@ -107,7 +107,7 @@ func (s *Session) mayPart() bool {
 
 // mayWrite reports whether a round can be begun. The session's lock is held.
 func (s *Session) mayWrite() bool {
-	return !s.out.writing && s.out.broken == nil && s.cause == nil
+	return !s.out.writing && !s.parted && s.out.broken == nil && s.cause == nil
 }
 
 // mayFlush reports whether others than the session's writer may begin a round. Its own work must not
@@ -405,16 +405,15 @@ func (s *Session) sayGoodbye() {
 		return
 	}
 	bye := proto.CloneOf(s.closing)
-	bye.Taken = proto.Uint64(s.taken)
+	bye.Taken = new(s.taken)
 	o.writing, s.parted = true, true
 	s.mu.Unlock()
 	p, err := packControls(&linkv1.Control{Body: &linkv1.Control_Goodbye{Goodbye: bye}})
 	if err == nil {
 		err = s.conn.Send(p)
 	}
-	close(s.said)
-	<-s.done
 	s.mu.Lock()
+	close(s.said)
 	o.writing = false
 	if err != nil {
 		o.broken = err
