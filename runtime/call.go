@@ -11,6 +11,7 @@ import (
 	"connectrpc.com/connect/v2"
 
 	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/mesh"
 )
 
 // maxHops is how many links a call may cross.
@@ -21,8 +22,8 @@ const maxHops = 64
 // with unimplemented, which says what is known of it; a closed node with failed_precondition. A unary
 // call without a deadline gets [Config.CallTimeout]. A call that fails in the mesh carries a
 // [rpcmeshv1.CallFailure], see [FailureOf]; one that certainly did not start, or that its method allows
-// to repeat, is tried again within its deadline. The stream's Send returns io.EOF where the call has
-// ended; Receive says how.
+// to repeat, is tried again within its deadline: see Retries in the package's documentation. The stream's
+// Send returns io.EOF where the call has ended; Receive says how.
 func (ns *Namespace) NewClientStream(ctx context.Context, spec connect.Spec) (connect.ClientStream, error) {
 	if ns.err != nil {
 		return nil, ns.err
@@ -67,6 +68,7 @@ type outgoing struct {
 	first    link.ClientCall  // room for the first
 	pending  *atomic.Int64    // counts the current attempt where the policy wants to know, else nil
 	attempts int
+	tried    []mesh.NodeID   // where, since all were
 	unsure   bool            // the outcome of an earlier attempt is unknown
 	answered bool            // something of the response has arrived
 	sent     []*link.Buffer  // what was sent, for another attempt
@@ -85,6 +87,7 @@ type outgoing struct {
 // begin counts the call among the node's own.
 func (s *outgoing) begin() {
 	s.ns.node.origins.begin()
+	s.ns.node.retries.call()
 	if s.spec.StreamType != connect.StreamTypeUnary && s.ctx.Done() != nil {
 		// A stream may be abandoned by ending its context.
 		s.mu.Lock()
@@ -153,12 +156,18 @@ func (s *outgoing) Send(msg any) error {
 		return err
 	case ended && s.single():
 		return nil // Receive reports why, and tries again where that is safe
-	case s.again(call):
+	case s.againAfterSend(call):
 		return nil // b went with the rest
 	case ended:
 		return err
 	}
 	return s.end(call, err) // it could not be opened
+}
+
+// againAfterSend is again for one who may be the first to find that the attempt has failed.
+func (s *outgoing) againAfterSend(call *link.ClientCall) bool {
+	call.Conclude()
+	return s.again(call)
 }
 
 // sending returns the attempt to send b on, and whether b is kept for another one. hasSent is its end.

@@ -22,4 +22,24 @@
 //
 // Errors are *connect.Error. Those that the mesh, not a handler, ended a call with say how far it had
 // come: see [FailureOf].
+//
+// # Retries
+//
+// The node that makes a call tries it again by itself, within its deadline and ten times in all, where that
+// is safe: nothing of the response has come, of the request no more than 64 KiB or its one message has been
+// sent, and
+//
+//   - the mesh lost the call before its handler began: its node withdrew the function or is leaving, or a
+//     link on the way is gone and had not passed it on;
+//   - or its handler says so ([NotStarted]); then at another origin only;
+//   - or it may have begun, and the method's idempotency_level allows to repeat it.
+//
+// Origins that have not been tried come first. What any node refuses because it has too many calls
+// (resource_exhausted) is told at once: trying it again would add to the load.
+//
+// A budget bounds the retries of a node: a fifth of the calls that it made in the last ten seconds, and ten
+// a second more. What takes nothing from it are calls that the mesh lost before they began and that have
+// somewhere new to go, another origin or another way by a newer table: they take the place of what they
+// repeat, no handler sees more calls for them, and each restart in a mesh makes a burst of them, of which
+// none is to be lost. Once the budget is used up, the failure is told as it is.
 package rpcmesh

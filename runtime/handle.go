@@ -8,6 +8,7 @@ import (
 	"connectrpc.com/connect/v2"
 	"google.golang.org/protobuf/proto"
 
+	rpcmeshv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/v1"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
 )
 
@@ -32,7 +33,7 @@ func (m *method) serve(call *link.ServerCall) {
 		s.info.RequestHeader().SetValues(key, values)
 	}
 	err := m.call(call.Context(), s)
-	s.end(toWire(err))
+	s.end(toWire(err), n.said(err))
 }
 
 // call runs the handler and turns its panic into an error that tells the caller nothing more.
@@ -98,8 +99,13 @@ func (s *incoming) Send(msg any) error {
 	return s.call.Send(b.B)
 }
 
-// end sends what the handler left, and its verdict. Where sending fails the caller is gone already.
-func (s *incoming) end(err *connect.Error) {
+// end sends what the handler left, and its verdict, which says how far the call has come where failure is
+// not nil. Where sending fails the caller is gone already.
+func (s *incoming) end(err *connect.Error, failure *rpcmeshv1.CallFailure) {
+	if failure != nil {
+		s.fail(err, failure)
+		return
+	}
 	if err == nil && s.single && !s.sent {
 		err = connect.NewError(connect.CodeInternal, "the handler sent no response")
 	}
@@ -115,6 +121,19 @@ func (s *incoming) end(err *connect.Error) {
 		_ = s.SendHeaders()
 	}
 	_ = s.call.End(err, s.info.ResponseTrailer())
+}
+
+// fail is end for a call that its handler did not begin, or has lost on its way on. The headers that came of
+// it are not sent for a call that is to begin elsewhere.
+func (s *incoming) fail(err *connect.Error, failure *rpcmeshv1.CallFailure) {
+	begun := failure.GetCertainty() != rpcmeshv1.CallFailure_CERTAINTY_NOT_STARTED
+	if s.sent && !begun {
+		begun, failure.Certainty = true, rpcmeshv1.CallFailure_CERTAINTY_STARTED
+	}
+	if begun && s.info.ResponseHeader().Len() > 0 {
+		_ = s.SendHeaders()
+	}
+	_ = s.call.Fail(err, failure)
 }
 
 var marshalOptions = proto.MarshalOptions{UseCachedSize: true}

@@ -181,6 +181,9 @@ func (l *Link) keep(ctx context.Context) {
 		case <-ctx.Done():
 		case <-time.After(pause - rand.N(pause/2+1)):
 		}
+		if l.node.isClosed() {
+			return // its context ends later, once the goodbyes have been said
+		}
 		pause = min(2*pause, l.node.cfg.RedialMax)
 	}
 }

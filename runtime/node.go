@@ -48,6 +48,7 @@ type Node struct {
 	origins  origins
 	locals   localCalls
 	balance  balance
+	retries  retryBudget
 	passing  atomic.Bool // calls are relayed
 	schemas  schemas
 	symbols  symbols
@@ -291,6 +292,12 @@ func (n *Node) end() {
 	}
 	n.tasks.Wait()
 	n.workers.Wait()
+}
+
+func (n *Node) isClosed() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.phase == closed
 }
 
 // spawn runs f on a goroutine that Close waits for, unless the node is closed.

@@ -163,13 +163,9 @@ func (w *rawWaiter) Over() link.Output {
 
 // mayRepeat reports whether there may be another attempt after the first.
 func (s *outgoing) mayRepeat() bool {
-	failure := s.first.Failure()
-	if failure == nil {
-		return false
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.repeatable(failure)
+	return s.retryOf(&s.first) != never
 }
 
 // retry goes on with the call as one whose caller waits.

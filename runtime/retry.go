@@ -25,7 +25,7 @@ const (
 	maxRetryPause = 250 * time.Millisecond
 )
 
-// find picks the origin for the next attempt.
+// find picks the origin for the next attempt, whatever has been tried.
 func (s *outgoing) find() error {
 	r, err := s.ns.find(s.spec)
 	s.route = r
@@ -82,7 +82,7 @@ func (s *outgoing) current() (*link.ClientCall, error) {
 			s.call = call
 			return call, nil
 		}
-		if connect.CodeOf(err) == connect.CodeResourceExhausted || !s.reroute() {
+		if overloaded(err) || !s.reroute(refused) {
 			return nil, err
 		}
 	}
@@ -169,13 +169,18 @@ func (s *outgoing) again(failed *link.ClientCall) bool {
 	if s.call != failed {
 		return true
 	}
-	if !s.repeatable(failed.Failure()) {
+	why := s.retryOf(failed)
+	if why == never {
 		return false
 	}
-	s.unsure = s.unsure || failed.Failure().GetCertainty() != rpcmeshv1.CallFailure_CERTAINTY_NOT_STARTED
-	for s.reroute() {
+	s.unsure = s.unsure || why == uncertain
+	for s.reroute(why) {
 		call, err := s.open()
+		if overloaded(err) {
+			return false
+		}
 		if err != nil {
+			why = refused
 			continue
 		}
 		if !s.replay(call) {
@@ -189,21 +194,43 @@ func (s *outgoing) again(failed *link.ClientCall) bool {
 	return false
 }
 
-// repeatable decides by the failure's certainty. The caller holds s.mu.
-func (s *outgoing) repeatable(failure *rpcmeshv1.CallFailure) bool {
-	if failure == nil || s.answered || s.tooLong || s.finished || s.expired() {
-		return false
+// retry says why a call may be repeated.
+type retry uint8
+
+const (
+	never retry = iota
+	// refused: the mesh lost it before it began.
+	refused
+	// declined: its handler says that it has done nothing.
+	declined
+	// uncertain: it may have begun, and its method's idempotency level allows to repeat it.
+	uncertain
+)
+
+// retryOf says whether a failed attempt may be repeated, and why. The caller holds s.mu.
+func (s *outgoing) retryOf(failed *link.ClientCall) retry {
+	failure := failed.Failure()
+	if failure == nil || s.answered || s.tooLong || s.finished || s.expired() || overloaded(failed.Err()) {
+		return never
 	}
 	switch failure.GetCertainty() {
 	case rpcmeshv1.CallFailure_CERTAINTY_NOT_STARTED:
-		return true
+		if failure.GetByHandler() {
+			return declined
+		}
+		return refused
 	case rpcmeshv1.CallFailure_CERTAINTY_UNKNOWN:
 		whole := s.single() || s.closed
-		return whole && s.spec.IdempotencyLevel != connect.IdempotencyUnknown
-	default:
-		return false
+		if whole && s.spec.IdempotencyLevel != connect.IdempotencyUnknown {
+			return uncertain
+		}
+	case rpcmeshv1.CallFailure_CERTAINTY_STARTED, rpcmeshv1.CallFailure_CERTAINTY_UNSPECIFIED:
 	}
+	return never
 }
+
+// overloaded reports whether err says that there are too many calls already.
+func overloaded(err error) bool { return connect.CodeOf(err) == connect.CodeResourceExhausted }
 
 // failure is how far the call has come, over all its attempts, of which last is the last.
 func (s *outgoing) failure(last *link.ClientCall) *rpcmeshv1.CallFailure {
@@ -238,15 +265,35 @@ func (s *outgoing) replay(call *link.ClientCall) bool {
 	})
 }
 
-// reroute looks for a way after a failure: at once where the table has changed since, else after a
-// pause. It reports false where there is none, or the call has had its share. The caller holds s.mu.
-func (s *outgoing) reroute() bool {
+// reroute looks for another attempt's way, and reports whether there is one: at once to an origin that has not
+// been tried yet; otherwise to any, at once where the table has changed since, else after a pause. The caller
+// holds s.mu.
+func (s *outgoing) reroute(why retry) bool {
 	if s.attempts >= maxAttempts || s.expired() {
 		return false
 	}
+	budget := &s.ns.node.retries
+	s.tried = append(s.tried, s.route.target.Node)
+	if r, err := s.ns.find(s.spec, s.tried...); err == nil {
+		s.route = r
+		return why == refused || budget.take()
+	}
+	if why == declined {
+		return false
+	}
+	s.tried = s.tried[:0]
+	table := s.route.table
+	if !s.ns.node.awaitTable(s.ctx, table, s.pause()) || s.expired() || s.find() != nil {
+		return false
+	}
+	return why == refused && s.route.table != table || budget.take()
+}
+
+// pause is how long to wait for a change of the table before the next attempt.
+func (s *outgoing) pause() time.Duration {
 	pause := min(retryPause<<(s.attempts-1), maxRetryPause)
 	if !s.deadline.IsZero() {
 		pause = min(pause, time.Until(s.deadline))
 	}
-	return s.ns.node.awaitTable(s.ctx, s.route.table, pause) && !s.expired() && s.find() == nil
+	return pause
 }

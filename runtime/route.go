@@ -2,6 +2,7 @@ package rpcmesh
 
 import (
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -19,8 +20,8 @@ type route struct {
 	pending *atomic.Int64 // the target's, where the policy goes by it
 }
 
-// find picks the origin for a call of spec.
-func (ns *Namespace) find(spec connect.Spec) (route, error) {
+// find picks the origin for a call of spec, other than at the nodes in but.
+func (ns *Namespace) find(spec connect.Spec, but ...mesh.NodeID) (route, error) {
 	table := ns.node.table.Load()
 	choice, ok := table.Find(ns.name, spec.Procedure)
 	if !ok {
@@ -30,13 +31,22 @@ func (ns *Namespace) find(spec connect.Spec) (route, error) {
 		return route{}, connect.Errorf(connect.CodeUnimplemented,
 			"rpcmesh: %s is a %s function at node %q, and was called as a %s one", spec.Procedure, kind, choice.Targets[0].Name, spec.StreamType)
 	}
+	targets := choice.Targets
+	if len(but) > 0 {
+		targets = slices.DeleteFunc(slices.Clone(targets), func(t mesh.Target) bool { return slices.Contains(but, t.Node) })
+		if len(targets) == 0 {
+			return route{}, errNoOther
+		}
+	}
 	b := &ns.node.balance
-	r := route{table: table, target: b.pick(spec.Procedure, choice.Policy, choice.Targets)}
+	r := route{table: table, target: b.pick(spec.Procedure, choice.Policy, targets)}
 	if Policy(choice.Policy) == LeastPending {
 		r.pending = b.count(r.target.Node)
 	}
 	return r, nil
 }
+
+var errNoOther = connect.NewError(connect.CodeUnavailable, "rpcmesh: the function has no other origin")
 
 // balance spreads a node's calls over the origins of replicated functions.
 type balance struct {

@@ -188,6 +188,7 @@ func (n *Node) add(s *session, peer link.Peer, local []*linkv1.LinkNamespace) er
 	if err != nil {
 		return asConnect(err)
 	}
+	s.link.Bind(s)
 	n.replaceSessions(func(m map[mesh.LinkID]*session) { m[s.id] = s })
 	if s.owner != nil {
 		s.owner.note(s, nil, false)

@@ -20,14 +20,24 @@ type connection struct {
 	mu      sync.Mutex
 	held    bool // nothing arrives
 	broken  bool // by a reset
+	delay   time.Duration
 	streams [2]stream
 }
 
 // stream is one direction: the in of one end and the out of the other.
 type stream struct {
-	moved sync.Cond // whenever it may be worth looking again
-	buf   bytes.Buffer
-	fin   bool // no more is written
+	moved   sync.Cond // whenever it may be worth looking again
+	buf     bytes.Buffer
+	arrived int  // how much of buf can be read
+	fin     bool // no more arrives
+	due     []arrival
+}
+
+// arrival is what has been written and arrives later: bytes, or the end.
+type arrival struct {
+	at    time.Time
+	bytes int
+	fin   bool
 }
 
 func newConnection(limit int, forget func(*connection)) *connection {
@@ -54,6 +64,55 @@ func (c *connection) reset() {
 	defer c.mu.Unlock()
 	c.broken = true
 	c.wake()
+}
+
+// setDelay changes the delay of what is written from now on.
+func (c *connection) setDelay(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.delay = d
+}
+
+// send has a arrive at s when it is time, and after all that was sent before. The caller holds c.mu.
+func (c *connection) send(s *stream, a arrival) {
+	waiting := len(s.due)
+	if c.delay == 0 && waiting == 0 {
+		c.arrive(s, a)
+		return
+	}
+	a.at = time.Now().Add(c.delay)
+	if waiting > 0 && a.at.Before(s.due[waiting-1].at) {
+		a.at = s.due[waiting-1].at
+	}
+	if s.due = append(s.due, a); waiting == 0 {
+		c.await(s)
+	}
+}
+
+// await waits for the first of what is due at s. The caller holds c.mu.
+func (c *connection) await(s *stream) {
+	time.AfterFunc(time.Until(s.due[0].at), func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		now := time.Now()
+		for len(s.due) > 0 && !s.due[0].at.After(now) {
+			c.arrive(s, s.due[0])
+			s.due = s.due[1:]
+		}
+		if len(s.due) > 0 {
+			c.await(s)
+		}
+	})
+}
+
+// arrive makes a readable. The caller holds c.mu.
+func (c *connection) arrive(s *stream, a arrival) {
+	s.arrived += a.bytes
+	if s.fin = s.fin || a.fin; a.fin {
+		c.wake()
+		return
+	}
+	s.moved.Broadcast()
 }
 
 // wake has everyone look again. The caller holds c.mu.
@@ -102,9 +161,11 @@ func (e *end) Read(p []byte) (int, error) {
 		case len(p) == 0:
 			return 0, nil
 		case e.c.held:
-		case e.in.buf.Len() > 0:
+		case e.in.arrived > 0:
 			e.in.moved.Broadcast()
-			return e.in.buf.Read(p)
+			n, err := e.in.buf.Read(p[:min(len(p), e.in.arrived)])
+			e.in.arrived -= n
+			return n, err
 		case e.in.fin:
 			return 0, io.EOF
 		}
@@ -118,7 +179,7 @@ func (e *end) Write(p []byte) (int, error) {
 	written := 0
 	for {
 		err := e.failure(&e.writable)
-		if err == nil && e.peer().closed && !e.c.held {
+		if err == nil && e.in.fin && !e.c.held {
 			err = syscall.EPIPE
 		}
 		if err != nil {
@@ -127,7 +188,7 @@ func (e *end) Write(p []byte) (int, error) {
 		if room := e.c.limit - e.out.buf.Len(); room > 0 {
 			n, _ := e.out.buf.Write(p[written:min(written+room, len(p))])
 			written += n
-			e.out.moved.Broadcast()
+			e.c.send(e.out, arrival{bytes: n})
 		}
 		if written == len(p) {
 			return written, nil
@@ -168,7 +229,7 @@ func (e *end) Close() error {
 		return nil
 	}
 	e.closed = true
-	e.out.fin = true
+	e.c.send(e.out, arrival{fin: true})
 	e.readable.stop()
 	e.writable.stop()
 	e.c.wake()

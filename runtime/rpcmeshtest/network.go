@@ -24,6 +24,7 @@ type Network struct {
 	listeners map[string]*listener
 	faults    map[path]fault
 	refusing  map[string]bool
+	delays    map[path]time.Duration
 	conns     map[*connection]struct{} // those that an end still holds
 	changed   chan struct{}            // closed, and replaced, at each change of the above
 	buffer    int
@@ -49,6 +50,7 @@ func NewNetwork() *Network {
 		listeners: map[string]*listener{},
 		faults:    map[path]fault{},
 		refusing:  map[string]bool{},
+		delays:    map[path]time.Duration{},
 		conns:     map[*connection]struct{}{},
 		changed:   make(chan struct{}),
 		buffer:    DefaultBuffer,
@@ -130,6 +132,7 @@ func (n *Network) newConnection(from, to string) (dialler, accepted *end) {
 	dialler = &end{c: c, local: addr(from), remote: addr(to), in: &c.streams[0], out: &c.streams[1]}
 	accepted = &end{c: c, local: addr(to), remote: addr(from), in: &c.streams[1], out: &c.streams[0]}
 	c.ends = [2]*end{dialler, accepted}
+	c.delay = n.delays[c.path()]
 	return dialler, accepted
 }
 
@@ -176,6 +179,21 @@ func (n *Network) Silence(a, b string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.setFault(pathOf(a, b), silent)
+}
+
+// Delay makes all that a and b send each other from now on arrive so much later: on each connection in the
+// order in which it was sent, and its end too. Connections are made and reset at once all the same. What is
+// under way takes room in the buffer.
+func (n *Network) Delay(a, b string, d time.Duration) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	p := pathOf(a, b)
+	n.delays[p] = d
+	for c := range n.conns {
+		if c.path() == p {
+			c.setDelay(d)
+		}
+	}
 }
 
 // Refuse refuses new connections to and from host, until Admit. Those that are open stay.

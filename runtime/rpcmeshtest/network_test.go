@@ -210,3 +210,49 @@ func TestLeftOpenNamesTheEnd(t *testing.T) {
 		}
 	})
 }
+
+// TestDelay: bytes and the end of a connection arrive in their order, so much later, and a writer learns of
+// the end no sooner.
+func TestDelay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := NewNetwork()
+		a, b := mustPair(t, n)
+		n.Delay("b", "a", time.Second)
+		begin := time.Now()
+		write := func(text string) {
+			if _, err := io.WriteString(a, text); err != nil {
+				t.Error(err)
+			}
+		}
+		read := func(want string, after time.Duration) {
+			t.Helper()
+			got := make([]byte, 10)
+			k, err := b.Read(got)
+			if string(got[:k]) != want || want == "" && !errors.Is(err, io.EOF) || time.Since(begin) != after {
+				t.Errorf("read %q, %v after %v; want %q after %v", got[:k], err, time.Since(begin), want, after)
+			}
+		}
+		write("one")
+		time.Sleep(300 * time.Millisecond) // fake time
+		write("two")
+		n.Delay("a", "b", 100*time.Millisecond) // does not overtake
+		write("three")
+		_ = a.Close()
+		read("one", time.Second)
+		read("twothree", 1300*time.Millisecond)
+		read("", 1300*time.Millisecond)
+		if _, err := io.WriteString(b, "four"); !errors.Is(err, syscall.EPIPE) {
+			t.Errorf("write after the end: %v", err)
+		}
+
+		c, d := mustPair(t, n)
+		_ = d.Close()
+		if _, err := io.WriteString(c, "not known yet"); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(100 * time.Millisecond) // fake time
+		if _, err := io.WriteString(c, "known"); !errors.Is(err, syscall.EPIPE) {
+			t.Errorf("write after the end has arrived: %v", err)
+		}
+	})
+}

@@ -87,7 +87,10 @@ type CallFailure struct {
 	// The 16 bytes of the id of the node at which the call failed.
 	Node []byte `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
 	// That node's name, for people.
-	NodeName      string `protobuf:"bytes,3,opt,name=node_name,json=nodeName,proto3" json:"node_name,omitempty"`
+	NodeName string `protobuf:"bytes,3,opt,name=node_name,json=nodeName,proto3" json:"node_name,omitempty"`
+	// The handler says so itself: it was called, and promises that it did nothing (NOT_STARTED) or passed
+	// the call on and lost it there (UNKNOWN, STARTED).
+	ByHandler     bool `protobuf:"varint,4,opt,name=by_handler,json=byHandler,proto3" json:"by_handler,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -143,16 +146,25 @@ func (x *CallFailure) GetNodeName() string {
 	return ""
 }
 
+func (x *CallFailure) GetByHandler() bool {
+	if x != nil {
+		return x.ByHandler
+	}
+	return false
+}
+
 var File_rpcmesh_v1_failure_proto protoreflect.FileDescriptor
 
 const file_rpcmesh_v1_failure_proto_rawDesc = "" +
 	"\n" +
 	"\x18rpcmesh/v1/failure.proto\x12\n" +
-	"rpcmesh.v1\"\xf0\x01\n" +
+	"rpcmesh.v1\"\x8f\x02\n" +
 	"\vCallFailure\x12?\n" +
 	"\tcertainty\x18\x01 \x01(\x0e2!.rpcmesh.v1.CallFailure.CertaintyR\tcertainty\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\fR\x04node\x12\x1b\n" +
-	"\tnode_name\x18\x03 \x01(\tR\bnodeName\"o\n" +
+	"\tnode_name\x18\x03 \x01(\tR\bnodeName\x12\x1d\n" +
+	"\n" +
+	"by_handler\x18\x04 \x01(\bR\tbyHandler\"o\n" +
 	"\tCertainty\x12\x19\n" +
 	"\x15CERTAINTY_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15CERTAINTY_NOT_STARTED\x10\x01\x12\x15\n" +

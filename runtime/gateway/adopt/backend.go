@@ -12,7 +12,6 @@ import (
 
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connecthttp"
-	"google.golang.org/protobuf/proto"
 
 	rpcmeshv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/v1"
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
@@ -25,7 +24,6 @@ type backend struct {
 	transport connect.Transport
 	pump      bridge.Pump
 	header    http.Header
-	node      *rpcmesh.Node
 	ctx       context.Context // ends all calls
 	slots     chan struct{}   // one for each call that is with the server
 	mu        sync.Mutex
@@ -35,7 +33,7 @@ type backend struct {
 
 func newBackend(a *Adopted) *backend {
 	b := &backend{
-		wire: newWire(&a.cfg, a.url), header: a.cfg.Header, node: a.node, ctx: a.ctx,
+		wire: newWire(&a.cfg, a.url), header: a.cfg.Header, ctx: a.ctx,
 		slots: make(chan struct{}, a.cfg.Limits.MaxCalls),
 	}
 	options := []connecthttp.Option{
@@ -93,8 +91,7 @@ func (b limited) NewClientStream(ctx context.Context, spec connect.Spec) (connec
 	select {
 	case b.slots <- struct{}{}:
 	default:
-		return nil, b.failed(connect.NewError(connect.CodeResourceExhausted, "adopt: the node has as many calls with the server as it may"),
-			rpcmeshv1.CallFailure_CERTAINTY_NOT_STARTED)
+		return nil, rpcmesh.NotStarted(errSlots)
 	}
 	s, err := b.open(ctx, spec)
 	if err != nil {
@@ -116,7 +113,7 @@ func (b *backend) NewClientStream(ctx context.Context, spec connect.Spec) (conne
 
 func (b *backend) open(ctx context.Context, spec connect.Spec) (*stream, error) {
 	if !b.begin() {
-		return nil, b.failed(errGone, rpcmeshv1.CallFailure_CERTAINTY_NOT_STARTED)
+		return nil, rpcmesh.NotStarted(errGone)
 	}
 	info, ok := connect.CallInfoForClientContext(ctx)
 	if !ok {
@@ -147,7 +144,10 @@ func (b *backend) open(ctx context.Context, spec connect.Spec) (*stream, error) 
 	return s, nil
 }
 
-var errGone = connect.NewError(connect.CodeUnavailable, "adopt: the node no longer offers the server's functions")
+var (
+	errSlots = connect.NewError(connect.CodeResourceExhausted, "adopt: the node has as many calls with the server as it may")
+	errGone  = connect.NewError(connect.CodeUnavailable, "adopt: the node no longer offers the server's functions")
+)
 
 // stream is one call of the server.
 type stream struct {
@@ -220,7 +220,7 @@ func (s *stream) explain(err error) error {
 	case s.outer.Err() != nil:
 		return err
 	case s.conn.Load() == nil:
-		return s.backend.failed(errNotConnected.WithCause(err), rpcmeshv1.CallFailure_CERTAINTY_NOT_STARTED)
+		return rpcmesh.NotStarted(errNotConnected.WithCause(err))
 	}
 	certainty := rpcmeshv1.CallFailure_CERTAINTY_UNKNOWN
 	var status int
@@ -231,10 +231,14 @@ func (s *stream) explain(err error) error {
 		certainty = rpcmeshv1.CallFailure_CERTAINTY_STARTED
 	}
 	switch {
+	case status == 0 && isNotConnected(err):
+		return rpcmesh.NotStarted(errNotConnected.WithCause(err))
+	case status == 0 && unprocessed(err):
+		return rpcmesh.NotStarted(errConnGone.WithCause(&connGoneError{err}))
 	case s.backend.ctx.Err() != nil:
-		return s.backend.failed(errGone.WithCause(err), certainty)
+		return rpcmesh.WithCertainty(errGone.WithCause(err), certainty)
 	case status == 0, s.conn.Load().ended.Load() && errors.Unwrap(e) != nil:
-		return s.backend.failed(errBroken.WithCause(err), certainty)
+		return rpcmesh.WithCertainty(errBroken.WithCause(&connGoneError{err}), certainty)
 	case status == http.StatusHTTPVersionNotSupported:
 		return connect.NewError(connect.CodeUnimplemented, "adopt: the server has no HTTP/2, which a bidirectional stream needs").WithCause(err)
 	}
@@ -251,22 +255,11 @@ func (s *stream) overdue() bool {
 var (
 	errOverdue      = connect.NewError(connect.CodeDeadlineExceeded, "adopt: the call's time is up")
 	errNotConnected = connect.NewError(connect.CodeUnavailable, "adopt: the server cannot be connected to")
+	errConnGone     = connect.NewError(connect.CodeUnavailable, "adopt: the server has let the connection go, or refused the call unseen")
 	errBroken       = connect.NewError(connect.CodeUnavailable, "adopt: the connection to the server broke")
 )
 
 func isNotConnected(err error) bool {
 	_, ok := errors.AsType[*notConnectedError](err)
 	return ok
-}
-
-var failureType = string((*rpcmeshv1.CallFailure)(nil).ProtoReflect().Descriptor().FullName())
-
-// failed attaches how far a call had come that failed between this node and the server.
-func (b *backend) failed(e *connect.Error, certainty rpcmeshv1.CallFailure_Certainty) error {
-	id := b.node.ID()
-	value, err := proto.Marshal(&rpcmeshv1.CallFailure{Certainty: certainty, Node: id[:], NodeName: b.node.Name()})
-	if err != nil {
-		return e // a name that is not UTF-8
-	}
-	return e.WithDetail(&connect.ErrorDetail{Type: failureType, Value: value})
 }

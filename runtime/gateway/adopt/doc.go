@@ -18,7 +18,9 @@
 //
 // The functions are registered while the server is up and withdrawn while it is down, and come back by
 // themselves. The server is up when it answers grpc.health.v1.Health/Check, be it that it has no such
-// service; it is asked every [Config.ProbeInterval] and at once when a connection to it is lost. Where it
+// service; it is asked every [Config.ProbeInterval] and at once when a connection to it is lost or cannot be
+// made. One that stops in order (grpc-go's GracefulStop, say) is let go at once: what follows its health leaves
+// a connection on which it says GOAWAY, or, over TLS, where that is not seen, with the next call. Where it
 // has the service, NOT_SERVING as the state of the whole server ("") withdraws everything, and as that of
 // one service withdraws this one; Health/Watch tells of it at once where the server has that too. Each
 // time the server comes back its schema is read again, and what has changed is registered anew.
@@ -29,7 +31,8 @@
 // # What fails
 //
 // A call that cannot be passed on, or whose connection breaks, ends with unavailable and says how far it
-// had come ([rpcmesh.FailureOf]). A server that is silent for [Config.ProbeTimeout] while it is asked for
+// had come ([rpcmesh.FailureOf]). One that the server has certainly not begun with goes to another origin of
+// its function where there is one, and one of unknown outcome where its method allows that. A server that is silent for [Config.ProbeTimeout] while it is asked for
 // its health counts as down, and its connections are closed. What the server says is not trusted: its
 // schema has limits ([Limits]) and must build, its messages have a length, and redirects are not followed.
 package adopt

@@ -1,6 +1,8 @@
 package adopt
 
 import (
+	"bytes"
+	"slices"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
@@ -46,6 +48,30 @@ func FuzzHealthResponse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if s, err := healthResponse(b); err == nil && s < 0 {
 			t.Errorf("state %d", s)
+		}
+	})
+}
+
+// FuzzGoaway: GOAWAY is found in whatever pieces the frames come, and nowhere else.
+func FuzzGoaway(f *testing.F) {
+	f.Add([]byte{0, 0, 1, 4, 7, 0, 0, 8, 7, 0, 0, 0, 0, 0}, uint8(3))
+	f.Add([]byte("HTTP/1.1 400 Bad Request\r\n\r\n"), uint8(1))
+	f.Fuzz(func(t *testing.T, lengthsAndTypes []byte, piece uint8) {
+		var sent []byte
+		want := false
+		for i := 0; i+1 < len(lengthsAndTypes); i += 2 {
+			length, kind := lengthsAndTypes[i], lengthsAndTypes[i+1]
+			sent = append(sent, 0, 0, length, kind, 7, 7, 7, 7, 7)
+			sent = append(sent, bytes.Repeat([]byte{7}, int(length))...)
+			want = want || kind == 7
+		}
+		var g goaway
+		found := false
+		for b := range slices.Chunk(sent, int(piece)+1) {
+			found = g.scan(b) || found
+		}
+		if found != want {
+			t.Errorf("found %v in %x", found, sent)
 		}
 	})
 }

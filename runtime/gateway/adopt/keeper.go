@@ -73,6 +73,10 @@ type attendance struct {
 	tasks     sync.WaitGroup // those that follow its states, and the mesh
 	retry     time.Duration  // until services that others have are tried again
 	listening bool           // to the mesh
+
+	rounds sync.Mutex
+	round  context.Context    //nolint:containedctx // that of the streams that follow states, until they are to begin anew
+	renew  context.CancelFunc // ends round
 }
 
 // attend finds out whether the server is up, and registers its functions until it is not. It returns why.
@@ -81,6 +85,7 @@ func (a *Adopted) attend() error {
 	ctx, cancel := context.WithCancel(a.ctx)
 	defer t.tasks.Wait()
 	defer cancel()
+	t.begin(ctx)
 	a.forget()
 	if err := t.find(ctx); err != nil {
 		return err
@@ -105,9 +110,11 @@ func (a *Adopted) forget() {
 	defer a.mu.Unlock()
 	clear(a.states)
 	clear(a.taken)
-	select {
-	case <-a.backend.wire.lost:
-	default:
+	for _, notice := range []chan struct{}{a.backend.wire.lost, a.backend.wire.refused, a.backend.wire.going} {
+		select {
+		case <-notice:
+		default:
+		}
 	}
 }
 
@@ -187,11 +194,23 @@ func (a *Adopted) set(service string, s state) {
 }
 
 // wake has the services looked at again.
-func (a *Adopted) wake() {
-	select {
-	case a.nudge <- struct{}{}:
-	default:
+func (a *Adopted) wake() { notify(a.nudge) }
+
+// begin begins a round, and ends the one before: the server lets go of a connection on which streams still
+// follow its states, and waits for them.
+func (t *attendance) begin(ctx context.Context) {
+	t.rounds.Lock()
+	defer t.rounds.Unlock()
+	if t.renew != nil {
+		t.renew()
 	}
+	t.round, t.renew = context.WithCancel(ctx)
+}
+
+func (t *attendance) current() context.Context {
+	t.rounds.Lock()
+	defer t.rounds.Unlock()
+	return t.round
 }
 
 // follow keeps the state of service up to date until ctx ends: by Watch where the server has it, else by
@@ -200,8 +219,9 @@ func (t *attendance) follow(ctx context.Context, service string) {
 	t.tasks.Go(func() {
 		watches := true
 		for ctx.Err() == nil {
+			round := t.current()
 			if watches {
-				err := t.health.watch(ctx, service, func(s state) { t.set(service, s) })
+				err := t.health.watch(round, service, func(s state) { t.set(service, s) })
 				watches = !errors.Is(err, errNoWatch)
 			}
 			if !watches && service != "" { // that of the whole server is what the probes ask for
@@ -210,19 +230,45 @@ func (t *attendance) follow(ctx context.Context, service string) {
 				}
 			}
 			select {
-			case <-ctx.Done():
+			case <-round.Done():
 			case <-time.After(t.cfg.ProbeInterval - rand.N(t.cfg.ProbeInterval/4+1)):
 			}
 		}
 	})
 }
 
+// notices are those of one kind that are heeded: at once, but not all the time, as a server may close its
+// connections for reasons of its own, even each of them at once.
+type notices struct {
+	all, open <-chan struct{}  // open is nil during a pause
+	over      <-chan time.Time // ends the pause
+	pause     time.Duration
+	cfg       *Config
+}
+
+func (a *Adopted) heed(c <-chan struct{}) *notices {
+	return &notices{all: c, open: c, pause: a.cfg.RetryMin, cfg: &a.cfg}
+}
+
+// rest heeds none for a while.
+func (n *notices) rest() {
+	n.open, n.over = nil, time.After(n.pause)
+	n.pause = min(2*n.pause, n.cfg.ProbeInterval)
+}
+
+func (n *notices) resume() {
+	n.open, n.over = n.all, nil
+	if len(n.all) == 0 {
+		n.pause = n.cfg.RetryMin
+	}
+}
+
 // watch registers and withdraws as the server's states tell, until the server is down or another one.
 func (t *attendance) watch(ctx context.Context) error {
 	ticker := time.NewTicker(t.cfg.ProbeInterval)
 	defer ticker.Stop()
-	lost, pause := t.backend.wire.lost, t.cfg.RetryMin
-	var listen <-chan time.Time // to lost again
+	w := t.backend.wire
+	lost, going := t.heed(w.lost), t.heed(w.going)
 	for {
 		var retry <-chan time.Time
 		if t.reconcile() {
@@ -230,29 +276,60 @@ func (t *attendance) watch(ctx context.Context) error {
 			retry = time.After(t.retry - rand.N(t.retry/2+1))
 			t.retry = min(2*t.retry, t.cfg.RetryMax)
 		}
+		var err error
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-retry:
 		case <-t.nudge:
 		case <-ticker.C:
-			if alive, err := t.probe(ctx); !alive {
-				return err
-			}
-		case <-lost:
-			if err := t.again(ctx); err != nil {
-				return err
-			}
-			// A server may close its connections for reasons of its own, even each of them at once.
-			lost, listen = nil, time.After(pause)
-			pause = min(2*pause, t.cfg.ProbeInterval)
-		case <-listen:
-			lost, listen = t.backend.wire.lost, nil
-			if len(lost) == 0 {
-				pause = t.cfg.RetryMin
-			}
+			err = t.alive(ctx)
+		case <-w.refused:
+			err = t.alive(ctx) // there may be connections that last
+		case <-lost.open:
+			err = t.again(ctx)
+			lost.rest()
+		case <-lost.over:
+			lost.resume()
+		case <-going.open:
+			t.begin(ctx)
+			going.rest()
+		case <-going.over:
+			going.resume()
+		}
+		if err != nil {
+			return err
 		}
 	}
+}
+
+// alive is nil if the server answers.
+func (t *attendance) alive(ctx context.Context) error {
+	return t.patiently(ctx, func() error {
+		if alive, err := t.probe(ctx); !alive {
+			return err
+		}
+		return nil
+	})
+}
+
+// patience is how often the server is asked while it lets go of one connection after the other.
+const patience = 5
+
+// patiently asks again while it is the connection, and not the server, that goes.
+func (t *attendance) patiently(ctx context.Context, ask func() error) (err error) {
+	for try := range patience {
+		err = ask()
+		if _, gone := errors.AsType[*connGoneError](err); !gone {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(t.cfg.RetryMin << try):
+		}
+	}
+	return err
 }
 
 // whenOthersGo has the services that others have tried again when one of their functions is withdrawn.
@@ -272,10 +349,14 @@ func (t *attendance) whenOthersGo(ctx context.Context) {
 
 // again sees after a lost connection whether the server is still there, and still the same.
 func (t *attendance) again(ctx context.Context) error {
-	if alive, err := t.probe(ctx); !alive {
+	if err := t.alive(ctx); err != nil {
 		return err
 	}
-	found, err := t.read(ctx)
+	var found *schema
+	err := t.patiently(ctx, func() (err error) {
+		found, err = t.read(ctx)
+		return err
+	})
 	if err != nil {
 		return err
 	}

@@ -258,9 +258,10 @@ func mux(server *connect.Server, options ...grpcreflect.Option) http.Handler {
 
 // running is an HTTP server on a socket of its own.
 type running struct {
-	addr string
-	url  string
-	stop func()
+	addr   string
+	url    string
+	server *http.Server
+	stop   func()
 }
 
 // serve serves handler at addr, 127.0.0.1:0 for any; under TLS where there is a configuration; HTTP/1.1 alone
@@ -274,7 +275,7 @@ func serve(t *testing.T, addr string, handler http.Handler, cfg *tls.Config, old
 	protocols.SetUnencryptedHTTP2(!old)
 	server := &http.Server{Handler: handler, Protocols: &protocols, TLSConfig: cfg, ReadHeaderTimeout: time.Minute}
 	served := make(chan struct{})
-	r := &running{addr: l.Addr().String(), url: "http://" + l.Addr().String()}
+	r := &running{server: server, addr: l.Addr().String(), url: "http://" + l.Addr().String()}
 	go func() {
 		defer close(served)
 		if cfg != nil {

@@ -3,6 +3,7 @@ package adopt
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -21,9 +22,11 @@ var tcpKeepalive = net.KeepAliveConfig{Enable: true, Idle: 4 * time.Second, Inte
 type wire struct {
 	cfg     *Config
 	http2   *http.Client
-	http1   *http.Client // of protocols that can do without HTTP/2, in cleartext; else nil
-	useOld  atomic.Bool  // http1 is the one to use
-	lost    chan struct{}
+	http1   *http.Client  // of protocols that can do without HTTP/2, in cleartext; else nil
+	useOld  atomic.Bool   // http1 is the one to use
+	lost    chan struct{} // a connection has ended
+	refused chan struct{} // one could not be made
+	going   chan struct{} // the server has said GOAWAY
 	mu      sync.Mutex
 	conns   map[*conn]struct{}
 	closed  bool
@@ -37,7 +40,10 @@ func (e *notConnectedError) Error() string { return e.cause.Error() }
 func (e *notConnectedError) Unwrap() error { return e.cause }
 
 func newWire(cfg *Config, u *url.URL) *wire {
-	w := &wire{cfg: cfg, lost: make(chan struct{}, 1), conns: map[*conn]struct{}{}, timeout: cfg.ProbeTimeout}
+	w := &wire{
+		cfg: cfg, conns: map[*conn]struct{}{}, timeout: cfg.ProbeTimeout,
+		lost: make(chan struct{}, 1), refused: make(chan struct{}, 1), going: make(chan struct{}, 1),
+	}
 	var first http.Protocols
 	first.SetHTTP2(true)
 	first.SetUnencryptedHTTP2(true)
@@ -55,7 +61,7 @@ func (w *wire) client(protocols http.Protocols) *http.Client {
 	return &http.Client{
 		Transport: &http.Transport{
 			Protocols:              &protocols,
-			DialContext:            w.dial,
+			DialContext:            w.dialClear(protocols),
 			DialTLSContext:         w.dialTLS(protocols),
 			DisableCompression:     true,
 			MaxResponseHeaderBytes: maxResponseHeaderBytes,
@@ -80,9 +86,25 @@ func (w *wire) Do(req *http.Request) (*http.Response, error) {
 		// HTTP/2's client does not see the context end while it waits for more of a stream's body.
 		context.AfterFunc(req.Context(), func() { _ = req.Body.Close() })
 	}
-	res, err := client.Do(req) //nolint:gosec // the URL is the one that the server was adopted by
+	res, err := sendOnce(client, req)
+	if err != nil && req.GetBody != nil && req.Context().Err() == nil && unprocessed(err) {
+		// The connection went away beneath it; on another one the server may take it.
+		if body, rewound := req.GetBody(); rewound == nil {
+			again := req.WithContext(req.Context())
+			again.Body = body
+			res, err = sendOnce(client, again)
+		}
+	}
 	respond(req.Context(), res)
 	return res, err
+}
+
+// sendOnce sends req and leaves it to the caller to repeat it: HTTP's client would do so for half a minute
+// while the server refuses it, and others that have the function would not be asked.
+func sendOnce(client *http.Client, req *http.Request) (*http.Response, error) {
+	once := req.WithContext(req.Context())
+	once.GetBody = nil
+	return client.Do(once) //nolint:gosec // the URL is the one that the server was adopted by
 }
 
 // body is that of a stream of requests. Once the call is given up it has no end: one would tell the server
@@ -100,12 +122,34 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (w *wire) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+// dialClear returns what dials in cleartext.
+func (w *wire) dialClear(protocols http.Protocols) func(ctx context.Context, network, addr string) (net.Conn, error) {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		c, err := w.dial(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		if protocols.UnencryptedHTTP2() {
+			c.goaway = new(goaway)
+		}
+		return c, nil
+	}
+}
+
+// notConnected is the error of a connection that could not be made, for err.
+func (w *wire) notConnected(err error) error {
+	if !errors.Is(err, context.Canceled) {
+		notify(w.refused)
+	}
+	return &notConnectedError{err}
+}
+
+func (w *wire) dial(ctx context.Context, network, addr string) (*conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, w.timeout)
 	defer cancel()
 	raw, err := w.cfg.Dial(ctx, network, addr)
 	if err != nil {
-		return nil, &notConnectedError{err}
+		return nil, w.notConnected(err)
 	}
 	if tcp, ok := raw.(*net.TCPConn); ok {
 		_ = tcp.SetKeepAliveConfig(tcpKeepalive) // without it the probes find out, later
@@ -144,7 +188,7 @@ func (w *wire) dialTLS(protocols http.Protocols) func(ctx context.Context, netwo
 		c := tls.Client(raw, cfg)
 		if err := c.HandshakeContext(ctx); err != nil {
 			_ = raw.Close()
-			return nil, &notConnectedError{err}
+			return nil, w.notConnected(err)
 		}
 		return c, nil
 	}
@@ -185,17 +229,21 @@ func (w *wire) close() {
 // conn is one connection to the server.
 type conn struct {
 	net.Conn
-	wire  *wire
-	heard atomic.Int64 // when something came last, in ns
-	ended atomic.Bool
-	once  sync.Once
-	err   error
+	wire   *wire
+	goaway *goaway      // the reader's; nil where what comes is not HTTP/2 in the clear
+	heard  atomic.Int64 // when something came last, in ns
+	ended  atomic.Bool
+	once   sync.Once
+	err    error
 }
 
 func (c *conn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	if n > 0 {
 		c.heard.Store(time.Now().UnixNano())
+		if c.goaway != nil && c.goaway.scan(b[:n]) {
+			notify(c.wire.going)
+		}
 	}
 	if err != nil {
 		c.end()
@@ -226,8 +274,13 @@ func (c *conn) Close() error {
 // end tells, before HTTP's client can, that the connection is over.
 func (c *conn) end() {
 	c.ended.Store(true)
+	notify(c.wire.lost)
+}
+
+// notify leaves a notice at c, where one at a time waits to be taken.
+func notify(c chan<- struct{}) {
 	select {
-	case c.wire.lost <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }

@@ -75,6 +75,7 @@ func (e *callerEnd) finish() outcome {
 		return *e.lost
 	}
 	o := decodeEnd(e.end)
+	o.failure = certain(o.failure, e.answered)
 	if e.inbox.open > 0 && errors.Is(o.err, io.EOF) {
 		o.err = connect.NewError(connect.CodeInternal, "link: the call ended in the middle of a message").WithRemote()
 	}

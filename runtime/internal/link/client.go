@@ -363,6 +363,32 @@ func (c *ClientCall) Failure() *rpcmeshv1.CallFailure {
 	return c.outcome.failure
 }
 
+// Conclude is for one who has found by sending that the call has ended: Failure says how, unless something
+// is left to receive before.
+func (c *ClientCall) Conclude() {
+	c.mu.Lock()
+	if e := c.end; e != nil && (e.eof || e.err != nil) && e.headers == nil && e.inbox.empty() && !c.over {
+		e.inside++
+		c.settle(e.finish())
+		e.leave(e)
+	}
+	stop := c.takeStop()
+	c.mu.Unlock()
+	if stop != nil {
+		stop()
+	}
+}
+
+// Err is how the call ended, as Receive has it, nil while it runs.
+func (c *ClientCall) Err() error {
+	if c.ended.Load() {
+		return c.outcome.err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.outcome.err
+}
+
 // Close cancels the call if it is running and frees what it holds. It is idempotent.
 func (c *ClientCall) Close() error {
 	if !c.ended.Load() {

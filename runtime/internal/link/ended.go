@@ -41,6 +41,13 @@ type Ended struct { //nolint:errname // a session ends in good ways, too
 	Reason string
 	// Err is the cause of the other kinds: a *connect.Error where the other end gave one.
 	Err error
+
+	taken *uint64 // how many opens the goodbye says were taken in, nil where it does not say
+}
+
+// untaken reports whether the goodbye leaves out the open of that number.
+func (e *Ended) untaken(number uint64) bool {
+	return e != nil && e.taken != nil && number > *e.taken
 }
 
 // Error says why in words.

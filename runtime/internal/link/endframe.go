@@ -22,6 +22,17 @@ type outcome struct {
 	failure *rpcmeshv1.CallFailure
 }
 
+// certain returns failure as it can be true: a call of which something was answered has started, whoever
+// says otherwise.
+func certain(failure *rpcmeshv1.CallFailure, answered bool) *rpcmeshv1.CallFailure {
+	if failure == nil || !answered {
+		return failure
+	}
+	failure = proto.CloneOf(failure)
+	failure.Certainty = rpcmeshv1.CallFailure_CERTAINTY_STARTED
+	return failure
+}
+
 // encodeEnd returns the body of an End; nothing for success without trailers.
 func encodeEnd(err *connect.Error, trailer *connect.Header, failure *rpcmeshv1.CallFailure, limit int) []byte {
 	if err == nil && trailer.Len() == 0 {

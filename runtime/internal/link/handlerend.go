@@ -42,8 +42,7 @@ func (s *Session) serve(f *frame, in *Incoming, handle func(*ServerCall)) {
 	e.call, c.end = c, e
 	e.s, e.id = s, f.call
 	e.credit, e.window = int(s.peer.Join.GetWindow()), s.cfg.Limits.Window
-	i, _ := idSlot(e.id)
-	s.theirs.put(i, e)
+	s.takeIn(e.id, e)
 	if deadline != 0 {
 		e.deadline = deadline
 		s.arm(deadline)

@@ -127,7 +127,9 @@ func (s *Session) control(body []byte) *Ended {
 		s.out.pong, s.out.token = true, b.Ping.GetToken()
 		s.mu.Unlock()
 	case *linkv1.Control_Goodbye:
-		return &Ended{Kind: EndGoodbye, Leaving: b.Goodbye.GetLeaving(), Reason: b.Goodbye.GetReason()}
+		return &Ended{
+			Kind: EndGoodbye, Leaving: b.Goodbye.GetLeaving(), Reason: b.Goodbye.GetReason(), taken: b.Goodbye.Taken,
+		}
 	case *linkv1.Control_Hello, *linkv1.Control_Proof, *linkv1.Control_Join:
 		return violation(connect.NewError(connect.CodeFailedPrecondition, "link: a second greeting"))
 	}
@@ -186,14 +188,28 @@ func (s *Session) fromOpener(f *frame, i int) error {
 		s.mu.Unlock()
 		return nil
 	}
-	inUse := slot.end != nil || slot.ended > s.out.begun
-	s.theirs.grow(i)
-	s.mu.Unlock()
-	if inUse {
+	if slot.end != nil || slot.ended > s.out.begun {
+		s.mu.Unlock()
 		return errFrame("open for a call that is open")
 	}
-	s.incoming(f)
+	taken := s.takeOpen(i)
+	s.mu.Unlock()
+	if taken {
+		s.incoming(f)
+	}
 	return nil
+}
+
+// takeOpen counts an open, which incoming is to handle, unless the goodbye has left it out. The session's
+// lock is held.
+func (s *Session) takeOpen(i int) bool {
+	if s.parted {
+		return false
+	}
+	s.theirs.grow(i)
+	s.taken++
+	s.taking = true
+	return true
 }
 
 // incoming handles a call that the other end opens.
@@ -229,5 +245,7 @@ func (s *Session) refuse(id uint32, err *connect.Error, certainty rpcmeshv1.Call
 	s.out.buf = f.appendTo(s.out.buf, id, nil)
 	i, _ := idSlot(id)
 	s.theirs.slots[i].ended = s.out.packet
+	s.taking = false
+	s.noteDrained()
 	s.mu.Unlock()
 }

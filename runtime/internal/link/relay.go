@@ -47,8 +47,7 @@ func (s *Session) relay(f *frame, in *Incoming, to *Route) {
 
 	// The half that faces the caller is in its place before the other can be lost.
 	s.mu.Lock()
-	i, _ := idSlot(f.call)
-	s.theirs.put(i, up)
+	s.takeIn(f.call, up)
 	s.mu.Unlock()
 
 	next := to.Next
@@ -255,8 +254,8 @@ func (h *relayHalf) pull() {
 // emit puts a frame into the packet. The lock is held.
 func (h *relayHalf) emit(raw []byte, cost int, last bool) {
 	o := &h.s.out
-	if h.opened == 0 {
-		h.opened = o.packet
+	if h.opener && h.opened == 0 {
+		h.noteOpen()
 	}
 	h.credit -= cost
 	h.taken += cost

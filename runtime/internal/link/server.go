@@ -7,6 +7,8 @@ import (
 
 	"connectrpc.com/connect/v2"
 	"google.golang.org/protobuf/encoding/protowire"
+
+	rpcmeshv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/v1"
 )
 
 // ServerCall is the handler's side of a call. One goroutine may send while another receives. It must
@@ -163,10 +165,23 @@ func (c *ServerCall) send(head []byte, f *outFrame) error {
 	return nil
 }
 
-// End ends the call: well where err is nil. Only the first End or Reply counts; a later one returns how
-// the call ended before.
+// End ends the call: well where err is nil. Only the first End, Fail or Reply counts; a later one returns
+// how the call ended before.
 func (c *ServerCall) End(err *connect.Error, trailer *connect.Header) error {
-	end := encodeEnd(err, trailer, nil, c.limits.MaxHeader)
+	return c.endWith(encodeEnd(err, trailer, nil, c.limits.MaxHeader))
+}
+
+// Fail is End for a handler that says how far the call has come. Once it has answered anything, that is no
+// longer its to say: the call has started. There are no trailers, as the call may be repeated.
+func (c *ServerCall) Fail(err *connect.Error, failure *rpcmeshv1.CallFailure) error {
+	c.mu.Lock()
+	answered := c.end != nil && c.end.sentHeaders
+	c.mu.Unlock()
+	return c.endWith(encodeEnd(err, nil, certain(failure, answered), c.limits.MaxHeader))
+}
+
+// endWith ends the call with end, the body of an End.
+func (c *ServerCall) endWith(end []byte) error {
 	c.mu.Lock()
 	was := c.finish(end)
 	waiter := c.localWaiter()

@@ -13,8 +13,13 @@ import (
 	rpcmeshv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/v1"
 )
 
-// closeTimeout bounds how long Close waits for the goodbye to be sent.
-const closeTimeout = time.Second
+const (
+	// closeTimeout bounds how long Close waits for the goodbye to be sent.
+	closeTimeout = time.Second
+	// partTimeout bounds how long it then waits for the other end to hang up. To close a connection over
+	// what has not been read resets it, and the goodbye is lost with it.
+	partTimeout = time.Second
+)
 
 // Peer is the other end of a session, as it says itself.
 type Peer struct {
@@ -55,7 +60,10 @@ type Session struct {
 	own      table // calls that this end opened
 	theirs   table
 	running  bool
-	handlers int // running, also those whose call has ended
+	taken    uint64 // opens of the other end's, as the goodbye will tell
+	taking   bool   // the last of them has neither an end here nor its refusal yet
+	parted   bool   // the goodbye is on its way: no more are taken
+	handlers int    // running, also those whose call has ended
 	alarm    int64
 	out      outbox
 	writer   sync.Cond
@@ -94,13 +102,19 @@ func (s *Session) Peer() Peer { return s.peer }
 // Done is closed when the session has ended or is about to.
 func (s *Session) Done() <-chan struct{} { return s.done }
 
+// Bind says that Run follows at once, with the same h: from now on Close says goodbye. Those who make the
+// session known before they run it call it first.
+func (s *Session) Bind(h Handler) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.handler, s.running = h, true
+}
+
 // Run reads until the session ends, then tells h, ends every call on it and waits for the session's
 // goroutines (handlers belong to the Workers). It is called once, soon after Dial or Accept, and returns
 // an *Ended.
 func (s *Session) Run(h Handler) error {
-	s.mu.Lock()
-	s.handler, s.running = h, true
-	s.mu.Unlock()
+	s.Bind(h)
 	var own sync.WaitGroup
 	own.Go(s.writeLoop)
 	own.Go(s.keep)
@@ -114,33 +128,60 @@ func (s *Session) Run(h Handler) error {
 	return s.cause
 }
 
-// Close sends what is ready to be sent and a goodbye, then ends the session. It waits for the sending
-// at most a second, and not for Run. Before Run, it ends the session without a goodbye.
+// Close sends what is ready to be sent and a goodbye, then ends the session when the other end has hung
+// up. It waits for either at most a second, and not for Run. Before Bind and Run it does so, too: the other
+// end may have opened calls already.
 func (s *Session) Close(bye *linkv1.Goodbye) {
 	if bye == nil {
 		bye = new(linkv1.Goodbye)
 	}
 	s.mu.Lock()
-	if s.closing == nil {
+	first, running := s.closing == nil, s.running
+	if first {
 		s.closing = bye
 		s.shut.Store(true)
 	}
-	running := s.running
 	s.writer.Signal()
 	s.mu.Unlock()
-	if !running {
-		s.fail(closedBy(bye))
+	if first && !running {
+		s.decline(bye)
 		return
 	}
+	if s.await(s.said, closeTimeout) {
+		s.await(s.done, partTimeout)
+	}
+	s.fail(closedBy(bye))
+}
 
-	timeout := time.NewTimer(closeTimeout)
+// decline says the goodbye of a session that is not to run, and reads on until the other end hangs up.
+func (s *Session) decline(bye *linkv1.Goodbye) {
+	var own sync.WaitGroup
+	defer own.Wait()
+	hungUp := make(chan struct{})
+	own.Go(func() {
+		defer close(hungUp)
+		s.mu.Lock()
+		s.sayGoodbye()
+		s.mu.Unlock()
+		for err := error(nil); err == nil; {
+			_, err = s.conn.Receive()
+		}
+	})
+	s.await(hungUp, partTimeout)
+	s.fail(closedBy(bye))
+}
+
+// await waits until c is closed or the session has ended, for limit at most, and reports whether it is.
+func (s *Session) await(c <-chan struct{}, limit time.Duration) bool {
+	timeout := time.NewTimer(limit)
 	defer timeout.Stop()
 	select {
-	case <-s.said:
+	case <-c:
+		return true
 	case <-s.done:
 	case <-timeout.C:
 	}
-	s.fail(closedBy(bye))
+	return false
 }
 
 func closedBy(bye *linkv1.Goodbye) *Ended {
@@ -205,7 +246,7 @@ func (s *Session) certainty(h *half, answered bool) rpcmeshv1.CallFailure_Certai
 	switch {
 	case answered:
 		return rpcmeshv1.CallFailure_CERTAINTY_STARTED
-	case h.opened == 0 || h.opened > s.out.begun:
+	case h.opened == 0 || h.opened > s.out.begun || s.cause.untaken(h.number):
 		return rpcmeshv1.CallFailure_CERTAINTY_NOT_STARTED
 	default:
 		return rpcmeshv1.CallFailure_CERTAINTY_UNKNOWN
@@ -242,6 +283,12 @@ func (s *Session) closed() *connect.Error {
 		return connect.NewError(connect.CodeUnavailable, "the link is closing")
 	}
 	return nil
+}
+
+// owns reports whether the call of that id is one that this end opened.
+func (s *Session) owns(id uint32) bool {
+	_, odd := idSlot(id)
+	return odd == s.dialler
 }
 
 // openCall takes an id for a call of this end's. The session's lock is held.
@@ -290,6 +337,14 @@ func (s *Session) endTheirs(id uint32) {
 	s.noteDrained()
 }
 
+// takeIn gives a call of the other end's, whose open is being handled, its end here. The session's lock is
+// held.
+func (s *Session) takeIn(id uint32, end callEnd) {
+	i, _ := idSlot(id)
+	s.theirs.put(i, end)
+	s.taking = false
+}
+
 // Drained is closed once the other end has no call open here, served or relayed, or the session has ended.
 func (s *Session) Drained() <-chan struct{} {
 	s.mu.Lock()
@@ -304,7 +359,7 @@ func (s *Session) Drained() <-chan struct{} {
 
 // noteDrained tells those who wait for Drained. The session's lock is held.
 func (s *Session) noteDrained() {
-	if s.drained != nil && s.theirs.live == 0 {
+	if s.drained != nil && s.theirs.live == 0 && !s.taking {
 		close(s.drained)
 		s.drained = nil
 	}

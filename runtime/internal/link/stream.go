@@ -231,8 +231,8 @@ func (c *stream) post(e callEnd, head []byte, f *outFrame) {
 // emit puts a frame into the packet. mu is held.
 func (c *stream) emit(head []byte, f *outFrame) {
 	o := &c.s.out
-	if c.opened == 0 {
-		c.opened = o.packet
+	if c.opened == 0 && c.s.owns(c.id) {
+		c.noteOpen()
 	}
 	if f.hasData {
 		c.credit -= len(f.data) + dataCost

@@ -29,6 +29,8 @@ type half struct {
 	deadline int64
 	// opened is the number of the packet that the call's open left with, at the opening end.
 	opened uint64
+	// number counts the opens of that end, in the order in which they are sent.
+	number uint64
 	// lanePacket and laneBytes say how much the call has in the packet that is being filled.
 	lanePacket uint64
 	laneBytes  int
@@ -38,6 +40,13 @@ type half struct {
 }
 
 func (h *half) core() *half { return h }
+
+// noteOpen notes that the call's open goes into the packet.
+func (h *half) noteOpen() {
+	o := &h.s.out
+	o.opens++
+	h.opened, h.number = o.packet, o.opens
+}
 
 // table holds the calls that one side of a link has opened, by their slot: the first id of a side has
 // slot 0, its next one slot 1.

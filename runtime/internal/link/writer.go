@@ -41,6 +41,7 @@ type outbox struct {
 	late    []byte // HeadRoom bytes, then frames of the last packet that are yet to be sent
 	packet  uint64 // the number that the packet of buf will have, from 1
 	begun   uint64 // the last packet of which something may have been sent
+	opens   uint64 // how many opens have been put into packets
 	writing bool   // somebody is in a round
 	tries   bool   // TrySend is known to work
 	longest int    // the longest buffer filled since the last beat
@@ -77,8 +78,7 @@ func (s *Session) room(h *half, n int) bool {
 
 // pending reports whether there is something to write. The session's lock is held.
 func (s *Session) pending() bool {
-	o := &s.out
-	return len(o.buf) > HeadRoom || s.bulkReady() || s.forWriter()
+	return len(s.out.buf) > HeadRoom || s.bulkReady() || s.controlDue() || s.mayPart()
 }
 
 // bulkReady reports whether there is bulk to write, and not too much under way. The session's lock is
@@ -89,14 +89,25 @@ func (s *Session) bulkReady() bool {
 
 // forWriter reports whether there is something that only the session's writer writes. The session's lock
 // is held.
-func (s *Session) forWriter() bool {
+func (s *Session) forWriter() bool { return s.controlDue() || s.closing != nil }
+
+// controlDue reports whether there is control to write, or what a round has left. The session's lock is
+// held.
+func (s *Session) controlDue() bool {
 	o := &s.out
-	return o.late != nil || o.ping || o.pong || o.table || s.closing != nil
+	return o.late != nil || o.ping || o.pong || o.table
+}
+
+// mayPart reports whether it is time for the goodbye: all else has been sent, and each call that came in
+// has its end here or its refusal sent. The session's lock is held.
+func (s *Session) mayPart() bool {
+	o := &s.out
+	return s.closing != nil && len(o.buf) == HeadRoom && o.ring.empty() && !o.table && !s.taking
 }
 
 // mayWrite reports whether a round can be begun. The session's lock is held.
 func (s *Session) mayWrite() bool {
-	return !s.out.writing && s.out.broken == nil && s.cause == nil
+	return !s.out.writing && !s.parted && s.out.broken == nil && s.cause == nil
 }
 
 // mayFlush reports whether others than the session's writer may begin a round. Its own work must not
@@ -387,23 +398,22 @@ func cutFrames(p []byte) int {
 	return n
 }
 
-// sayGoodbye sends the goodbye once all else has been sent. The session's lock is held, but not while
-// writing.
+// sayGoodbye sends the goodbye when it is time for it. The session's lock is held, but not while writing.
 func (s *Session) sayGoodbye() {
-	bye := s.closing
 	o := &s.out
-	if bye == nil || !s.mayWrite() || len(o.buf) > HeadRoom || !o.ring.empty() || o.table {
+	if !s.mayWrite() || !s.mayPart() {
 		return
 	}
-	o.writing = true
+	bye := proto.CloneOf(s.closing)
+	bye.Taken = new(s.taken)
+	o.writing, s.parted = true, true
 	s.mu.Unlock()
 	p, err := packControls(&linkv1.Control{Body: &linkv1.Control_Goodbye{Goodbye: bye}})
 	if err == nil {
 		err = s.conn.Send(p)
 	}
-	close(s.said)
-	<-s.done
 	s.mu.Lock()
+	close(s.said)
 	o.writing = false
 	if err != nil {
 		o.broken = err

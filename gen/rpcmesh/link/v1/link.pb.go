@@ -1206,7 +1206,12 @@ type Goodbye struct {
 	// The node leaves the mesh; otherwise only this link is given up.
 	Leaving bool `protobuf:"varint,1,opt,name=leaving,proto3" json:"leaving,omitempty"`
 	// Why, for the other end's log.
-	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// How many calls of the other end's this end has taken in: those are answered, refused or given up;
+	// of the opens that come after them, in the order in which they were sent, none is acted on, so their
+	// calls have certainly not started. Absent from a node that does not count: then each call that was
+	// not answered may have started. The end that says it goes on reading until the other end hangs up.
+	Taken         *uint64 `protobuf:"varint,3,opt,name=taken,proto3,oneof" json:"taken,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1253,6 +1258,13 @@ func (x *Goodbye) GetReason() string {
 		return x.Reason
 	}
 	return ""
+}
+
+func (x *Goodbye) GetTaken() uint64 {
+	if x != nil && x.Taken != nil {
+		return *x.Taken
+	}
+	return 0
 }
 
 var File_rpcmesh_link_v1_link_proto protoreflect.FileDescriptor
@@ -1339,10 +1351,12 @@ const file_rpcmesh_link_v1_link_proto_rawDesc = "" +
 	"\x04Ping\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\x04R\x05token\"\x1c\n" +
 	"\x04Pong\x12\x14\n" +
-	"\x05token\x18\x01 \x01(\x04R\x05token\";\n" +
+	"\x05token\x18\x01 \x01(\x04R\x05token\"`\n" +
 	"\aGoodbye\x12\x18\n" +
 	"\aleaving\x18\x01 \x01(\bR\aleaving\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason2N\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x19\n" +
+	"\x05taken\x18\x03 \x01(\x04H\x00R\x05taken\x88\x01\x01B\b\n" +
+	"\x06_taken2N\n" +
 	"\vLinkService\x12?\n" +
 	"\aSession\x12\x17.rpcmesh.link.v1.Packet\x1a\x17.rpcmesh.link.v1.Packet(\x010\x01B\xb5\x01\n" +
 	"\x13com.rpcmesh.link.v1B\tLinkProtoP\x01Z5github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1;linkv1\xa2\x02\x03RLX\xaa\x02\x0fRpcmesh.Link.V1\xca\x02\x0fRpcmesh\\Link\\V1\xe2\x02\x1bRpcmesh\\Link\\V1\\GPBMetadata\xea\x02\x11Rpcmesh::Link::V1b\x06proto3"
@@ -1425,6 +1439,7 @@ func file_rpcmesh_link_v1_link_proto_init() {
 		(*Control_Pong)(nil),
 		(*Control_Goodbye)(nil),
 	}
+	file_rpcmesh_link_v1_link_proto_msgTypes[14].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

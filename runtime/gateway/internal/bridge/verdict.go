@@ -16,8 +16,10 @@ func Verdict(err error) error {
 	}
 	e, ok := errors.AsType[*connect.Error](err)
 	switch {
-	case ok && e != nil:
+	case ok && e != nil && e.IsRemote():
 		return own(e)
+	case ok && e != nil:
+		return err // with what it may say besides, of how far the call has come
 	case errors.Is(err, context.DeadlineExceeded):
 		return connect.NewError(connect.CodeDeadlineExceeded, "the call's time is up").WithCause(err)
 	case errors.Is(err, context.Canceled):
@@ -28,9 +30,6 @@ func Verdict(err error) error {
 
 // own returns e as a local error. What e is of its own is not lost: it is the cause.
 func own(e *connect.Error) error {
-	if !e.IsRemote() {
-		return e
-	}
 	again := connect.NewError(e.Code(), e.Message()).WithCause(e)
 	for _, detail := range e.Details() {
 		again = again.WithDetail(detail)

@@ -1,0 +1,43 @@
+package rpcmesh
+
+import (
+	"errors"
+
+	rpcmeshv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/v1"
+)
+
+// NotStarted returns err as the error of a handler that has not begun: it promises to have done nothing
+// that would not bear being done again. So the call may be repeated at another origin of the function, as
+// the package's documentation has it under Retries; if there is none, the caller sees err, with its code,
+// and by [FailureOf] that the call has not started. A handler that has sent something cannot take that
+// back: its call has started, whatever it says. nil stays nil.
+func NotStarted(err error) error {
+	return WithCertainty(err, rpcmeshv1.CallFailure_CERTAINTY_NOT_STARTED)
+}
+
+// WithCertainty is [NotStarted] for handlers that pass their calls on to where the mesh does not reach, and
+// have lost one there: it says of it what the mesh says of those that it loses itself. A call of unknown
+// outcome is repeated where its method's idempotency level allows that.
+func WithCertainty(err error, certainty rpcmeshv1.CallFailure_Certainty) error {
+	if err == nil {
+		return nil
+	}
+	return &certainError{error: err, certainty: certainty}
+}
+
+// certainError is a handler's error that says how far its call has come. It is a type of its own, and no
+// detail of the error: those of another call's error may be passed on by a handler that did begin.
+type certainError struct {
+	error
+	certainty rpcmeshv1.CallFailure_Certainty
+}
+
+func (e *certainError) Unwrap() error { return e.error }
+
+// said is what a handler's error says of how far its call has come, nil for nothing.
+func (n *Node) said(err error) *rpcmeshv1.CallFailure {
+	if e, ok := errors.AsType[*certainError](err); ok {
+		return &rpcmeshv1.CallFailure{Certainty: e.certainty, Node: n.id[:], NodeName: n.name, ByHandler: true}
+	}
+	return nil
+}
