@@ -82,7 +82,7 @@ func (s *outgoing) current() (*link.ClientCall, error) {
 			s.call = call
 			return call, nil
 		}
-		if overloaded(err) || !s.reroute(refused) {
+		if !isUnavailable(err) || !s.reroute(refused) {
 			return nil, err
 		}
 	}
@@ -176,12 +176,12 @@ func (s *outgoing) again(failed *link.ClientCall) bool {
 	s.unsure = s.unsure || why == uncertain
 	for s.reroute(why) {
 		call, err := s.open()
-		if overloaded(err) {
-			return false
-		}
-		if err != nil {
+		if isUnavailable(err) {
 			why = refused
 			continue
+		}
+		if err != nil {
+			return false
 		}
 		if !s.replay(call) {
 			_ = call.Close() // always nil
@@ -207,10 +207,13 @@ const (
 	uncertain
 )
 
-// retryOf says whether a failed attempt may be repeated, and why. The caller holds s.mu.
+// retryOf says whether a failed attempt may be repeated, and why. What the mesh ends by another code than
+// unavailable fails the next time, too, or adds to a load that is too high already, which a handler may say as
+// well. The caller holds s.mu.
 func (s *outgoing) retryOf(failed *link.ClientCall) retry {
-	failure := failed.Failure()
-	if failure == nil || s.answered || s.tooLong || s.finished || s.expired() || overloaded(failed.Err()) {
+	failure, code := failed.Failure(), connect.CodeOf(failed.Err())
+	worthwhile := code == connect.CodeUnavailable || failure.GetByHandler() && code != connect.CodeResourceExhausted
+	if failure == nil || !worthwhile || s.answered || s.tooLong || s.finished || s.expired() {
 		return never
 	}
 	switch failure.GetCertainty() {
@@ -229,8 +232,9 @@ func (s *outgoing) retryOf(failed *link.ClientCall) retry {
 	return never
 }
 
-// overloaded reports whether err says that there are too many calls already.
-func overloaded(err error) bool { return connect.CodeOf(err) == connect.CodeResourceExhausted }
+func isUnavailable(err error) bool {
+	return err != nil && connect.CodeOf(err) == connect.CodeUnavailable
+}
 
 // failure is how far the call has come, over all its attempts, of which last is the last.
 func (s *outgoing) failure(last *link.ClientCall) *rpcmeshv1.CallFailure {
