@@ -233,10 +233,13 @@ type Table struct {
 	Seen    uint64    `protobuf:"varint,2,opt,name=seen,proto3" json:"seen,omitempty"`
 	Records []*Record `protobuf:"bytes,3,rep,name=records,proto3" json:"records,omitempty"`
 	// The receiver has now been told all that the sender had when the link came up.
-	Complete      bool     `protobuf:"varint,4,opt,name=complete,proto3" json:"complete,omitempty"`
-	Digest        *Digest  `protobuf:"bytes,5,opt,name=digest,proto3" json:"digest,omitempty"`
-	Summary       *Summary `protobuf:"bytes,6,opt,name=summary,proto3" json:"summary,omitempty"`
-	Acks          []*Seen  `protobuf:"bytes,7,rep,name=acks,proto3" json:"acks,omitempty"`
+	Complete bool     `protobuf:"varint,4,opt,name=complete,proto3" json:"complete,omitempty"`
+	Digest   *Digest  `protobuf:"bytes,5,opt,name=digest,proto3" json:"digest,omitempty"`
+	Summary  *Summary `protobuf:"bytes,6,opt,name=summary,proto3" json:"summary,omitempty"`
+	Acks     []*Seen  `protobuf:"bytes,7,rep,name=acks,proto3" json:"acks,omitempty"`
+	// Records that go round and that the sender does not believe, on their way to the nodes that they are
+	// said to be of.
+	Claims        []*Claim `protobuf:"bytes,8,rep,name=claims,proto3" json:"claims,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -320,6 +323,13 @@ func (x *Table) GetAcks() []*Seen {
 	return nil
 }
 
+func (x *Table) GetClaims() []*Claim {
+	if x != nil {
+		return x.Claims
+	}
+	return nil
+}
+
 // Record tells of one member in one namespace.
 type Record struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -329,7 +339,8 @@ type Record struct {
 	// seen across a bridge.
 	Namespace string `protobuf:"bytes,2,opt,name=namespace,proto3" json:"namespace,omitempty"`
 	// Nanoseconds since 1970 of the node's start, or later where it had to outdo a record of it that
-	// was not its own.
+	// was not its own. A receiver skips a record whose incarnation is more than a day later than its own
+	// clock.
 	Incarnation uint64 `protobuf:"fixed64,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
 	// When the node did start, where that is not incarnation.
 	Start uint64 `protobuf:"fixed64,4,opt,name=start,proto3" json:"start,omitempty"`
@@ -346,7 +357,11 @@ type Record struct {
 	Bridges    []*Bridge    `protobuf:"bytes,11,rep,name=bridges,proto3" json:"bridges,omitempty"`
 	Functions  []*Function  `protobuf:"bytes,12,rep,name=functions,proto3" json:"functions,omitempty"`
 	// Set while the member wants to know who has seen its record.
-	Ask           *Ask `protobuf:"bytes,13,opt,name=ask,proto3" json:"ask,omitempty"`
+	Ask *Ask `protobuf:"bytes,13,opt,name=ask,proto3" json:"ask,omitempty"`
+	// The public half of the key that the node made at its start, as in Hello, where since is 0. A record with
+	// another key is another process's; where a key is missing, start tells them apart. Nothing is signed
+	// by it here: what it proves, it proves in the handshake.
+	Key           []byte `protobuf:"bytes,14,opt,name=key,proto3" json:"key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -472,6 +487,101 @@ func (x *Record) GetAsk() *Ask {
 	return nil
 }
 
+func (x *Record) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+// Claim is what a record says of whose it is, told to that node itself over the link that leads there: the
+// sender holds another record of the node and keeps it. The node tells its record anew, with a later
+// incarnation, so that nobody keeps the one that is claimed.
+type Claim struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As in Record; likewise below.
+	Node          []byte `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Namespace     string `protobuf:"bytes,2,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	Incarnation   uint64 `protobuf:"fixed64,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Start         uint64 `protobuf:"fixed64,4,opt,name=start,proto3" json:"start,omitempty"`
+	Version       uint64 `protobuf:"varint,5,opt,name=version,proto3" json:"version,omitempty"`
+	Key           []byte `protobuf:"bytes,6,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Claim) Reset() {
+	*x = Claim{}
+	mi := &file_rpcmesh_link_v1_table_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Claim) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Claim) ProtoMessage() {}
+
+func (x *Claim) ProtoReflect() protoreflect.Message {
+	mi := &file_rpcmesh_link_v1_table_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Claim.ProtoReflect.Descriptor instead.
+func (*Claim) Descriptor() ([]byte, []int) {
+	return file_rpcmesh_link_v1_table_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Claim) GetNode() []byte {
+	if x != nil {
+		return x.Node
+	}
+	return nil
+}
+
+func (x *Claim) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *Claim) GetIncarnation() uint64 {
+	if x != nil {
+		return x.Incarnation
+	}
+	return 0
+}
+
+func (x *Claim) GetStart() uint64 {
+	if x != nil {
+		return x.Start
+	}
+	return 0
+}
+
+func (x *Claim) GetVersion() uint64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *Claim) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
 // About is what a member tells of itself.
 type About struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -486,7 +596,7 @@ type About struct {
 
 func (x *About) Reset() {
 	*x = About{}
-	mi := &file_rpcmesh_link_v1_table_proto_msgTypes[3]
+	mi := &file_rpcmesh_link_v1_table_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -498,7 +608,7 @@ func (x *About) String() string {
 func (*About) ProtoMessage() {}
 
 func (x *About) ProtoReflect() protoreflect.Message {
-	mi := &file_rpcmesh_link_v1_table_proto_msgTypes[3]
+	mi := &file_rpcmesh_link_v1_table_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -511,7 +621,7 @@ func (x *About) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use About.ProtoReflect.Descriptor instead.
 func (*About) Descriptor() ([]byte, []int) {
-	return file_rpcmesh_link_v1_table_proto_rawDescGZIP(), []int{3}
+	return file_rpcmesh_link_v1_table_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *About) GetAt() uint64 {
@@ -536,7 +646,8 @@ func (x *About) GetLeaving() bool {
 }
 
 // Neighbour is a node that the member has a link to that carries the namespace. It counts only
-// while both tell of each other, and not of a former life of the other.
+// while both tell of each other, and of the very process that the other's record is of: Record.start is
+// incarnation, and Record.key is key as far as both are there.
 type Neighbour struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	At      uint64                 `protobuf:"varint,1,opt,name=at,proto3" json:"at,omitempty"`
@@ -545,14 +656,16 @@ type Neighbour struct {
 	// What the way to the neighbour costs; at least 1.
 	Cost uint32 `protobuf:"varint,4,opt,name=cost,proto3" json:"cost,omitempty"`
 	// As the neighbour's Hello says.
-	Incarnation   uint64 `protobuf:"fixed64,5,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Incarnation uint64 `protobuf:"fixed64,5,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	// As the neighbour has proven in the handshake; empty where it told none.
+	Key           []byte `protobuf:"bytes,6,opt,name=key,proto3" json:"key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Neighbour) Reset() {
 	*x = Neighbour{}
-	mi := &file_rpcmesh_link_v1_table_proto_msgTypes[4]
+	mi := &file_rpcmesh_link_v1_table_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -564,7 +677,7 @@ func (x *Neighbour) String() string {
 func (*Neighbour) ProtoMessage() {}
 
 func (x *Neighbour) ProtoReflect() protoreflect.Message {
-	mi := &file_rpcmesh_link_v1_table_proto_msgTypes[4]
+	mi := &file_rpcmesh_link_v1_table_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -577,7 +690,7 @@ func (x *Neighbour) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Neighbour.ProtoReflect.Descriptor instead.
 func (*Neighbour) Descriptor() ([]byte, []int) {
-	return file_rpcmesh_link_v1_table_proto_rawDescGZIP(), []int{4}
+	return file_rpcmesh_link_v1_table_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Neighbour) GetAt() uint64 {
@@ -615,6 +728,13 @@ func (x *Neighbour) GetIncarnation() uint64 {
 	return 0
 }
 
+func (x *Neighbour) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
 // Bridge is another namespace that the member joins to this one. It counts only while the member
 // tells of it in both.
 type Bridge struct {
@@ -628,7 +748,7 @@ type Bridge struct {
 
 func (x *Bridge) Reset() {
 	*x = Bridge{}
-	mi := &file_rpcmesh_link_v1_table_proto_msgTypes[5]
+	mi := &file_rpcmesh_link_v1_table_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -640,7 +760,7 @@ func (x *Bridge) String() string {
 func (*Bridge) ProtoMessage() {}
 
 func (x *Bridge) ProtoReflect() protoreflect.Message {
-	mi := &file_rpcmesh_link_v1_table_proto_msgTypes[5]
+	mi := &file_rpcmesh_link_v1_table_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -653,7 +773,7 @@ func (x *Bridge) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Bridge.ProtoReflect.Descriptor instead.
 func (*Bridge) Descriptor() ([]byte, []int) {
-	return file_rpcmesh_link_v1_table_proto_rawDescGZIP(), []int{5}
+	return file_rpcmesh_link_v1_table_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Bridge) GetAt() uint64 {
@@ -709,7 +829,7 @@ type Function struct {
 
 func (x *Function) Reset() {
 	*x = Function{}
-	mi := &file_rpcmesh_link_v1_table_proto_msgTypes[6]
+	mi := &file_rpcmesh_link_v1_table_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -721,7 +841,7 @@ func (x *Function) String() string {
 func (*Function) ProtoMessage() {}
 
 func (x *Function) ProtoReflect() protoreflect.Message {
-	mi := &file_rpcmesh_link_v1_table_proto_msgTypes[6]
+	mi := &file_rpcmesh_link_v1_table_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -734,7 +854,7 @@ func (x *Function) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Function.ProtoReflect.Descriptor instead.
 func (*Function) Descriptor() ([]byte, []int) {
-	return file_rpcmesh_link_v1_table_proto_rawDescGZIP(), []int{6}
+	return file_rpcmesh_link_v1_table_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Function) GetAt() uint64 {
@@ -826,7 +946,7 @@ type Ask struct {
 
 func (x *Ask) Reset() {
 	*x = Ask{}
-	mi := &file_rpcmesh_link_v1_table_proto_msgTypes[7]
+	mi := &file_rpcmesh_link_v1_table_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -838,7 +958,7 @@ func (x *Ask) String() string {
 func (*Ask) ProtoMessage() {}
 
 func (x *Ask) ProtoReflect() protoreflect.Message {
-	mi := &file_rpcmesh_link_v1_table_proto_msgTypes[7]
+	mi := &file_rpcmesh_link_v1_table_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -851,7 +971,7 @@ func (x *Ask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ask.ProtoReflect.Descriptor instead.
 func (*Ask) Descriptor() ([]byte, []int) {
-	return file_rpcmesh_link_v1_table_proto_rawDescGZIP(), []int{7}
+	return file_rpcmesh_link_v1_table_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Ask) GetAt() uint64 {
@@ -881,7 +1001,7 @@ type Digest struct {
 
 func (x *Digest) Reset() {
 	*x = Digest{}
-	mi := &file_rpcmesh_link_v1_table_proto_msgTypes[8]
+	mi := &file_rpcmesh_link_v1_table_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -893,7 +1013,7 @@ func (x *Digest) String() string {
 func (*Digest) ProtoMessage() {}
 
 func (x *Digest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpcmesh_link_v1_table_proto_msgTypes[8]
+	mi := &file_rpcmesh_link_v1_table_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -906,7 +1026,7 @@ func (x *Digest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Digest.ProtoReflect.Descriptor instead.
 func (*Digest) Descriptor() ([]byte, []int) {
-	return file_rpcmesh_link_v1_table_proto_rawDescGZIP(), []int{8}
+	return file_rpcmesh_link_v1_table_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Digest) GetSums() []uint64 {
@@ -940,7 +1060,7 @@ type Summary struct {
 
 func (x *Summary) Reset() {
 	*x = Summary{}
-	mi := &file_rpcmesh_link_v1_table_proto_msgTypes[9]
+	mi := &file_rpcmesh_link_v1_table_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -952,7 +1072,7 @@ func (x *Summary) String() string {
 func (*Summary) ProtoMessage() {}
 
 func (x *Summary) ProtoReflect() protoreflect.Message {
-	mi := &file_rpcmesh_link_v1_table_proto_msgTypes[9]
+	mi := &file_rpcmesh_link_v1_table_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -965,7 +1085,7 @@ func (x *Summary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Summary.ProtoReflect.Descriptor instead.
 func (*Summary) Descriptor() ([]byte, []int) {
-	return file_rpcmesh_link_v1_table_proto_rawDescGZIP(), []int{9}
+	return file_rpcmesh_link_v1_table_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Summary) GetBuckets() uint64 {
@@ -1020,7 +1140,7 @@ type Entry struct {
 
 func (x *Entry) Reset() {
 	*x = Entry{}
-	mi := &file_rpcmesh_link_v1_table_proto_msgTypes[10]
+	mi := &file_rpcmesh_link_v1_table_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1032,7 +1152,7 @@ func (x *Entry) String() string {
 func (*Entry) ProtoMessage() {}
 
 func (x *Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_rpcmesh_link_v1_table_proto_msgTypes[10]
+	mi := &file_rpcmesh_link_v1_table_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1045,7 +1165,7 @@ func (x *Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entry.ProtoReflect.Descriptor instead.
 func (*Entry) Descriptor() ([]byte, []int) {
-	return file_rpcmesh_link_v1_table_proto_rawDescGZIP(), []int{10}
+	return file_rpcmesh_link_v1_table_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Entry) GetNode() []byte {
@@ -1106,7 +1226,7 @@ type Seen struct {
 
 func (x *Seen) Reset() {
 	*x = Seen{}
-	mi := &file_rpcmesh_link_v1_table_proto_msgTypes[11]
+	mi := &file_rpcmesh_link_v1_table_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1118,7 +1238,7 @@ func (x *Seen) String() string {
 func (*Seen) ProtoMessage() {}
 
 func (x *Seen) ProtoReflect() protoreflect.Message {
-	mi := &file_rpcmesh_link_v1_table_proto_msgTypes[11]
+	mi := &file_rpcmesh_link_v1_table_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1131,7 +1251,7 @@ func (x *Seen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Seen.ProtoReflect.Descriptor instead.
 func (*Seen) Descriptor() ([]byte, []int) {
-	return file_rpcmesh_link_v1_table_proto_rawDescGZIP(), []int{11}
+	return file_rpcmesh_link_v1_table_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Seen) GetNode() []byte {
@@ -1180,7 +1300,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_rpcmesh_link_v1_table_proto_msgTypes[12]
+	mi := &file_rpcmesh_link_v1_table_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1192,7 +1312,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_rpcmesh_link_v1_table_proto_msgTypes[12]
+	mi := &file_rpcmesh_link_v1_table_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1205,7 +1325,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_rpcmesh_link_v1_table_proto_rawDescGZIP(), []int{12}
+	return file_rpcmesh_link_v1_table_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Member) GetNode() []byte {
@@ -1234,7 +1354,7 @@ const file_rpcmesh_link_v1_table_proto_rawDesc = "" +
 	"\bmetadata\x18\x04 \x03(\v2'.rpcmesh.link.v1.NodeInfo.MetadataEntryR\bmetadata\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x98\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xc8\x02\n" +
 	"\x05Table\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04seen\x18\x02 \x01(\x04R\x04seen\x121\n" +
@@ -1242,7 +1362,8 @@ const file_rpcmesh_link_v1_table_proto_rawDesc = "" +
 	"\bcomplete\x18\x04 \x01(\bR\bcomplete\x12/\n" +
 	"\x06digest\x18\x05 \x01(\v2\x17.rpcmesh.link.v1.DigestR\x06digest\x122\n" +
 	"\asummary\x18\x06 \x01(\v2\x18.rpcmesh.link.v1.SummaryR\asummary\x12)\n" +
-	"\x04acks\x18\a \x03(\v2\x15.rpcmesh.link.v1.SeenR\x04acks\"\xca\x03\n" +
+	"\x04acks\x18\a \x03(\v2\x15.rpcmesh.link.v1.SeenR\x04acks\x12.\n" +
+	"\x06claims\x18\b \x03(\v2\x16.rpcmesh.link.v1.ClaimR\x06claims\"\xdc\x03\n" +
 	"\x06Record\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\fR\x04node\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12 \n" +
@@ -1259,17 +1380,26 @@ const file_rpcmesh_link_v1_table_proto_rawDesc = "" +
 	"neighbours\x121\n" +
 	"\abridges\x18\v \x03(\v2\x17.rpcmesh.link.v1.BridgeR\abridges\x127\n" +
 	"\tfunctions\x18\f \x03(\v2\x19.rpcmesh.link.v1.FunctionR\tfunctions\x12&\n" +
-	"\x03ask\x18\r \x01(\v2\x14.rpcmesh.link.v1.AskR\x03ask\"`\n" +
+	"\x03ask\x18\r \x01(\v2\x14.rpcmesh.link.v1.AskR\x03ask\x12\x10\n" +
+	"\x03key\x18\x0e \x01(\fR\x03key\"\x9d\x01\n" +
+	"\x05Claim\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\fR\x04node\x12\x1c\n" +
+	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12 \n" +
+	"\vincarnation\x18\x03 \x01(\x06R\vincarnation\x12\x14\n" +
+	"\x05start\x18\x04 \x01(\x06R\x05start\x12\x18\n" +
+	"\aversion\x18\x05 \x01(\x04R\aversion\x12\x10\n" +
+	"\x03key\x18\x06 \x01(\fR\x03key\"`\n" +
 	"\x05About\x12\x0e\n" +
 	"\x02at\x18\x01 \x01(\x04R\x02at\x12-\n" +
 	"\x04info\x18\x02 \x01(\v2\x19.rpcmesh.link.v1.NodeInfoR\x04info\x12\x18\n" +
-	"\aleaving\x18\x03 \x01(\bR\aleaving\"\x7f\n" +
+	"\aleaving\x18\x03 \x01(\bR\aleaving\"\x91\x01\n" +
 	"\tNeighbour\x12\x0e\n" +
 	"\x02at\x18\x01 \x01(\x04R\x02at\x12\x18\n" +
 	"\aremoved\x18\x02 \x01(\bR\aremoved\x12\x12\n" +
 	"\x04node\x18\x03 \x01(\fR\x04node\x12\x12\n" +
 	"\x04cost\x18\x04 \x01(\rR\x04cost\x12 \n" +
-	"\vincarnation\x18\x05 \x01(\x06R\vincarnation\"P\n" +
+	"\vincarnation\x18\x05 \x01(\x06R\vincarnation\x12\x10\n" +
+	"\x03key\x18\x06 \x01(\fR\x03key\"P\n" +
 	"\x06Bridge\x12\x0e\n" +
 	"\x02at\x18\x01 \x01(\x04R\x02at\x12\x18\n" +
 	"\aremoved\x18\x02 \x01(\bR\aremoved\x12\x1c\n" +
@@ -1347,46 +1477,48 @@ func file_rpcmesh_link_v1_table_proto_rawDescGZIP() []byte {
 }
 
 var file_rpcmesh_link_v1_table_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_rpcmesh_link_v1_table_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_rpcmesh_link_v1_table_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_rpcmesh_link_v1_table_proto_goTypes = []any{
 	(Policy)(0),       // 0: rpcmesh.link.v1.Policy
 	(Derivation)(0),   // 1: rpcmesh.link.v1.Derivation
 	(*NodeInfo)(nil),  // 2: rpcmesh.link.v1.NodeInfo
 	(*Table)(nil),     // 3: rpcmesh.link.v1.Table
 	(*Record)(nil),    // 4: rpcmesh.link.v1.Record
-	(*About)(nil),     // 5: rpcmesh.link.v1.About
-	(*Neighbour)(nil), // 6: rpcmesh.link.v1.Neighbour
-	(*Bridge)(nil),    // 7: rpcmesh.link.v1.Bridge
-	(*Function)(nil),  // 8: rpcmesh.link.v1.Function
-	(*Ask)(nil),       // 9: rpcmesh.link.v1.Ask
-	(*Digest)(nil),    // 10: rpcmesh.link.v1.Digest
-	(*Summary)(nil),   // 11: rpcmesh.link.v1.Summary
-	(*Entry)(nil),     // 12: rpcmesh.link.v1.Entry
-	(*Seen)(nil),      // 13: rpcmesh.link.v1.Seen
-	(*Member)(nil),    // 14: rpcmesh.link.v1.Member
-	nil,               // 15: rpcmesh.link.v1.NodeInfo.MetadataEntry
+	(*Claim)(nil),     // 5: rpcmesh.link.v1.Claim
+	(*About)(nil),     // 6: rpcmesh.link.v1.About
+	(*Neighbour)(nil), // 7: rpcmesh.link.v1.Neighbour
+	(*Bridge)(nil),    // 8: rpcmesh.link.v1.Bridge
+	(*Function)(nil),  // 9: rpcmesh.link.v1.Function
+	(*Ask)(nil),       // 10: rpcmesh.link.v1.Ask
+	(*Digest)(nil),    // 11: rpcmesh.link.v1.Digest
+	(*Summary)(nil),   // 12: rpcmesh.link.v1.Summary
+	(*Entry)(nil),     // 13: rpcmesh.link.v1.Entry
+	(*Seen)(nil),      // 14: rpcmesh.link.v1.Seen
+	(*Member)(nil),    // 15: rpcmesh.link.v1.Member
+	nil,               // 16: rpcmesh.link.v1.NodeInfo.MetadataEntry
 }
 var file_rpcmesh_link_v1_table_proto_depIdxs = []int32{
-	15, // 0: rpcmesh.link.v1.NodeInfo.metadata:type_name -> rpcmesh.link.v1.NodeInfo.MetadataEntry
+	16, // 0: rpcmesh.link.v1.NodeInfo.metadata:type_name -> rpcmesh.link.v1.NodeInfo.MetadataEntry
 	4,  // 1: rpcmesh.link.v1.Table.records:type_name -> rpcmesh.link.v1.Record
-	10, // 2: rpcmesh.link.v1.Table.digest:type_name -> rpcmesh.link.v1.Digest
-	11, // 3: rpcmesh.link.v1.Table.summary:type_name -> rpcmesh.link.v1.Summary
-	13, // 4: rpcmesh.link.v1.Table.acks:type_name -> rpcmesh.link.v1.Seen
-	5,  // 5: rpcmesh.link.v1.Record.about:type_name -> rpcmesh.link.v1.About
-	6,  // 6: rpcmesh.link.v1.Record.neighbours:type_name -> rpcmesh.link.v1.Neighbour
-	7,  // 7: rpcmesh.link.v1.Record.bridges:type_name -> rpcmesh.link.v1.Bridge
-	8,  // 8: rpcmesh.link.v1.Record.functions:type_name -> rpcmesh.link.v1.Function
-	9,  // 9: rpcmesh.link.v1.Record.ask:type_name -> rpcmesh.link.v1.Ask
-	2,  // 10: rpcmesh.link.v1.About.info:type_name -> rpcmesh.link.v1.NodeInfo
-	0,  // 11: rpcmesh.link.v1.Function.policy:type_name -> rpcmesh.link.v1.Policy
-	1,  // 12: rpcmesh.link.v1.Function.derivation:type_name -> rpcmesh.link.v1.Derivation
-	12, // 13: rpcmesh.link.v1.Summary.entries:type_name -> rpcmesh.link.v1.Entry
-	14, // 14: rpcmesh.link.v1.Seen.members:type_name -> rpcmesh.link.v1.Member
-	15, // [15:15] is the sub-list for method output_type
-	15, // [15:15] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	11, // 2: rpcmesh.link.v1.Table.digest:type_name -> rpcmesh.link.v1.Digest
+	12, // 3: rpcmesh.link.v1.Table.summary:type_name -> rpcmesh.link.v1.Summary
+	14, // 4: rpcmesh.link.v1.Table.acks:type_name -> rpcmesh.link.v1.Seen
+	5,  // 5: rpcmesh.link.v1.Table.claims:type_name -> rpcmesh.link.v1.Claim
+	6,  // 6: rpcmesh.link.v1.Record.about:type_name -> rpcmesh.link.v1.About
+	7,  // 7: rpcmesh.link.v1.Record.neighbours:type_name -> rpcmesh.link.v1.Neighbour
+	8,  // 8: rpcmesh.link.v1.Record.bridges:type_name -> rpcmesh.link.v1.Bridge
+	9,  // 9: rpcmesh.link.v1.Record.functions:type_name -> rpcmesh.link.v1.Function
+	10, // 10: rpcmesh.link.v1.Record.ask:type_name -> rpcmesh.link.v1.Ask
+	2,  // 11: rpcmesh.link.v1.About.info:type_name -> rpcmesh.link.v1.NodeInfo
+	0,  // 12: rpcmesh.link.v1.Function.policy:type_name -> rpcmesh.link.v1.Policy
+	1,  // 13: rpcmesh.link.v1.Function.derivation:type_name -> rpcmesh.link.v1.Derivation
+	13, // 14: rpcmesh.link.v1.Summary.entries:type_name -> rpcmesh.link.v1.Entry
+	15, // 15: rpcmesh.link.v1.Seen.members:type_name -> rpcmesh.link.v1.Member
+	16, // [16:16] is the sub-list for method output_type
+	16, // [16:16] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_rpcmesh_link_v1_table_proto_init() }
@@ -1400,7 +1532,7 @@ func file_rpcmesh_link_v1_table_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rpcmesh_link_v1_table_proto_rawDesc), len(file_rpcmesh_link_v1_table_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   14,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
