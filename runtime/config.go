@@ -42,7 +42,7 @@ const (
 // read by [NewNode] only; later changes to it have no effect.
 type Config struct {
 	// Name is for people, and the node's identity: two living nodes of one mesh must not share a
-	// name. At most 128 bytes of printable text. Default: the host's name and a random suffix, with
+	// name. Those that have a link with the first refuse the second. At most 128 bytes of printable text. Default: the host's name and a random suffix, with
 	// an id that is new at each start.
 	Name string
 

@@ -36,7 +36,7 @@ func codeOfMesh(err error) connect.Code {
 		return connect.CodeInvalidArgument
 	case *mesh.ExistsError, *mesh.DuplicateError:
 		return connect.CodeAlreadyExists
-	case *mesh.UndeclaredError, *mesh.PolicyError:
+	case *mesh.UndeclaredError, *mesh.PolicyError, *mesh.ClockError:
 		return connect.CodeFailedPrecondition
 	case *mesh.LimitError:
 		return connect.CodeResourceExhausted

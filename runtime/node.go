@@ -61,7 +61,6 @@ type Node struct {
 	mu         sync.Mutex
 	phase      phase
 	core       *mesh.Core
-	duplicate  error // another living node has this one's name and came first
 	lastLink   mesh.LinkID
 	links      map[*Link]struct{}
 	namespaces map[string]*Namespace
@@ -120,7 +119,8 @@ func newNode(cfg Config, proxy bool) (*Node, error) {
 	n.log = cfg.Logger.With("node", n.name)
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.core = mesh.New(mesh.Config{
-		ID: mesh.NodeID(n.id), Incarnation: n.incarnation, Info: n.info(), Observer: proxy,
+		ID: mesh.NodeID(n.id), Incarnation: n.incarnation, Key: key[ed25519.PrivateKeySize-ed25519.PublicKeySize:],
+		Info: n.info(), Observer: proxy,
 	})
 	n.sessions.Store(&map[mesh.LinkID]*session{})
 	n.passing.Store(true)

@@ -93,18 +93,20 @@ func (n *Node) admit(ctx context.Context, peer link.Peer, conn channel) error {
 	return nil
 }
 
-// checkIdentity refuses a second living node of one name: the member that is here already stays.
+// checkIdentity refuses a second living node of one name: the one that this node has a link with stays. The
+// other one dials again, and is let in when that link is gone.
 func (n *Node) checkIdentity(peer link.Peer) error {
-	if peer.Join.GetProxy() {
-		return nil
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return asConnect(n.core.CheckPeer(time.Now(), meshPeer(peer, nil)))
+}
+
+// meshPeer is a peer as the routing core sees it. local is what this end's Join said of the link.
+func meshPeer(peer link.Peer, local []*linkv1.LinkNamespace) mesh.Peer {
+	return mesh.Peer{
+		ID: mesh.NodeID(peer.Node), Incarnation: peer.Incarnation, Key: peer.Key, Info: peer.Join.GetInfo(),
+		Observer: peer.Join.GetProxy(), Local: local, Remote: peer.Join.GetNamespaces(),
 	}
-	for member := range n.table.Load().Members() {
-		if member.ID == mesh.NodeID(peer.Node) && member.Incarnation != peer.Incarnation {
-			return connect.Errorf(connect.CodeAlreadyExists,
-				"another living node is named %q: give each node of a mesh a name of its own", member.Info.GetName())
-		}
-	}
-	return nil
 }
 
 // answer says which of the namespaces that are asked for the link will carry.
@@ -173,19 +175,12 @@ func (n *Node) runSession(ls *link.Session, addr string, local []*linkv1.LinkNam
 func (n *Node) add(s *session, peer link.Peer, local []*linkv1.LinkNamespace) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	switch {
-	case n.phase == closed:
+	if n.phase == closed {
 		return errClosed()
-	case n.duplicate != nil:
-		return n.duplicate
 	}
 	n.lastLink++
 	s.id = n.lastLink
-	err := n.core.LinkUp(time.Now(), s.id, mesh.Peer{
-		ID: mesh.NodeID(peer.Node), Incarnation: peer.Incarnation, Info: peer.Join.GetInfo(),
-		Observer: peer.Join.GetProxy(), Local: local, Remote: peer.Join.GetNamespaces(),
-	})
-	if err != nil {
+	if err := n.core.LinkUp(time.Now(), s.id, meshPeer(peer, local)); err != nil {
 		return asConnect(err)
 	}
 	s.link.Bind(s)
@@ -195,19 +190,6 @@ func (n *Node) add(s *session, peer link.Peer, local []*linkv1.LinkNamespace) er
 	}
 	n.settle()
 	return nil
-}
-
-// standBack takes this node out of a mesh in which another living one has its name and came first. The
-// caller holds n.mu.
-func (n *Node) standBack(name string) {
-	n.duplicate = connect.Errorf(connect.CodeAlreadyExists,
-		"another living node is named %q: restart this one under a name of its own", name)
-	if n.phase == closed {
-		return
-	}
-	for _, s := range *n.sessions.Load() {
-		n.tasks.Go(func() { s.link.Close(&linkv1.Goodbye{Reason: n.duplicate.Error()}) })
-	}
 }
 
 // Ended takes the link out of the table.

@@ -183,12 +183,11 @@ func (n *Node) handle(e mesh.Event) {
 			s.owner.noteSynced()
 		}
 		return
-	case mesh.NodeYields:
-		n.log.Error("another living node has this node's name: this one stands back; restart it under a name of its own", "cause", e.Cause)
-		n.standBack(n.name)
+	case mesh.NodeDisputed:
+		n.log.Error("records in this node's name go round that are not its own", "cause", e.Cause, "records", e.Count)
 		return
-	case mesh.NodeDuplicated:
-		n.log.Error("another living node has this node's name and stands back", "cause", e.Cause)
+	case mesh.RecordsDropped:
+		n.log.Warn("what a peer tells of other nodes was not taken in", "peer", e.Name, "cause", e.Cause, "records", e.Count)
 		return
 	case mesh.MemberJoined, mesh.MemberLeft, mesh.MemberLost:
 		n.log.Info("membership", "event", eventKinds[e.Kind].String(), "namespace", e.Namespace, "member", e.Name, "cause", e.Cause)

@@ -55,6 +55,11 @@ func (c *Core) merge(a, b *database) *database {
 	for _, w := range c.wishes {
 		w.move(moved)
 	}
+	for _, db := range []*database{a, b} {
+		for r, k := range db.claims {
+			d.pass(moved[r], k.claim)
+		}
+	}
 	if len(d.groups) > 0 {
 		d.reconsider()
 	}
@@ -68,14 +73,18 @@ func (d *database) adopt(r *record) *record {
 	n := d.byVertex[r.vertex]
 	switch {
 	case n == nil:
-		n = d.join(r.vertex, r.inc, r.start)
+		n = d.join(r.vertex, r.inc, r.process)
 	case !r.newer(n.inc, n.version):
+		n.refuse(r.refused)
 		return n
 	default:
 		d.clear(n, "")
 	}
-	n.inc, n.start, n.version, n.floor = r.inc, r.start, r.version, r.floor
+	n.refuse(r.refused)
+	n.inc, n.process, n.version, n.floor = r.inc, r.process, r.version, r.floor
 	n.fell, n.goodbye = r.fell, r.goodbye
+	n.via = r.via
+	n.held = r.held
 	for _, e := range r.feed {
 		if !e.it.stale {
 			it := *e.it

@@ -1,19 +1,38 @@
 package mesh
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
+	"slices"
 
 	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
 )
 
 // check is what is told, as far as it has been looked at: nothing of a table is taken in before all
 // of it is known to be good.
+//
+// What the peer tells of itself it answers for: a bound that it goes beyond costs it the link. What it
+// tells of others it may have been told itself; of that only the excess is dropped. What no honest
+// node would pass on costs the link in either case.
 type check struct {
 	core      *Core
 	ld        *linkDomain
-	members   int // new ones
+	good      []*linkv1.Record
+	claims    []*linkv1.Claim
+	members   int // new ones, less those that go
 	functions int // likewise
+	shares    map[*link]*share
+	going     []*record // to make room
+	anew      []*record // of the peer's: to be told from the start, without what others told of it
+	dropped   int
+	why       string // the last of them was
 }
+
+// excess is why a record is dropped that nobody is to blame for who is known.
+type excess string
+
+func (e excess) Error() string { return string(e) }
 
 func broken(format string, args ...any) error {
 	return &ProtocolError{Reason: fmt.Sprintf(format, args...)}
@@ -23,11 +42,16 @@ func (ck *check) table(t *linkv1.Table) error {
 	if t.GetSeen() > ck.ld.sent {
 		return broken("it has seen tables that were not sent")
 	}
-	if ck.ld.link.peer.Observer && len(t.GetRecords()) > 0 {
+	if ck.ld.link.peer.Observer && len(t.GetRecords())+len(t.GetClaims()) > 0 {
 		return broken("a proxy tells of members")
 	}
 	for _, w := range t.GetRecords() {
-		if err := ck.record(w); err != nil {
+		if err := ck.sift(w); err != nil {
+			return err
+		}
+	}
+	for _, w := range t.GetClaims() {
+		if err := ck.claim(w); err != nil {
 			return err
 		}
 	}
@@ -46,6 +70,51 @@ func (ck *check) table(t *linkv1.Table) error {
 		if err := ck.ack(a); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// sift checks a record and decides whether it is to be taken in.
+func (ck *check) sift(w *linkv1.Record) error {
+	err := ck.record(w)
+	_, tooMuch := errors.AsType[excess](err)
+	if _, limit := errors.AsType[*LimitError](err); limit && !ck.ld.leads(ck.ld.vertex(w.GetNode(), w.GetNamespace())) {
+		tooMuch = true
+	}
+	switch {
+	case err == nil:
+		ck.good = append(ck.good, w)
+	case !tooMuch:
+		return err
+	default:
+		ck.dropped++
+		ck.why = err.Error()
+		v := ck.ld.vertex(w.GetNode(), w.GetNamespace())
+		if _, tainted := ck.base(w, ck.ld.db.byVertex[v]); tainted && ck.ld.leads(v) {
+			ck.anew = append(ck.anew, ck.ld.db.byVertex[v])
+		}
+	}
+	return nil
+}
+
+func (ck *check) claim(w *linkv1.Claim) error {
+	if err := ck.name(w.GetNode(), w.GetNamespace()); err != nil {
+		return err
+	}
+	if err := checkKey(w.GetKey()); err != nil {
+		return err
+	}
+	r := ck.ld.db.byVertex[ck.ld.vertex(w.GetNode(), w.GetNamespace())]
+	if r == nil || w.GetVersion() > maxVersion || ck.core.farFuture(w.GetIncarnation(), r, false) {
+		return nil
+	}
+	ck.claims = append(ck.claims, w)
+	return nil
+}
+
+func checkKey(key []byte) error {
+	if n := len(key); n != 0 && n != keyBytes {
+		return broken("a key of %d bytes", n)
 	}
 	return nil
 }
@@ -91,13 +160,12 @@ func (ck *check) record(w *linkv1.Record) error {
 	case w.GetSince() > v || w.GetFloor() > maxVersion:
 		return broken("a record from version %d to %d, floor %d", w.GetSince(), v, w.GetFloor())
 	}
-	limits := ck.core.cfg.Limits
 	r := ck.ld.db.byVertex[ck.ld.vertex(w.GetNode(), w.GetNamespace())]
-	if r == nil {
-		ck.members++
-		if len(ck.ld.db.byVertex)+ck.members > limits.Members {
-			return &LimitError{What: "members of one namespace", Limit: limits.Members}
-		}
+	if slices.Contains(ck.going, r) {
+		r = nil
+	}
+	if err := ck.whose(w, r); err != nil {
+		return err
 	}
 	if err := ck.about(w); err != nil {
 		return err
@@ -106,6 +174,21 @@ func (ck *check) record(w *linkv1.Record) error {
 		return err
 	}
 	return ck.allFunctions(w, r)
+}
+
+// whose checks what a record says of the process that tells it.
+func (ck *check) whose(w *linkv1.Record, r *record) error {
+	if err := checkKey(w.GetKey()); err != nil {
+		return err
+	}
+	peer, own := ck.ld.link.peer, ck.ld.leads(ck.ld.vertex(w.GetNode(), w.GetNamespace()))
+	if own && w.GetSince() == 0 && len(peer.Key) > 0 && !bytes.Equal(peer.Key, w.GetKey()) {
+		return broken("its own record has another key than it has proven")
+	}
+	if ck.core.farFuture(w.GetIncarnation(), r, own) {
+		return excess("an incarnation in the future: a clock is wrong, or it is made up")
+	}
+	return nil
 }
 
 // at checks the version of an item.
@@ -134,11 +217,18 @@ func (ck *check) about(w *linkv1.Record) error {
 
 func (ck *check) links(w *linkv1.Record, r *record) error {
 	limits := ck.core.cfg.Limits
-	if n := len(w.GetNeighbours()); n > limits.Neighbours || r != nil && n > 0 && len(r.neighbours)+n > 2*limits.Neighbours {
-		return &LimitError{What: "neighbours of one member", Limit: limits.Neighbours}
+	base, tainted := ck.base(w, r)
+	if n := len(w.GetNeighbours()); n > limits.Neighbours || base != nil && n > 0 && len(base.neighbours)+n > 2*limits.Neighbours {
+		return tooMuch(&LimitError{What: "neighbours of one member", Limit: limits.Neighbours}, tainted && n <= limits.Neighbours)
+	}
+	if n := len(w.GetBridges()); n > limits.Namespaces || base != nil && n > 0 && len(base.bridges)+n > 2*limits.Namespaces {
+		return tooMuch(&LimitError{What: "bridges of one member", Limit: limits.Namespaces}, tainted && n <= limits.Namespaces)
 	}
 	for _, n := range w.GetNeighbours() {
 		if err := checkID(n.GetNode()); err != nil {
+			return err
+		}
+		if err := checkKey(n.GetKey()); err != nil {
 			return err
 		}
 		if err := at(w, n.GetAt()); err != nil {
@@ -147,9 +237,6 @@ func (ck *check) links(w *linkv1.Record, r *record) error {
 		if n.GetCost() == 0 && !n.GetRemoved() {
 			return broken("a link that costs nothing")
 		}
-	}
-	if n := len(w.GetBridges()); n > limits.Namespaces || r != nil && n > 0 && len(r.bridges)+n > 2*limits.Namespaces {
-		return &LimitError{What: "bridges of one member", Limit: limits.Namespaces}
 	}
 	for _, b := range w.GetBridges() {
 		if err := CheckNamespace(b.GetNamespace()); err != nil {
@@ -164,29 +251,52 @@ func (ck *check) links(w *linkv1.Record, r *record) error {
 
 func (ck *check) allFunctions(w *linkv1.Record, r *record) error {
 	limits := ck.core.cfg.Limits
-	live := 0
+	base, tainted := ck.base(w, r)
+	live, fresh := 0, 0
 	for _, f := range w.GetFunctions() {
 		if err := ck.function(w, f); err != nil {
 			return err
 		}
-		if !f.GetRemoved() && !r.offers(f) {
+		if f.GetRemoved() {
+			continue
+		}
+		if !base.offers(f) {
 			live++
 		}
-	}
-	ck.functions += live
-	if r != nil && r.inc == w.GetIncarnation() {
-		live += r.live
-		if r.stage != nil {
-			live = max(live, r.stage.rec.live+len(w.GetFunctions()))
+		if !r.offers(f) {
+			fresh++
 		}
 	}
-	if live > limits.MemberFunctions {
-		return &LimitError{What: "functions of one member", Limit: limits.MemberFunctions}
+	if base != nil {
+		live += base.live
 	}
-	if ck.ld.db.size+ck.ld.db.staged+ck.functions > limits.Functions {
-		return &LimitError{What: "functions of one namespace", Limit: limits.Functions}
+	if live > limits.MemberFunctions {
+		return tooMuch(&LimitError{What: "functions of one member", Limit: limits.MemberFunctions}, tainted)
+	}
+	if !ck.fits(w, r, fresh) {
+		return excess("there is no room for all that this link and others tell of")
 	}
 	return nil
+}
+
+// base returns what a record adds to, nil if it is nothing, and whether others may have told that.
+func (ck *check) base(w *linkv1.Record, r *record) (base *record, tainted bool) {
+	switch {
+	case r == nil || w.GetSince() == 0 || r.inc != w.GetIncarnation():
+		return nil, false
+	case r.stage != nil && r.stage.from == ck.ld && r.stage.rec.version == w.GetSince():
+		return r.stage.rec, false
+	default:
+		return r, true
+	}
+}
+
+// tooMuch is the error of what is beyond a limit, be it with what others told.
+func tooMuch(limit *LimitError, tainted bool) error {
+	if tainted {
+		return excess(limit.Error())
+	}
+	return limit
 }
 
 func (ck *check) function(w *linkv1.Record, f *linkv1.Function) error {

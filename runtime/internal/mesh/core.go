@@ -11,9 +11,11 @@ import (
 // Core is the routing core of one node. One goroutine at a time may use it.
 type Core struct {
 	cfg      Config
-	inc      uint64 // what this node's records bear: Config.Incarnation, or later
-	rebutted bool   // inc outdoes a record of this node that was not its own
-	yielded  bool
+	inc      uint64    // what this node's records bear: Config.Incarnation, or later
+	rebutted bool      // a record of this node that was not its own has been told
+	doubted  uint64    // the latest incarnation of such a record; inc is later, or is to be
+	outdone  time.Time // up to when inc may not be raised, but for some times
+	disputes tally
 	left     bool
 	now      time.Time // of the last call
 	spare    int       // removals that each record remembers at least
@@ -91,7 +93,7 @@ func (c *Core) open(s *space) {
 	s.db = newDatabase(c, s.name)
 	c.databases = append(c.databases, s.db)
 	if !c.cfg.Observer {
-		s.own = s.db.join(vertex{c.cfg.ID, s.name}, c.inc, c.cfg.Incarnation)
+		s.own = s.db.join(vertex{c.cfg.ID, s.name}, c.inc, process{c.cfg.Incarnation, c.cfg.Key})
 		s.db.own = []*record{s.own}
 		s.db.tell(s.own, c.about())
 	}
@@ -181,13 +183,20 @@ func (c *Core) restate(s *space, version uint64) {
 // link, and forgetting, after [ForgetAfter].
 func (c *Core) Tick(now time.Time) (next time.Time) {
 	c.now = now
+	if c.doubted >= c.inc {
+		c.outdo()
+	}
 	c.settle()
 	next = now.Add(DigestInterval)
+	if c.doubted >= c.inc {
+		next = earlier(next, c.outdoDue())
+	}
 	for _, l := range c.order {
 		if !l.digest.After(now) {
 			l.digest = now.Add(DigestInterval)
 			l.compare()
 		}
+		c.tellDropped(l)
 		next = earlier(next, l.digest)
 	}
 	for _, d := range c.databases {

@@ -24,6 +24,9 @@ type database struct {
 	groups    []*group // whose functions come from here or go here
 	watchers  int
 	asks      map[*record]*asked
+	claims    map[*record]*passing
+	joined    uint64 // records so far
+	shuffled  uint64 // how often it changed which records there are, and by which link
 	links     []*linkDomain
 	present   map[NodeID]int // reached records of each node that is not leaving
 
@@ -50,14 +53,17 @@ func newDatabase(c *Core, names ...string) *database {
 	return &database{
 		core: c, id: len(c.databases), names: names,
 		byVertex: map[vertex]*record{}, fns: newIndex(), contested: map[string]*contest{},
-		asks: map[*record]*asked{}, present: map[NodeID]int{}, touched: map[string][]touch{},
+		asks: map[*record]*asked{}, claims: map[*record]*passing{}, present: map[NodeID]int{}, touched: map[string][]touch{},
 		sets: replicaSets{byKey: map[string]*replicaSet{}}, moved: true, renamed: true, changed: true,
 	}
 }
 
 // join adds an empty record.
-func (d *database) join(v vertex, inc, start uint64) *record {
-	r := newRecord(v, inc, start)
+func (d *database) join(v vertex, inc uint64, p process) *record {
+	r := newRecord(v, inc, p)
+	d.joined++
+	d.shuffled++
+	r.seq = d.joined
 	if n := len(d.free); n > 0 {
 		r.idx, d.free = d.free[n-1], d.free[:n-1]
 		d.records[r.idx] = r
@@ -77,13 +83,15 @@ func (d *database) forget(r *record) {
 	for _, it := range r.graves {
 		d.update(it.fn.Procedure, it, nil, "")
 	}
+	d.shuffled++
 	delete(d.byVertex, r.vertex)
 	delete(d.asks, r)
+	delete(d.claims, r)
 	for _, a := range d.asks {
 		a.leave(r)
 	}
 	for _, l := range d.links {
-		l.told[r.idx] = told{}
+		*l.of(r) = told{}
 		delete(l.acked, r)
 	}
 	d.records[r.idx] = nil
@@ -109,7 +117,7 @@ func (d *database) clear(r *record, cause string) {
 		delete(r.neighbours, id)
 		d.relink(r, id)
 	}
-	fresh := newRecord(r.vertex, r.inc, r.start)
+	fresh := newRecord(r.vertex, r.inc, r.process)
 	r.version, r.floor, r.about, r.ask, r.bridges = 0, 0, nil, nil, fresh.bridges
 	r.functions, r.derived = fresh.functions, fresh.derived
 	r.live, r.gone, r.feed, r.stale, r.sum, r.shown = 0, 0, nil, 0, 0, nil

@@ -147,10 +147,11 @@ func (ld *linkDomain) doubt(r *record, e *linkv1.Entry) {
 		return
 	}
 	d := ld.db
-	if d.isOwn(r) || int(r.idx) >= len(d.routes) {
-		return
+	nearer := !d.isOwn(r) && (d.toward(r) == ld || !r.path.reached)
+	if d.firstHand(r) {
+		nearer = ld.leads(r.vertex)
 	}
-	if d.reached[r.idx] && d.routes[r.idx].targets[0].Link == ld.link.id {
+	if nearer {
 		r.suspect = ld
 		ld.ask(r.vertex)
 	}

@@ -20,8 +20,18 @@
 // others but those that something later than v changes or removes. Removals are kept for that,
 // though not forever: a record's floor is the version up to which they may be missing. One that is
 // older than another's floor is told anew from version 0, and is put in place when it has come whole
-// (receive.go). The newer (incarnation, version) wins; of its own records the node itself knows
-// best (identity.go).
+// (receive.go). The newer (incarnation, version) wins among those of one process; of its own records
+// the node itself knows best (identity.go).
+//
+// # Trust
+//
+// Members share a secret, and records are not signed. Each member is trusted with what it tells of
+// itself, and as little as can be with what it tells of others (identity.go): a node answers what is
+// told of it, and never obeys it; its neighbours believe nobody else about it; no record costs a link;
+// and where there is not room for all, those go first that came over the link that told most (quota.go).
+// A node is told apart from another one by its name by a key that it makes at its start and proves on
+// each link. What is not promised: that what a node hears of one that is farther away is true at every
+// moment, and that a name is not taken by another while nobody of that name is in reach.
 //
 // # Telling
 //

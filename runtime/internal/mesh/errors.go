@@ -3,6 +3,7 @@ package mesh
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 // ErrSelf is what [Core.LinkUp] returns for a link from a node to itself (invalid_argument).
@@ -53,18 +54,26 @@ func (e *PolicyError) Error() string {
 		e.Procedure, e.Namespace, e.OwnerName, e.Owner, e.Want, e.Got)
 }
 
-// DuplicateError is another living node with this node's id (already_exists).
+// DuplicateError is a link with another process of the name of one that lives: of this node, or of one
+// that it has a link with (already_exists). It may come once that has gone.
 type DuplicateError struct {
-	Node  NodeID
-	Name  string
-	Yield bool // this node started later and has to go
+	Node NodeID
+	Name string
 }
 
 func (e *DuplicateError) Error() string {
-	if e.Yield {
-		return fmt.Sprintf("mesh: a node named %q (%s) that started earlier is alive; this one must stop", e.Name, e.Node)
-	}
-	return fmt.Sprintf("mesh: another node named %q (%s), started later than this one, is alive; it must stop", e.Name, e.Node)
+	return fmt.Sprintf("mesh: another living node is named %q (%s): give each node of a mesh a name of its own", e.Name, e.Node)
+}
+
+// ClockError is a link with a node that says that it started in the future (failed_precondition).
+type ClockError struct {
+	Name, Here string        // that node's, this one's
+	Ahead      time.Duration // from now
+}
+
+func (e *ClockError) Error() string {
+	return fmt.Sprintf("mesh: node %q started %v from now by the clock of node %q: set the clocks of both right",
+		e.Name, e.Ahead.Round(time.Second), e.Here)
 }
 
 // ProtocolError is a peer that said what the protocol does not allow. Its link is to be closed.

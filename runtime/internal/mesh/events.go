@@ -3,7 +3,7 @@ package mesh
 // EventKind is what an [Event] tells of.
 type EventKind uint8
 
-// The kinds of events. All but the last three are of one namespace of this node; FunctionDiffers is of the
+// The kinds of events. All but LinkSynced and those after it are of one namespace of this node; FunctionDiffers is of the
 // namespace in which this node holds the function.
 const (
 	MemberJoined         EventKind = iota + 1 // a node came into reach
@@ -16,8 +16,8 @@ const (
 	FunctionIncompatible                      // a replica is kept out: its schema is not known to fit that of Owner's
 	FunctionDiffers                           // as above, of this node's own: the two are to be compared; see Core.Fit
 	LinkSynced                                // the first exchange over Link is done
-	NodeDuplicated                            // another living node has this node's id; it started later and yields
-	NodeYields                                // as above, but this node started later: it has said its last word
+	NodeDisputed                              // records of this node go round that are not its own; they are outdone
+	RecordsDropped                            // what the peer at Link told of others was not taken in
 )
 
 // Event is something that happened to the mesh as seen from here.
@@ -31,6 +31,7 @@ type Event struct {
 	Owner     NodeID // of FunctionShadowed and those after it: the origin that serves instead of Node's
 	OwnerName string
 	Schema    []byte // of FunctionIncompatible and FunctionDiffers: the hash of Owner's
-	Link      LinkID // of LinkSynced
+	Link      LinkID // of LinkSynced and RecordsDropped
+	Count     int    // of NodeDisputed and RecordsDropped: how many records since the last such event
 	Cause     string // for people: why a member or function went, or what is wrong
 }

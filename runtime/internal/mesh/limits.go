@@ -1,7 +1,8 @@
 package mesh
 
-// Limits bound what a core holds, whoever tells it. A zero field means its default. A peer that
-// tells more is cut off with a [*LimitError].
+// Limits bound what a core holds, whoever tells it. A zero field means its default. A peer that tells
+// more of itself is cut off with a [*LimitError]. Of what it tells of others the excess is skipped;
+// where the links together tell more than a domain may hold, those that told most go short.
 type Limits struct {
 	Namespaces      int // declared at this node, groups included; default 4,096
 	Members         int // records in one domain, those out of reach included; default 16,384

@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"bytes"
 	"cmp"
 	"maps"
 	"slices"
@@ -19,6 +20,8 @@ type link struct {
 	pending bool
 	synced  bool
 	digest  time.Time // when the next is due
+	dropped tally     // records of others that the peer told
+	excess  string    // why the last of them was
 }
 
 // linkDomain is one domain on a link.
@@ -39,7 +42,8 @@ type linkDomain struct {
 	sums      int    // of the digest that is to be sent: 0, 1 or 64
 	summarize uint64 // the buckets to summarize, and to be answered
 	answer    uint64 // the buckets to answer for
-	response  bool   // the peer waits for an answer, even if it is empty
+	crowded   crowded
+	response  bool // the peer waits for an answer, even if it is empty
 }
 
 // opening is what was said first on a link.
@@ -68,10 +72,10 @@ func (l *link) before(o *link) bool {
 }
 
 // LinkUp adds a link. Errors, upon which the link is to be closed: [ErrSelf], *DuplicateError,
-// *ProtocolError, *LimitError.
+// *ClockError, *ProtocolError, *LimitError.
 func (c *Core) LinkUp(now time.Time, id LinkID, peer Peer) error {
 	c.now = now
-	if err := c.checkPeer(peer); err != nil {
+	if err := c.CheckPeer(now, peer); err != nil {
 		return err
 	}
 	carried := c.carried(peer)
@@ -91,10 +95,8 @@ func (c *Core) LinkUp(now time.Time, id LinkID, peer Peer) error {
 		ld := &linkDomain{link: l, name: name, db: s.db, acked: map[*record]int{}}
 		l.domains = append(l.domains, ld)
 		s.db.links = append(s.db.links, ld)
-		for _, r := range s.db.records {
-			if r != nil && r.node == peer.ID {
-				r.goodbye, r.shown = false, nil
-			}
+		if !peer.Observer {
+			s.db.welcome(name, peer)
 		}
 		c.adjoin(s, peer.ID)
 	}
@@ -102,18 +104,73 @@ func (c *Core) LinkUp(now time.Time, id LinkID, peer Peer) error {
 	return nil
 }
 
-func (c *Core) checkPeer(peer Peer) error {
+// CheckPeer reports what is wrong with a peer that has proven who it is: the errors of [Core.LinkUp].
+func (c *Core) CheckPeer(now time.Time, peer Peer) error {
+	c.now = now
+	self := Peer{ID: c.cfg.ID, Incarnation: c.cfg.Incarnation, Key: c.cfg.Key}
 	switch {
-	case c.yielded:
-		return c.duplicate(true)
-	case peer.ID == c.cfg.ID && peer.Incarnation == c.cfg.Incarnation:
+	case peer.ID == c.cfg.ID && peer.same(self):
 		return ErrSelf
 	case peer.ID == c.cfg.ID:
-		return c.meet(peer.Incarnation)
+		return &DuplicateError{Node: c.cfg.ID, Name: c.cfg.Info.GetName()}
+	case c.future(peer.Incarnation):
+		return &ClockError{
+			Name: peer.Info.GetName(), Here: c.cfg.Info.GetName(), Ahead: time.Unix(0, int64(peer.Incarnation)).Sub(c.now),
+		}
 	case len(peer.Remote) > c.cfg.Limits.Namespaces:
 		return &LimitError{What: "namespaces of one link", Limit: c.cfg.Limits.Namespaces}
 	}
+	if !peer.Observer && c.taken(peer) {
+		return &DuplicateError{Node: peer.ID, Name: peer.Info.GetName()}
+	}
 	return checkInfo(peer.Info, c.cfg.Limits)
+}
+
+// taken reports whether another process has the place of a peer by its name here. What only others tell of
+// such a one does not count.
+func (c *Core) taken(peer Peer) bool {
+	for _, l := range c.order {
+		if l.peer.ID == peer.ID && !l.peer.Observer && !l.peer.same(peer) {
+			return true
+		}
+	}
+	return slices.ContainsFunc(c.databases, func(d *database) bool {
+		return slices.ContainsFunc(d.names, func(ns string) bool { return d.holds(vertex{peer.ID, ns}, process{peer.Incarnation, peer.Key}) })
+	})
+}
+
+// holds reports whether a process keeps its place from another one that has a link.
+func (d *database) holds(v vertex, other process) bool {
+	r := d.byVertex[v]
+	if r == nil || !d.core.now.Before(r.held) || r.leaving() || r.is(other) {
+		return false
+	}
+	d.core.settle()
+	return r.path.reached
+}
+
+// same reports whether two peers of one id are one process.
+func (p Peer) same(o Peer) bool {
+	return p.Incarnation == o.Incarnation && bytes.Equal(p.Key, o.Key)
+}
+
+// welcome makes a domain ready for what a peer is going to tell of itself. What others told of another
+// process of its name goes.
+func (d *database) welcome(ns string, peer Peer) {
+	for _, r := range d.records {
+		if r != nil && r.node == peer.ID {
+			r.goodbye, r.shown = false, nil
+		}
+	}
+	r, p := d.byVertex[vertex{peer.ID, ns}], process{peer.Incarnation, peer.Key}
+	if r == nil || r.is(p) || len(peer.Key) == 0 {
+		return
+	}
+	if other := (claim{r.process, r.inc, r.version}); other.inc > peer.Incarnation {
+		d.pass(r, other) // the others have that one, too
+	}
+	d.clear(r, r.name()+" restarted without it")
+	r.inc, r.process, r.refused = peer.Incarnation, p, claim{}
 }
 
 // carried returns the domains of a link by what both ends' Joins say. A group and a namespace of
@@ -152,19 +209,26 @@ func (c *Core) LinkDown(now time.Time, id LinkID, cause Cause) {
 	c.order = slices.Delete(c.order, i, i+1)
 	for _, ld := range l.domains {
 		d := ld.db
+		d.shuffled++
 		d.links = slices.DeleteFunc(d.links, func(o *linkDomain) bool { return o == ld })
 		for _, r := range d.records {
 			if r == nil {
 				continue
 			}
-			if r.node == l.peer.ID {
-				r.fell = cause.Text
+			if r.via == l {
+				r.via = nil
+			}
+			if r.node == l.peer.ID && !l.peer.Observer {
+				r.fell, r.held = cause.Text, c.now.Add(holdPlace)
 				r.goodbye, r.shown = r.goodbye || cause.Goodbye, nil
 			}
 			d.abandon(r, ld)
 		}
 		d.moved = true
 		c.adjoin(c.spaces[ld.name], l.peer.ID)
+		if r := d.byVertex[vertex{l.peer.ID, ld.name}]; r != nil && !d.firstHand(r) {
+			d.askAround(r)
+		}
 	}
 	c.unsettled = true
 }
@@ -189,7 +253,7 @@ func (c *Core) adjoin(s *space, peer NodeID) {
 		s.db.tell(s.own, &item{kind: kindNeighbour, removed: true, extra: &extra{neighbour: peer}})
 	case best != nil && (!listed || now.extra.cost != cost(best.link) || now.extra.inc != best.link.peer.Incarnation):
 		s.db.tell(s.own, &item{kind: kindNeighbour, extra: &extra{
-			neighbour: peer, cost: cost(best.link), inc: best.link.peer.Incarnation,
+			neighbour: peer, cost: cost(best.link), inc: best.link.peer.Incarnation, key: best.link.peer.Key,
 		}})
 	}
 }

@@ -63,17 +63,17 @@ func BenchmarkFind(b *testing.B) {
 	hub.declare("default")
 	c.link(n, hub, "default")
 	d := n.core.spaces["default"].db
-	link := func(r *record, to string) {
+	link := func(r *record, to string, start uint64) {
 		r.version++
-		d.put(r, &item{version: r.version, kind: kindNeighbour, extra: &extra{neighbour: NodeID(id(to)), cost: 1}})
+		d.put(r, &item{version: r.version, kind: kindNeighbour, extra: &extra{neighbour: NodeID(id(to)), cost: 1, inc: start}})
 	}
 	var all []string
 	for i := range 1000 {
-		r := d.join(vertex{NodeID(id(fmt.Sprintf("node%04d", i))), "default"}, hub.started, hub.started)
-		link(r, "node0000")
-		link(r, "node")
+		r := d.join(vertex{NodeID(id(fmt.Sprintf("node%04d", i))), "default"}, hub.started, process{start: hub.started})
+		link(r, "node0000", hub.started)
+		link(r, "node", n.started)
 		if i > 0 {
-			link(d.byVertex[vertex{hub.core.cfg.ID, "default"}], fmt.Sprintf("node%04d", i))
+			link(d.byVertex[vertex{hub.core.cfg.ID, "default"}], fmt.Sprintf("node%04d", i), hub.started)
 		}
 		for _, p := range procedures(i, 1000) {
 			r.version++

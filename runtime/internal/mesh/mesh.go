@@ -55,6 +55,7 @@ type Function struct {
 type Config struct {
 	ID          NodeID
 	Incarnation uint64           // when the node started, in nanoseconds since 1970
+	Key         []byte           // the public half of the key that it made then; may be empty
 	Info        *linkv1.NodeInfo // must not be changed afterwards
 	// Observer is set for a proxy: it is no member, tells of nothing, and its routes are those of its
 	// link's peer.
@@ -66,6 +67,7 @@ type Config struct {
 type Peer struct {
 	ID          NodeID
 	Incarnation uint64
+	Key         []byte           // as in Config, proven; empty where the peer has none
 	Info        *linkv1.NodeInfo // must not be changed afterwards
 	Observer    bool             // the peer is a proxy
 	// Local is what this end's Join said that the link carries, Remote what the peer's did.

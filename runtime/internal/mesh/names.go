@@ -9,7 +9,8 @@ import (
 const (
 	maxNamespace = 64
 	maxProcedure = 512
-	maxVersion   = 1 << 62 // of records and incarnations: room to outdo the greatest that is believed
+	maxVersion   = 1 << 62 // of records and incarnations
+	keyBytes     = 32      // of a node's public key: Ed25519
 )
 
 // CheckNamespace checks the name of a namespace or group: 1 to 64 letters, digits and "._-" of

@@ -70,7 +70,7 @@ func (d *database) findSites() {
 		for i := 0; i < len(site); i++ {
 			for ns := range site[i].bridges {
 				o := d.byVertex[vertex{r.node, ns}]
-				if o != nil && site[i].joins(ns) && o.joins(site[i].ns) && !slices.Contains(site, o) {
+				if o != nil && o.is(r.process) && site[i].joins(ns) && o.joins(site[i].ns) && !slices.Contains(site, o) {
 					site = append(site, o)
 				}
 			}

@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"maps"
@@ -32,45 +33,6 @@ func TestRandom(t *testing.T) {
 	}
 }
 
-// TestTwins lets two nodes by one name meet in random graphs: the later one yields, and only it.
-func TestTwins(t *testing.T) {
-	for seed := range uint64(40) {
-		rnd := rand.New(rand.NewPCG(seed, 2))
-		c := graph(t, 3+rnd.IntN(10), rnd)
-		twin := c.add("twin")
-		first := c.nodes[rnd.IntN(len(c.nodes)-1)]
-		c.now = c.now.Add(time.Duration(1+rnd.IntN(5)) * time.Second)
-		twin.bootAs(first.name, false)
-		twin.declare("default")
-		c.must(twin.register("default", "/t.Twin/Get"))
-		for range 1 + rnd.IntN(2) {
-			if at := c.nodes[rnd.IntN(len(c.nodes)-1)]; at != first {
-				c.link(twin, at, "default")
-			}
-		}
-		for n := 0; c.step(rnd); n++ {
-			if c.collect(); n > 50_000 {
-				t.Fatalf("seed %d: they do not come to an end", seed)
-			}
-		}
-		c.settle()
-		if len(twin.links) > 0 || first.core.yielded {
-			t.Errorf("seed %d: the first one yields: %v; the twin has %d links", seed, first.core.yielded, len(twin.links))
-		}
-		for _, n := range c.nodes {
-			if n == twin {
-				continue
-			}
-			if _, at, _, err := c.call(n, "default", fmt.Sprintf("/t.N%s/Get", first.name[1:])); err != nil || at != first {
-				t.Errorf("seed %d: %v", seed, err)
-			}
-			if _, ok := n.core.Snapshot().Find("default", "/t.Twin/Get"); ok {
-				t.Errorf("seed %d: %s still finds the twin", seed, n.name)
-			}
-		}
-	}
-}
-
 // chaos does random things to a world.
 type chaos struct {
 	*world
@@ -94,6 +56,9 @@ func newChaos(t *testing.T, seed uint64) *chaos {
 	}
 	if rnd.IntN(2) == 0 {
 		c.cost = func() uint32 { return rnd.Uint32N(4) }
+	}
+	if rnd.IntN(4) == 0 {
+		c.old = func() bool { return rnd.IntN(3) == 0 }
 	}
 	x.build()
 	return x
@@ -298,7 +263,11 @@ func (x *chaos) connect(a, b *simNode) {
 	if len(names) == 0 {
 		return
 	}
-	l := x.c.link(a, b, names...)
+	l, err := x.c.tryLink(a, b, names...)
+	if _, former := errors.AsType[*DuplicateError](err); former {
+		return // it restarted, and its former life is in reach yet
+	}
+	x.c.must(err)
 	x.log("link %d %s-%s %v", l.id, a.name, b.name, names)
 }
 

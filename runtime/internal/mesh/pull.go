@@ -13,7 +13,7 @@ import (
 func (c *Core) Pull(now time.Time, id LinkID, maxBytes int) *linkv1.Table {
 	c.now = now
 	l := c.links[id]
-	if l == nil || c.yielded {
+	if l == nil {
 		return nil
 	}
 	c.settle()
@@ -40,6 +40,7 @@ func (ld *linkDomain) pull(room int) *linkv1.Table {
 		if len(ld.queue) == 0 {
 			some = ld.pullComplete(t) || some
 			some = ld.pullAcks(t) || some
+			some = ld.pullClaims(t) || some
 		}
 	}
 	if ld.sums > 0 && (ld.known && len(ld.queue) == 0 || ld.sums > 1) {
@@ -95,6 +96,9 @@ func (ld *linkDomain) write(r *record, td *told, room int) (*linkv1.Record, int)
 	}
 	if td.inc == r.inc && r.floor <= max(td.version, td.floor) {
 		w.Since = td.version
+	}
+	if w.Since == 0 {
+		w.Key = r.key
 	}
 	size := recordBytes
 	for _, e := range r.after(w.Since) {

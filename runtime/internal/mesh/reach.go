@@ -53,6 +53,7 @@ func (d *database) reroute(now time.Time) {
 	d.census()
 	d.sets.sort(d)
 	d.wakeAsked()
+	d.wakeClaims()
 	d.moved, d.renamed, d.changed = false, false, true
 	d.disputed = d.disputed || len(gained)+len(lost) > 0
 }
@@ -97,7 +98,7 @@ func (d *database) lose(now time.Time, lost []*record, old []route) {
 		switch before := old[r.idx].before; {
 		case r.leaving():
 			l = &loss{now, r.name() + " left"}
-		case before == none || d.isOwn(d.records[before]):
+		case before == none || d.records[before] == nil || d.isOwn(d.records[before]):
 			l = &loss{now, "the link to " + r.name() + " fell"}
 			if r.fell != "" {
 				l.cause += ": " + r.fell
@@ -113,6 +114,7 @@ func (d *database) lose(now time.Time, lost []*record, old []route) {
 	for _, r := range lost {
 		r.path.lost = of(r)
 		d.touchAll(r, false, r.path.lost.cause)
+		d.askAround(r)
 	}
 	for _, r := range d.records {
 		if r != nil && !r.path.reached {

@@ -6,8 +6,9 @@ import (
 	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
 )
 
-// Receive takes in what a peer told. Errors, upon which the link is to be closed: *ProtocolError,
-// *LimitError. Nothing is taken in with an error.
+// Receive takes in what a peer told. Errors, upon which the link is to be closed: *ProtocolError, and
+// *LimitError for what the peer told of itself. Nothing is taken in with an error. What is too much of
+// what it told of others is skipped, as is what cannot be believed.
 func (c *Core) Receive(now time.Time, id LinkID, t *linkv1.Table) error {
 	c.now = now
 	l := c.links[id]
@@ -24,8 +25,12 @@ func (c *Core) Receive(now time.Time, id LinkID, t *linkv1.Table) error {
 	}
 	c.unsettled = true
 	ld.seen++
-	for _, w := range t.GetRecords() {
+	ck.makeRoom()
+	for _, w := range ck.good {
 		ld.take(w)
+	}
+	for _, w := range ck.claims {
+		ld.takeClaim(w)
 	}
 	if s := t.GetSummary(); s != nil {
 		ld.takeSummary(s, t.GetSeen())
@@ -84,33 +89,45 @@ func (ld *linkDomain) take(w *linkv1.Record) {
 		ld.ask(v)
 		return
 	case r == nil:
-		r = d.join(v, inc, start(w))
+		r = d.join(v, inc, processOf(w))
 	}
 	ld.of(r).has(inc, w.GetVersion(), w.GetFloor())
+	if ld.refuses(r, w) {
+		return
+	}
+	if r.via == nil {
+		r.via = ld.link
+	}
+	if len(r.key) == 0 && inc == r.inc && len(w.GetKey()) > 0 {
+		r.key = w.GetKey()
+		for id := range r.neighbours {
+			d.relink(r, id)
+		}
+	}
+	another := inc != r.inc || !r.is(processOf(w))
 	switch {
 	case inc < r.inc && !d.core.cfg.Observer:
 		ld.enqueue(r)
-	case inc != r.inc && w.GetSince() != 0:
+	case another && w.GetSince() != 0:
+		if inc == r.inc {
+			r.suspect = ld // else it is told what changed since a version that is another's
+		}
 		ld.ask(v)
-	case inc != r.inc:
-		d.renew(r, inc, start(w))
+	case another:
+		d.renew(r, inc, processOf(w))
 		ld.merge(r, w)
 	default:
 		ld.merge(r, w)
 	}
 }
 
-func start(w *linkv1.Record) uint64 {
-	if s := w.GetStart(); s != 0 {
-		return s
-	}
-	return w.GetIncarnation()
-}
-
 // renew empties a record, for a later incarnation.
-func (d *database) renew(r *record, inc, start uint64) {
+func (d *database) renew(r *record, inc uint64, p process) {
+	if len(p.key) == 0 && r.start == p.start {
+		p.key = r.key // it came over a node that does not pass keys on
+	}
 	d.clear(r, r.name()+" restarted without it")
-	r.inc, r.start, r.goodbye = inc, start, false
+	r.inc, r.process, r.goodbye, r.suspect = inc, p, false, nil
 }
 
 // merge takes in what is told of the same incarnation of a record.
@@ -171,7 +188,7 @@ func (d *database) apply(r *record, w *linkv1.Record) {
 // startStage begins to take a record anew that cannot be brought up.
 func (ld *linkDomain) startStage(r *record, w *linkv1.Record) {
 	ld.db.unstage(r)
-	r.stage = &stage{rec: newRecord(r.vertex, r.inc, r.start), from: ld}
+	r.stage = &stage{rec: newRecord(r.vertex, r.inc, r.process), from: ld}
 	ld.stage(r, w)
 }
 

@@ -27,9 +27,9 @@ func (v vertex) compare(o vertex) int {
 // can be told, taken in and passed on in pieces, in the order of versions.
 type record struct {
 	vertex
-	idx     int32 // in the database
+	idx int32 // in the database
+	process
 	inc     uint64
-	start   uint64 // when the node did start
 	version uint64
 	floor   uint64 // removals up to here may be missing
 
@@ -52,6 +52,10 @@ type record struct {
 	graves  map[string]*item // functions that went with an earlier incarnation
 	stage   *stage           // the record as it is being told anew
 	suspect *linkDomain      // where it is to be told anew, as it differs there at the same version
+	refused claim            // another one that was told, and may be right if this one goes
+	held    time.Time        // until when a node that lost its link keeps its place here
+	via     *link            // that told of it first, of those that are up
+	seq     uint64           // it was the how manieth to join
 }
 
 // maxGraves bounds how many functions of a node's earlier life are remembered.
@@ -103,7 +107,8 @@ type item struct {
 type extra struct {
 	neighbour  NodeID
 	cost       uint32
-	inc        uint64 // the neighbour's at least
+	inc        uint64 // the neighbour's, as it started
+	key        []byte // likewise
 	bridge     string
 	info       *linkv1.NodeInfo
 	leaving    bool
@@ -128,9 +133,9 @@ func (it *item) more() *extra {
 
 func (it *item) derivation() linkv1.Derivation { return it.more().derivation }
 
-func newRecord(v vertex, inc, start uint64) *record {
+func newRecord(v vertex, inc uint64, p process) *record {
 	return &record{
-		vertex: v, inc: inc, start: start,
+		vertex: v, inc: inc, process: p,
 		neighbours: map[NodeID]*item{}, bridges: map[string]*item{},
 		functions: map[string]*item{}, derived: map[string]*item{},
 	}
@@ -254,10 +259,10 @@ func (r *record) name() string {
 	return r.node.String()
 }
 
-// lists reports whether the record tells of a neighbour, in its present life.
+// lists reports whether the record tells of a neighbour, in just this life.
 func (r *record) lists(o *record) bool {
 	it := r.neighbours[o.node]
-	return it != nil && !it.removed && it.extra.inc <= o.inc
+	return it != nil && !it.removed && o.is(process{it.extra.inc, it.extra.key})
 }
 
 // joins reports whether the record tells of a bridge to another namespace.

@@ -14,7 +14,7 @@ func (c *Core) Register(now time.Time, ns string, fns []Function) error {
 	if members == nil || c.cfg.Observer {
 		return &UndeclaredError{Namespace: ns}
 	}
-	if c.left || c.yielded {
+	if c.left {
 		return ErrLeft
 	}
 	if err := c.checkFunctions(fns); err != nil {

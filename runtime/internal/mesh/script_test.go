@@ -300,7 +300,7 @@ var eventNames = map[EventKind]string{
 	MemberJoined: "joined", MemberLeft: "left", MemberLost: "lost", MemberChanged: "changed", FunctionAdded: "function added",
 	FunctionWithdrawn: "function withdrawn", FunctionShadowed: "function shadowed", LinkSynced: "link synced",
 	FunctionIncompatible: "function incompatible", FunctionDiffers: "function differs",
-	NodeDuplicated: "duplicated", NodeYields: "yields",
+	NodeDisputed: "disputed", RecordsDropped: "records dropped",
 }
 
 func (s *script) showEvents(args []string) {

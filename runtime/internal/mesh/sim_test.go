@@ -1,7 +1,9 @@
 package mesh
 
 import (
+	"bytes"
 	"cmp"
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -26,8 +28,9 @@ type cluster struct {
 	cost   func() uint32 // of a link, as one end has it
 	lossy  int           // of a hundred tables so many are lost, for no reason
 	trace  func(format string, args ...any)
-	share  bool // hand tables over as they are, instead of encoding them
-	judge  bool // nodes compare schemas that differ: those fit that begin alike
+	share  bool        // hand tables over as they are, instead of encoding them
+	old    func() bool // whether a node has no key
+	judge  bool        // nodes compare schemas that differ: those fit that begin alike
 	stats  stats
 }
 
@@ -42,6 +45,7 @@ type simNode struct {
 	name    string
 	core    *Core
 	started uint64
+	old     bool // it has no key
 	links   map[LinkID]*simLink
 	events  []Event
 }
@@ -63,6 +67,7 @@ func (c *cluster) add(name string) *simNode { return c.start(name, false) }
 
 func (c *cluster) start(name string, observer bool) *simNode {
 	n := &simNode{c: c, name: name, links: map[LinkID]*simLink{}}
+	n.old = c.old != nil && c.old()
 	c.nodes = append(c.nodes, n)
 	n.boot(observer)
 	return n
@@ -77,7 +82,15 @@ func (n *simNode) bootAs(name string, observer bool) {
 	n.started = uint64(n.c.now.UnixNano()) + n.c.boots // no two are at the same nanosecond
 	var id NodeID
 	copy(id[:], name)
-	n.core = New(Config{ID: id, Incarnation: n.started, Observer: observer, Info: &linkv1.NodeInfo{Name: name}})
+	n.core = New(Config{ID: id, Incarnation: n.started, Key: n.key(), Observer: observer, Info: &linkv1.NodeInfo{Name: name}})
+}
+
+// key stands for the public half of the key of this start, unless the node speaks the wire of old.
+func (n *simNode) key() []byte {
+	if n.old {
+		return nil
+	}
+	return bytes.Repeat(binary.BigEndian.AppendUint64(nil, n.started), 4)
 }
 
 func (c *cluster) node(name string) *simNode {
@@ -150,7 +163,7 @@ func (n *simNode) peer(local, remote []*linkv1.LinkNamespace) Peer {
 		cost = n.c.cost()
 	}
 	return Peer{
-		Cost: cost, ID: n.core.cfg.ID, Incarnation: n.started, Info: n.core.cfg.Info, Observer: n.core.cfg.Observer,
+		Cost: cost, ID: n.core.cfg.ID, Incarnation: n.started, Key: n.core.cfg.Key, Info: n.core.cfg.Info, Observer: n.core.cfg.Observer,
 		Local: local, Remote: remote,
 	}
 }
@@ -316,7 +329,7 @@ func (c *cluster) step(rnd *rand.Rand) bool {
 	return true
 }
 
-// collect gathers all events. A node that yields closes its links, as its owner would.
+// collect gathers all events.
 func (c *cluster) collect() {
 	for _, n := range c.nodes {
 		events := n.core.Events()
@@ -324,11 +337,6 @@ func (c *cluster) collect() {
 		for _, e := range events {
 			if own := n.schemaOf(e.Namespace, e.Procedure); c.judge && e.Kind == FunctionDiffers && alike(own, e.Schema) {
 				n.core.Fit(c.now, e.Namespace, e.Procedure, own, e.Schema)
-			}
-		}
-		for _, l := range slices.Clone(c.links) {
-			if n.core.yielded && (l.ends[0] == n || l.ends[1] == n) {
-				c.cut(l, "it yields")
 			}
 		}
 	}

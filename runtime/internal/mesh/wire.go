@@ -19,8 +19,8 @@ func (it *item) write(w *linkv1.Record) int {
 		w.About = &linkv1.About{At: at, Info: e.info, Leaving: e.leaving}
 		return 32 + infoBytes(e.info)
 	case kindNeighbour:
-		w.Neighbours = append(w.Neighbours, &linkv1.Neighbour{At: at, Removed: it.removed, Node: e.neighbour[:], Cost: e.cost, Incarnation: e.inc})
-		return 37
+		w.Neighbours = append(w.Neighbours, &linkv1.Neighbour{At: at, Removed: it.removed, Node: e.neighbour[:], Cost: e.cost, Incarnation: e.inc, Key: e.key})
+		return 37 + len(e.key)
 	case kindBridge:
 		w.Bridges = append(w.Bridges, &linkv1.Bridge{At: at, Removed: it.removed, Namespace: e.bridge})
 		return 8 + len(e.bridge)
@@ -71,7 +71,7 @@ func (c *Core) items(w *linkv1.Record) []*item {
 	for _, n := range w.GetNeighbours() {
 		add(n.GetAt(), &item{
 			kind: kindNeighbour, removed: n.GetRemoved(),
-			extra: &extra{neighbour: NodeID(n.GetNode()), cost: n.GetCost(), inc: n.GetIncarnation()},
+			extra: &extra{neighbour: NodeID(n.GetNode()), cost: n.GetCost(), inc: n.GetIncarnation(), key: n.GetKey()},
 		})
 	}
 	for _, b := range w.GetBridges() {
