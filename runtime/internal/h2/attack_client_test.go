@@ -68,7 +68,7 @@ func TestClientRefusesBreaches(t *testing.T) {
 		"status 101":              {http2.ErrCodeProtocol, func(p *peer) { p.do(p.WriteSettings()); p.head(1, false, ":status", "101") }},
 		"status 1e2":              {http2.ErrCodeProtocol, func(p *peer) { p.do(p.WriteSettings()); p.head(1, false, ":status", "1e2") }},
 		"interim end":             {http2.ErrCodeProtocol, func(p *peer) { p.do(p.WriteSettings()); p.head(1, true, ":status", "100") }},
-		"beyond the window":       {http2.ErrCodeFlowControl, func(p *peer) { p.open(); p.overrun() }},
+		"beyond the window":       {http2.ErrCodeFlowControl, func(p *peer) { p.open(); p.do(p.WriteData(1, false, make([]byte, 100_001))) }},
 		"a window too large":      {http2.ErrCodeFlowControl, func(p *peer) { p.open(); p.do(p.WriteWindowUpdate(1, maxWindow)) }},
 		"a long frame":            {http2.ErrCodeFrameSize, func(p *peer) { p.open(); p.do(p.WriteData(1, false, make([]byte, maxFrame+1))) }},
 	}

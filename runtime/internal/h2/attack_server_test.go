@@ -172,7 +172,6 @@ func TestServerRefusesBreaches(t *testing.T) {
 		"DATA of stream 0, no request": {protocol, func(p *peer) { p.preface(); p.do(p.WriteData(0, false, []byte("x"))) }},
 		"DATA of an idle stream":       {protocol, func(p *peer) { p.call(); p.do(p.WriteData(5, false, []byte("x"))) }},
 		"DATA after the end":           {closed, func(p *peer) { p.call(); p.do(p.WriteData(1, true, nil), p.WriteData(1, false, nil)) }},
-		"DATA beyond the stream":       {flow, func(p *peer) { p.call(); p.overrun() }},
 		"DATA beyond the connection": {flow, func(p *peer) {
 			p.call()
 			p.head(3, false, callHead...)
@@ -243,13 +242,6 @@ func TestServerRefusesBreaches(t *testing.T) {
 			_ = p.nc.Close()
 			wantError(t, result, connect.CodeInternal, test.code.String())
 		})
-	}
-}
-
-// overrun sends more DATA than the first window allows, without waiting for more.
-func (p *peer) overrun() {
-	for range 4 {
-		p.do(p.WriteData(1, false, append([]byte{0, 0, 0x40, 0, 0}, make([]byte, 16<<10)...)))
 	}
 }
 

@@ -92,6 +92,8 @@ func newConn(nc net.Conn, client bool, head []byte, o Options) *Conn {
 		src, c.raw = s, s
 	}
 	c.reading.init(src, head, c.flush)
+	// The peer may send by these SETTINGS as soon as it has them, and by those of RFC 9113 until it has said so.
+	c.reading.streamIn = max(initialWindow, c.opts.Window)
 	_ = c.setReadDeadline(time.Now().Add(c.opts.HandshakeTimeout))
 	return c
 }

@@ -182,21 +182,31 @@ func (c *Conn) settingsFrame(f *http2.SettingsFrame) error {
 			return breachf(http2.ErrCodeProtocol, "acknowledgement of SETTINGS that were not sent")
 		}
 		r.acked = true
-		r.streamIn += c.opts.Window - initialWindow
+		r.streamIn += min(0, c.opts.Window-initialWindow) // a larger one holds since it was told
 		return c.useless()
 	}
 	r.settled = true
-	if err := f.ForeachSetting(c.setting); err != nil {
-		return err
-	}
-	if err := c.queue((*http2.Framer).WriteSettingsAck); err != nil {
+	if err := c.settle(f); err != nil {
 		return err
 	}
 	return c.useless()
 }
 
-// setting takes one of the peer's settings. Those that bound what this end never does need nothing.
-func (c *Conn) setting(s http2.Setting) error {
+// settle takes the peer's settings, and queues the acknowledgement before anyone can send by them.
+func (c *Conn) settle(f *http2.SettingsFrame) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := f.ForeachSetting(c.settingLocked); err != nil {
+		return err
+	}
+	return c.queueLocked(func(w *http2.Framer) error {
+		c.state.control.settled = true
+		return w.WriteSettingsAck()
+	})
+}
+
+// settingLocked takes one of the peer's settings. Those that bound what this end never does need nothing.
+func (c *Conn) settingLocked(s http2.Setting) error {
 	if s.Valid() != nil || s.ID == http2.SettingEnablePush && s.Val != 0 && c.client {
 		code := http2.ErrCodeProtocol
 		if s.ID == http2.SettingInitialWindowSize {
@@ -204,8 +214,6 @@ func (c *Conn) setting(s http2.Setting) error {
 		}
 		return breachf(code, "setting %s", s)
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	switch s.ID {
 	case http2.SettingMaxFrameSize:
 		c.state.maxFrame = int(min(s.Val, maxFrame))

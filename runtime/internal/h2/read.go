@@ -51,7 +51,7 @@ func (r *reader) init(src io.Reader, head []byte, idle func()) {
 	r.frames.SetMaxReadFrameSize(maxFrame)
 	r.frames.MaxHeaderListSize = maxHeaderList
 	r.frames.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
-	r.streamIn, r.connIn = initialWindow, initialWindow
+	r.connIn = initialWindow
 }
 
 // Receive returns the next message, which is valid until the next Receive. It ends with io.EOF when

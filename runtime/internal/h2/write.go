@@ -19,7 +19,10 @@ type writer struct {
 }
 
 // controlQueue holds control frames until somebody who has the socket writes them.
-type controlQueue struct{ waiting, spare []byte }
+type controlQueue struct {
+	waiting, spare []byte
+	settled        bool // an acknowledgement of SETTINGS is among what waits
+}
 
 // Write is for the Framer, which writes a frame at once.
 func (q *controlQueue) Write(p []byte) (int, error) {
@@ -31,6 +34,7 @@ func (q *controlQueue) Write(p []byte) (int, error) {
 func (q *controlQueue) take() []byte {
 	b := q.waiting
 	q.waiting, q.spare = q.spare[:0], b
+	q.settled = false
 	return b
 }
 
@@ -41,6 +45,7 @@ func (q *controlQueue) follow(frame []byte) []byte {
 	}
 	frame = append(frame, q.waiting...)
 	q.waiting = q.waiting[:0]
+	q.settled = false
 	return frame
 }
 
@@ -77,6 +82,7 @@ func (c *Conn) sendFrames(p []byte) error {
 	patience := c.patience(len(p))
 	var stall *time.Timer
 	for off := prefixStart; off < len(p); {
+		c.settleLocked()
 		n := 0
 		if s.err == nil && !s.busy {
 			n = c.room(len(p) - off)
@@ -106,6 +112,15 @@ func (c *Conn) sendFrames(p []byte) error {
 	return nil
 }
 
+// settleLocked writes the acknowledgement of the peer's SETTINGS, if one waits: until it has that, the peer may
+// hold what is sent to the old ones.
+func (c *Conn) settleLocked() {
+	if s := &c.state; s.control.settled && !s.busy && s.err == nil {
+		s.busy = true
+		c.release()
+	}
+}
+
 // TrySend is Send for one who may not wait, a reader above all. It reports whether the packet has
 // been sent: if what it takes is not at hand (the socket, room in it, the windows, a frame that is
 // long enough) nothing has happened. Where the socket takes the packet in part, the Conn keeps and
@@ -122,7 +137,7 @@ func (c *Conn) TrySend(p []byte) (bool, error) {
 		return false, s.err
 	}
 	size := len(p) - prefixStart
-	if c.raw == nil || s.busy || s.sending || int64(size) > min(int64(s.maxFrame), s.streamOut, s.connOut) {
+	if c.raw == nil || s.busy || s.sending || s.control.settled || int64(size) > min(int64(s.maxFrame), s.streamOut, s.connOut) {
 		return false, nil
 	}
 	c.room(size)
@@ -237,6 +252,10 @@ func (c *Conn) flush() {
 func (c *Conn) queue(write func(*http2.Framer) error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.queueLocked(write)
+}
+
+func (c *Conn) queueLocked(write func(*http2.Framer) error) error {
 	s := &c.state
 	if s.closed {
 		return nil
