@@ -42,6 +42,9 @@ func (s *Schema) Hash() SchemaHash { return SchemaHash(s.set.Hash()) }
 // Method describes the function.
 func (s *Schema) Method() protoreflect.MethodDescriptor { return s.method }
 
+// Size returns about how many bytes of memory the schema takes, rather more than less.
+func (s *Schema) Size() int { return s.set.Weight() }
+
 // Files returns the file that defines the function's service and all that it imports, each after those
 // that it imports. It is shared: do not change it.
 func (s *Schema) Files() *descriptorpb.FileDescriptorSet { return s.set.Files() }

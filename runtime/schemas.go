@@ -12,10 +12,10 @@ import (
 )
 
 const (
-	// maxFetchedSchemas and maxFetchedBytes bound the fetched schemas that a node keeps; the bytes are
-	// those of the encoding.
+	// maxFetchedSchemas and maxFetchedWeight bound the fetched schemas that a node keeps, the one fetched last
+	// apart; the weight is in bytes of memory.
 	maxFetchedSchemas = 256
-	maxFetchedBytes   = 16 << 20
+	maxFetchedWeight  = 128 << 20
 )
 
 // schemas are those that a node knows: of the functions that it has registered, as long as they are, and
@@ -26,7 +26,7 @@ type schemas struct {
 	files   map[protoreflect.FileDescriptor]*ownSchema // each file is encoded once
 	fetched map[SchemaHash]*list.Element               // of *schema.Set
 	recent  list.List                                  // the latest used first
-	bytes   int
+	weight  int
 	flights map[SchemaHash]*flight
 }
 
@@ -130,11 +130,11 @@ func (ss *schemas) keep(set *schema.Set) {
 		ss.fetched = map[SchemaHash]*list.Element{}
 	}
 	ss.fetched[SchemaHash(set.Hash())] = ss.recent.PushFront(set)
-	ss.bytes += len(set.Encoded())
-	for ss.bytes > maxFetchedBytes || ss.recent.Len() > maxFetchedSchemas {
+	ss.weight += set.Weight()
+	for ss.recent.Len() > 1 && (ss.weight > maxFetchedWeight || ss.recent.Len() > maxFetchedSchemas) {
 		last := ss.recent.Remove(ss.recent.Back()).(*schema.Set)
 		delete(ss.fetched, SchemaHash(last.Hash()))
-		ss.bytes -= len(last.Encoded())
+		ss.weight -= last.Weight()
 	}
 }
 

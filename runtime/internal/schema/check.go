@@ -9,21 +9,21 @@ import (
 
 // check holds files to the limits and to the order of a set, before they are built: the builder takes
 // exponential time over public imports and quadratic time over long names, and exits the process over
-// some editions.
-func check(files *descriptorpb.FileDescriptorSet) error {
+// some editions. It returns how many bytes of names there are.
+func check(files *descriptorpb.FileDescriptorSet) (names int, err error) {
 	switch n := len(files.GetFile()); {
 	case n == 0:
-		return fmt.Errorf("the descriptors are not valid: there is no file")
+		return 0, fmt.Errorf("the descriptors are not valid: there is no file")
 	case n > MaxFiles:
-		return &LimitError{What: "files", Limit: MaxFiles}
+		return 0, &LimitError{What: "files", Limit: MaxFiles}
 	}
 	ck := checker{files: map[string]*imports{}}
 	for _, f := range files.GetFile() {
 		if err := ck.file(f); err != nil {
-			return err
+			return 0, err
 		}
 	}
-	return nil
+	return ck.names, nil
 }
 
 type checker struct {
@@ -95,14 +95,27 @@ var errName = &LimitError{What: "bytes in a name", Limit: MaxName}
 // name counts the full name of what is called name in something with a full name of scope bytes, and
 // returns its length.
 func (ck *checker) name(scope int, name string) (int, error) {
-	if len(name) > MaxName {
+	full := scope + 1 + len(name)
+	if full > MaxName+1 { // there may be no scope
 		return 0, errName
 	}
-	full := scope + 1 + len(name)
-	if ck.names += full; ck.names > MaxNames {
-		return 0, &LimitError{What: "bytes in all names", Limit: MaxNames}
+	return full, ck.count(full)
+}
+
+// count counts bytes of names.
+func (ck *checker) count(n int) error {
+	if ck.names += n; ck.names > MaxNames {
+		return &LimitError{What: "bytes in all names", Limit: MaxNames}
 	}
-	return full, nil
+	return nil
+}
+
+// jsonName checks and counts what a field is called in JSON: whoever spells a message so writes it for each field.
+func (ck *checker) jsonName(name string) error {
+	if len(name) > MaxName {
+		return errName
+	}
+	return ck.count(len(name))
 }
 
 // reference checks the name of a type: a full one, as compilers write it, takes one look-up, another one
@@ -175,6 +188,9 @@ func (ck *checker) message(scope int, m *descriptorpb.DescriptorProto) error {
 func (ck *checker) fields(scope int, fields []*descriptorpb.FieldDescriptorProto) error {
 	for _, f := range fields {
 		if _, err := ck.name(scope, f.GetName()); err != nil {
+			return err
+		}
+		if err := ck.jsonName(f.GetJsonName()); err != nil {
 			return err
 		}
 		if err := reference(f.GetTypeName()); err != nil {

@@ -21,9 +21,9 @@ const (
 	MaxElements = 1 << 17
 	// MaxNesting is of messages in messages in its encoding.
 	MaxNesting = 64
-	// MaxName is of bytes of a name, qualified or not, and of a path.
+	// MaxName is of bytes of a name, qualified or not, of one in JSON, and of a path.
 	MaxName = 512
-	// MaxNames is of bytes of all full names: a long prefix counts for everything that is in it.
+	// MaxNames is of bytes of all full names and those in JSON: a long prefix counts for everything that is in it.
 	MaxNames = 4 * MaxBytes
 	// MaxEnums is of enums in one message: looking up a name in a message takes a look at each.
 	MaxEnums = 256
@@ -42,10 +42,21 @@ func (e *LimitError) Error() string {
 	return fmt.Sprintf("descriptors may have %d %s at most", e.Limit, e.What)
 }
 
-// measure holds an encoding to the limits that must hold before memory is taken for what is in it.
-func measure(encoded []byte) error {
+// elementWeight is how many bytes of memory an element takes, with all that is made of it: what an empty message
+// was seen to take, which is most.
+const elementWeight = 1 << 10
+
+// weigh returns about how many bytes of memory a set takes that has so many elements and bytes of names.
+func weigh(encoded []byte, elements, names int) int {
+	return elementWeight*elements + names + 2*len(encoded)
+}
+
+// measure holds an encoding to the limits that must hold before memory is taken for what is in it, and returns
+// how many elements that are.
+func measure(encoded []byte) (elements int, err error) {
 	m := measurement{}
-	return m.message(encoded, (*descriptorpb.FileDescriptorSet)(nil).ProtoReflect().Descriptor(), 0)
+	err = m.message(encoded, (*descriptorpb.FileDescriptorSet)(nil).ProtoReflect().Descriptor(), 0)
+	return m.elements, err
 }
 
 type measurement struct{ elements int }

@@ -26,6 +26,7 @@ type Set struct {
 
 	registry   *protoregistry.Files
 	extensions extensions
+	weight     int
 }
 
 // Hash returns the hash of the set's encoding.
@@ -40,6 +41,10 @@ func (s *Set) Files() *descriptorpb.FileDescriptorSet { return s.files }
 
 // Registry returns the files as they refer to each other. It is shared: do not add to it.
 func (s *Set) Registry() *protoregistry.Files { return s.registry }
+
+// Weight returns about how many bytes of memory the set takes, rather more than less: descriptors are many times
+// as long as their encoding.
+func (s *Set) Weight() int { return s.weight }
 
 // ErrHash is what Parse returns for bytes that are not those that the hash names.
 var ErrHash = errors.New("the descriptors do not fit their hash")
@@ -60,13 +65,18 @@ func Of(file protoreflect.FileDescriptor) (*Set, error) {
 		return nil, &LimitError{What: "bytes", Limit: MaxBytes}
 	}
 	// What every other node would refuse is not to be offered.
-	if err := measure(encoded); err != nil {
+	elements, err := measure(encoded)
+	if err != nil {
 		return nil, err
 	}
-	if err := check(files); err != nil {
+	names, err := check(files)
+	if err != nil {
 		return nil, err
 	}
-	return &Set{hash: sha256.Sum256(encoded), encoded: encoded, files: files, root: file, registry: c.registry, extensions: extensionsOf(c.registry)}, nil
+	return &Set{
+		hash: sha256.Sum256(encoded), encoded: encoded, files: files, root: file,
+		registry: c.registry, extensions: extensionsOf(c.registry), weight: weigh(encoded, elements, names),
+	}, nil
 }
 
 // collection gathers files, imports before importers.
@@ -131,7 +141,8 @@ func Parse(encoded []byte, hash Hash) (*Set, error) {
 	if sha256.Sum256(encoded) != hash {
 		return nil, ErrHash
 	}
-	if err := measure(encoded); err != nil {
+	elements, err := measure(encoded)
+	if err != nil {
 		return nil, err
 	}
 	files := new(descriptorpb.FileDescriptorSet)
@@ -139,22 +150,23 @@ func Parse(encoded []byte, hash Hash) (*Set, error) {
 	if err := (proto.UnmarshalOptions{Resolver: new(protoregistry.Types)}).Unmarshal(encoded, files); err != nil {
 		return nil, invalid(err)
 	}
-	if err := check(files); err != nil {
+	names, err := check(files)
+	if err != nil {
 		return nil, err
 	}
-	registry := new(protoregistry.Files)
-	s := &Set{hash: hash, encoded: encoded, files: files, registry: registry}
+	known := newIndex()
+	s := &Set{hash: hash, encoded: encoded, files: files, registry: known.Files, weight: weigh(encoded, elements, names)}
 	for _, described := range files.GetFile() {
-		file, err := protodesc.NewFile(described, registry)
+		file, err := protodesc.NewFile(described, known)
 		if err != nil {
 			return nil, invalid(err)
 		}
-		if err := registry.RegisterFile(file); err != nil {
+		if err := known.add(file); err != nil {
 			return nil, invalid(err)
 		}
 		s.root = file
 	}
-	s.extensions = extensionsOf(registry)
+	s.extensions = extensionsOf(known.Files)
 	return s, nil
 }
 
