@@ -129,7 +129,7 @@ func (st *stream) setDeadline(timer **time.Timer, late *bool, t time.Time) {
 
 // stopTimers ends the deadlines. c.mu is held.
 func (st *stream) stopTimers() {
-	for _, t := range []*time.Timer{st.readTimer, st.writeTimer} {
+	for _, t := range []*time.Timer{st.readTimer, st.writeTimer, st.stall} {
 		if t != nil {
 			t.Stop()
 		}

@@ -287,8 +287,9 @@ func TestDeadlines(t *testing.T) {
 				defer close(ended)
 				read(w, r, 1)
 			}()
-			w.notef("handler", "set: %v", rc.SetReadDeadline(past))
+			err := rc.SetReadDeadline(past)
 			<-ended
+			w.notef("handler", "set: %v", err)
 			read(w, r, 1)
 			_, _ = io.WriteString(rw, "late")
 		})},
@@ -299,8 +300,9 @@ func TestDeadlines(t *testing.T) {
 			_, _ = io.WriteString(rw, "late")
 		})},
 		"soon": {client: half, serve: fine(func(w *world, rw http.ResponseWriter, r *http.Request) {
+			read(w, r, 4)
 			w.notef("handler", "set: %v", http.NewResponseController(rw).SetReadDeadline(time.Now().Add(20*time.Millisecond)))
-			read(w, r, 5)
+			read(w, r, 1)
 			w.notef("handler", "again: %v", http.NewResponseController(rw).SetReadDeadline(time.Time{}))
 			read(w, r, 1)
 			_, _ = io.WriteString(rw, "late")

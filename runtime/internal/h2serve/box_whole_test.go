@@ -71,7 +71,14 @@ func TestWholeAnswersReadLate(t *testing.T) {
 		Head: head, Body: [][]byte{make([]byte, 5), make([]byte, 2000)}, Trailer: []hpack.HeaderField{{Name: "end", Value: "well"}},
 	}}
 	near, far := net.Pipe()
-	g := targetOver(t, near, far, h2serve.Options{MaxStreams: requests, Source: func(*h2serve.Request) h2serve.Source { return p }})
+	g := targetOver(t, near, far, h2serve.Options{
+		MaxStreams: requests, Source: func(*h2serve.Request) h2serve.Source { return p },
+		WriteTimeout: patience, // the client reads nothing while it asks, however long that takes
+		Handler: http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) { // has what was long in coming
+			_, _ = rw.Write(make([]byte, 2005))
+			rw.Header().Set(http.TrailerPrefix+"End", "well")
+		}),
+	})
 	asked := make(chan struct{})
 	go func() {
 		defer close(asked)

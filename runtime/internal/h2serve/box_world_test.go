@@ -209,7 +209,7 @@ func (w *world) wait(name string) {
 	}
 }
 
-const patience = 10 * time.Second
+const patience = time.Minute
 
 // ended waits until a context has.
 func (w *world) ended(ctx context.Context) {

@@ -41,8 +41,10 @@ type Conn struct {
 	control int  // bytes of out that the client has had this end say
 	cond    sync.Cond
 
-	head    bytes.Buffer // of the encoder
-	encoder *hpack.Encoder
+	head     bytes.Buffer // of the encoder
+	encoder  *hpack.Encoder
+	idleness idleness
+
 	held    []*stream // streams whose answer waits until less is to be written
 	waiters []*stream // streams whose answer waits for a window, in turn
 }
@@ -72,12 +74,14 @@ func Serve(ctx context.Context, nc net.Conn, head []byte, o Options) error {
 	defer cancel()
 	c := newConn(ctx, nc, head, o.withDefaults())
 	stop := context.AfterFunc(ctx, func() { _ = c.fail(errConn) })
+	stopIdle := c.watchIdle()
 	err := c.handshake()
 	if err == nil {
 		err = c.read()
 	}
 	err = c.fail(err)
 	stop()
+	stopIdle()
 	c.farewell()
 	cancel()
 	c.wg.Wait()

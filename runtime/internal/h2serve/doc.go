@@ -22,6 +22,8 @@
 //
 // Streams that are open, and handlers that still run, are bounded by [Options.MaxStreams]; bodies that have
 // come and are not read by the windows; what waits to be written by the streams' windows, a mark above which
-// handlers wait, and a limit for what the peer makes this end say. Who does nothing but keep this end busy (frames
+// handlers wait, and a limit for what the peer makes this end say. Who reads nothing has its connection closed, who
+// grants no windows its streams reset; the end of a response waits for those without its handler's goroutine. A
+// connection on which nothing is asked is closed too. Who does nothing but keep this end busy (frames
 // without use, resets, streams that are refused) is told ENHANCE_YOUR_CALM.
 package h2serve

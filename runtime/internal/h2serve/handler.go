@@ -85,17 +85,18 @@ func (c *Conn) returned(st *stream, w *response, properly bool) {
 	}
 	c.mu.Lock()
 	st.silence()
-	st.handling = false
+	st.handling, st.cancel = false, nil
 	switch {
 	case st.over:
 		c.state.open--
+		st.stopTimers()
+	case st.waiting != nil: // for windows, without a goroutine
 	case !st.localEnd:
 		c.reset(st, http2.ErrCodeInternal)
 	case !st.remoteEnd:
 		// RFC 9113 section 8.1: the response is whole, the rest of the request is not needed.
 		c.reset(st, http2.ErrCodeNo)
 	}
-	st.stopTimers()
 	c.mu.Unlock()
 	c.Flush()
 }

@@ -30,6 +30,12 @@ type Options struct {
 	HandshakeTimeout time.Duration
 	// WriteTimeout is how long the client may take to read 64 KiB. Default 10 s.
 	WriteTimeout time.Duration
+	// WindowTimeout is how long the client may take to grant the windows for each 64 KiB begun of a response that
+	// waits for them; then the stream is reset. Default 1 min.
+	WindowTimeout time.Duration
+	// IdleTimeout is how long a connection is kept on which nothing is asked, or a quarter longer. Default 3 min;
+	// negative: for ever.
+	IdleTimeout time.Duration
 	// Log gets the panics of handlers. Default: nobody.
 	Log *slog.Logger
 }
@@ -51,6 +57,12 @@ func (o Options) withDefaults() Options {
 	}
 	if o.WriteTimeout <= 0 {
 		o.WriteTimeout = 10 * time.Second
+	}
+	if o.WindowTimeout <= 0 {
+		o.WindowTimeout = time.Minute
+	}
+	if o.IdleTimeout == 0 {
+		o.IdleTimeout = 3 * time.Minute
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)

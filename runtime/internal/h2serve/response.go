@@ -94,7 +94,7 @@ func (w *response) write(n int, p []byte, s string) (int, error) {
 			if p == nil {
 				p = []byte(s)
 			}
-			w.err = w.put(p, false)
+			w.err = w.put(p)
 			return n, w.err
 		}
 	}
@@ -111,7 +111,7 @@ func (w *response) FlushError() error {
 		w.WriteHeader(http.StatusOK)
 	}
 	if w.err == nil {
-		w.err = w.flushBuffer(false)
+		w.err = w.flushBuffer()
 	}
 	w.st.c.Flush()
 	return w.err
@@ -137,30 +137,29 @@ func (w *response) flushBuffered() error {
 	if len(w.buf) == 0 {
 		return nil // the headers wait for what their content-type is made of
 	}
-	return w.flushBuffer(false)
+	return w.flushBuffer()
 }
 
 // flushBuffer puts the headers, if that has not been done, and what is held back.
-func (w *response) flushBuffer(last bool) error {
+func (w *response) flushBuffer() error {
 	p := w.buf
 	w.buf = w.buf[:0]
-	return w.put(p, last)
+	return w.put(p)
 }
 
 // put puts the headers, if that has not been done, and a piece of the body.
-func (w *response) put(p []byte, last bool) error {
+func (w *response) put(p []byte) error {
 	bodiless := w.r.Method == http.MethodHead
 	if !w.sent {
 		w.sent = true
-		end := bodiless || last && len(p) == 0
-		if err := w.sendHead(p, end); err != nil || end {
+		if err := w.sendHead(p, bodiless); err != nil {
 			return err
 		}
 	}
-	if bodiless || len(p) == 0 && !last {
+	if bodiless || len(p) == 0 {
 		return nil
 	}
-	return w.st.send(p, last)
+	return w.st.send(p)
 }
 
 // sendHead puts the headers; p is what is known of the body.
@@ -188,9 +187,16 @@ func (w *response) finish() {
 	if w.err != nil {
 		return
 	}
-	trailer := w.trailer()
-	if w.err = w.flushBuffer(len(trailer) == 0); w.err == nil && len(trailer) > 0 && w.r.Method != http.MethodHead {
-		w.err = w.st.sendHead(trailer, true)
+	trailer, bodiless := w.trailer(), w.r.Method == http.MethodHead
+	if !w.sent {
+		w.sent = true
+		end := bodiless || len(w.buf) == 0 && len(trailer) == 0
+		if w.err = w.sendHead(w.buf, end); end {
+			return
+		}
+	}
+	if w.err == nil && !bodiless {
+		w.err = w.st.last(w.buf, trailer)
 	}
 }
 

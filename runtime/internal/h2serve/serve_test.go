@@ -94,7 +94,7 @@ func client(t testing.TB) *http.Client {
 	p.SetUnencryptedHTTP2(true)
 	tr := &http.Transport{Protocols: p}
 	t.Cleanup(tr.CloseIdleConnections)
-	return &http.Client{Transport: tr, Timeout: 20 * time.Second}
+	return &http.Client{Transport: tr, Timeout: time.Minute}
 }
 
 func handler(w http.ResponseWriter, r *http.Request) {
@@ -176,7 +176,7 @@ func TestTricklingBody(t *testing.T) {
 	go func() {
 		select {
 		case <-served:
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 			t.Error("it was not served")
 		}
 		close(stop)

@@ -47,12 +47,7 @@ type stream struct {
 
 	readTimer, writeTimer *time.Timer
 	readLate, writeLate   bool
-}
-
-// waiting is a response whose head has been put, and the rest waits for windows.
-type waiting struct {
-	data    []byte
-	trailer []hpack.HeaderField
+	stall                 *time.Timer // while the response waits for a window
 }
 
 // newStream opens a stream. c.mu is held.
@@ -69,7 +64,8 @@ func (c *Conn) newStream(id uint32) *stream {
 func (c *Conn) endWith(st *stream, err error) func() {
 	st.err = err
 	canceled, cancel := st.onCancel, st.cancel
-	st.onCancel, st.held, st.waiting = nil, nil, nil
+	st.onCancel, st.held = nil, nil
+	c.unwaitLocked(st)
 	c.forget(st)
 	return func() {
 		if canceled != nil {
@@ -94,6 +90,7 @@ func (c *Conn) forget(st *stream) {
 	c.state.progress = c.state.progress || st.localEnd || st.answered
 	if !st.handling {
 		c.state.open--
+		st.stopTimers()
 	}
 	c.eatenOfConn(len(st.body) - st.read - st.prepaid)
 	st.body, st.read, st.prepaid = nil, 0, 0
@@ -140,38 +137,12 @@ func (c *Conn) room(st *stream, n int) int {
 	return n
 }
 
-// pump puts what waits for windows, a frame of each stream in turn, while there is room. c.mu is held.
-func (c *Conn) pump() {
-	c.release()
-	for stuck := 0; stuck < len(c.waiters) && len(c.out) < bulkMark && c.state.window > 0; {
-		st := c.waiters[0]
-		c.waiters = append(c.waiters[:0], c.waiters[1:]...)
-		if st.over {
-			continue
-		}
-		w := st.waiting
-		n := c.room(st, len(w.data))
-		if stuck++; n > 0 {
-			stuck = 0
-			c.putData(st.id, w.data[:n], false)
-			w.data = w.data[n:]
-		}
-		if len(w.data) > 0 {
-			c.waiters = append(c.waiters, st)
-			continue
-		}
-		st.waiting = nil
-		c.putHeaders(st.id, w.trailer, true)
-		c.forget(st)
-	}
-}
-
-// send puts p as DATA, and the end of the stream behind it. It waits for windows, and while too much waits to
-// be written.
-func (st *stream) send(p []byte, end bool) error {
+// send puts p as DATA. It waits for windows, and while too much waits to be written.
+func (st *stream) send(p []byte) error {
 	c := st.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	defer st.unstallLocked()
 	for {
 		if err := st.maySend(); err != nil {
 			return err
@@ -187,15 +158,12 @@ func (st *stream) send(p []byte, end bool) error {
 			c.writeAll()
 			continue
 		case n == 0 && len(p) > 0:
+			st.stallLocked(len(p))
 			st.cond.Wait()
 			continue
 		}
-		last := end && n == len(p)
-		c.putData(st.id, p[:n], last)
+		c.putData(st.id, p[:n], false)
 		if p = p[n:]; len(p) == 0 {
-			if last {
-				c.endLocal(st)
-			}
 			return nil
 		}
 	}

@@ -112,8 +112,7 @@ func (c *Conn) answer(st *stream, resp *Response) {
 		c.forget(st)
 		return
 	}
-	st.waiting = &waiting{data: rest, trailer: slices.Clone(resp.Trailer)}
-	c.waiters = append(c.waiters, st)
+	c.waitLocked(st, waiting{data: rest, trailer: slices.Clone(resp.Trailer)})
 }
 
 // release answers those that were held, while there is room. c.mu is held.
