@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"net/http"
 	"strings"
@@ -29,28 +30,31 @@ func (c Caller) String() string { return c.RemoteAddr + " calls " + c.Procedure 
 // GoString is String, so that no verb shows the token.
 func (c Caller) GoString() string { return c.String() }
 
-// authorize asks whether r's call of t may be made.
-func (g *Gateway) authorize(r *http.Request, t target) error {
+// authorize asks whether r's call of t may be made, and returns whose it is; without a token it is who's.
+func (g *Gateway) authorize(r *http.Request, t target, who client) (client, error) {
 	if g.cfg.Open {
-		return nil
+		return who, nil
 	}
 	token, err := bearer(r.Header)
 	if err != nil {
-		return err
+		return who, err
 	}
 	err = g.cfg.Authorize(r.Context(), Caller{
 		Token: token, Namespace: t.namespace, Procedure: t.procedure, RemoteAddr: r.RemoteAddr,
 	})
-	if err == nil {
-		return nil
+	switch {
+	case err == nil && token == "":
+		return who, nil
+	case err == nil:
+		return clientWith(sha256.Sum256([]byte(token))), nil
 	}
 	if e, ok := errors.AsType[*connect.Error](err); ok && !e.IsRemote() {
-		return e
+		return who, e
 	}
 	if ctx := r.Context(); ctx.Err() != nil && errors.Is(err, ctx.Err()) {
-		return connect.NewError(codeOf(ctx.Err()), "the call ended before it was admitted")
+		return who, connect.NewError(codeOf(ctx.Err()), "the call ended before it was admitted")
 	}
-	return connect.NewError(connect.CodeUnauthenticated, "the gateway does not admit the call")
+	return who, connect.NewError(connect.CodeUnauthenticated, "the gateway does not admit the call")
 }
 
 func codeOf(contextErr error) connect.Code {

@@ -68,6 +68,11 @@ type Config struct {
 	// MaxCalls bounds how many calls may be under way at once; one more fails with resource_exhausted.
 	// Default: 4096.
 	MaxCalls int
+
+	// MaxCallsPerCaller bounds how many of them one caller may have: whoever has a token, and where there is none
+	// an IP address, of IPv6 a network of 64 bits. One more fails with resource_exhausted. Who comes through a proxy
+	// has its address. Default: half of MaxCalls.
+	MaxCallsPerCaller int
 }
 
 // CORS says which web pages may call, by the protocol of browsers
@@ -98,8 +103,9 @@ func resolved(cfg Config) (Config, error) {
 	case cfg.Open && (cfg.Authorize != nil || cfg.Tokens != nil):
 		return cfg, connect.NewError(connect.CodeInvalidArgument,
 			"gateway: Config.Open contradicts Config.Authorize and Config.Tokens: set one of them")
-	case cfg.MaxCalls < 0:
-		return cfg, connect.NewError(connect.CodeInvalidArgument, "gateway: Config.MaxCalls must not be negative")
+	case cfg.MaxCalls < 0 || cfg.MaxCallsPerCaller < 0:
+		return cfg, connect.NewError(connect.CodeInvalidArgument,
+			"gateway: Config.MaxCalls and Config.MaxCallsPerCaller must not be negative")
 	case cfg.MaxMessage < 0:
 		return cfg, connect.NewError(connect.CodeInvalidArgument, "gateway: Config.MaxMessage must not be negative")
 	case len(cfg.Namespaces) > maxNamespaces:
@@ -115,6 +121,9 @@ func resolved(cfg Config) (Config, error) {
 	}
 	if cfg.MaxCalls == 0 {
 		cfg.MaxCalls = DefaultMaxCalls
+	}
+	if cfg.MaxCallsPerCaller == 0 {
+		cfg.MaxCallsPerCaller = max(1, cfg.MaxCalls/2)
 	}
 	return cfg, nil
 }

@@ -70,7 +70,8 @@
 //
 // A request's message is as long as [Config.MaxMessage] at most, unpacked as well as packed, a response's as
 // [rpcmesh.Limits.MaxMessage], and the headers as long as those of a call in the mesh. The one request of a call
-// must have come within a minute. [Config.MaxCalls] bounds the calls under way; what the server bounds
+// must have come within a minute. [Config.MaxCalls] bounds the calls under way, and [Config.MaxCallsPerCaller]
+// those of one caller; what the server bounds
 // (connections, the size of all headers, the time that they may take) is the server's. A response in JSON
 // can be many times as long as the message that it spells.
 package gateway

@@ -24,7 +24,7 @@ type Gateway struct {
 	own        own
 	errors     *connecthttp.ErrorWriter
 	front      http.Handler // serve, behind CORS
-	calls      atomic.Int64 // under way
+	calls      *calls
 }
 
 // New returns a gateway to namespaces of node. It fails with invalid_argument where cfg has a mistake.
@@ -37,7 +37,10 @@ func New(node *rpcmesh.Node, cfg Config) (*Gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &Gateway{cfg: cfg, node: node, namespaces: map[string]*atomic.Pointer[rpcmesh.Namespace]{}}
+	g := &Gateway{
+		cfg: cfg, node: node, namespaces: map[string]*atomic.Pointer[rpcmesh.Namespace]{},
+		calls: newCalls(cfg.MaxCalls, cfg.MaxCallsPerCaller),
+	}
 	for _, name := range append([]string{cfg.Namespace}, cfg.Namespaces...) {
 		g.namespaces[name] = new(atomic.Pointer[rpcmesh.Namespace])
 	}
@@ -84,14 +87,16 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) {
 		err = connect.NewError(connect.CodeUnimplemented,
 			"the path is none of a function's: one is like /pkg.Service/Method or /ns/NAMESPACE/pkg.Service/Method")
 	}
-	defer g.calls.Add(-1)
-	if calls := g.calls.Add(1); calls > int64(g.cfg.MaxCalls) && err == nil {
-		err = connect.Errorf(connect.CodeResourceExhausted, "the gateway has %d calls under way: try again later", g.cfg.MaxCalls)
-	}
-	var c *call
+	who := clientAt(r.RemoteAddr) // until it is found to have a token
 	if err == nil {
-		c, err = g.admit(r, t)
+		err = g.calls.begin(who)
 	}
+	if err != nil {
+		g.refuse(w, r, err)
+		return
+	}
+	defer func() { g.calls.end(who) }()
+	c, err := g.admit(r, t, &who)
 	if err != nil {
 		g.refuse(w, r, err)
 		return
@@ -104,14 +109,19 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) {
 	g.handlers.of(c.spec).ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callKey{}, c)))
 }
 
-// admit decides whether r may call t, and finds it.
-func (g *Gateway) admit(r *http.Request, t target) (*call, error) {
+// admit decides whether r may call t, and finds it. From then on its call counts as that of whoever has its token.
+func (g *Gateway) admit(r *http.Request, t target, who *client) (*call, error) {
 	if t.namespace == "" {
 		t.namespace = g.cfg.Namespace
 	}
-	if err := g.authorize(r, t); err != nil {
+	admitted, err := g.authorize(r, t, *who)
+	if err != nil {
 		return nil, err
 	}
+	if err := g.calls.pass(*who, admitted); err != nil {
+		return nil, err
+	}
+	*who = admitted
 	ns, ok := g.namespace(t.namespace)
 	if !ok {
 		return nil, connect.Errorf(connect.CodeNotFound, "the gateway has no namespace %.64q", t.namespace)

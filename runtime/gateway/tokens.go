@@ -85,19 +85,25 @@ func (t *Tokens) Replace(list ...Token) error {
 // permission_denied for one that is for other functions. How long it takes does not tell how near a
 // guess was.
 func (t *Tokens) Authorize(_ context.Context, c Caller) error {
+	_, err := t.authorize(c)
+	return err
+}
+
+// authorize is Authorize, and returns the token's hash.
+func (t *Tokens) authorize(c Caller) (hash [sha256.Size]byte, err error) {
 	if c.Token == "" {
-		return connect.NewError(connect.CodeUnauthenticated, "the call needs a header Authorization: Bearer TOKEN")
+		return hash, connect.NewError(connect.CodeUnauthenticated, "the call needs a header Authorization: Bearer TOKEN")
 	}
 	g := t.find(c.Token)
 	switch {
 	case g == nil:
-		return connect.NewError(connect.CodeUnauthenticated, "the token is not known, or was revoked")
+		return hash, connect.NewError(connect.CodeUnauthenticated, "the token is not known, or was revoked")
 	case !slices.Contains(g.Namespaces, c.Namespace):
-		return connect.Errorf(connect.CodePermissionDenied, "the token %q is not for the namespace %.64q", g.Name, c.Namespace)
+		return hash, connect.Errorf(connect.CodePermissionDenied, "the token %q is not for the namespace %.64q", g.Name, c.Namespace)
 	case !strings.HasPrefix(c.Procedure, g.Functions):
-		return connect.Errorf(connect.CodePermissionDenied, "the token %q is not for this function", g.Name)
+		return hash, connect.Errorf(connect.CodePermissionDenied, "the token %q is not for this function", g.Name)
 	}
-	return nil
+	return g.hash, nil
 }
 
 // find looks at every token, whether or not it has found the one.

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"context"
 	"errors"
 	"net/http"
 	"net/textproto"
@@ -38,6 +37,7 @@ type whole struct {
 	g      *Gateway
 	caller *rpcmesh.RawCaller
 	keys   map[string]string // canonical forms of headers' names
+	at     client            // those without a token
 }
 
 // maxKeys bounds whole.keys.
@@ -50,6 +50,7 @@ type wholeCall struct {
 	request *h2serve.Request
 	ns      *rpcmesh.Namespace
 	token   string
+	who     client
 }
 
 // Wants implements [h2serve.Whole].
@@ -69,7 +70,7 @@ func (w *whole) Wants(r *h2serve.Request) bool {
 		t.namespace = w.g.cfg.Namespace
 	}
 	ns, ok := w.g.namespace(t.namespace)
-	if !ok || strings.HasPrefix(t.procedure, ownPrefix) || !w.g.admits(c.token, t) {
+	if !ok || strings.HasPrefix(t.procedure, ownPrefix) || !w.admits(c, t) {
 		return false
 	}
 	f, ok := ns.Find(t.procedure)
@@ -116,11 +117,18 @@ func (c *wholeCall) head(t *target) bool {
 	return proto
 }
 
-// admits reports whether a token may be used for t.
-func (g *Gateway) admits(token string, t target) bool {
-	return g.cfg.Open || g.cfg.Tokens.Authorize(context.Background(), Caller{
-		Token: token, Namespace: t.namespace, Procedure: t.procedure,
-	}) == nil
+// admits reports whether a call may be made, and notes whose it is.
+func (w *whole) admits(c *wholeCall, t target) bool {
+	if w.g.cfg.Open {
+		if w.at == (client{}) {
+			w.at = clientAt(c.request.RemoteAddr().String())
+		}
+		c.who = w.at
+		return true
+	}
+	hash, err := w.g.cfg.Tokens.authorize(Caller{Token: c.token, Namespace: t.namespace, Procedure: t.procedure})
+	c.who = clientWith(hash)
+	return err == nil
 }
 
 // Handle implements [h2serve.Whole].
@@ -136,13 +144,12 @@ func (w *whole) Handle(r *h2serve.Request) bool {
 		}
 	}
 	c.Request, c.Done = message, c.respond
-	if w.g.calls.Add(1) > int64(w.g.cfg.MaxCalls) {
-		w.g.calls.Add(-1)
-		return false
+	if w.g.calls.begin(c.who) != nil {
+		return false // which ServeHTTP says
 	}
 	r.OnCancel(c.Cancel)
 	if !w.caller.Begin(c.ns, &c.RawCall) {
-		w.g.calls.Add(-1)
+		w.g.calls.end(c.who)
 		return false
 	}
 	return true
@@ -174,7 +181,7 @@ var (
 
 // respond is the call's Done.
 func (c *wholeCall) respond(*rpcmesh.RawCall) rpcmesh.Output {
-	c.g.calls.Add(-1)
+	c.g.calls.end(c.who)
 	var head, trailer [8]hpack.HeaderField
 	var body [2][]byte
 	err := verdict(c.Err)
