@@ -19,6 +19,8 @@ const DefaultMaxCalls = 4096
 const (
 	// maxNamespaces bounds [Config.Namespaces].
 	maxNamespaces = 256
+	// maxJSONLimit bounds [Config.MaxJSON].
+	maxJSONLimit = 1 << 30
 	// defaultCORSAge is how long a browser may go by an answer to its preflight.
 	defaultCORSAge = 2 * time.Hour
 )
@@ -52,6 +54,12 @@ type Config struct {
 	// MaxMessage bounds the messages that callers may send, in bytes as they send them, uncompressed; a
 	// longer one ends its call with resource_exhausted. Default: [rpcmesh.Limits.MaxMessage] of the node.
 	MaxMessage int
+
+	// MaxJSON bounds the messages of responses in JSON, in bytes, which can be many times as long as what they
+	// spell; a longer one ends its call with resource_exhausted. All messages that are being turned into JSON or back
+	// at once may take 16 times as much memory; who comes too many waits. Default: four times
+	// [rpcmesh.Limits.MaxMessage] of the node.
+	MaxJSON int
 
 	// NoReflection says that the gateway does not tell callers which functions a namespace has and what
 	// their messages are. Default: whoever may call grpc.reflection.v1.ServerReflection or its v1alpha in a
@@ -106,8 +114,9 @@ func resolved(cfg Config) (Config, error) {
 	case cfg.MaxCalls < 0 || cfg.MaxCallsPerCaller < 0:
 		return cfg, connect.NewError(connect.CodeInvalidArgument,
 			"gateway: Config.MaxCalls and Config.MaxCallsPerCaller must not be negative")
-	case cfg.MaxMessage < 0:
-		return cfg, connect.NewError(connect.CodeInvalidArgument, "gateway: Config.MaxMessage must not be negative")
+	case cfg.MaxMessage < 0 || cfg.MaxJSON < 0 || cfg.MaxJSON > maxJSONLimit:
+		return cfg, connect.Errorf(connect.CodeInvalidArgument,
+			"gateway: Config.MaxMessage must not be negative, and Config.MaxJSON must be between 0 and %d", maxJSONLimit)
 	case len(cfg.Namespaces) > maxNamespaces:
 		return cfg, connect.Errorf(connect.CodeInvalidArgument, "gateway: Config.Namespaces has more than %d entries", maxNamespaces)
 	case slices.Contains(cfg.Namespaces, ""):

@@ -70,8 +70,8 @@
 //
 // A request's message is as long as [Config.MaxMessage] at most, unpacked as well as packed, a response's as
 // [rpcmesh.Limits.MaxMessage], and the headers as long as those of a call in the mesh. The one request of a call
-// must have come within a minute. [Config.MaxCalls] bounds the calls under way, and [Config.MaxCallsPerCaller]
-// those of one caller; what the server bounds
-// (connections, the size of all headers, the time that they may take) is the server's. A response in JSON
-// can be many times as long as the message that it spells.
+// must have come within a minute. A response in JSON can be many times as long as the message that it spells:
+// [Config.MaxJSON] bounds it, and the memory that JSON takes. [Config.MaxCalls] bounds the calls under way, and
+// [Config.MaxCallsPerCaller] those of one caller; what the server bounds (connections, the size of all headers, the
+// time that they may take) is the server's.
 package gateway

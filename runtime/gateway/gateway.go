@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"math"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -20,6 +21,7 @@ type Gateway struct {
 	node       *rpcmesh.Node
 	namespaces map[string]*atomic.Pointer[rpcmesh.Namespace] // nil until the node is found to be a member
 	pump       bridge.Pump
+	room       *room // for messages that are being turned into JSON or back
 	handlers   handlers
 	own        own
 	errors     *connecthttp.ErrorWriter
@@ -47,6 +49,10 @@ func New(node *rpcmesh.Node, cfg Config) (*Gateway, error) {
 	if g.cfg.MaxMessage == 0 {
 		g.cfg.MaxMessage = node.Limits().MaxMessage
 	}
+	if g.cfg.MaxJSON == 0 {
+		g.cfg.MaxJSON = 4 * min(node.Limits().MaxMessage, 1<<28)
+	}
+	g.room = newRoom(roomOfJSON * min(g.cfg.MaxJSON, math.MaxInt/roomOfJSON))
 	if cfg.Tokens != nil {
 		g.cfg.Authorize = cfg.Tokens.Authorize
 	}
@@ -211,9 +217,10 @@ func (g *Gateway) call(ctx context.Context, _ connect.Spec, stream connect.Serve
 	}
 	if info, _ := connect.CallInfoForServerContext(ctx); info.Codec == connect.CodecNameJSON {
 		var err error
-		if c.json, err = newTranscoder(ctx, c.ns, c.spec.Procedure); err != nil {
+		if c.json, err = g.newTranscoder(ctx, c.ns, c.spec.Procedure); err != nil {
 			return bridge.Verdict(err)
 		}
+		stream = jsonStream{ServerStream: stream, ctx: ctx, t: c.json}
 	}
 	return g.pump.Call(ctx, c.spec, stream)
 }

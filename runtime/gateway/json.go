@@ -1,8 +1,12 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"io"
+	"math"
+	"time"
 
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connectproto"
@@ -12,6 +16,17 @@ import (
 	"google.golang.org/protobuf/types/dynamicpb"
 
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
+	"github.com/rpcmesh/rpcmesh/runtime/gateway/internal/bridge"
+)
+
+const (
+	// roomOfJSON is how many times as long as [Config.MaxJSON] all messages may be in memory that are being turned
+	// into JSON or back, and any one of them.
+	roomOfJSON = 16
+	// weightOfJSON is how many times as long as its JSON a message is in memory at most: a list of empty messages.
+	weightOfJSON = 64
+	// lookupTime bounds how long a type is looked for, which may be far away, while others wait for room.
+	lookupTime = 5 * time.Second
 )
 
 // jsonCodec is the codec "json": it turns JSON into encoded messages and back, by the schema of the call
@@ -23,11 +38,11 @@ var _ connect.Codec = jsonCodec{}
 func (jsonCodec) Name() string { return connect.CodecNameJSON }
 
 func (jsonCodec) MarshalWrite(ctx context.Context, dst io.Writer, msg any) error {
-	raw, ok := msg.(*rpcmesh.Raw)
-	if !ok {
-		return connectproto.NewJSONCodec().MarshalWrite(ctx, dst, msg)
+	if raw, ok := msg.(*rpcmesh.Raw); ok {
+		_, err := dst.Write(raw.B) // see jsonStream
+		return err
 	}
-	return callOf(ctx).json.marshal(ctx, dst, raw)
+	return connectproto.NewJSONCodec().MarshalWrite(ctx, dst, msg)
 }
 
 func (jsonCodec) UnmarshalRead(ctx context.Context, src io.Reader, msg any) error {
@@ -38,47 +53,96 @@ func (jsonCodec) UnmarshalRead(ctx context.Context, src io.Reader, msg any) erro
 	return callOf(ctx).json.unmarshal(ctx, src, raw)
 }
 
-// transcoder turns one call's JSON into messages and messages into JSON, as Connect's own codec does.
-type transcoder struct {
-	types   *rpcmesh.Types
-	codec   connectproto.JSONCodec
-	in, out protoreflect.MessageType
+// jsonStream has its messages spelled before they are sent: an error of the codec's would lose its code.
+type jsonStream struct {
+	connect.ServerStream
+
+	ctx context.Context //nolint:containedctx // of the call
+	t   *transcoder
 }
 
-// newTranscoder returns what a JSON call of procedure in ns needs. What an Any holds is known by any schema of
-// the namespace.
-func newTranscoder(ctx context.Context, ns *rpcmesh.Namespace, procedure string) (*transcoder, error) {
+func (s jsonStream) Send(msg any) error {
+	raw, ok := msg.(*rpcmesh.Raw)
+	if !ok {
+		return s.ServerStream.Send(msg)
+	}
+	spelled, err := s.t.marshal(s.ctx, raw)
+	if err != nil {
+		if _, ok := errors.AsType[*connect.Error](err); !ok {
+			err = connect.NewError(connect.CodeInternal, "the response can't be given in JSON: "+err.Error())
+		}
+		return err
+	}
+	return s.ServerStream.Send(&rpcmesh.Raw{B: spelled})
+}
+
+// transcoder turns one call's JSON into messages and messages into JSON, as Connect's own codec does.
+type transcoder struct {
+	ns      *rpcmesh.Namespace
+	schema  *rpcmesh.Schema
+	in, out protoreflect.MessageType
+	room    *room
+	limit   int // of a response
+}
+
+// newTranscoder returns what a JSON call of procedure in ns needs.
+func (g *Gateway) newTranscoder(ctx context.Context, ns *rpcmesh.Namespace, procedure string) (*transcoder, error) {
 	schema, err := ns.Schema(ctx, procedure)
 	if err != nil {
 		return nil, err
 	}
-	t := &transcoder{
-		types: ns.Types(ctx, schema),
-		in:    dynamicpb.NewMessageType(schema.Method().Input()),
-		out:   dynamicpb.NewMessageType(schema.Method().Output()),
-	}
-	t.codec.MarshalOptions = protojson.MarshalOptions{Resolver: t.types}
-	t.codec.UnmarshalOptions = protojson.UnmarshalOptions{Resolver: t.types, DiscardUnknown: true}
-	return t, nil
+	return &transcoder{
+		ns: ns, schema: schema,
+		in:   dynamicpb.NewMessageType(schema.Method().Input()),
+		out:  dynamicpb.NewMessageType(schema.Method().Output()),
+		room: g.room, limit: g.cfg.MaxJSON,
+	}, nil
 }
+
+// types finds what an Any holds, which any schema of the namespace may have, and extensions.
+func (t *transcoder) types(ctx context.Context) *rpcmesh.Types { return t.ns.Types(ctx, t.schema) }
 
 func (t *transcoder) unmarshal(ctx context.Context, src io.Reader, raw *rpcmesh.Raw) (err error) {
 	defer rescue(&err)
+	if err := bridge.ReadAll(src, raw); err != nil { // first: src may be slow
+		return err
+	}
+	giveBack, err := t.room.take(ctx, weightOfJSON*min(len(raw.B), math.MaxInt/weightOfJSON))
+	if err != nil {
+		return err
+	}
+	defer giveBack()
+	ctx, cancel := context.WithTimeout(ctx, lookupTime)
+	defer cancel()
+	codec := connectproto.JSONCodec{UnmarshalOptions: protojson.UnmarshalOptions{Resolver: t.types(ctx), DiscardUnknown: true}}
 	msg := t.in.New().Interface()
-	if err := t.codec.UnmarshalRead(ctx, src, msg); err != nil {
+	if err := codec.UnmarshalRead(ctx, bytes.NewReader(raw.B), msg); err != nil {
 		return err
 	}
 	raw.B, err = proto.MarshalOptions{}.MarshalAppend(raw.B[:0], msg)
 	return err
 }
 
-func (t *transcoder) marshal(ctx context.Context, dst io.Writer, raw *rpcmesh.Raw) (err error) {
+// marshal returns a message in JSON.
+func (t *transcoder) marshal(ctx context.Context, raw *rpcmesh.Raw) (spelled []byte, err error) {
 	defer rescue(&err)
-	msg := t.out.New().Interface()
-	if err := (proto.UnmarshalOptions{Resolver: t.types}).Unmarshal(raw.B, msg); err != nil {
-		return err
+	s := spelling{types: t.types(ctx), limit: t.limit, most: t.room.size}
+	if err := s.foretell(raw.B, t.out.Descriptor()); err != nil {
+		return nil, err
 	}
-	return t.codec.MarshalWrite(ctx, dst, msg)
+	giveBack, err := t.room.take(ctx, s.weight+2*s.length)
+	if err != nil {
+		return nil, err
+	}
+	defer giveBack()
+	ctx, cancel := context.WithTimeout(ctx, lookupTime) // again, should what was found be gone
+	defer cancel()
+	types := t.types(ctx)
+	msg := t.out.New().Interface()
+	if err := (proto.UnmarshalOptions{Resolver: types}).Unmarshal(raw.B, msg); err != nil {
+		return nil, err
+	}
+	return protojson.MarshalOptions{Resolver: types}.Marshal(msg)
 }
 
 // rescue turns a panic into an error: protojson takes it for granted that messages of well-known names

@@ -26,7 +26,7 @@ func TestWeight(t *testing.T) {
 		}
 		return f
 	}
-	for name, make := range map[string]func() *descriptorpb.FileDescriptorProto{
+	for name, build := range map[string]func() *descriptorpb.FileDescriptorProto{
 		"messages": func() *descriptorpb.FileDescriptorProto {
 			f := &descriptorpb.FileDescriptorProto{Name: new("a")}
 			for i := range n {
@@ -52,7 +52,7 @@ func TestWeight(t *testing.T) {
 			return f
 		},
 	} {
-		file := make()
+		file := build()
 		before := held()
 		s, err := parse(encode(t, file))
 		if err != nil {

@@ -1,0 +1,264 @@
+package gateway
+
+import (
+	"encoding/base64"
+	"fmt"
+
+	"connectrpc.com/connect/v2"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+)
+
+// What JSON takes at most of what has no length of its own, with the comma and the space that may follow.
+const (
+	spelledBool   = len("false") + 2
+	spelledNumber = len(`"-9223372036854775808"`) + 2
+	spelledFloat  = 26
+	spelledTime   = len(`"-315576000000.000000000s"`) + 8
+	spelledMarks  = 4 // the brackets of a list or an object
+)
+
+// What a message that is decoded without code for it takes of memory, with what is made of it for a while.
+const (
+	weightMessage = 192
+	weightFields  = 256 // the first field
+	weightValue   = 48
+)
+
+// maxNesting is how deep messages may be in one another, as in proto.Unmarshal.
+const maxNesting = 10_000
+
+// spelling foretells how long a message is in JSON, and how much memory it takes to spell it, neither of which is
+// bounded by how long it is: names can be as long as a schema has them, and an empty message is an object. It finds
+// no mistakes: those that there are keep the message from being spelled.
+type spelling struct {
+	types       resolver
+	limit, most int // of length and weight
+	length      int // rather more than less
+	weight      int
+}
+
+// resolver is what a [rpcmesh.Types] is.
+type resolver interface {
+	protoregistry.MessageTypeResolver
+	protoregistry.ExtensionTypeResolver
+}
+
+// foretell takes a message, and fails where it would be longer than limit.
+func (s *spelling) foretell(b []byte, md protoreflect.MessageDescriptor) error {
+	return s.message(b, md, 0)
+}
+
+// add counts bytes of JSON.
+func (s *spelling) add(n int) error {
+	if s.length += n; s.length > s.limit {
+		return connect.Errorf(connect.CodeResourceExhausted,
+			"the response is longer than %d bytes in JSON, which is what the gateway gives: ask for the codec proto", s.limit)
+	}
+	return nil
+}
+
+func (s *spelling) message(b []byte, md protoreflect.MessageDescriptor, depth int) error {
+	if depth > maxNesting {
+		return connect.Errorf(connect.CodeResourceExhausted, "the response has more than %d messages in one another", maxNesting)
+	}
+	if s.weight += weightMessage; s.weight > s.most {
+		return connect.NewError(connect.CodeResourceExhausted, "the response takes too much memory to be given in JSON: ask for the codec proto")
+	}
+	known := wellKnown[md.FullName()]
+	if known == inside {
+		return s.any(b, depth)
+	}
+	if err := s.add(spelledMarks + spelledTime*int(known)); err != nil {
+		return err
+	}
+	if len(b) > 0 {
+		s.weight += weightFields
+	}
+	var last protowire.Number // lists are spelled with one name
+	for len(b) > 0 {
+		num, typ, n := protowire.ConsumeTag(b)
+		if n < 0 {
+			return nil
+		}
+		size := protowire.ConsumeFieldValue(num, typ, b[n:])
+		if size < 0 {
+			return nil
+		}
+		value := b[n : n+size]
+		b = b[n+size:]
+		fd := s.field(md, num)
+		if fd == nil {
+			s.weight += 2 * (n + size) // it is kept as it is
+			continue
+		}
+		if num != last && known == plain && !md.IsMapEntry() {
+			if err := s.add(quoted(fd.JSONName()) + spelledMarks + 2); err != nil {
+				return err
+			}
+		}
+		last = num
+		if err := s.value(value, num, typ, fd, depth); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// field returns a field or an extension, nil where there is none.
+func (s *spelling) field(md protoreflect.MessageDescriptor, num protowire.Number) protoreflect.FieldDescriptor {
+	if fd := md.Fields().ByNumber(num); fd != nil {
+		return fd
+	}
+	if md.ExtensionRanges().Has(num) {
+		if xt, err := s.types.FindExtensionByNumber(md.FullName(), num); err == nil {
+			return xt.TypeDescriptor()
+		}
+	}
+	return nil
+}
+
+// value takes what stands behind a tag.
+func (s *spelling) value(b []byte, num protowire.Number, typ protowire.Type, fd protoreflect.FieldDescriptor, depth int) error {
+	s.weight += weightValue
+	switch {
+	case fd.Message() != nil && typ == protowire.StartGroupType:
+		inner, _ := protowire.ConsumeGroup(num, b)
+		return s.message(inner, fd.Message(), depth+1)
+	case typ == protowire.StartGroupType:
+		return nil
+	case typ != protowire.BytesType:
+		return s.scalar(b, fd)
+	}
+	b, _ = protowire.ConsumeBytes(b)
+	switch kind := fd.Kind(); {
+	case fd.Message() != nil:
+		return s.message(b, fd.Message(), depth+1)
+	case kind == protoreflect.StringKind:
+		s.weight += len(b)
+		return s.add(quoted(string(b)) + 2)
+	case kind == protoreflect.BytesKind:
+		s.weight += len(b)
+		return s.add(base64.StdEncoding.EncodedLen(len(b)) + spelledMarks)
+	}
+	return s.packed(b, fd)
+}
+
+// packed takes a list of numbers.
+func (s *spelling) packed(b []byte, fd protoreflect.FieldDescriptor) error {
+	typ := protowire.VarintType
+	switch fd.Kind() {
+	case protoreflect.Fixed32Kind, protoreflect.Sfixed32Kind, protoreflect.FloatKind:
+		typ = protowire.Fixed32Type
+	case protoreflect.Fixed64Kind, protoreflect.Sfixed64Kind, protoreflect.DoubleKind:
+		typ = protowire.Fixed64Type
+	}
+	for len(b) > 0 {
+		n := protowire.ConsumeFieldValue(1, typ, b)
+		if n < 0 {
+			return nil
+		}
+		s.weight += weightValue
+		if err := s.scalar(b[:n], fd); err != nil {
+			return err
+		}
+		b = b[n:]
+	}
+	return nil
+}
+
+// scalar takes a number.
+func (s *spelling) scalar(b []byte, fd protoreflect.FieldDescriptor) error {
+	switch fd.Kind() {
+	case protoreflect.BoolKind:
+		return s.add(spelledBool)
+	case protoreflect.FloatKind, protoreflect.DoubleKind:
+		return s.add(spelledFloat)
+	case protoreflect.EnumKind:
+		if v, n := protowire.ConsumeVarint(b); n > 0 {
+			if d := fd.Enum().Values().ByNumber(protoreflect.EnumNumber(v)); d != nil {
+				return s.add(len(d.Name()) + spelledMarks)
+			}
+		}
+	}
+	return s.add(spelledNumber)
+}
+
+// any takes a google.protobuf.Any, which is spelled as what is in it.
+func (s *spelling) any(b []byte, depth int) error {
+	var url, value []byte
+	for len(b) > 0 {
+		num, typ, n := protowire.ConsumeTag(b)
+		if n < 0 {
+			return nil
+		}
+		size := protowire.ConsumeFieldValue(num, typ, b[n:])
+		if size < 0 {
+			return nil
+		}
+		if typ == protowire.BytesType {
+			switch v, _ := protowire.ConsumeBytes(b[n:]); num {
+			case 1:
+				url = v
+			case 2:
+				value = v
+			}
+		}
+		b = b[n+size:]
+	}
+	s.weight += weightFields + len(url) + len(value)
+	if err := s.add(quoted(string(url)) + len(`{"@type": , "value": }`)); err != nil {
+		return err
+	}
+	if len(url) == 0 {
+		return nil
+	}
+	mt, err := s.types.FindMessageByURL(string(url))
+	if err != nil { // others would have to be looked for before it comes to that
+		return fmt.Errorf("google.protobuf.Any: unable to resolve %.200q: %w", url, err)
+	}
+	return s.message(value, mt.Descriptor(), depth+1)
+}
+
+// quoted returns how long s is in JSON.
+func quoted[T string | protoreflect.Name](s T) int {
+	n := len(s) + 2
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c < ' ':
+			n += len(`\u0000`) - 1
+		case c == '"' || c == '\\':
+			n++
+		}
+	}
+	return n
+}
+
+// special says how a message of a well-known name is spelled.
+type special int
+
+const (
+	plain  special = iota
+	valued         // as its values, without the names of its fields
+	inside         // a google.protobuf.Any
+)
+
+var wellKnown = map[protoreflect.FullName]special{
+	"google.protobuf.Any":         inside,
+	"google.protobuf.Timestamp":   valued,
+	"google.protobuf.Duration":    valued,
+	"google.protobuf.BoolValue":   valued,
+	"google.protobuf.Int32Value":  valued,
+	"google.protobuf.Int64Value":  valued,
+	"google.protobuf.UInt32Value": valued,
+	"google.protobuf.UInt64Value": valued,
+	"google.protobuf.FloatValue":  valued,
+	"google.protobuf.DoubleValue": valued,
+	"google.protobuf.StringValue": valued,
+	"google.protobuf.BytesValue":  valued,
+	"google.protobuf.Struct":      valued,
+	"google.protobuf.ListValue":   valued,
+	"google.protobuf.Value":       valued,
+	"google.protobuf.FieldMask":   valued,
+}
