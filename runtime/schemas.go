@@ -24,7 +24,7 @@ type schemas struct {
 	mu      sync.Mutex
 	own     map[SchemaHash]*ownSchema
 	files   map[protoreflect.FileDescriptor]*ownSchema // each file is encoded once
-	fetched map[SchemaHash]*list.Element               // of *schema.Set
+	fetched map[SchemaHash]*list.Element               // of *fetchedSchema
 	recent  list.List                                  // the latest used first
 	weight  int
 	flights map[SchemaHash]*flight
@@ -119,23 +119,47 @@ func (ss *schemas) known(hash SchemaHash) *schema.Set {
 	}
 	if e := ss.fetched[hash]; e != nil {
 		ss.recent.MoveToFront(e)
-		return e.Value.(*schema.Set)
+		return e.Value.(*fetchedSchema).set
 	}
 	return nil
 }
 
-// keep notes what was fetched, in the place of what was not used for longest. The caller holds ss.mu.
-func (ss *schemas) keep(set *schema.Set) {
+// fetchedSchema is one that was fetched, for a function of a namespace.
+type fetchedSchema struct {
+	set       *schema.Set
+	namespace string
+}
+
+// keep notes what was fetched for a namespace, in the place of what was not used for longest of the namespace that
+// has most: what others have does not go for it. The caller holds ss.mu.
+func (ss *schemas) keep(set *schema.Set, namespace string) {
 	if ss.fetched == nil {
 		ss.fetched = map[SchemaHash]*list.Element{}
 	}
-	ss.fetched[SchemaHash(set.Hash())] = ss.recent.PushFront(set)
+	ss.fetched[SchemaHash(set.Hash())] = ss.recent.PushFront(&fetchedSchema{set, namespace})
 	ss.weight += set.Weight()
 	for ss.recent.Len() > 1 && (ss.weight > maxFetchedWeight || ss.recent.Len() > maxFetchedSchemas) {
-		last := ss.recent.Remove(ss.recent.Back()).(*schema.Set)
+		last := ss.recent.Remove(ss.displacedLocked()).(*fetchedSchema).set
 		delete(ss.fetched, SchemaHash(last.Hash()))
 		ss.weight -= last.Weight()
 	}
+}
+
+// displacedLocked returns which one goes next, of two at least: not the latest.
+func (ss *schemas) displacedLocked() *list.Element {
+	weights, heaviest := map[string]int{}, ""
+	for e := ss.recent.Back(); e != ss.recent.Front(); e = e.Prev() {
+		f, _ := e.Value.(*fetchedSchema)
+		weights[f.namespace] += f.set.Weight()
+		if weights[f.namespace] > weights[heaviest] {
+			heaviest = f.namespace
+		}
+	}
+	e := ss.recent.Back()
+	for e.Value.(*fetchedSchema).namespace != heaviest {
+		e = e.Prev()
+	}
+	return e
 }
 
 // flight is one fetch, and all who wait for it.
@@ -205,7 +229,7 @@ func (ss *schemas) land(f *flight, fetch func() (*schema.Set, error)) {
 	defer ss.mu.Unlock()
 	ss.drop(f)
 	if f.err == nil && ss.known(f.wanted.hash) == nil {
-		ss.keep(f.set)
+		ss.keep(f.set, f.wanted.from.Namespace)
 	}
 	close(f.done)
 }

@@ -32,25 +32,30 @@ func TestFetchedSchemasAreBoundedByWeight(t *testing.T) {
 	}
 	var ss schemas
 	var last *schema.Set
+	few := set("few", 100)
+	ss.keep(few, "few")
 	for i := range 6 {
 		last = set(fmt.Sprint("heavy", i), heavy)
-		ss.keep(last)
+		ss.keep(last, "heavy")
 		if ss.weight > maxFetchedWeight {
 			t.Fatalf("%d schemas of %d bytes are kept", ss.recent.Len(), ss.weight)
 		}
 	}
-	if n := ss.recent.Len(); n < 2 || n > 4 {
+	if n := ss.recent.Len(); n < 3 || n > 5 {
 		t.Errorf("%d heavy schemas are kept", n)
 	}
 	if ss.known(SchemaHash(last.Hash())) != last {
 		t.Error("the latest is not among them")
 	}
 	for i := range maxFetchedSchemas + 1 {
-		ss.keep(set(fmt.Sprint("light", i), 1))
+		ss.keep(set(fmt.Sprint("light", i), 1), fmt.Sprint(i%2))
+	}
+	if ss.known(SchemaHash(few.Hash())) != few {
+		t.Error("others displaced what a namespace had few of")
 	}
 	weight := 0
 	for e := ss.recent.Front(); e != nil; e = e.Next() {
-		weight += e.Value.(*schema.Set).Weight()
+		weight += e.Value.(*fetchedSchema).set.Weight()
 	}
 	if n := ss.recent.Len(); n != maxFetchedSchemas || len(ss.fetched) != n || ss.weight != weight {
 		t.Errorf("%d schemas of %d bytes are kept, and counted as %d", n, weight, ss.weight)
