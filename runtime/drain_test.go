@@ -19,7 +19,7 @@ import (
 )
 
 var (
-	drainCalls = flag.Int64("drain.calls", 20_000, "how many calls TestDrain makes at least")
+	drainCalls = flag.Int64("drain.calls", 10_000, "how many calls TestDrain makes at least")
 	drainSeed  = flag.Uint64("drain.seed", 1, "the first seed of TestDrain; the next graph has the next")
 )
 

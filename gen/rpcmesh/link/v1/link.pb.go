@@ -27,8 +27,8 @@
 // its own behind the listener's MACs, in the order of its preference, and proves that one alone. No name of a
 // secret crosses the wire.
 //
-// A MAC is HMAC-SHA256 (RFC 2104), its key scrypt (RFC 7914) of the secret, with N = 2^15, r = 8, p = 1, the
-// salt "rpcmesh link 2 secret" and 32 bytes. It is over these, each with its length before it in four bytes,
+// A MAC is HMAC-SHA256 (RFC 2104), its key scrypt (RFC 7914) of the secret's SHA-256, with N = 2^15, r = 8,
+// p = 1, the salt "rpcmesh link 2 secret" and 32 bytes. It is over these, each with its length before it in four bytes,
 // the highest first:
 //
 //	"rpcmesh link 2 listener" or "rpcmesh link 2 dialler"
@@ -492,7 +492,8 @@ type End struct {
 	Details []*Detail `protobuf:"bytes,3,rep,name=details,proto3" json:"details,omitempty"`
 	// The response's trailers.
 	Trailers *Headers `protobuf:"bytes,4,opt,name=trailers,proto3" json:"trailers,omitempty"`
-	// Set where the mesh, not the handler, ended the call.
+	// Set where the mesh, not the handler, ended the call, or where the handler says that it lost it or did
+	// not begin. Once headers or data were said of the call, it has started, whatever this says.
 	Failure       *v1.CallFailure `protobuf:"bytes,5,opt,name=failure,proto3" json:"failure,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
