@@ -267,6 +267,9 @@ type LinkInfo struct {
 	Namespaces []string
 	// Since is when the link came up.
 	Since time.Time
+	// Refused is how many calls came over the link for namespaces that it does not carry. No node of this
+	// software makes such a call.
+	Refused uint64
 	// Err is why the link is down.
 	Err error
 }

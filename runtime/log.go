@@ -4,6 +4,8 @@ import (
 	"errors"
 	"log/slog"
 	"net/url"
+	"strings"
+	"sync"
 	"time"
 
 	"connectrpc.com/connect/v2"
@@ -48,4 +50,34 @@ func isRefusal(err error) bool {
 	default:
 		return false
 	}
+}
+
+// logPause is how often the log is told of what a peer can do as often as it likes.
+const logPause = 10 * time.Second
+
+// sparing lets one of many lines through in a while.
+type sparing struct {
+	mu   sync.Mutex
+	last time.Time
+}
+
+// allow reports whether a line may be logged now.
+func (s *sparing) allow() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	if !s.last.IsZero() && now.Sub(s.last) < logPause {
+		return false
+	}
+	s.last = now
+	return true
+}
+
+// clip shortens a name that a peer made up.
+func clip(name string) string {
+	const most = 64
+	if len(name) <= most {
+		return name
+	}
+	return strings.ToValidUTF8(name[:most], "") + "..."
 }

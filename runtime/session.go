@@ -3,13 +3,17 @@ package rpcmesh
 import (
 	"context"
 	"crypto/tls"
+	"log/slog"
 	"maps"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"connectrpc.com/connect/v2"
 
 	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
+	rpcmeshv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/v1"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/mesh"
 )
@@ -21,8 +25,11 @@ type session struct {
 	link       *link.Session
 	owner      *Link // nil where the other end dialled
 	namespaces []string
+	carried    []string // by which calls over the link may name where they go, sorted
 	addr       string
 	since      time.Time
+	refused    atomic.Uint64 // calls that named another
+	refusals   sparing
 }
 
 // channel is what a node asks of the conn under a link.
@@ -183,6 +190,9 @@ func (n *Node) add(s *session, peer link.Peer, local []*linkv1.LinkNamespace) er
 	if err := n.core.LinkUp(time.Now(), s.id, meshPeer(peer, local)); err != nil {
 		return asConnect(err)
 	}
+	if !n.proxy { // to which nobody may make calls
+		s.carried = n.core.Carried(s.id)
+	}
 	s.link.Bind(s)
 	n.replaceSessions(func(m map[mesh.LinkID]*session) { m[s.id] = s })
 	if s.owner != nil {
@@ -230,16 +240,35 @@ func (s *session) PullTable(limit int) *linkv1.Table {
 	return s.node.core.Pull(time.Now(), s.id, limit)
 }
 
-// Route decides where a call goes that came in over this link.
+// Route decides where a call goes that came in over this link: into what the link carries, and nowhere else.
+// That is looked at before anything else of the call, so that no procedure of the nodes' own can forget it.
 func (s *session) Route(in *link.Incoming) link.Route {
+	if _, ok := slices.BinarySearch(s.carried, in.Namespace); !ok {
+		return s.refuseUncarried(in.Namespace)
+	}
 	return s.node.route(in)
+}
+
+// refuseUncarried refuses a call into a namespace that the link does not carry, by the same words whatever is
+// there.
+func (s *session) refuseUncarried(namespace string) link.Route {
+	total := s.refused.Add(1)
+	if s.refusals.allow() {
+		peer := s.link.Peer()
+		s.node.log.Warn("call refused: its link does not carry calls into its namespace",
+			attrPeer(peer), attrAddr(s.addr), slog.String("namespace", clip(namespace)), slog.Uint64("refused", total))
+	}
+	return link.Route{
+		Err:       connect.Errorf(connect.CodePermissionDenied, "the link does not carry calls into the namespace %q", clip(namespace)),
+		Certainty: rpcmeshv1.CallFailure_CERTAINTY_NOT_STARTED,
+	}
 }
 
 func (s *session) info() LinkInfo {
 	peer := s.link.Peer()
 	info := LinkInfo{
 		Up: true, Peer: NodeID(peer.Node), PeerName: peer.Join.GetInfo().GetName(), Proxy: peer.Join.GetProxy(),
-		Addr: s.addr, Namespaces: s.namespaces, Since: s.since,
+		Addr: s.addr, Namespaces: s.namespaces, Since: s.since, Refused: s.refused.Load(),
 	}
 	if s.owner != nil {
 		info.URL = s.owner.url.String()

@@ -258,6 +258,20 @@ func (c *Core) adjoin(s *space, peer NodeID) {
 	}
 }
 
+// Carried returns the names by which calls over a link may name where they go, sorted: of the domains whose
+// tables it carries. They never change.
+func (c *Core) Carried(id LinkID) []string {
+	l := c.links[id]
+	if l == nil {
+		return nil
+	}
+	names := make([]string, len(l.domains))
+	for i, ld := range l.domains {
+		names[i] = ld.name
+	}
+	return names
+}
+
 // Synced reports whether the first exchange over a link is done.
 func (c *Core) Synced(id LinkID) bool {
 	l := c.links[id]
