@@ -26,10 +26,10 @@ const maxHops = 64
 // Send returns io.EOF where the call has ended; Receive says how.
 func (ns *Namespace) NewClientStream(ctx context.Context, spec connect.Spec) (connect.ClientStream, error) {
 	if ns.err != nil {
-		return nil, ns.err
+		return nil, ns.node.failedBy(ns.err, notStarted)
 	}
 	if ns.node.ctx.Err() != nil {
-		return nil, errClosed()
+		return nil, ns.node.failedBy(errClosed(), notStarted)
 	}
 	info, ok := connect.CallInfoForClientContext(ctx)
 	if !ok {
@@ -125,7 +125,7 @@ func (s *outgoing) SendHeaders() error {
 			return err
 		}
 		if err = call.SendHeaders(); err == nil || call.Failure() == nil {
-			return err
+			return s.told(call, err)
 		}
 		if !s.again(call) {
 			return s.end(call, err)
@@ -136,7 +136,7 @@ func (s *outgoing) SendHeaders() error {
 func (s *outgoing) Send(msg any) error {
 	b, err := marshal(msg)
 	if err != nil {
-		return err
+		return s.cannotSend(err)
 	}
 	s.info.SendStats = connect.MessageStats{Size: len(b.B)}
 	call, kept, err := s.sending(b)
@@ -153,7 +153,7 @@ func (s *outgoing) Send(msg any) error {
 		return nil
 	case !ended && call.Failure() == nil:
 		s.unkeep(b) // too long, say: the call goes on
-		return err
+		return s.told(call, err)
 	case ended && s.single():
 		return nil // Receive reports why, and tries again where that is safe
 	case s.againAfterSend(call):
@@ -168,6 +168,17 @@ func (s *outgoing) Send(msg any) error {
 func (s *outgoing) againAfterSend(call *link.ClientCall) bool {
 	call.Conclude()
 	return s.again(call)
+}
+
+// cannotSend is the error of a Send that does not reach the call, which goes on.
+func (s *outgoing) cannotSend(err error) error {
+	s.mu.Lock()
+	call := s.call
+	s.mu.Unlock()
+	if call == nil {
+		return s.ns.node.failedBy(err, notStarted)
+	}
+	return s.told(call, err)
 }
 
 // sending returns the attempt to send b on, and whether b is kept for another one. hasSent is its end.
@@ -200,7 +211,7 @@ func (s *outgoing) CloseSend() error {
 		return err
 	}
 	if err = call.CloseSend(); err == nil || call.Failure() == nil {
-		return err
+		return s.told(call, err)
 	}
 	if s.again(call) {
 		return nil // the end of sending went with the rest
@@ -237,7 +248,7 @@ func (s *outgoing) Receive(msg any) error {
 	}
 	if err := unmarshal(b, msg); err != nil {
 		_ = s.Close() // always nil
-		return connect.NewError(connect.CodeInternal, "rpcmesh: the response is not a valid message of its type").WithCause(err)
+		return s.ns.node.failed(connect.CodeInternal, started, "the response is not a valid message of its type").WithCause(err)
 	}
 	if s.spec.StreamType&connect.StreamTypeServer == 0 {
 		return s.receiveEnd()
@@ -279,7 +290,7 @@ func (s *outgoing) receiveEnd() error {
 	switch {
 	case err == nil:
 		_ = s.Close() // always nil
-		return connect.NewError(connect.CodeInternal, "rpcmesh: the handler sent more than the one response of its method")
+		return s.ns.node.failed(connect.CodeInternal, started, "the handler sent more than the one response of its method")
 	case errors.Is(err, io.EOF):
 		_ = s.end(call, err)
 		return nil
@@ -299,10 +310,8 @@ func (s *outgoing) answer() {
 func (s *outgoing) end(call *link.ClientCall, err error) error {
 	if s.local.cut.Load() {
 		err = s.closedOver()
-	} else if failure := s.failure(call); failure != nil {
-		if e, ok := errors.AsType[*connect.Error](err); ok {
-			err = withFailure(e, failure)
-		}
+	} else {
+		err = s.told(call, err)
 	}
 	_ = call.Close() // the call is over: what matters is how
 	s.finish()

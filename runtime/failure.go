@@ -2,17 +2,29 @@ package rpcmesh
 
 import (
 	"errors"
+	"slices"
 
 	"connectrpc.com/connect/v2"
 	"google.golang.org/protobuf/proto"
 
 	rpcmeshv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/v1"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
 )
 
 var failureType = string((*rpcmeshv1.CallFailure)(nil).ProtoReflect().Descriptor().FullName())
 
-// FailureOf returns how far a call had come that failed in the mesh, and false for every other error:
-// one of its handler's, say, or of its own context.
+// Certainties are short for what a [rpcmeshv1.CallFailure] can say.
+const (
+	notStarted = rpcmeshv1.CallFailure_CERTAINTY_NOT_STARTED
+	unknown    = rpcmeshv1.CallFailure_CERTAINTY_UNKNOWN
+	started    = rpcmeshv1.CallFailure_CERTAINTY_STARTED
+)
+
+type certainty = rpcmeshv1.CallFailure_Certainty
+
+// FailureOf returns how far a call had come that the mesh ended, whatever for: no way to its function, a link
+// that broke, a limit, the end of its time or of its context. It returns false for every other error: its
+// handler's own verdict, say.
 func FailureOf(err error) (*rpcmeshv1.CallFailure, bool) {
 	e, ok := errors.AsType[*connect.Error](err)
 	if !ok {
@@ -30,11 +42,89 @@ func FailureOf(err error) (*rpcmeshv1.CallFailure, bool) {
 	return nil, false
 }
 
-// withFailure attaches failure to e.
+// failed is the error of a call that this node ends. It is the one way to such an error, so that each says how
+// far its call had come: the linters keep the files that make calls from making errors by themselves.
+func (n *Node) failed(code connect.Code, c certainty, text string) *connect.Error {
+	return n.failedBy(connect.NewError(code, "rpcmesh: "+text), c)
+}
+
+// failedBy is failed for an error that there is already.
+func (n *Node) failedBy(err error, c certainty) *connect.Error {
+	e, ok := errors.AsType[*connect.Error](err)
+	if !ok {
+		e = connect.NewError(connect.CodeInternal, "").WithCause(err)
+	}
+	return withFailure(e, &rpcmeshv1.CallFailure{Certainty: c, Node: n.id[:], NodeName: n.name})
+}
+
+// notStarted is the error of a call that this node could not even hand on.
+func (n *Node) notStarted(why string) error {
+	return n.failed(connect.CodeUnavailable, notStarted, why)
+}
+
+// refuseBy refuses a call that came in over a link. Its caller is told that it has not started.
+func refuseBy(code connect.Code, why string) link.Route {
+	return link.Route{Err: connect.NewError(code, why)}
+}
+
+// progress is how far a call has come: a [link.ClientCall]'s.
+type progress interface {
+	Failure() *rpcmeshv1.CallFailure
+	Certainty() certainty
+}
+
+// told is err, of a call, as its caller gets it: with how far the call had come, unless it is a handler's.
+// unsure: an earlier attempt may have started.
+func (n *Node) told(call progress, err error, unsure bool) error {
+	e, ok := errors.AsType[*connect.Error](err)
+	if !ok {
+		return err
+	}
+	failure := call.Failure()
+	switch {
+	case failure != nil:
+		failure = proto.CloneOf(failure)
+	case e.IsRemote():
+		return err // the handler's
+	default:
+		failure = &rpcmeshv1.CallFailure{Certainty: call.Certainty()}
+	}
+	if len(failure.GetNode()) == 0 { // it ended here
+		failure.Node, failure.NodeName = n.id[:], n.name
+	}
+	if unsure && failure.GetCertainty() == notStarted {
+		failure.Certainty = unknown
+	}
+	return withFailure(e, failure)
+}
+
+// errOfCall marks what a call from here ended by. Where that call's caller is a handler, and ends by it, it must
+// not tell of its own call what is true of the other.
+var errOfCall = errors.New("a call from this node ended so")
+
+// withFailure attaches failure to e, in the place of what it said before.
 func withFailure(e *connect.Error, failure *rpcmeshv1.CallFailure) *connect.Error {
 	value, err := proto.Marshal(failure)
 	if err != nil {
 		return e // a failure of bytes and text always encodes, but for a name that is not UTF-8
 	}
-	return e.WithDetail(&connect.ErrorDetail{Type: failureType, Value: value})
+	return withoutFailure(e).WithDetail(&connect.ErrorDetail{Type: failureType, Value: value}).WithCause(errOfCall)
+}
+
+// withoutFailure returns e without what it says of how far a call had come.
+func withoutFailure(e *connect.Error) *connect.Error {
+	is := func(d *connect.ErrorDetail) bool { return d.Type == failureType }
+	if !slices.ContainsFunc(e.Details(), is) {
+		return e
+	}
+	bare := connect.NewError(e.Code(), e.Message()).WithCause(errors.Unwrap(e))
+	for _, d := range e.Details() {
+		if !is(d) {
+			bare = bare.WithDetail(d)
+		}
+	}
+	if e.IsRemote() {
+		bare = bare.WithRemote()
+	}
+	return bare
 }

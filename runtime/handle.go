@@ -29,7 +29,11 @@ func (m *method) serve(call *link.ServerCall) {
 		RequestEncoding: connect.CompressionNameIdentity, ResponseEncoding: connect.CompressionNameIdentity,
 	}, single: m.spec.StreamType&connect.StreamTypeServer == 0}
 	s.info.TransportInfo = s
-	for key, values := range call.Header().All() {
+	header, ok := call.Header()
+	if !ok {
+		return
+	}
+	for key, values := range header.All() {
 		s.info.RequestHeader().SetValues(key, values)
 	}
 	err := m.call(call.Context(), s)

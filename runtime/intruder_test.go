@@ -137,10 +137,16 @@ func (in *intruder) opens(open *linkv1.Open, hops uint32) *linkv1.End {
 	id := in.call
 	in.call += 2
 	in.say(&linkv1.Packet{Frames: []*linkv1.Frame{{Call: id, Hops: hops, Open: open, Data: []byte{}, CloseSend: true}}})
+	return in.awaitEnd(id)
+}
+
+// awaitEnd returns how a call of the intruder's ends.
+func (in *intruder) awaitEnd(id uint32) *linkv1.End {
+	in.t.Helper()
 	for {
 		p, err := in.receive()
 		if err != nil {
-			in.t.Fatalf("%v: the link ended: %v", open, err)
+			in.t.Fatalf("the link ended: %v", err)
 		}
 		for _, f := range p.GetFrames() {
 			switch {

@@ -4,7 +4,7 @@ import (
 	"sync"
 	"sync/atomic"
 
-	rpcmeshv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/v1"
+	"connectrpc.com/connect/v2"
 )
 
 // localCalls are a node's calls of its own functions, which no link's end ends: closing the node does.
@@ -25,11 +25,11 @@ type localCall struct {
 func (s *outgoing) closedOver() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	certainty := rpcmeshv1.CallFailure_CERTAINTY_UNKNOWN
+	c := unknown
 	if s.answered {
-		certainty = rpcmeshv1.CallFailure_CERTAINTY_STARTED
+		c = started
 	}
-	return s.ns.node.failed("the node was closed", certainty)
+	return s.ns.node.failed(connect.CodeUnavailable, c, "the node was closed")
 }
 
 // add lists s, if it is not. It reports false once the node is closed. The caller holds s.mu.

@@ -295,6 +295,9 @@ func toWire(err error) *connect.Error {
 		if e.IsRemote() {
 			return connect.NewError(connect.CodeInternal, "")
 		}
+		if errors.Is(e, errOfCall) {
+			return withoutFailure(e) // the call that it tells of is another one
+		}
 		return e
 	}
 	switch {

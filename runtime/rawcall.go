@@ -190,7 +190,7 @@ func (c *RawCall) retry() {
 // done tells the owner what came of the call.
 func (c *RawCall) done(response []byte, err error) link.Output {
 	if errors.Is(err, io.EOF) {
-		err = connect.Errorf(connect.CodeUnimplemented, "rpcmesh: %s has one response, and gave none", c.Procedure)
+		err = c.call.ns.node.failed(connect.CodeUnimplemented, started, c.Procedure+" has one response, and gave none")
 	}
 	c.Response, c.Err = response, err
 	return c.Done(c)

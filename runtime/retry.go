@@ -1,12 +1,12 @@
 package rpcmesh
 
 import (
+	"fmt"
 	"slices"
 	"sync/atomic"
 	"time"
 
 	"connectrpc.com/connect/v2"
-	"google.golang.org/protobuf/proto"
 
 	rpcmeshv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/v1"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
@@ -127,10 +127,10 @@ func (s *outgoing) open() (*link.ClientCall, error) {
 			return nil, n.notStarted("the function was withdrawn")
 		}
 		if limit := n.cfg.Limits.MaxCalls; n.origins.own.Load() >= int64(limit) {
-			return nil, connect.Errorf(connect.CodeResourceExhausted, "rpcmesh: %d handlers are running for the node's own calls", limit)
+			return nil, n.failed(connect.CodeResourceExhausted, notStarted, fmt.Sprintf("%d handlers are running for the node's own calls", limit))
 		}
 		if !n.locals.add(s) {
-			return nil, errClosed()
+			return nil, n.failedBy(errClosed(), notStarted)
 		}
 		s.countPending(s.route.pending)
 		o.Namespace = t.Namespace
@@ -142,7 +142,7 @@ func (s *outgoing) open() (*link.ClientCall, error) {
 		return nil, n.notStarted("the link was lost")
 	}
 	if err := session.link.OpenAs(s.ctx, o, call); err != nil {
-		return nil, err
+		return nil, n.failedBy(err, notStarted)
 	}
 	s.countPending(s.route.pending)
 	return call, nil
@@ -217,17 +217,17 @@ func (s *outgoing) retryOf(failed *link.ClientCall) retry {
 		return never
 	}
 	switch failure.GetCertainty() {
-	case rpcmeshv1.CallFailure_CERTAINTY_NOT_STARTED:
+	case notStarted:
 		if failure.GetByHandler() {
 			return declined
 		}
 		return refused
-	case rpcmeshv1.CallFailure_CERTAINTY_UNKNOWN:
+	case unknown:
 		whole := s.single() || s.closed
 		if whole && s.spec.IdempotencyLevel != connect.IdempotencyUnknown {
 			return uncertain
 		}
-	case rpcmeshv1.CallFailure_CERTAINTY_STARTED, rpcmeshv1.CallFailure_CERTAINTY_UNSPECIFIED:
+	case started, rpcmeshv1.CallFailure_CERTAINTY_UNSPECIFIED:
 	}
 	return never
 }
@@ -236,16 +236,12 @@ func isUnavailable(err error) bool {
 	return err != nil && connect.CodeOf(err) == connect.CodeUnavailable
 }
 
-// failure is how far the call has come, over all its attempts, of which last is the last.
-func (s *outgoing) failure(last *link.ClientCall) *rpcmeshv1.CallFailure {
-	failure := last.Failure()
+// told is what an attempt failed with as the caller gets it: with how far the call has come, over all its attempts.
+func (s *outgoing) told(last *link.ClientCall, err error) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.unsure && failure.GetCertainty() == rpcmeshv1.CallFailure_CERTAINTY_NOT_STARTED {
-		failure = proto.CloneOf(failure)
-		failure.Certainty = rpcmeshv1.CallFailure_CERTAINTY_UNKNOWN
-	}
-	return failure
+	unsure := s.unsure
+	s.mu.Unlock()
+	return s.ns.node.told(last, err, unsure)
 }
 
 func (s *outgoing) expired() bool {

@@ -1,6 +1,8 @@
 package rpcmesh
 
 import (
+	"errors"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -8,7 +10,6 @@ import (
 
 	"connectrpc.com/connect/v2"
 
-	rpcmeshv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/v1"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/mesh"
 )
@@ -25,11 +26,11 @@ func (ns *Namespace) find(spec connect.Spec, but ...mesh.NodeID) (route, error) 
 	table := ns.node.table.Load()
 	choice, ok := table.Find(ns.name, spec.Procedure)
 	if !ok {
-		return route{}, connect.NewError(connect.CodeUnimplemented, "rpcmesh: "+absence(table, ns.name, spec.Procedure))
+		return route{}, ns.node.failed(connect.CodeUnimplemented, notStarted, absence(table, ns.name, spec.Procedure))
 	}
 	if kind := connect.StreamType(choice.Function.StreamType); kind != spec.StreamType {
-		return route{}, connect.Errorf(connect.CodeUnimplemented,
-			"rpcmesh: %s is a %s function at node %q, and was called as a %s one", spec.Procedure, kind, choice.Targets[0].Name, spec.StreamType)
+		return route{}, ns.node.failed(connect.CodeUnimplemented, notStarted, fmt.Sprintf(
+			"%s is a %s function at node %q, and was called as a %s one", spec.Procedure, kind, choice.Targets[0].Name, spec.StreamType))
 	}
 	targets := choice.Targets
 	if len(but) > 0 {
@@ -46,7 +47,8 @@ func (ns *Namespace) find(spec connect.Spec, but ...mesh.NodeID) (route, error) 
 	return r, nil
 }
 
-var errNoOther = connect.NewError(connect.CodeUnavailable, "rpcmesh: the function has no other origin")
+// errNoOther tells a retry to look elsewhere; no caller sees it.
+var errNoOther = errors.New("the function has no other origin")
 
 // balance spreads a node's calls over the origins of replicated functions.
 type balance struct {
@@ -137,21 +139,4 @@ func (n *Node) forward(t *mesh.Target) link.Route {
 
 func refuseLost() link.Route { return refuse("the way to the function's node was lost") }
 
-func refuse(why string) link.Route {
-	return link.Route{
-		Err:       connect.NewError(connect.CodeUnavailable, why),
-		Certainty: rpcmeshv1.CallFailure_CERTAINTY_NOT_STARTED,
-	}
-}
-
-// notStarted is the error of a call that this node could not even hand on.
-func (n *Node) notStarted(why string) error {
-	return n.failed(why, rpcmeshv1.CallFailure_CERTAINTY_NOT_STARTED)
-}
-
-// failed is the error of a call that failed at this node.
-func (n *Node) failed(why string, certainty rpcmeshv1.CallFailure_Certainty) error {
-	return withFailure(connect.NewError(connect.CodeUnavailable, "rpcmesh: "+why), &rpcmeshv1.CallFailure{
-		Certainty: certainty, Node: n.id[:], NodeName: n.name,
-	})
-}
+func refuse(why string) link.Route { return refuseBy(connect.CodeUnavailable, why) }

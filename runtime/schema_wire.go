@@ -38,7 +38,7 @@ func reserved(procedure string) bool { return strings.HasPrefix(procedure, schem
 func (n *Node) routeSchema(in *link.Incoming) link.Route {
 	header, err := in.Header()
 	if err != nil || in.Procedure != schemaProcedure || in.StreamType != connect.StreamTypeServer {
-		return link.Route{Err: connect.NewError(connect.CodeUnimplemented, "the node serves no such function")}
+		return refuseBy(connect.CodeUnimplemented, "the node serves no such function")
 	}
 	procedure := header.Get(schemaFunction)
 	d := n.table.Load().RouteLead(in.Namespace, mesh.NodeID(in.Origin), in.OriginNamespace, procedure)
@@ -132,7 +132,7 @@ func (n *Node) fetchEncoded(ctx context.Context, w wantedSchema) ([]byte, error)
 		Hops: maxHops, StreamType: connect.StreamTypeServer, Header: &header,
 	})
 	if err != nil {
-		return nil, err
+		return nil, n.failedBy(err, notStarted)
 	}
 	defer func() { _ = call.Close() }() // always nil
 	request, err := proto.Marshal(&rpcmeshv1.GetSchemaRequest{Hash: w.hash[:], MaxMessage: uint32(n.cfg.Limits.MaxMessage)})
@@ -140,7 +140,7 @@ func (n *Node) fetchEncoded(ctx context.Context, w wantedSchema) ([]byte, error)
 		return nil, err
 	}
 	if err := call.Send(request); err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
+		return nil, n.told(call, err, false)
 	}
 	var encoded []byte
 	for {
@@ -149,7 +149,7 @@ func (n *Node) fetchEncoded(ctx context.Context, w wantedSchema) ([]byte, error)
 			return encoded, nil
 		}
 		if err != nil {
-			return nil, err
+			return nil, n.told(call, err, false)
 		}
 		var piece rpcmeshv1.GetSchemaResponse
 		if err := proto.Unmarshal(b, &piece); err != nil {

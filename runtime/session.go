@@ -3,6 +3,7 @@ package rpcmesh
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
@@ -13,7 +14,6 @@ import (
 	"connectrpc.com/connect/v2"
 
 	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
-	rpcmeshv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/v1"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/mesh"
 )
@@ -258,10 +258,7 @@ func (s *session) refuseUncarried(namespace string) link.Route {
 		s.node.log.Warn("call refused: its link does not carry calls into its namespace",
 			attrPeer(peer), attrAddr(s.addr), slog.String("namespace", clip(namespace)), slog.Uint64("refused", total))
 	}
-	return link.Route{
-		Err:       connect.Errorf(connect.CodePermissionDenied, "the link does not carry calls into the namespace %q", clip(namespace)),
-		Certainty: rpcmeshv1.CallFailure_CERTAINTY_NOT_STARTED,
-	}
+	return refuseBy(connect.CodePermissionDenied, fmt.Sprintf("the link does not carry calls into the namespace %q", clip(namespace)))
 }
 
 func (s *session) info() LinkInfo {

@@ -215,8 +215,8 @@ func TestUnimplementedExplainsItself(t *testing.T) {
 		ns := c.Node("c").Namespace("public")
 		_, err := greet(t.Context(), ns, "Ada")
 		wantError(t, err, connect.CodeUnimplemented, "no node that can be reached")
-		if _, ok := rpcmesh.FailureOf(err); ok {
-			t.Error("an unknown function is no failure of the mesh")
+		if f, ok := rpcmesh.FailureOf(err); !ok || f.GetCertainty() != notStarted {
+			t.Errorf("a call of an unknown function did not start, says %v", f)
 		}
 
 		origin := register(t, c.Node("a").Namespace("public"), greeter{})

@@ -77,7 +77,7 @@ func (e *callerEnd) finish() outcome {
 	o := decodeEnd(e.end)
 	o.failure = certain(o.failure, e.answered)
 	if e.inbox.open > 0 && errors.Is(o.err, io.EOF) {
-		o.err = connect.NewError(connect.CodeInternal, "link: the call ended in the middle of a message").WithRemote()
+		o.err = connect.NewError(connect.CodeInternal, "link: the call ended in the middle of a message")
 	}
 	return o
 }
@@ -181,7 +181,8 @@ func (e *callerEnd) lose(s *Session, cause *Ended) {
 		s.mu.Unlock()
 		return
 	}
-	e.lost = &outcome{err: s.lost(cause).WithRemote(), failure: s.failure(s.certainty(&e.half, e.answered))}
+	lost := s.failed(s.lost(cause), s.certainty(&e.half, e.answered)).outcome()
+	e.lost = &lost
 	e.takeEnd(nil)
 	waiter := e.takeWaiter()
 	s.mu.Unlock()

@@ -236,7 +236,7 @@ func (c *ClientCall) start(head []byte) (err *connect.Error) {
 		}
 	} else {
 		err = err.WithRemote()
-		c.settle(outcome{err: err, failure: c.s.failure(rpcmeshv1.CallFailure_CERTAINTY_NOT_STARTED)})
+		c.settle(c.s.failed(err, notStarted).outcome())
 	}
 	if err == nil && c.open.Waiter != nil {
 		c.end.waiter, c.end.receiving = c.open.Waiter, true
@@ -247,7 +247,7 @@ func (c *ClientCall) start(head []byte) (err *connect.Error) {
 
 // Receive returns the next message, which is valid until the next Receive or Close. It returns io.EOF
 // when the call has ended well, and otherwise a *connect.Error: marked as remote, with code, message
-// and details as sent, where the handler or the mesh ended the call.
+// and details as sent, where the handler or the mesh ended the call, and else with what Certainty says.
 func (c *ClientCall) Receive() ([]byte, error) {
 	if !c.opened.Load() {
 		_ = c.SendHeaders() // what keeps it from opening is found below
@@ -261,6 +261,7 @@ func (c *ClientCall) Receive() ([]byte, error) {
 	}
 	e.inside++
 	msg, err := e.receive()
+	e.answered = e.answered || err == nil
 	c.checkGone(e)
 	headers := e.headers
 	e.headers = nil
@@ -320,6 +321,10 @@ var errMalformedHeaders = connect.NewError(connect.CodeInternal, "link: the resp
 
 // settle notes that the call is over. mu is held.
 func (c *ClientCall) settle(o outcome) {
+	o.certainty = notStarted
+	if c.end != nil {
+		o.certainty = c.end.certainty()
+	}
 	c.over, c.outcome = true, o
 	defer c.ended.Store(true)
 	o.addTrailer(c.open.ResponseTrailer)
@@ -352,7 +357,7 @@ func (c *ClientCall) takeStop() (stop func() bool) {
 	return stop
 }
 
-// Failure says how far the call had come if the mesh, not the handler, ended it, and is nil otherwise.
+// Failure says how far the call had come if the mesh, not the handler, ended it on its way, and is nil otherwise.
 // It is known once Receive, or the Send that was to open the call, has returned an error.
 func (c *ClientCall) Failure() *rpcmeshv1.CallFailure {
 	if c.ended.Load() {

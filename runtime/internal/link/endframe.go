@@ -19,7 +19,10 @@ type outcome struct {
 	// err is io.EOF or a *connect.Error.
 	err     error
 	trailer *linkv1.Headers
+	// failure is said where the mesh ended the call on its way.
 	failure *rpcmeshv1.CallFailure
+	// certainty is how far the call had come, as its caller can know.
+	certainty Certainty
 }
 
 // certain returns failure as it can be true: a call of which something was answered has started, whoever
@@ -29,18 +32,29 @@ func certain(failure *rpcmeshv1.CallFailure, answered bool) *rpcmeshv1.CallFailu
 		return failure
 	}
 	failure = proto.CloneOf(failure)
-	failure.Certainty = rpcmeshv1.CallFailure_CERTAINTY_STARTED
+	failure.Certainty = started
 	return failure
 }
 
-// encodeEnd returns the body of an End; nothing for success without trailers.
-func encodeEnd(err *connect.Error, trailer *connect.Header, failure *rpcmeshv1.CallFailure, limit int) []byte {
+// encodeVerdict returns the body of a handler's End; nothing for success without trailers. What is beyond the
+// limits is replaced.
+func (c *ServerCall) encodeVerdict(err *connect.Error, trailer *connect.Header) []byte {
+	limit := c.limits.MaxHeader
 	if err == nil && trailer.Len() == 0 {
 		return nil
 	}
 	if _, tooLong := checkHeaders("trailers", trailer, limit); tooLong != nil {
-		err, trailer = tooLong, nil
+		return c.failed(tooLong, started).end(limit)
 	}
+	end, tooLong := encodeEnd(err, trailer, nil, limit)
+	if tooLong != nil {
+		return c.failed(tooLong, started).end(limit)
+	}
+	return end
+}
+
+// encodeEnd returns the body of an End, or says why there can be none.
+func encodeEnd(err *connect.Error, trailer *connect.Header, failure *rpcmeshv1.CallFailure, limit int) ([]byte, *connect.Error) {
 	end := &linkv1.End{Trailers: protoHeaders(trailer), Failure: failure}
 	if err != nil {
 		end.Code = uint32(err.Code())
@@ -51,11 +65,11 @@ func encodeEnd(err *connect.Error, trailer *connect.Header, failure *rpcmeshv1.C
 	}
 	b, merr := proto.Marshal(end)
 	if merr != nil || len(b) > limit || len(end.GetDetails()) > maxDetails {
-		return encodeEnd(connect.Errorf(connect.CodeResourceExhausted,
+		return nil, connect.Errorf(connect.CodeResourceExhausted,
 			"the call's error and trailers take %d bytes with %d details: the limits are %d and %d",
-			len(b), len(end.GetDetails()), limit, maxDetails), nil, nil, limit)
+			len(b), len(end.GetDetails()), limit, maxDetails)
 	}
-	return b
+	return b, nil
 }
 
 func protoHeaders(h *connect.Header) *linkv1.Headers {
@@ -92,7 +106,7 @@ func decodeEnd(b []byte) outcome {
 	}
 	end := new(linkv1.End)
 	if err := proto.Unmarshal(b, end); err != nil || len(end.GetDetails()) > maxDetails {
-		return outcome{err: connect.NewError(connect.CodeInternal, "link: the call's end is malformed").WithCause(err).WithRemote()}
+		return outcome{err: connect.NewError(connect.CodeInternal, "link: the call's end is malformed").WithCause(err)}
 	}
 	out := outcome{err: io.EOF, trailer: end.GetTrailers(), failure: end.GetFailure()}
 	if end.GetCode() != 0 {

@@ -6,7 +6,6 @@ import (
 	"connectrpc.com/connect/v2"
 
 	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
-	rpcmeshv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/v1"
 )
 
 // Handler decides what a session leaves open. Route, Table and Ended are called on the session's reader, one
@@ -62,8 +61,6 @@ type Route struct {
 	// Serve handles the call on a worker. The call ends as internal if Serve returns without ending it.
 	Serve func(*ServerCall)
 
-	// Err refuses the call.
+	// Err refuses the call, which its caller learns has not started.
 	Err *connect.Error
-	// Certainty is said with Err where the mesh, not a handler, refuses.
-	Certainty rpcmeshv1.CallFailure_Certainty
 }

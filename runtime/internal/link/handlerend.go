@@ -5,8 +5,6 @@ import (
 	"time"
 
 	"connectrpc.com/connect/v2"
-
-	rpcmeshv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/v1"
 )
 
 // handlerEnd is the handler's end of a running call.
@@ -34,7 +32,7 @@ func (s *Session) serve(f *frame, in *Incoming, handle func(*ServerCall)) {
 	s.mu.Lock()
 	if s.handlers >= s.cfg.Limits.MaxCalls {
 		s.mu.Unlock()
-		s.refuse(f.call, errHandlers, rpcmeshv1.CallFailure_CERTAINTY_NOT_STARTED)
+		s.refuse(f.call, errHandlers)
 		return
 	}
 	s.handlers++
@@ -123,7 +121,7 @@ func (e *handlerEnd) frame(f *frame) {
 	}
 	c := e.call
 	c.ctx.mark(contextCause(err))
-	e.finish(err, encodeEnd(err, nil, nil, e.limits.MaxHeader))
+	e.finish(err, c.failed(err, started).end(e.limits.MaxHeader))
 	e.mu.Unlock()
 	c.ctx.cancel(contextCause(err))
 }

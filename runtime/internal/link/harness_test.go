@@ -12,7 +12,6 @@ import (
 	"go.uber.org/goleak"
 
 	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
-	rpcmeshv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/v1"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/link/linktest"
 )
@@ -55,10 +54,7 @@ func (n *node) Route(in *link.Incoming) link.Route {
 	defer n.mu.Unlock()
 	next := n.next[to]
 	if next == nil {
-		return link.Route{
-			Err:       connect.NewError(connect.CodeUnavailable, "no route"),
-			Certainty: rpcmeshv1.CallFailure_CERTAINTY_NOT_STARTED,
-		}
+		return link.Route{Err: connect.NewError(connect.CodeUnavailable, "no route")}
 	}
 	return link.Route{Next: next, Namespace: in.Namespace, Origin: in.Origin, OriginNamespace: in.OriginNamespace}
 }

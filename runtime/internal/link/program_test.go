@@ -183,7 +183,7 @@ func (p *program) run(t *testing.T, m *mesh) {
 // serveProgram is the handler's part.
 func serveProgram(t *testing.T, c *link.ServerCall) {
 	p := new(program)
-	h := c.Header()
+	h, _ := c.Header()
 	var code uint32
 	_, err := fmt.Sscan(h.Get("Seed"), &p.seed)
 	_, err2 := fmt.Sscan(h.Get("Plan"), &p.up, &p.down, &p.endAfter, &code, &p.largest, &p.slow)

@@ -10,7 +10,6 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
-	rpcmeshv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/v1"
 )
 
 // readerState is what only the reader touches.
@@ -217,7 +216,7 @@ func (s *Session) incoming(f *frame) {
 	in := &s.reader.call
 	*in = Incoming{Session: s, Hops: f.hops}
 	if err := in.parse(f.open, &s.reader.names); err != nil {
-		s.refuse(f.call, connect.NewError(connect.CodeInvalidArgument, err.Error()), 0)
+		s.refuse(f.call, connect.NewError(connect.CodeInvalidArgument, err.Error()))
 		return
 	}
 	route := s.handler.Route(in)
@@ -227,20 +226,16 @@ func (s *Session) incoming(f *frame) {
 	case route.Serve != nil:
 		s.serve(f, in, route.Serve)
 	default:
-		s.refuse(f.call, route.Err, route.Certainty)
+		s.refuse(f.call, route.Err)
 	}
 }
 
-// refuse ends a call that has no end here.
-func (s *Session) refuse(id uint32, err *connect.Error, certainty rpcmeshv1.CallFailure_Certainty) {
+// refuse ends a call that has no end here, and so has not started.
+func (s *Session) refuse(id uint32, err *connect.Error) {
 	if err == nil {
 		err = connect.NewError(connect.CodeInternal, "")
 	}
-	var failure *rpcmeshv1.CallFailure
-	if certainty != rpcmeshv1.CallFailure_CERTAINTY_UNSPECIFIED {
-		failure = s.failure(certainty)
-	}
-	f := outFrame{hasEnd: true, end: encodeEnd(err, nil, failure, s.cfg.Limits.MaxHeader)}
+	f := outFrame{hasEnd: true, end: s.failed(err, notStarted).end(s.cfg.Limits.MaxHeader)}
 	s.mu.Lock()
 	s.out.buf = f.appendTo(s.out.buf, id, nil)
 	i, _ := idSlot(id)

@@ -4,8 +4,6 @@ import (
 	"encoding/binary"
 
 	"connectrpc.com/connect/v2"
-
-	rpcmeshv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/v1"
 )
 
 // A relayed call is two halves that are glued together: one answers the call on the session it came by,
@@ -35,7 +33,7 @@ type relayHalf struct {
 // relay forwards a call that the other end opens.
 func (s *Session) relay(f *frame, in *Incoming, to *Route) {
 	if in.Hops == 0 {
-		s.refuse(f.call, errHops, rpcmeshv1.CallFailure_CERTAINTY_NOT_STARTED)
+		s.refuse(f.call, errHops)
 		return
 	}
 	r := new(relay)
@@ -55,9 +53,8 @@ func (s *Session) relay(f *frame, in *Incoming, to *Route) {
 	err := next.openCall(down)
 	next.mu.Unlock()
 	if err != nil {
-		failure := s.failure(rpcmeshv1.CallFailure_CERTAINTY_NOT_STARTED)
 		s.mu.Lock()
-		up.close(0, encodeEnd(err, nil, failure, s.cfg.Limits.MaxHeader))
+		up.close(0, s.failed(err, notStarted).end(s.cfg.Limits.MaxHeader))
 		s.mu.Unlock()
 		return
 	}
@@ -139,14 +136,19 @@ func (h *relayHalf) reject(err *connect.Error) {
 	if err.Code() == connect.CodeDeadlineExceeded {
 		code = err.Code()
 	}
-	h.close(code, encodeEnd(err, nil, nil, h.s.cfg.Limits.MaxHeader))
+	certainty := unknown // the other half's lock is not held
+	if h.opener {
+		certainty = h.certainty(h.gotHeaders || h.gotData)
+	}
+	f := h.s.failed(err, certainty)
+	h.close(code, f.end(h.s.cfg.Limits.MaxHeader))
 	h.s.mu.Unlock()
 	o := h.other
 	o.s.mu.Lock()
 	if o.opener {
 		o.close(code, nil)
 	} else {
-		o.end(encodeEnd(err, nil, nil, o.s.cfg.Limits.MaxHeader))
+		o.end(f.end(o.s.cfg.Limits.MaxHeader))
 	}
 	o.s.wakeWriter()
 	o.s.mu.Unlock()
@@ -297,7 +299,7 @@ func (h *relayHalf) lose(s *Session, cause *Ended) {
 	s.mu.Lock()
 	h.closed = true
 	h.dropQueue()
-	certainty := s.certainty(&h.half, h.gotHeaders || h.gotData)
+	f := s.failed(s.lost(cause), s.certainty(&h.half, h.gotHeaders || h.gotData))
 	s.mu.Unlock()
 
 	o := h.other
@@ -306,7 +308,7 @@ func (h *relayHalf) lose(s *Session, cause *Ended) {
 	if o.opener {
 		o.close(connect.CodeCanceled, nil)
 	} else {
-		o.end(encodeEnd(s.lost(cause), nil, s.failure(certainty), o.s.cfg.Limits.MaxHeader))
+		o.end(f.end(o.s.cfg.Limits.MaxHeader))
 	}
 	o.s.wakeWriter()
 }

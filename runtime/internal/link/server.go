@@ -36,7 +36,7 @@ func (c *ServerCall) returned() {
 	e := c.end
 	c.end = nil
 	if !e.ended {
-		e.finish(errOver, encodeEnd(errNoAnswer, nil, nil, c.limits.MaxHeader))
+		e.finish(errOver, c.failed(errNoAnswer, started).end(c.limits.MaxHeader))
 		e.flush()
 	}
 	if e.s != nil {
@@ -65,15 +65,17 @@ func (c *ServerCall) Context() context.Context { return &c.ctx }
 // Incoming says what is called.
 func (c *ServerCall) Incoming() *Incoming { return &c.incoming }
 
-// Header decodes and returns the request's headers, which are not to be changed. If they are malformed,
-// the call ends.
-func (c *ServerCall) Header() *connect.Header {
+// Header decodes and returns the request's headers, which are not to be changed. It returns false where they are
+// malformed: the call has ended then, and its handler is not to run.
+func (c *ServerCall) Header() (*connect.Header, bool) {
 	h, err := c.incoming.Header()
 	if err != nil {
-		_ = c.End(connect.NewError(connect.CodeInvalidArgument, "the request's headers are malformed"), nil)
+		_ = c.endWith(c.failed(errRequestHeaders, notStarted).end(c.limits.MaxHeader))
 	}
-	return h
+	return h, err == nil
 }
+
+var errRequestHeaders = connect.NewError(connect.CodeInvalidArgument, "the request's headers are malformed")
 
 // Receive returns the next message, which is valid until the next Receive or the call's end, and
 // io.EOF after the last. Another error is a *connect.Error.
@@ -168,7 +170,7 @@ func (c *ServerCall) send(head []byte, f *outFrame) error {
 // End ends the call: well where err is nil. Only the first End, Fail or Reply counts; a later one returns
 // how the call ended before.
 func (c *ServerCall) End(err *connect.Error, trailer *connect.Header) error {
-	return c.endWith(encodeEnd(err, trailer, nil, c.limits.MaxHeader))
+	return c.endWith(c.encodeVerdict(err, trailer))
 }
 
 // Fail is End for a handler that says how far the call has come. Once it has answered anything, that is no
@@ -177,10 +179,10 @@ func (c *ServerCall) Fail(err *connect.Error, failure *rpcmeshv1.CallFailure) er
 	c.mu.Lock()
 	answered := c.end != nil && c.end.sentHeaders
 	c.mu.Unlock()
-	return c.endWith(encodeEnd(err, nil, certain(failure, answered), c.limits.MaxHeader))
+	return c.endWith(failed{err, certain(failure, answered)}.end(c.limits.MaxHeader))
 }
 
-// endWith ends the call with end, the body of an End.
+// endWith is End with the body of an End.
 func (c *ServerCall) endWith(end []byte) error {
 	c.mu.Lock()
 	was := c.finish(end)
@@ -230,7 +232,7 @@ func (c *ServerCall) Reply(header *connect.Header, msg []byte, trailer *connect.
 			return err
 		}
 	}
-	end := encodeEnd(nil, trailer, nil, c.limits.MaxHeader)
+	end := c.encodeVerdict(nil, trailer)
 	c.mu.Lock()
 	err := c.reply(head, msg, end)
 	waiter := c.localWaiter()

@@ -10,7 +10,6 @@ import (
 	"connectrpc.com/connect/v2"
 
 	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
-	rpcmeshv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/v1"
 )
 
 const (
@@ -235,26 +234,9 @@ func (s *Session) lost(cause *Ended) *connect.Error {
 	return connect.NewError(connect.CodeUnavailable, cause.Error()).WithCause(cause)
 }
 
-// failure says how far a call of this end had come when the mesh ended it.
-func (s *Session) failure(certainty rpcmeshv1.CallFailure_Certainty) *rpcmeshv1.CallFailure {
-	return &rpcmeshv1.CallFailure{Certainty: certainty, Node: s.cfg.Node[:], NodeName: s.cfg.Name}
-}
-
-// certainty is how sure it is whether the handler ran, for a call that this end opened on the session.
-// The session's lock is held.
-func (s *Session) certainty(h *half, answered bool) rpcmeshv1.CallFailure_Certainty {
-	switch {
-	case answered:
-		return rpcmeshv1.CallFailure_CERTAINTY_STARTED
-	case h.opened == 0 || h.opened > s.out.begun || s.cause.untaken(h.number):
-		return rpcmeshv1.CallFailure_CERTAINTY_NOT_STARTED
-	default:
-		return rpcmeshv1.CallFailure_CERTAINTY_UNKNOWN
-	}
-}
-
 // Open prepares a call over the session. The call is opened with its first SendHeaders, Send,
-// CloseSend or Receive. It fails with a *connect.Error if the session has ended.
+// CloseSend or Receive. It fails with a *connect.Error if the session has ended: the call has certainly not
+// started.
 func (s *Session) Open(ctx context.Context, o Open) (*ClientCall, error) {
 	c := new(ClientCall)
 	if err := s.OpenAs(ctx, o, c); err != nil {

@@ -259,9 +259,10 @@ func TestEndLimits(t *testing.T) {
 	for range maxDetails + 1 {
 		err = err.WithDetail(&connect.ErrorDetail{Type: "t"})
 	}
-	o := decodeEnd(encodeEnd(err, nil, nil, defaultMaxHeader))
-	if connect.CodeOf(o.err) != connect.CodeResourceExhausted {
-		t.Errorf("too many details are sent as %v", o.err)
+	c := &ServerCall{limits: &Limits{MaxHeader: defaultMaxHeader}}
+	o := decodeEnd(c.encodeVerdict(err, nil))
+	if connect.CodeOf(o.err) != connect.CodeResourceExhausted || o.failure.GetCertainty() != started {
+		t.Errorf("too many details are sent as %v, %v", o.err, o.failure)
 	}
 	end := &linkv1.End{Code: 1, Details: make([]*linkv1.Detail, maxDetails+1)}
 	for i := range end.Details {
@@ -278,7 +279,7 @@ func TestEndLimits(t *testing.T) {
 		t.Errorf("garbage is read as %v", o.err)
 	}
 	bad := connect.NewError(connect.CodeAborted, "bad \xff text")
-	if o := decodeEnd(encodeEnd(bad, nil, nil, defaultMaxHeader)); !errors.As(o.err, &bad) || bad.Message() != "bad \uFFFD text" {
+	if o := decodeEnd(c.encodeVerdict(bad, nil)); !errors.As(o.err, &bad) || bad.Message() != "bad \uFFFD text" {
 		t.Errorf("text that is not UTF-8 is read as %v", o.err)
 	}
 }
