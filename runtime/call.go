@@ -14,9 +14,6 @@ import (
 	"github.com/rpcmesh/rpcmesh/runtime/internal/mesh"
 )
 
-// maxHops is how many links a call may cross.
-const maxHops = 64
-
 // NewClientStream makes the namespace a [connect.Transport] for generated clients: it opens a call of
 // spec's function at the origin that the table names. A function that cannot be called from here fails
 // with unimplemented, which says what is known of it; a closed node with failed_precondition. A unary

@@ -113,7 +113,7 @@ func (s *outgoing) open() (*link.ClientCall, error) {
 	o := link.Open{
 		Namespace: t.LinkNamespace, Procedure: s.spec.Procedure,
 		Origin: link.NodeID(t.Node), OriginNamespace: t.Namespace,
-		Hops: maxHops, StreamType: s.spec.StreamType, Deadline: s.deadline, Prompt: s.prompt, Waiter: s.waiter,
+		Hops: link.MaxHops, StreamType: s.spec.StreamType, Deadline: s.deadline, Prompt: s.prompt, Waiter: s.waiter,
 		Header: s.info.RequestHeader(), ResponseHeader: s.info.ResponseHeader(), ResponseTrailer: s.info.ResponseTrailer(),
 	}
 	s.info.PeerAddr = t.Name

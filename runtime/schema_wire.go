@@ -129,7 +129,7 @@ func (n *Node) fetchEncoded(ctx context.Context, w wantedSchema) ([]byte, error)
 	call, err := s.link.Open(ctx, link.Open{
 		Namespace: w.from.LinkNamespace, Procedure: schemaProcedure,
 		Origin: link.NodeID(w.from.Node), OriginNamespace: w.from.Namespace,
-		Hops: maxHops, StreamType: connect.StreamTypeServer, Header: &header,
+		Hops: link.MaxHops, StreamType: connect.StreamTypeServer, Header: &header,
 	})
 	if err != nil {
 		return nil, n.failedBy(err, notStarted)

@@ -194,9 +194,17 @@ func TestHopBudget(t *testing.T) {
 		for i := range 3 {
 			m.nodes[i].next[7] = m.session(i, (i+1)%3) // round and round
 		}
-		c := m.open(t.Context(), 0, 7, link.Open{Hops: 100})
-		_, err := unary(c, nil)
-		checkFailure(t, c, err, rpcmeshv1.CallFailure_CERTAINTY_NOT_STARTED, 101%3)
+		for hops, crossed := range map[uint32]int{
+			5: 6, link.MaxHops: link.MaxHops + 1, link.MaxHops + 1: link.MaxHops + 1, 1<<32 - 1: link.MaxHops + 1,
+		} {
+			before := m.opens()
+			c := m.open(t.Context(), 0, 7, link.Open{Hops: hops})
+			_, err := unary(c, nil)
+			checkFailure(t, c, err, rpcmeshv1.CallFailure_CERTAINTY_NOT_STARTED, crossed%3)
+			if got := m.opens() - before; got != crossed {
+				t.Errorf("with %d hops it crossed %d links, want %d", hops, got, crossed)
+			}
+		}
 		m.checkIdle()
 		m.close()
 	})

@@ -24,6 +24,9 @@ type Handler interface {
 	Ended(cause *Ended)
 }
 
+// MaxHops is how many links a call may cross after the first one.
+const MaxHops = 64
+
 // Incoming is a call that the other end opens.
 type Incoming struct {
 	// Session is the session that the call came by, nil for a local one.
@@ -36,7 +39,7 @@ type Incoming struct {
 	Origin NodeID
 	// OriginNamespace is the namespace in which that node holds the origin, empty where it is Namespace.
 	OriginNamespace string
-	// Hops is how many links the call may cross from here.
+	// Hops is how many links the call may cross from here, MaxHops at most whatever the other end says.
 	Hops uint32
 	// Timeout is the time left for the call, 0 where there is no limit.
 	Timeout time.Duration

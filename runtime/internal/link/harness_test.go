@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"connectrpc.com/connect/v2"
@@ -24,6 +25,7 @@ type node struct {
 	index   int
 	cfg     link.Config
 	workers *link.Workers
+	opens   atomic.Int32 // that have come in
 	serve   func(*link.ServerCall)
 
 	mu     sync.Mutex
@@ -46,6 +48,7 @@ func newNode(i int, limits link.Limits) *node {
 }
 
 func (n *node) Route(in *link.Incoming) link.Route {
+	n.opens.Add(1)
 	to := int(in.Origin[15]) - 1
 	if to == n.index {
 		return link.Route{Serve: n.serve}
@@ -57,6 +60,14 @@ func (n *node) Route(in *link.Incoming) link.Route {
 		return link.Route{Err: connect.NewError(connect.CodeUnavailable, "no route")}
 	}
 	return link.Route{Next: next, Namespace: in.Namespace, Origin: in.Origin, OriginNamespace: in.OriginNamespace}
+}
+
+// opens is how many calls have come in at all nodes.
+func (m *mesh) opens() (n int) {
+	for _, node := range m.nodes {
+		n += int(node.opens.Load())
+	}
+	return n
 }
 
 func (n *node) Table(t *linkv1.Table) error {

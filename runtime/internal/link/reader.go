@@ -214,7 +214,7 @@ func (s *Session) takeOpen(i int) bool {
 // incoming handles a call that the other end opens.
 func (s *Session) incoming(f *frame) {
 	in := &s.reader.call
-	*in = Incoming{Session: s, Hops: f.hops}
+	*in = Incoming{Session: s, Hops: min(f.hops, MaxHops)}
 	if err := in.parse(f.open, &s.reader.names); err != nil {
 		s.refuse(f.call, connect.NewError(connect.CodeInvalidArgument, err.Error()))
 		return

@@ -162,7 +162,7 @@ type Frame struct {
 	// The call's id on this link.
 	Call uint32 `protobuf:"fixed32,1,opt,name=call,proto3" json:"call,omitempty"`
 	// With open only: how many links the call may still cross after this one. A relay that receives 0
-	// ends the call instead of forwarding it.
+	// ends the call instead of forwarding it, and takes more than 64 for 64.
 	Hops uint32 `protobuf:"fixed32,2,opt,name=hops,proto3" json:"hops,omitempty"`
 	// Opens the call. The opening end only, in its first frame.
 	Open *Open `protobuf:"bytes,3,opt,name=open,proto3" json:"open,omitempty"`
