@@ -16,6 +16,7 @@ import (
 
 	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/carrier"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/duration"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
 )
 
@@ -184,7 +185,7 @@ func (l *Link) keep(ctx context.Context) {
 		if l.node.isClosed() {
 			return // its context ends later, once the goodbyes have been said
 		}
-		pause = min(2*pause, l.node.cfg.RedialMax)
+		pause = min(duration.Times(pause, 2), l.node.cfg.RedialMax)
 	}
 }
 

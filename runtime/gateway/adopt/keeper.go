@@ -10,6 +10,7 @@ import (
 	"connectrpc.com/connect/v2"
 
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/duration"
 )
 
 // errChanged ends an attendance because the server's schema is another one now.
@@ -38,7 +39,7 @@ func (a *Adopted) keep() {
 		case <-a.ctx.Done():
 		case <-time.After(pause - rand.N(pause/2+1)):
 		}
-		pause = min(2*pause, a.cfg.RetryMax)
+		pause = min(duration.Times(pause, 2), a.cfg.RetryMax)
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"connectrpc.com/connect/v2"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/duration"
 )
 
 // handlerEnd is the handler's end of a running call.
@@ -27,7 +29,7 @@ func (s *Session) serve(f *frame, in *Incoming, handle func(*ServerCall)) {
 	if in.Timeout > 0 {
 		now := time.Now()
 		c.ctx.deadline = now.Add(in.Timeout)
-		deadline = int64(now.Sub(s.epoch) + in.Timeout)
+		deadline = int64(duration.Add(now.Sub(s.epoch), in.Timeout))
 	}
 	s.mu.Lock()
 	if s.handlers >= s.cfg.Limits.MaxCalls {

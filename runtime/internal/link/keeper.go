@@ -2,6 +2,8 @@ package link
 
 import (
 	"time"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/duration"
 )
 
 // brokenGrace is how long the reader has to find out why the connection broke when a Send fails.
@@ -11,7 +13,7 @@ const brokenGrace = 500 * time.Millisecond
 func (s *Session) keep() {
 	// Half an interval, so that what is found late for not being looked at counts for little; and a little
 	// less, so that a busy machine finds out in time too.
-	interval := max(int64(s.cfg.KeepaliveInterval)*31/64, 1)
+	interval := max(int64(duration.Times(s.cfg.KeepaliveInterval, 31)/64), 1)
 	beat := heartbeat{allowed: int(int64(s.cfg.KeepaliveTimeout)/interval) - 1}
 	tick := s.now() + interval
 	var giveUp int64
