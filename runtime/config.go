@@ -39,7 +39,8 @@ const (
 )
 
 // Config says what a node is. The zero value of a field means its documented default. A Config is
-// read by [NewNode] only; later changes to it have no effect.
+// read by [NewNode] only; later changes to it have no effect. A function in it that panics has refused what
+// it was asked; the log has the rest.
 type Config struct {
 	// Name is for people, and the node's identity: two living nodes of one mesh must not share a
 	// name. Those that have a link with the first refuse the second. At most 128 bytes of printable text. Default: the host's name and a random suffix, with

@@ -2,13 +2,12 @@ package rpcmesh
 
 import (
 	"context"
-	"fmt"
-	"runtime/debug"
 
 	"connectrpc.com/connect/v2"
 	"google.golang.org/protobuf/proto"
 
 	rpcmeshv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/v1"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/guard"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
 )
 
@@ -36,20 +35,23 @@ func (m *method) serve(call *link.ServerCall) {
 	for key, values := range header.All() {
 		s.info.RequestHeader().SetValues(key, values)
 	}
-	err := m.call(call.Context(), s)
-	s.end(toWire(err), n.said(err))
+	s.end(m.call(call.Context(), s))
 }
 
-// call runs the handler and turns its panic into an error that tells the caller nothing more.
-func (m *method) call(ctx context.Context, s *incoming) (err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			m.origin.ns.node.log.Error("handler panicked", "procedure", m.spec.Procedure,
-				"panic", fmt.Sprint(r), "stack", string(debug.Stack()))
-			err = connect.NewError(connect.CodeInternal, "the handler failed")
-		}
-	}()
-	return m.server.Call(ctx, m.spec.Procedure, &s.info, s)
+// call runs the handler and returns its verdict as callers get it, and what it says of how far the call has come.
+// Of a panic, also one of an error's own methods, they learn nothing more.
+func (m *method) call(ctx context.Context, s *incoming) (verdict *connect.Error, said *rpcmeshv1.CallFailure) {
+	n := m.origin.ns.node
+	err := guard.Try("the handler", func() error {
+		err := m.server.Call(ctx, m.spec.Procedure, &s.info, s)
+		verdict, said = toWire(err), n.said(err)
+		return nil
+	})
+	if err != nil {
+		guard.Log(n.log.With("procedure", m.spec.Procedure), err)
+		return connect.NewError(connect.CodeInternal, "the handler failed"), nil
+	}
+	return verdict, said
 }
 
 // incoming is one call as its handler sees it.

@@ -2,6 +2,7 @@ package rpcmesh
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/url"
 	"strings"
@@ -28,7 +29,7 @@ func attrError(err error) slog.Attr {
 	}
 	text := err.Error()
 	if cause := errors.Unwrap(err); cause != nil {
-		text += " (" + cause.Error() + ")"
+		text += " (" + fmt.Sprint(cause) + ")" // which outlives an Error method that panics
 	}
 	return slog.String("error", text)
 }

@@ -16,6 +16,7 @@ import (
 	"connectrpc.com/connect/v2"
 
 	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/guard"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/mesh"
 )
@@ -116,7 +117,10 @@ func newNode(cfg Config, proxy bool) (*Node, error) {
 		n.id = randomID()
 	}
 	n.secrets.Store(&secrets)
-	n.log = cfg.Logger.With("node", n.name)
+	n.log = guard.Logger(cfg.Logger).With("node", n.name)
+	n.cfg.Dial = guard.Dial(n.log, "Config.Dial", cfg.Dial)
+	n.cfg.TLS = guard.TLS(n.log, "Config.TLS", cfg.TLS)
+	n.cfg.DialTLS = guard.TLS(n.log, "Config.DialTLS", cfg.DialTLS)
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.core = mesh.New(mesh.Config{
 		ID: mesh.NodeID(n.id), Incarnation: n.incarnation, Key: key[ed25519.PrivateKeySize-ed25519.PublicKeySize:],

@@ -10,6 +10,7 @@ import (
 
 	"connectrpc.com/connect/v2"
 
+	"github.com/rpcmesh/rpcmesh/runtime/internal/guard"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
 )
 
@@ -193,5 +194,10 @@ func (c *RawCall) done(response []byte, err error) link.Output {
 		err = c.call.ns.node.failed(connect.CodeUnimplemented, started, c.Procedure+" has one response, and gave none")
 	}
 	c.Response, c.Err = response, err
-	return c.Done(c)
+	var o Output
+	_ = guard.Call(c.call.ns.node.log, "RawCall.Done", func() error {
+		o = c.Done(c)
+		return nil
+	})
+	return o
 }

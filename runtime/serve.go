@@ -16,6 +16,7 @@ import (
 	"connectrpc.com/connect/v2/connecthttp"
 
 	"github.com/rpcmesh/rpcmesh/runtime/internal/carrier"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/guard"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/h2"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/h2serve"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
@@ -98,6 +99,7 @@ func (n *Node) Serve(ctx context.Context, l net.Listener) error {
 	cancel()
 	<-ended
 	links.Wait()
+	guard.Log(n.log, err)
 	if errors.Is(err, http.ErrServerClosed) || errors.Is(err, net.ErrClosed) {
 		return nil
 	}
@@ -148,12 +150,28 @@ func (n *Node) server() *http.Server {
 	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(true)
 	return &http.Server{
-		Handler:           n.Handler(),
+		Handler:           http.HandlerFunc(n.serveHTTP),
 		Protocols:         protocols,
 		ReadHeaderTimeout: headerTimeout,
 		ErrorLog:          slog.NewLogLogger(n.log.Handler(), slog.LevelDebug),
 		HTTP2:             carrier.ServerConfig(),
 	}
+}
+
+// serveHTTP serves a request of net/http's, which ends one whose handler panics, and logs with what is nobody's
+// business.
+func (n *Node) serveHTTP(w http.ResponseWriter, r *http.Request) {
+	err := guard.Try("an HTTP handler", func() error {
+		n.handlers.ServeHTTP(w, r)
+		return nil
+	})
+	if err == nil {
+		return
+	}
+	if p, ok := errors.AsType[*guard.Panic](err); !ok || p.Value != http.ErrAbortHandler.Error() {
+		guard.Log(n.log.With("path", r.URL.Path), err)
+	}
+	panic(http.ErrAbortHandler)
 }
 
 func checkServerTLS(cfg *tls.Config) error {

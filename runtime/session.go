@@ -14,6 +14,7 @@ import (
 	"connectrpc.com/connect/v2"
 
 	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/guard"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/mesh"
 )
@@ -90,9 +91,11 @@ func (n *Node) admit(ctx context.Context, peer link.Peer, conn channel) error {
 	for i, ns := range peer.Join.GetNamespaces() {
 		names[i] = ns.GetName()
 	}
-	err := n.cfg.Authenticate(ctx, Peer{
-		ID: NodeID(peer.Node), Name: peer.Join.GetInfo().GetName(), Addr: conn.Addr(),
-		Namespaces: names, Proxy: peer.Join.GetProxy(), TLS: conn.TLS(),
+	err := guard.Call(n.log, "Config.Authenticate", func() error {
+		return n.cfg.Authenticate(ctx, Peer{
+			ID: NodeID(peer.Node), Name: peer.Join.GetInfo().GetName(), Addr: conn.Addr(),
+			Namespaces: names, Proxy: peer.Join.GetProxy(), TLS: conn.TLS(),
+		})
 	})
 	if err != nil {
 		return connect.NewError(connect.CodeUnauthenticated, "the link is refused").WithCause(err)

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/net/http/httpguts"
 
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/guard"
 )
 
 // Defaults of [Config] and [Limits].
@@ -139,7 +140,9 @@ func resolved(cfg Config) (Config, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	if cfg.Dial == nil {
+	cfg.Logger = guard.Logger(cfg.Logger)
+	cfg.TLS = guard.TLS(cfg.Logger, "adopt: Config.TLS", cfg.TLS)
+	if cfg.Dial = guard.Dial(cfg.Logger, "adopt: Config.Dial", cfg.Dial); cfg.Dial == nil {
 		cfg.Dial = (&net.Dialer{}).DialContext
 	}
 	if cfg.Protocol > Connect {

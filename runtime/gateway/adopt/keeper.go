@@ -254,7 +254,7 @@ func (a *Adopted) heed(c <-chan struct{}) *notices {
 // rest heeds none for a while.
 func (n *notices) rest() {
 	n.open, n.over = nil, time.After(n.pause)
-	n.pause = min(2*n.pause, n.cfg.ProbeInterval)
+	n.pause = min(duration.Times(n.pause, 2), n.cfg.ProbeInterval)
 }
 
 func (n *notices) resume() {

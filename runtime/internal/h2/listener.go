@@ -6,6 +6,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/guard"
 )
 
 // Listener takes the connections of rpcmesh diallers out of a listener, and those of others that speak HTTP/2
@@ -88,7 +90,11 @@ func (l *Listener) Wait() {
 
 func (l *Listener) run() {
 	for {
-		nc, err := l.inner.Accept()
+		var nc net.Conn
+		err := guard.Try("the listener", func() (err error) {
+			nc, err = l.inner.Accept()
+			return err
+		})
 		if err != nil {
 			select {
 			case l.accepted <- accepted{err: err}:
