@@ -25,7 +25,7 @@ func (in *intruder) offer(n *rpcmesh.Node) {
 		Records: []*linkv1.Record{{
 			Node: self.Node[:], Incarnation: 1, Version: 3,
 			About:      &linkv1.About{At: 1, Info: &linkv1.NodeInfo{Name: "intruder"}},
-			Neighbours: []*linkv1.Neighbour{{At: 2, Node: idOf(n), Cost: 1, Incarnation: 1}},
+			Neighbours: []*linkv1.Neighbour{{At: 2, Node: idOf(n), Cost: 1, Incarnation: startOf(n)}},
 			Functions:  []*linkv1.Function{{At: 3, Procedure: workSpec().Procedure, Registered: 1}},
 		}},
 	}}}))

@@ -182,6 +182,16 @@ func idOf(n *rpcmesh.Node) []byte {
 	return id[:]
 }
 
+// startOf returns when a node started, as its neighbours tell it.
+func startOf(n *rpcmesh.Node) uint64 {
+	for m := range n.Members() {
+		if m.ID == n.ID() {
+			return m.Incarnation
+		}
+	}
+	return 0
+}
+
 // withoutName is a text in which a namespace's name is blank.
 func withoutName(text, name string) string {
 	return strings.ReplaceAll(text, fmt.Sprintf("%q", name), "NAME")
