@@ -160,7 +160,7 @@ func (n *Node) compare(c comparison) error {
 	defer n.mu.Unlock()
 	if difference == "" {
 		n.core.Fit(time.Now(), c.namespace, c.procedure, hashBytes(m.schema), c.lead[:])
-		n.settle()
+		n.publish()
 		return nil
 	}
 	n.log.Warn("replica kept out: its schema does not fit that of the first origin", "namespace", c.namespace,

@@ -117,15 +117,16 @@ func (im *impostor) Table(t *linkv1.Table) error {
 	return im.core.Receive(time.Now(), 1, t)
 }
 
-func (im *impostor) PullTable(limit int) *linkv1.Table {
+func (im *impostor) PullTable() (*linkv1.Table, bool) {
 	im.mu.Lock()
 	defer im.mu.Unlock()
 	if len(im.lies) > 0 {
 		lie := im.lies[0]
 		im.lies = im.lies[1:]
-		return lie
+		return lie, false
 	}
-	return im.core.Pull(time.Now(), 1, limit)
+	im.core.Pending()
+	return im.core.Pull(time.Now(), 1, link.TableBudget), false
 }
 
 // tell tells something of others, in public.

@@ -280,7 +280,7 @@ type LinkInfo struct {
 func (n *Node) Links() iter.Seq[LinkInfo] {
 	var infos []LinkInfo
 	up := map[*Link]bool{}
-	for _, s := range *n.sessions.Load() {
+	for _, s := range n.linked() {
 		infos = append(infos, s.info())
 		up[s.owner] = true
 	}

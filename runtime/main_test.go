@@ -11,5 +11,8 @@ func TestMain(m *testing.M) {
 	if as := os.Getenv(hostEnv); as != "" {
 		os.Exit(runHost(as))
 	}
+	if as := os.Getenv(hubEnv); as != "" {
+		os.Exit(runHub(as))
+	}
 	goleak.VerifyTestMain(m)
 }

@@ -194,7 +194,7 @@ func (n *Node) wantVisible(namespaces []string) (tokens []mesh.Token, err error)
 		}
 		tokens = append(tokens, token)
 	}
-	n.settle()
+	n.publish()
 	return tokens, nil
 }
 
@@ -204,7 +204,7 @@ func (n *Node) release(tokens []mesh.Token) {
 	for _, t := range tokens {
 		n.core.Release(time.Now(), t)
 	}
-	n.settle()
+	n.publish()
 }
 
 // codeOfContext is the code for an operation that ended because ctx did.

@@ -45,7 +45,8 @@ type Node struct {
 
 	workers  *link.Workers
 	table    atomic.Pointer[mesh.Snapshot]
-	sessions atomic.Pointer[map[mesh.LinkID]*session] // replaced under mu, never changed
+	sessions atomic.Pointer[map[mesh.LinkID]*session] // those of table; replaced under mu, never changed
+	tables   exchange
 	origins  origins
 	locals   localCalls
 	balance  balance
@@ -63,12 +64,13 @@ type Node struct {
 	phase      phase
 	core       *mesh.Core
 	lastLink   mesh.LinkID
+	live       map[mesh.LinkID]*session
+	stale      bool // sessions is not what live is
 	links      map[*Link]struct{}
 	namespaces map[string]*Namespace
 	watchers   map[*watcher]struct{}
-	changed    signal        // the table has changed
-	moved      signal        // the core has taken something in
-	alarm      chan struct{} // wakes the ticker to look at the core's next time again
+	changed    signal // the table has changed
+	moved      signal // the core has taken something in
 }
 
 type phase int
@@ -108,7 +110,8 @@ func newNode(cfg Config, proxy bool) (*Node, error) {
 		links:       map[*Link]struct{}{},
 		namespaces:  map[string]*Namespace{},
 		watchers:    map[*watcher]struct{}{},
-		alarm:       make(chan struct{}, 1),
+		live:        map[mesh.LinkID]*session{},
+		tables:      exchange{wake: make(chan struct{}, 1)},
 	}
 	if !named {
 		n.name = defaultName()
@@ -131,7 +134,7 @@ func newNode(cfg Config, proxy bool) (*Node, error) {
 	n.publish()
 	n.Mount(&n.handlers)
 	n.Namespace(DefaultNamespace)
-	n.tasks.Go(n.tick)
+	n.tasks.Go(n.exchange)
 	return n, nil
 }
 
@@ -158,7 +161,7 @@ func (n *Node) Namespace(name string) *Namespace {
 	ns.err = asConnect(n.core.Declare(time.Now(), name))
 	if ns.err == nil {
 		n.namespaces[name] = ns
-		n.settle()
+		n.publish()
 	}
 	return ns
 }
@@ -211,7 +214,7 @@ func (n *Node) Group(name string, members []string, opts ...GroupOption) (*Names
 	if err := n.core.DeclareGroup(time.Now(), name, members, o.bridged); err != nil {
 		return nil, asConnect(err)
 	}
-	n.settle()
+	n.publish()
 	ns := &Namespace{node: n, name: name, members: slices.Clone(members), isGroup: true, bridged: o.bridged}
 	n.namespaces[name] = ns
 	return ns, nil
@@ -239,7 +242,7 @@ func (n *Node) Shutdown(ctx context.Context) error {
 // drainRelayed passes no more calls on, and waits until those that it did pass on have ended or ctx has.
 func (n *Node) drainRelayed(ctx context.Context) error {
 	n.passing.Store(false)
-	for _, s := range *n.sessions.Load() {
+	for _, s := range n.linked() {
 		select {
 		case <-s.link.Drained():
 		case <-ctx.Done():
@@ -259,7 +262,7 @@ func (n *Node) leave() ([]string, bool) {
 	}
 	n.phase = draining
 	n.core.Leave(time.Now())
-	n.settle()
+	n.publish()
 	var names []string
 	for name := range n.namespaces {
 		names = append(names, name)
@@ -278,10 +281,10 @@ func (n *Node) end() {
 	n.mu.Lock()
 	if n.phase == running && !n.proxy {
 		n.core.Leave(time.Now()) // so that those behind the neighbours know, too
-		n.settle()
+		n.publish()
 	}
 	n.phase = closed
-	sessions := *n.sessions.Load()
+	sessions := maps.Clone(n.live)
 	watchers := maps.Clone(n.watchers)
 	n.mu.Unlock()
 	var goodbyes sync.WaitGroup
@@ -321,26 +324,23 @@ func (n *Node) info() *linkv1.NodeInfo {
 	}
 }
 
-// settle publishes what a change of the core led to, and has its timer looked at again. The caller
-// holds n.mu.
-func (n *Node) settle() {
-	n.publish()
-	select {
-	case n.alarm <- struct{}{}:
-	default:
-	}
-}
-
+// publish finds routes anew and publishes what has changed. It is for what is to be seen at once: all else
+// is left to the exchange. The caller holds n.mu.
 func (n *Node) publish() {
+	n.tables.due = notDue
 	snapshot := n.core.Snapshot()
+	if n.stale { // before the snapshot that names them
+		sessions := maps.Clone(n.live)
+		n.sessions.Store(&sessions)
+		n.stale = false
+	}
 	if n.table.Swap(snapshot) != snapshot {
 		n.changed.fire()
 	}
 	n.moved.fire()
-	sessions := *n.sessions.Load()
 	for _, id := range n.core.Pending() {
-		if s := sessions[id]; s != nil {
-			s.link.TableChanged()
+		if s := n.live[id]; s != nil {
+			n.tables.tell(s)
 		}
 	}
 	for _, e := range n.core.Events() {
@@ -353,25 +353,6 @@ func (n *Node) await() (*mesh.Snapshot, <-chan struct{}) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.table.Load(), n.changed.wait()
-}
-
-// tick gives the core the time when it wants it.
-func (n *Node) tick() {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		select {
-		case <-n.ctx.Done():
-			return
-		case <-n.alarm:
-		case <-timer.C:
-		}
-		n.mu.Lock()
-		next := n.core.Tick(time.Now())
-		n.publish()
-		n.mu.Unlock()
-		timer.Reset(time.Until(next))
-	}
 }
 
 // Version is the version of rpcmesh that this process runs, as its build says.

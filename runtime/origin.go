@@ -71,7 +71,7 @@ func (o *Origin) Unregister() error {
 		n.core.Unregister(time.Now(), o.ns.name, o.procedures)
 		n.origins.remove(o.ns.members, o)
 		n.schemas.release(o.schemas)
-		n.settle()
+		n.publish()
 	})
 	return nil
 }
@@ -171,7 +171,7 @@ func (o *Origin) register(policy Policy, server *connect.Server, methods []conne
 		return asConnect(err)
 	}
 	n.origins.add(o, server, methods)
-	n.settle()
+	n.publish()
 	return nil
 }
 

@@ -31,6 +31,7 @@ type session struct {
 	since      time.Time
 	refused    atomic.Uint64 // calls that named another
 	refusals   sparing
+	tables     tableQueue
 }
 
 // channel is what a node asks of the conn under a link.
@@ -171,6 +172,7 @@ func causeOf(ended *link.Ended) mesh.Cause {
 func (n *Node) runSession(ls *link.Session, addr string, local []*linkv1.LinkNamespace, owner *Link) error {
 	peer := ls.Peer()
 	s := &session{node: n, link: ls, owner: owner, addr: addr, since: time.Now()}
+	s.tables.room.L = &n.tables.mu
 	for _, ns := range local {
 		s.namespaces = append(s.namespaces, ns.GetName())
 	}
@@ -197,50 +199,52 @@ func (n *Node) add(s *session, peer link.Peer, local []*linkv1.LinkNamespace) er
 		s.carried = n.core.Carried(s.id)
 	}
 	s.link.Bind(s)
-	n.replaceSessions(func(m map[mesh.LinkID]*session) { m[s.id] = s })
+	n.live[s.id] = s
+	n.stale = true
 	if s.owner != nil {
 		s.owner.note(s, nil, false)
 	}
-	n.settle()
+	n.tables.changedLocked(afterRest)
 	return nil
 }
 
-// Ended takes the link out of the table.
+// Ended takes the link out of the table, and waits until no call is sent over it any more and the other links
+// are told, ahead of what becomes of the calls on it.
 func (s *session) Ended(cause *link.Ended) {
 	n := s.node
 	n.mu.Lock()
-	defer n.mu.Unlock()
+	for _, t := range n.tables.end(s) {
+		if n.core.Receive(time.Now(), s.id, t) != nil {
+			break // it has ended anyway
+		}
+	}
 	n.core.LinkDown(time.Now(), s.id, causeOf(cause))
-	n.replaceSessions(func(m map[mesh.LinkID]*session) { delete(m, s.id) })
-	n.settle()
+	delete(n.live, s.id)
+	n.stale = true
+	n.tables.changedLocked(atOnce)
+	moved, told := n.moved.wait(), n.tables.told.wait()
+	n.mu.Unlock()
+	select {
+	case <-moved:
+	case <-n.ctx.Done():
+	}
+	grace := time.NewTimer(lossGrace)
+	defer grace.Stop()
+	select {
+	case <-told:
+	case <-grace.C:
+	case <-n.ctx.Done():
+	}
 }
 
-// replaceSessions publishes a changed copy, so that calls look sessions up without a lock. The caller
-// holds n.mu.
-func (n *Node) replaceSessions(change func(map[mesh.LinkID]*session)) {
-	m := maps.Clone(*n.sessions.Load())
-	change(m)
-	n.sessions.Store(&m)
-}
-
+// session returns a link that is up, or was a moment ago. It takes no lock.
 func (n *Node) session(id mesh.LinkID) *session { return (*n.sessions.Load())[id] }
 
-// Table takes what the other end tells of its tables.
-func (s *session) Table(t *linkv1.Table) error {
-	s.node.mu.Lock()
-	defer s.node.mu.Unlock()
-	if err := s.node.core.Receive(time.Now(), s.id, t); err != nil {
-		return err
-	}
-	s.node.settle()
-	return nil
-}
-
-// PullTable returns what the other end has not been told yet.
-func (s *session) PullTable(limit int) *linkv1.Table {
-	s.node.mu.Lock()
-	defer s.node.mu.Unlock()
-	return s.node.core.Pull(time.Now(), s.id, limit)
+// linked returns the links that are up.
+func (n *Node) linked() []*session {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Collect(maps.Values(n.live))
 }
 
 // Route decides where a call goes that came in over this link: into what the link carries, and nowhere else.

@@ -179,7 +179,7 @@ func (w *watcher) wants(namespace string) bool {
 func (n *Node) handle(e mesh.Event) {
 	switch e.Kind {
 	case mesh.LinkSynced:
-		if s := n.session(e.Link); s != nil && s.owner != nil {
+		if s := n.live[e.Link]; s != nil && s.owner != nil {
 			s.owner.noteSynced()
 		}
 		return

@@ -4,12 +4,16 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"sync/atomic"
 
 	"connectrpc.com/connect/v2"
 )
 
 // packet is the message type of rawCodec: the encoded bytes themselves.
-type packet struct{ b []byte }
+type packet struct {
+	b     []byte
+	heard *atomic.Uint64 // counts the bytes read; nil: nobody wants to know
+}
 
 // rawCodec stands in for the protobuf codec and hands encoded messages through.
 type rawCodec struct{}
@@ -38,6 +42,9 @@ func (rawCodec) UnmarshalRead(_ context.Context, src io.Reader, msg any) error {
 		}
 		n, err := src.Read(p.b[len(p.b):cap(p.b)])
 		p.b = p.b[:len(p.b)+n]
+		if p.heard != nil {
+			p.heard.Add(uint64(n))
+		}
 		if err == io.EOF {
 			return nil
 		}

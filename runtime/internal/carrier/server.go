@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"connectrpc.com/connect/v2"
@@ -26,6 +27,7 @@ type Server struct {
 	stream connect.ServerStream
 	ctrl   *http.ResponseController
 	in     packet
+	heard  atomic.Uint64
 	sends  chan struct{} // holds one value while a Send is under way, and for ever once the stream has ended
 
 	mu     sync.Mutex
@@ -50,6 +52,7 @@ func Mount(mux connecthttp.ServeMux, maxPacket int, accept func(context.Context,
 
 func serve(ctx context.Context, stream connect.ServerStream, accept func(context.Context, *Server)) error {
 	s := &Server{stream: stream, sends: make(chan struct{}, 1)}
+	s.in.heard = &s.heard
 	s.ctrl, _ = ctx.Value(controllerKey{}).(*http.ResponseController)
 	if info, ok := connect.CallInfoForServerContext(ctx); ok {
 		s.addr = info.PeerAddr
@@ -94,6 +97,12 @@ func (s *Server) Receive() ([]byte, error) {
 	}
 	return s.in.b, nil
 }
+
+// Heard returns how many bytes have been read.
+func (s *Server) Heard() uint64 { return s.heard.Load() }
+
+// Unread does not know what net/http has yet to read.
+func (s *Server) Unread() bool { return false }
 
 // Close ends the stream. A *connect.Error tells the peer why.
 func (s *Server) Close(err error) {

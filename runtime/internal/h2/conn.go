@@ -23,7 +23,9 @@ var longAgo = time.Unix(1, 0)
 // Errors are *connect.Error, apart from io.EOF for an end in order.
 type Conn struct {
 	nc     net.Conn
-	raw    tryWriter // nil where nc is no socket that can be written to without waiting
+	raw    tryWriter     // nil where nc is no socket that can be written to without waiting
+	below  *netio.Socket // what is under TLS, if that is a socket
+	heard  atomic.Uint64 // bytes read
 	client bool
 	opts   Options
 
@@ -88,10 +90,11 @@ func newConn(nc net.Conn, client bool, head []byte, o Options) *Conn {
 	}
 	c.state.frames = http2.NewFramer(&c.state.control, nil)
 	var src io.Reader = nc
-	if s := netio.NewSocket(nc); s != nil {
-		src, c.raw = s, s
+	c.below = netio.NewSocket(c.socket())
+	if c.below != nil && c.socket() == nc {
+		src, c.raw = c.below, c.below
 	}
-	c.reading.init(src, head, c.flush)
+	c.reading.init(&counted{src, &c.heard}, head, c.flush)
 	// The peer may send by these SETTINGS as soon as it has them, and by those of RFC 9113 until it has said so.
 	c.reading.streamIn = max(initialWindow, c.opts.Window)
 	_ = c.setReadDeadline(time.Now().Add(c.opts.HandshakeTimeout))
@@ -123,6 +126,24 @@ func (c *Conn) socket() net.Conn {
 		return tc.NetConn()
 	}
 	return c.nc
+}
+
+// Heard returns how many bytes have been read.
+func (c *Conn) Heard() uint64 { return c.heard.Load() }
+
+// Unread reports whether there is something that has come in and is yet to be read.
+func (c *Conn) Unread() bool { return c.below != nil && c.below.Unread() }
+
+// counted counts what is read.
+type counted struct {
+	io.Reader
+	n *atomic.Uint64
+}
+
+func (r *counted) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	r.n.Add(uint64(n))
+	return n, err
 }
 
 // setReadDeadline sets the deadline of reading while nothing has ended it.

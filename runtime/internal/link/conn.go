@@ -48,6 +48,14 @@ type bufferer interface {
 	Buffered() bool
 }
 
+// hearer is a Conn that knows of each sign of life, be it no whole packet. Any goroutine may ask.
+type hearer interface {
+	// Heard returns how many bytes have been read, a number that changes with each read.
+	Heard() uint64
+	// Unread reports whether there is something, be it the end, that has come in and is yet to be read.
+	Unread() bool
+}
+
 // pacer is a Conn that knows how much is under way.
 type pacer interface {
 	// Crowded reports whether bulk had better wait, so that what is sent next is not held up by it.

@@ -9,16 +9,18 @@ import (
 )
 
 // Handler decides what a session leaves open. Route, Table and Ended are called on the session's reader, one
-// at a time, and must not block. PullTable is called on the session's writer.
+// at a time, and PullTable on the session's writer. But for Ended they must not block.
 type Handler interface {
 	// Route says what to do with a call that the other end opens. in and what it holds is valid until
 	// Route returns, but for its strings.
 	Route(in *Incoming) Route
-	// Table takes a piece of the other end's table. An error closes the session as a violation.
+	// Table takes a piece of the other end's table. An error closes the session as a violation; of what is
+	// found later Session.Violation tells.
 	Table(t *linkv1.Table) error
-	// PullTable returns what the other end is to be told next, in at most limit bytes, and nil when it
-	// has been told all. It is called after Run has started and after each TableChanged.
-	PullTable(limit int) *linkv1.Table
+	// PullTable returns what the other end is to be told next, of about TableBudget bytes, and nil where there
+	// is nothing. It is called after Run has started and after each TableChanged, until nil. With coming there
+	// may be more, of which TableChanged or NoTable tell: the session does not say goodbye before.
+	PullTable() (t *linkv1.Table, coming bool)
 	// Ended is called once, when the session has ended and before its calls are: what they are tried
 	// again over is to be known by then.
 	Ended(cause *Ended)

@@ -31,6 +31,7 @@ type node struct {
 	mu     sync.Mutex
 	next   map[int]*link.Session
 	tables []*linkv1.Table // what PullTable is to return
+	taking func()          // what Table does first; nil: nothing
 	told   []*linkv1.Table // what Table was given
 }
 
@@ -71,6 +72,9 @@ func (m *mesh) opens() (n int) {
 }
 
 func (n *node) Table(t *linkv1.Table) error {
+	if n.taking != nil {
+		n.taking()
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if t.GetNamespace() == "bad" {
@@ -82,15 +86,15 @@ func (n *node) Table(t *linkv1.Table) error {
 
 func (n *node) Ended(*link.Ended) {}
 
-func (n *node) PullTable(int) *linkv1.Table {
+func (n *node) PullTable() (*linkv1.Table, bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if len(n.tables) == 0 {
-		return nil
+		return nil, false
 	}
 	t := n.tables[0]
 	n.tables = n.tables[1:]
-	return t
+	return t, false
 }
 
 // mesh is some nodes and the links between them.

@@ -45,17 +45,33 @@ func (s *Session) keep() {
 
 // heartbeat is what the keeper remembers of the last beat.
 type heartbeat struct {
-	received, sends uint64
-	quiet, unsaid   int // beats since a packet was received, and sent
-	allowed         int
+	heard, sends  uint64
+	quiet, unsaid int // beats since something was heard, and sent
+	allowed       int
+}
+
+// heard returns a number that changes with each sign of life.
+func (s *Session) heard() uint64 {
+	if s.hears != nil {
+		return s.hears.Heard()
+	}
+	return s.received.Load()
+}
+
+// listens reports whether the other end would be heard if it said something: what is at hand and not read yet,
+// or read and not handled, is no fault of its.
+func (s *Session) listens() bool {
+	return s.reading.Load() && (s.hears == nil || !s.hears.Unread())
 }
 
 // beat asks for a sign of life where the link has been silent for an interval, in either direction: the
 // other end may have its own idea of how long a silence may be. It reports false if the other end has
 // been silent for too long. Beats are counted, not time, so that a process that was stopped does not
-// blame the other end.
+// blame the other end; nor does one whose reader had no chance to hear it.
 func (s *Session) beat(b *heartbeat) bool {
-	count(&b.quiet, &b.received, s.received.Load())
+	if heard := s.heard(); heard != b.heard || s.listens() {
+		count(&b.quiet, &b.heard, heard)
+	}
 	if b.quiet >= b.allowed {
 		return false
 	}

@@ -27,7 +27,9 @@ const maxHeld = 16
 func (s *Session) read() *Ended {
 	defer s.flushTouched() // of what was held when Receive failed
 	for held := 1; ; held++ {
+		s.reading.Store(true)
 		p, err := s.conn.Receive()
+		s.reading.Store(false)
 		if err != nil {
 			if errors.Is(err, io.EOF) {
 				err = errHungUp

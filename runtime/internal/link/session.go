@@ -41,6 +41,7 @@ type Session struct {
 	trier   trySender // conn, if it can try
 	ahead   bufferer  // conn, if it knows what it has read ahead
 	pace    pacer     // conn, if it knows how much is under way
+	hears   hearer    // conn, if it knows of each sign of life
 	cfg     Config
 	dialler bool
 	peer    Peer
@@ -51,6 +52,7 @@ type Session struct {
 	said     chan struct{} // closed when the goodbye has been sent
 	rearm    chan struct{} // wakes the keeper
 	received atomic.Uint64 // packets
+	reading  atomic.Bool   // the reader is in the conn's Receive
 	shut     atomic.Bool   // closed returns an error
 
 	mu       sync.Mutex
@@ -89,6 +91,7 @@ func newSession(c Conn, cfg Config, dialler bool, peer Peer) *Session {
 	s.writer.L = &s.mu
 	s.trier, _ = c.(trySender)
 	s.ahead, _ = c.(bufferer)
+	s.hears, _ = c.(hearer)
 	if s.pace, _ = c.(pacer); s.pace != nil {
 		s.pace.OnRelief(s.wake)
 	}
@@ -139,6 +142,7 @@ func (s *Session) Close(bye *linkv1.Goodbye) {
 	if first {
 		s.closing = bye
 		s.shut.Store(true)
+		s.out.table = s.out.table || running // which says whether one is coming
 	}
 	s.writer.Signal()
 	s.mu.Unlock()
@@ -182,6 +186,10 @@ func (s *Session) await(c <-chan struct{}, limit time.Duration) bool {
 	}
 	return false
 }
+
+// Violation ends the session for what the other end has said, as it is found out later than by the return
+// of [Handler.Table].
+func (s *Session) Violation(err error) { s.fail(violation(err)) }
 
 func closedBy(bye *linkv1.Goodbye) *Ended {
 	return &Ended{Kind: EndClosed, Leaving: bye.GetLeaving(), Reason: bye.GetReason()}

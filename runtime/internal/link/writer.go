@@ -22,8 +22,8 @@ const (
 	loneBulk = packetTarget + 4<<10
 	// maxYields bounds how often one who is about to write lets others go before.
 	maxYields = 8
-	// controlBudget bounds the table in one packet.
-	controlBudget = 32 << 10
+	// TableBudget is about how many bytes of a table go into one packet.
+	TableBudget = 32 << 10
 
 	minOutBuffer  = 4 << 10
 	idleOutBuffer = 64 << 10      // longer ones are kept only while they are used
@@ -51,6 +51,7 @@ type outbox struct {
 
 	sends uint64 // rounds, for the keeper
 	table bool   // PullTable is to be asked
+	owing bool   // a table is coming
 	ping  bool
 	pong  bool
 	token uint64 // of the pong
@@ -102,7 +103,7 @@ func (s *Session) controlDue() bool {
 // has its end here or its refusal sent. The session's lock is held.
 func (s *Session) mayPart() bool {
 	o := &s.out
-	return s.closing != nil && len(o.buf) == HeadRoom && o.ring.empty() && !o.table && !s.taking
+	return s.closing != nil && len(o.buf) == HeadRoom && o.ring.empty() && !o.table && !o.owing && !s.taking
 }
 
 // mayWrite reports whether a round can be begun. The session's lock is held.
@@ -318,40 +319,38 @@ func (o *outbox) pullControl() []*linkv1.Control {
 // is held, but not while writing.
 func (s *Session) sendControl() {
 	o := &s.out
-	controls, tables := o.pullControl(), o.table
-	if o.table = false; o.broken != nil || len(controls) == 0 && !tables {
+	if controls := o.pullControl(); o.broken == nil && len(controls) > 0 {
+		s.sendControls(controls...)
+	}
+	if o.broken != nil || !o.table {
 		return
 	}
+	o.table, o.owing = false, true
 	s.mu.Unlock()
-	more, err := s.sendControls(controls, tables)
+	t, coming := s.handler.PullTable()
 	s.mu.Lock()
-	o.sends++
-	o.table = o.table || more
-	if err != nil {
-		s.breakOut(err)
+	o.owing = o.owing && coming
+	if t != nil {
+		o.table = true
+		s.sendControls(&linkv1.Control{Body: &linkv1.Control_Table{Table: t}})
 	}
 }
 
-// sendControls sends controls and, if asked to, a piece of the table. It reports whether there may be
-// more of the table.
-func (s *Session) sendControls(controls []*linkv1.Control, tables bool) (more bool, err error) {
-	if tables {
-		if t := s.handler.PullTable(controlBudget); t != nil {
-			more = true
-			controls = append(controls, &linkv1.Control{Body: &linkv1.Control_Table{Table: t}})
-		}
-	}
-	if len(controls) == 0 {
-		return more, nil
-	}
+// sendControls sends controls. The session's lock is held, but not while writing.
+func (s *Session) sendControls(controls ...*linkv1.Control) {
+	s.mu.Unlock()
 	p, err := packControls(controls...)
 	if err == nil && len(p) > HeadRoom+MaxPacket {
 		err = connect.Errorf(connect.CodeInternal, "link: a piece of the table takes %d bytes", len(p))
 	}
-	if err != nil {
-		return more, err
+	if err == nil {
+		err = s.conn.Send(p)
 	}
-	return more, s.conn.Send(p)
+	s.mu.Lock()
+	s.out.sends++
+	if err != nil {
+		s.breakOut(err)
+	}
 }
 
 // packControls returns a packet of controls, with head room.
@@ -418,6 +417,16 @@ func (s *Session) sayGoodbye() {
 	if err != nil {
 		o.broken = err
 	}
+}
+
+// NoTable says that no table is coming, as was said it might. It never blocks.
+func (s *Session) NoTable() {
+	s.mu.Lock()
+	if s.out.owing {
+		s.out.owing = false
+		s.wakeWriter()
+	}
+	s.mu.Unlock()
 }
 
 // TableChanged makes the writer pull the table again. It never blocks.

@@ -109,7 +109,7 @@ func (ld *linkDomain) move(d *database, moved map[*record]*record) {
 			*ld.of(moved[r]) = t
 		}
 	}
-	d.links = append(d.links, ld)
+	d.attach(ld)
 	for _, r := range d.records {
 		ld.enqueue(r)
 	}

@@ -29,7 +29,7 @@ func (d *database) census() {
 func (d *database) count(r *record, nodes map[NodeID]*turnover) {
 	p := &r.path
 	was, is := p.counted, p.reached && !r.leaving()
-	changed := was && is && !p.last.same(r.shown)
+	changed := was && is && p.last != r.shown && !p.last.same(r.shown)
 	p.counted, p.last = is, r.shown
 	if was == is && !changed {
 		return

@@ -24,7 +24,9 @@ type Core struct {
 	declared  []*space // in order of declaration
 	databases []*database
 	links     map[LinkID]*link
-	order     []*link // by id
+	order     []*link       // by id
+	fresh     []*link       // that came up since routes were found last
+	digests   []*linkDomain // with some of the peer's to compare
 
 	unsettled bool
 	renamed   bool // spaces or databases came or went
@@ -200,6 +202,7 @@ func (c *Core) Tick(now time.Time) (next time.Time) {
 		next = earlier(next, l.digest)
 	}
 	for _, d := range c.databases {
+		d.dropEncoded()
 		if due := d.expire(now); !due.IsZero() {
 			next = earlier(next, due)
 		}
@@ -250,6 +253,11 @@ func (c *Core) settle() {
 	for _, d := range c.databases {
 		d.report()
 	}
+	for _, l := range c.fresh {
+		l.settled = true
+	}
+	c.fresh = nil
+	c.compareDigests()
 	c.unsettled = false
 }
 

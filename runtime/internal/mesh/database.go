@@ -15,6 +15,7 @@ type database struct {
 	records  []*record // by index; nil: free
 	free     []int32
 	byVertex map[vertex]*record
+	byNode   map[NodeID][]*record
 	fns      index // of functions, removed ones too
 	size     int   // live functions of all records
 	staged   int   // functions of all stages
@@ -28,15 +29,18 @@ type database struct {
 	joined    uint64 // records so far
 	shuffled  uint64 // how often it changed which records there are, and by which link
 	links     []*linkDomain
-	present   map[NodeID]int // reached records of each node that is not leaving
+	kept      []*record                // with an encoding
+	peers     map[vertex][]*linkDomain // by neighbour; without those to proxies
+	present   map[NodeID]int           // reached records of each node that is not leaving
 
-	moved    bool // routes are to be found again
-	renamed  bool // records came or went
-	changed  bool // functions did
-	disputed bool // the contested are to be looked at again
+	moved    bool      // routes are to be found again
+	relinked []*record // whose edges are, too
+	renamed  bool      // records came or went
+	changed  bool      // functions did
+	disputed bool      // the contested are to be looked at again
 	touched  map[string][]touch
 
-	routes   []route
+	routes   []*route
 	reached  []bool
 	vertices map[vertex]int32
 	view     *view
@@ -52,7 +56,8 @@ type touch struct {
 func newDatabase(c *Core, names ...string) *database {
 	return &database{
 		core: c, id: len(c.databases), names: names,
-		byVertex: map[vertex]*record{}, fns: newIndex(), contested: map[string]*contest{},
+		byVertex: map[vertex]*record{}, byNode: map[NodeID][]*record{}, peers: map[vertex][]*linkDomain{},
+		fns: newIndex(), contested: map[string]*contest{},
 		asks: map[*record]*asked{}, claims: map[*record]*passing{}, present: map[NodeID]int{}, touched: map[string][]touch{},
 		sets: replicaSets{byKey: map[string]*replicaSet{}}, moved: true, renamed: true, changed: true,
 	}
@@ -72,6 +77,7 @@ func (d *database) join(v vertex, inc uint64, p process) *record {
 		d.records = append(d.records, r)
 	}
 	d.byVertex[v] = r
+	d.byNode[v.node] = append(d.byNode[v.node], r)
 	r.path.lost = &loss{at: d.core.now}
 	d.moved, d.renamed = true, true
 	return r
@@ -85,8 +91,14 @@ func (d *database) forget(r *record) {
 	}
 	d.shuffled++
 	delete(d.byVertex, r.vertex)
+	if d.byNode[r.node] = slices.DeleteFunc(d.byNode[r.node], func(o *record) bool { return o == r }); len(d.byNode[r.node]) == 0 {
+		delete(d.byNode, r.node)
+	}
 	delete(d.asks, r)
 	delete(d.claims, r)
+	if r.suspect != nil {
+		delete(r.suspect.taking, r)
+	}
 	for _, a := range d.asks {
 		a.leave(r)
 	}
@@ -117,16 +129,15 @@ func (d *database) clear(r *record, cause string) {
 		delete(r.neighbours, id)
 		d.relink(r, id)
 	}
-	fresh := newRecord(r.vertex, r.inc, r.process)
-	r.version, r.floor, r.about, r.ask, r.bridges = 0, 0, nil, nil, fresh.bridges
-	r.functions, r.derived = fresh.functions, fresh.derived
+	r.version, r.floor, r.about, r.ask, r.bridges = 0, 0, nil, nil, nil
+	r.functions, r.derived = nil, nil
 	r.live, r.gone, r.feed, r.stale, r.sum, r.shown = 0, 0, nil, 0, 0, nil
 	d.moved = true
 }
 
 // grave makes what stays of a function after its record is gone, if it is to stay.
 func (d *database) grave(r *record, it *item, cause string) *item {
-	if cause == "" || it.removed || len(r.graves) >= maxGraves {
+	if cause == "" || it.removed || len(r.graves) >= maxGraves || r.graves[it.fn.Procedure] != nil {
 		return nil
 	}
 	g := &item{rec: r.idx, removed: true, fn: Function{Procedure: it.fn.Procedure}, extra: &extra{at: d.core.now, cause: cause}}
@@ -230,15 +241,19 @@ func (d *database) reconsider() {
 	}
 }
 
-// relink looks again whether r and its neighbour tell of each other.
+// relink has it looked at again whether r and its neighbour tell of each other.
 func (d *database) relink(r *record, id NodeID) {
 	o := d.byVertex[vertex{id, r.ns}]
 	if o == nil || o == r {
 		return
 	}
-	both := r.lists(o) && o.lists(r)
-	here, there := r.setEdge(o, both), o.setEdge(r, both)
-	d.moved = d.moved || here || there
+	for _, r := range [2]*record{r, o} {
+		if !r.path.relink {
+			r.path.relink = true
+			d.relinked = append(d.relinked, r)
+		}
+	}
+	d.moved = true
 }
 
 // expire forgets the records that have been out of reach for long, and returns when the next will be.

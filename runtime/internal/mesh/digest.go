@@ -1,6 +1,8 @@
 package mesh
 
 import (
+	"slices"
+
 	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
 )
 
@@ -49,7 +51,7 @@ func (d *database) sums() *[64]uint64 {
 	var sums [64]uint64
 	for _, r := range d.records {
 		if r != nil && r.path.reached {
-			sums[r.bucket()] ^= r.digest()
+			sums[r.slot] ^= r.digest()
 		}
 	}
 	return &sums
@@ -76,10 +78,29 @@ func (l *link) compare() {
 	l.pending = true
 }
 
-// takeDigest compares the peer's with what is here.
+// takeDigest keeps the peer's until it is known what can be reached now. Of those that do not open the link
+// the latest will do.
 func (ld *linkDomain) takeDigest(w *linkv1.Digest) {
-	ld.db.core.settle()
-	sums := ld.db.sums()
+	c := ld.db.core
+	ld.digests = slices.DeleteFunc(ld.digests, func(o *linkv1.Digest) bool { return o.GetOpening() == w.GetOpening() })
+	if ld.digests = append(ld.digests, w); len(ld.digests) == 1 {
+		c.digests = append(c.digests, ld)
+	}
+}
+
+// compareDigests compares the peers' with what is here.
+func (c *Core) compareDigests() {
+	for _, ld := range c.digests {
+		for _, w := range ld.digests {
+			ld.compare(w, ld.db.sums())
+		}
+		ld.digests = nil
+	}
+	c.digests = nil
+}
+
+// compare compares a digest of the peer's with what is here.
+func (ld *linkDomain) compare(w *linkv1.Digest, sums *[64]uint64) {
 	if len(w.GetSums()) == 1 {
 		if w.GetSums()[0] != total(sums) {
 			ld.sums, ld.link.pending = 64, true
@@ -114,7 +135,7 @@ func (ld *linkDomain) takeSummary(w *linkv1.Summary, seen uint64) {
 		}
 	}
 	for _, r := range d.records {
-		if r == nil || w.GetBuckets()>>r.bucket()&1 == 0 {
+		if r == nil || w.GetBuckets()>>r.slot&1 == 0 {
 			continue
 		}
 		if td := ld.of(r); td.sent <= seen {
@@ -153,6 +174,7 @@ func (ld *linkDomain) doubt(r *record, e *linkv1.Entry) {
 	}
 	if nearer {
 		r.suspect = ld
+		ld.expect(r)
 		ld.ask(r.vertex)
 	}
 }
@@ -194,7 +216,7 @@ func take(set *uint64) uint64 {
 func (ld *linkDomain) summary(buckets uint64, answer bool) *linkv1.Summary {
 	w := &linkv1.Summary{Buckets: buckets}
 	for _, r := range ld.db.records {
-		if r == nil || buckets>>r.bucket()&1 == 0 || r.version == 0 {
+		if r == nil || buckets>>r.slot&1 == 0 || r.version == 0 {
 			continue
 		}
 		if answer && ld.of(r).version == 0 {

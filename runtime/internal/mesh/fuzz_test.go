@@ -12,9 +12,9 @@ import (
 	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
 )
 
-// FuzzReceive lets a peer tell anything. The node must not panic, must stay sound and bounded, and
-// once the link is cut must be one with its honest peer.
-func FuzzReceive(f *testing.F) {
+// FuzzRecovery lets a peer tell anything. The node must not panic, must stay sound and bounded, and
+// once the link is cut must be one with its honest peer. FuzzReceive is many times as quick.
+func FuzzRecovery(f *testing.F) {
 	for seed := range uint64(8) {
 		f.Add(conversation(f, seed))
 	}
@@ -59,7 +59,7 @@ func FuzzReceive(f *testing.F) {
 	})
 }
 
-// conversation is what a peer says in a random cluster, as FuzzReceive reads it.
+// conversation is what a peer says in a random cluster, as FuzzRecovery reads it.
 func conversation(t testing.TB, seed uint64) []byte {
 	rnd := rand.New(rand.NewPCG(seed, 1))
 	c := newCluster(t)
@@ -115,7 +115,7 @@ func tablesOf(data []byte) func(func(*linkv1.Table) bool) {
 }
 
 // drain pulls all that a node has for a link, and throws it away.
-func drain(t *testing.T, n *simNode, l *simLink) {
+func drain(t testing.TB, n *simNode, l *simLink) {
 	for range 10_000 {
 		if n.core.Pull(n.c.now, l.id, 1000) == nil {
 			return
@@ -125,16 +125,18 @@ func drain(t *testing.T, n *simNode, l *simLink) {
 }
 
 // sound checks that a node's tables agree with each other, and looks at all that it shows.
-func sound(t testing.TB, n *simNode) {
-	s := n.core.Snapshot()
+func sound(t testing.TB, n *simNode) { soundCore(t, n.name, n.core) }
+
+func soundCore(t testing.TB, name string, core *Core) {
+	s := core.Snapshot()
 	for m := range s.Members() {
 		_ = m.Info.GetName()
 	}
-	for _, space := range n.core.declared {
+	for _, space := range core.declared {
 		for f := range s.Functions(space.name) {
 			choice, ok := s.Find(space.name, f.Function.Procedure)
 			if !ok || len(choice.Targets) == 0 {
-				t.Fatalf("%s shows %s in %s, but does not find it", n.name, f.Function.Procedure, space.name)
+				t.Fatalf("%s shows %s in %s, but does not find it", name, f.Function.Procedure, space.name)
 			}
 			for _, target := range choice.Targets {
 				s.Path(target)
@@ -142,12 +144,12 @@ func sound(t testing.TB, n *simNode) {
 			}
 		}
 	}
-	for _, d := range n.core.databases {
+	for _, d := range core.databases {
 		if what := d.unsound(); what != "" {
-			t.Fatalf("%s %v: %s", n.name, d.names, what)
+			t.Fatalf("%s %v: %s", name, d.names, what)
 		}
 	}
-	n.core.Events()
+	core.Events()
 }
 
 // unsound compares what a database keeps twice.

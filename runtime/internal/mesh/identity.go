@@ -212,6 +212,9 @@ func (ld *linkDomain) refuses(r *record, w *linkv1.Record) bool {
 	case !r.path.reached || r.is(told.process):
 		return false
 	}
+	if r.stage != nil && r.stage.from == ld {
+		d.unstage(r) // its next piece is among what is refused
+	}
 	r.refuse(told)
 	ld.enqueue(r)
 	if against {

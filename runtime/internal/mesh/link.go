@@ -18,6 +18,7 @@ type link struct {
 	domains []*linkDomain // by name
 	turn    int           // whose domain's turn it is to be pulled
 	pending bool
+	settled bool // routes have been found since it came up
 	synced  bool
 	digest  time.Time // when the next is due
 	dropped tally     // records of others that the peer told
@@ -43,7 +44,10 @@ type linkDomain struct {
 	summarize uint64 // the buckets to summarize, and to be answered
 	answer    uint64 // the buckets to answer for
 	crowded   crowded
-	response  bool // the peer waits for an answer, even if it is empty
+	response  bool             // the peer waits for an answer, even if it is empty
+	digests   []*linkv1.Digest // of the peer's, that are to be compared once routes are up to date: two at most
+
+	taking map[*record]struct{} // records that are, or are to be, taken anew over it
 }
 
 // opening is what was said first on a link.
@@ -94,12 +98,13 @@ func (c *Core) LinkUp(now time.Time, id LinkID, peer Peer) error {
 		}
 		ld := &linkDomain{link: l, name: name, db: s.db, acked: map[*record]int{}}
 		l.domains = append(l.domains, ld)
-		s.db.links = append(s.db.links, ld)
+		s.db.attach(ld)
 		if !peer.Observer {
 			s.db.welcome(name, peer)
 		}
 		c.adjoin(s, peer.ID)
 	}
+	c.fresh = append(c.fresh, l)
 	c.unsettled = true
 	return nil
 }
@@ -157,10 +162,8 @@ func (p Peer) same(o Peer) bool {
 // welcome makes a domain ready for what a peer is going to tell of itself. What others told of another
 // process of its name goes.
 func (d *database) welcome(ns string, peer Peer) {
-	for _, r := range d.records {
-		if r != nil && r.node == peer.ID {
-			r.goodbye, r.shown = false, nil
-		}
+	for _, r := range d.byNode[peer.ID] {
+		r.goodbye, r.shown = false, nil
 	}
 	r, p := d.byVertex[vertex{peer.ID, ns}], process{peer.Incarnation, peer.Key}
 	if r == nil || r.is(p) || len(peer.Key) == 0 {
@@ -210,18 +213,14 @@ func (c *Core) LinkDown(now time.Time, id LinkID, cause Cause) {
 	for _, ld := range l.domains {
 		d := ld.db
 		d.shuffled++
-		d.links = slices.DeleteFunc(d.links, func(o *linkDomain) bool { return o == ld })
-		for _, r := range d.records {
-			if r == nil {
-				continue
-			}
-			if r.via == l {
-				r.via = nil
-			}
-			if r.node == l.peer.ID && !l.peer.Observer {
+		d.detach(ld)
+		for _, r := range d.byNode[l.peer.ID] {
+			if !l.peer.Observer {
 				r.fell, r.held = cause.Text, c.now.Add(holdPlace)
 				r.goodbye, r.shown = r.goodbye || cause.Goodbye, nil
 			}
+		}
+		for _, r := range d.expected(ld) {
 			d.abandon(r, ld)
 		}
 		d.moved = true
@@ -239,7 +238,7 @@ func (c *Core) adjoin(s *space, peer NodeID) {
 	if s.own == nil {
 		return
 	}
-	best := s.db.bestLinks()[vertex{peer, s.name}]
+	best := s.db.best(vertex{peer, s.name})
 	now := s.own.neighbours[peer]
 	listed := now != nil && !now.removed
 	cost := func(l *link) uint32 {
@@ -271,6 +270,40 @@ func (c *Core) Carried(id LinkID) []string {
 	}
 	return names
 }
+
+// attach adds a link's domain.
+func (d *database) attach(ld *linkDomain) {
+	d.links = append(d.links, ld)
+	if v := ld.to(); !ld.link.peer.Observer {
+		d.peers[v] = append(d.peers[v], ld)
+	}
+}
+
+// detach removes a link's domain.
+func (d *database) detach(ld *linkDomain) {
+	is := func(o *linkDomain) bool { return o == ld }
+	d.links = slices.DeleteFunc(d.links, is)
+	v := ld.to()
+	if d.peers[v] = slices.DeleteFunc(d.peers[v], is); len(d.peers[v]) == 0 {
+		delete(d.peers, v)
+	}
+}
+
+// to is the vertex at the other end.
+func (ld *linkDomain) to() vertex { return vertex{ld.link.peer.ID, ld.name} }
+
+// best returns the link to take to a neighbour, or nil: to its latest incarnation, the cheapest, the oldest.
+func (d *database) best(v vertex) (best *linkDomain) {
+	for _, l := range d.peers[v] {
+		if best == nil || l.link.before(best.link) {
+			best = l
+		}
+	}
+	return best
+}
+
+// up reports whether a link, which may be nil, is up.
+func (c *Core) up(l *link) bool { return l != nil && c.links[l.id] == l }
 
 // Synced reports whether the first exchange over a link is done.
 func (c *Core) Synced(id LinkID) bool {

@@ -9,6 +9,7 @@ import (
 // pathState is what a record has for finding paths.
 type pathState struct {
 	edges   []edge // to neighbours, both telling of each other; sorted by neighbour
+	relink  bool   // edges are to be found again
 	reached bool
 	lost    *loss  // while it is not reached
 	counted bool   // in database.present
@@ -30,29 +31,22 @@ type loss struct {
 	cause string // empty: it never was in reach
 }
 
-// setEdge adds, changes or removes the edge to a neighbour, and reports whether that made a
-// difference.
-func (r *record) setEdge(o *record, there bool) bool {
-	p := &r.path
-	i, found := slices.BinarySearchFunc(p.edges, o, func(e edge, o *record) int { return e.to.compare(o.vertex) })
-	switch {
-	case !there && !found:
-		return false
-	case !there:
-		p.edges = slices.Delete(p.edges, i, i+1)
-	default:
-		e := edge{o, r.neighbours[o.node].extra.cost}
-		switch {
-		case !found:
-			p.edges = slices.Insert(p.edges, i, e)
-		case p.edges[i] == e:
-			return false
-		default:
-			p.edges[i] = e
+// findEdges finds the edges of the records anew of which some may have changed.
+func (d *database) findEdges() {
+	for _, r := range d.relinked {
+		r.path.relink = false
+		var edges []edge
+		for id, it := range r.neighbours {
+			if o := d.byVertex[vertex{id, r.ns}]; o != nil && o != r && r.lists(o) && o.lists(r) {
+				edges = append(edges, edge{o, it.extra.cost})
+			}
+		}
+		slices.SortFunc(edges, func(a, b edge) int { return a.to.compare(b.to.vertex) })
+		if !slices.Equal(edges, r.path.edges) {
+			r.path.edges, r.shown = edges, nil
 		}
 	}
-	r.shown = nil
-	return true
+	d.relinked = nil
 }
 
 // findSites joins the records that bridges join.
@@ -116,10 +110,10 @@ const none = -1
 
 func (d *database) search() *search {
 	s := &search{d: d, found: make([]found, len(d.records))}
-	via := d.bestLinks()
 	if len(d.own) == 0 {
-		for v, l := range via {
+		for v := range d.peers {
 			if r := d.byVertex[v]; r != nil {
+				l := d.best(v)
 				s.relax(none, found{}, edge{r, l.link.cost}, l)
 			}
 		}
@@ -128,7 +122,7 @@ func (d *database) search() *search {
 		s.found[start] = found{known: true, done: true, before: none}
 		for r := d.records[start]; r != nil; r = r.path.next {
 			for _, e := range r.path.edges {
-				if l := via[e.to.vertex]; l != nil {
+				if l := d.best(e.to.vertex); l != nil {
 					s.relax(start, s.found[start], e, l)
 				}
 			}
@@ -148,19 +142,6 @@ func (d *database) search() *search {
 		}
 	}
 	return s
-}
-
-// bestLinks returns the link to take to each neighbour: to its latest incarnation, the cheapest, the
-// oldest.
-func (d *database) bestLinks() map[vertex]*linkDomain {
-	best := make(map[vertex]*linkDomain, len(d.links))
-	for _, l := range d.links {
-		v := vertex{l.link.peer.ID, l.name}
-		if b := best[v]; !l.link.peer.Observer && (b == nil || l.link.before(b.link)) {
-			best[v] = l
-		}
-	}
-	return best
 }
 
 // relax looks at the path that goes on from u, found by f, over e.

@@ -9,14 +9,14 @@ import (
 )
 
 // Pull returns the next that a link's peer is to be told, of about maxBytes, or nil if nothing is
-// left. What is pulled counts as told.
+// left. What is pulled counts as told. Records may be there as their encoding alone, in their unknown fields. A link is told nothing before routes have been found with it, as they are
+// by [Core.Pending].
 func (c *Core) Pull(now time.Time, id LinkID, maxBytes int) *linkv1.Table {
 	c.now = now
 	l := c.links[id]
-	if l == nil {
+	if l == nil || !l.settled {
 		return nil
 	}
-	c.settle()
 	for range l.domains {
 		ld := l.domains[l.turn]
 		l.turn = (l.turn + 1) % len(l.domains)
@@ -87,17 +87,29 @@ func (t *told) lacks(r *record) bool {
 
 // write tells what changed in a record since the peer's version, of about room bytes.
 func (ld *linkDomain) write(r *record, td *told, room int) (*linkv1.Record, int) {
-	w := &linkv1.Record{Node: r.node[:], Incarnation: r.inc, Version: r.version, Floor: r.floor}
+	since := uint64(0)
+	if td.inc == r.inc && r.floor <= max(td.version, td.floor) {
+		since = td.version
+	}
+	if w, size := ld.written(r, since); w != nil && size <= room {
+		*td = told{inc: r.inc, version: r.version, floor: r.floor, sent: ld.sent, queued: td.queued}
+		return w, size
+	}
+	w, size := ld.compose(r, since, room)
+	*td = told{inc: r.inc, version: w.Version, floor: r.floor, sent: ld.sent, queued: td.queued}
+	return ld.keep(r, w, size), size
+}
+
+// compose writes what changed in a record since a version, of about room bytes.
+func (ld *linkDomain) compose(r *record, since uint64, room int) (*linkv1.Record, int) {
+	w := &linkv1.Record{Node: r.node[:], Incarnation: r.inc, Since: since, Version: r.version, Floor: r.floor}
 	if r.ns != ld.name {
 		w.Namespace = r.ns
 	}
 	if r.start != r.inc {
 		w.Start = r.start
 	}
-	if td.inc == r.inc && r.floor <= max(td.version, td.floor) {
-		w.Since = td.version
-	}
-	if w.Since == 0 {
+	if since == 0 {
 		w.Key = r.key
 	}
 	size := recordBytes
@@ -115,7 +127,6 @@ func (ld *linkDomain) write(r *record, td *told, room int) (*linkv1.Record, int)
 	if !w.More {
 		w.Version = r.version
 	}
-	*td = told{inc: r.inc, version: w.Version, floor: r.floor, sent: ld.sent, queued: td.queued}
 	return w, size
 }
 
@@ -132,8 +143,11 @@ func (ld *linkDomain) pullComplete(t *linkv1.Table) bool {
 func (ld *linkDomain) pullAcks(t *linkv1.Table) bool {
 	for _, r := range ld.db.asking() {
 		a := ld.db.asks[r]
+		if int(r.idx) >= len(ld.db.routes) || !ld.db.reached[r.idx] {
+			continue // it is new
+		}
 		to := &ld.db.routes[r.idx].targets[0]
-		if !ld.db.reached[r.idx] || to.Local || to.Link != ld.link.id || to.LinkNamespace != ld.name {
+		if to.Local || to.Link != ld.link.id || to.LinkNamespace != ld.name {
 			continue
 		}
 		if n := ld.acked[r]; n < len(a.order) {

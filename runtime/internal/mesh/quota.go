@@ -19,7 +19,7 @@ type share struct {
 
 // via returns the link that a record counts for; nil if there is none.
 func (d *database) via(r *record) *link {
-	if r.via != nil {
+	if d.core.up(r.via) {
 		return r.via
 	}
 	if ld := d.toward(r); ld != nil {
@@ -213,6 +213,7 @@ func (ck *check) makeRoom() {
 	}
 	for _, r := range ck.anew {
 		r.suspect = ck.ld
+		ck.ld.expect(r)
 		ck.ld.ask(r.vertex)
 	}
 	l := ck.ld.link

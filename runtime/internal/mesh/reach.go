@@ -23,10 +23,11 @@ type shown struct {
 
 // reroute finds all routes anew and takes note of what came into reach and what went out of it.
 func (d *database) reroute(now time.Time) {
+	d.findEdges()
 	d.findSites()
 	s := d.search()
 	old := d.routes
-	d.routes, d.reached = make([]route, len(d.records)), make([]bool, len(d.records))
+	d.routes, d.reached = make([]*route, len(d.records)), make([]bool, len(d.records))
 	if d.renamed {
 		d.vertices = make(map[vertex]int32, len(d.records))
 	}
@@ -46,9 +47,9 @@ func (d *database) reroute(now time.Time) {
 			lost = append(lost, r)
 		}
 		r.path.reached, d.reached[r.idx] = f.known, f.known
-		d.routes[r.idx] = d.route(r, f)
 	}
 	d.lose(now, lost, old)
+	d.setRoutes(s, old)
 	d.gain(gained)
 	d.census()
 	d.sets.sort(d)
@@ -58,13 +59,29 @@ func (d *database) reroute(now time.Time) {
 	d.disputed = d.disputed || len(gained)+len(lost) > 0
 }
 
-// route makes the route to a record by what was found.
+// setRoutes makes the routes by what was found. Those that are as before are kept.
+func (d *database) setRoutes(s *search, old []*route) {
+	for _, r := range d.records {
+		if r == nil {
+			continue
+		}
+		now := d.route(r, s.found[r.path.lead])
+		if int(r.idx) < len(old) && old[r.idx] != nil && *old[r.idx] == now {
+			d.routes[r.idx] = old[r.idx]
+			continue
+		}
+		fresh := now // only this one is to take memory
+		d.routes[r.idx] = &fresh
+	}
+}
+
+// route is the route to a record by what was found.
 func (d *database) route(r *record, f found) route {
 	if r.shown == nil {
 		r.shown = d.show(r)
 	}
 	if !f.known {
-		return route{shown: r.shown, before: none}
+		return route{shown: r.shown, before: none, lost: r.path.lost}
 	}
 	t := Target{Node: r.node, Name: r.shown.name, Namespace: r.ns, Hops: int(f.hops)}
 	if f.via == nil {
@@ -87,7 +104,7 @@ func (d *database) show(r *record) *shown {
 }
 
 // lose notes why records went out of reach, by the routes before.
-func (d *database) lose(now time.Time, lost []*record, old []route) {
+func (d *database) lose(now time.Time, lost []*record, old []*route) {
 	known := map[int32]*loss{}
 	var of func(r *record) *loss
 	of = func(r *record) *loss {
@@ -115,11 +132,6 @@ func (d *database) lose(now time.Time, lost []*record, old []route) {
 		r.path.lost = of(r)
 		d.touchAll(r, false, r.path.lost.cause)
 		d.askAround(r)
-	}
-	for _, r := range d.records {
-		if r != nil && !r.path.reached {
-			d.routes[r.idx].lost = r.path.lost
-		}
 	}
 }
 

@@ -1,6 +1,9 @@
 package mesh
 
 import (
+	"cmp"
+	"maps"
+	"slices"
 	"time"
 
 	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
@@ -95,11 +98,11 @@ func (ld *linkDomain) take(w *linkv1.Record) {
 	if ld.refuses(r, w) {
 		return
 	}
-	if r.via == nil {
+	if !d.core.up(r.via) {
 		r.via = ld.link
 	}
 	if len(r.key) == 0 && inc == r.inc && len(w.GetKey()) > 0 {
-		r.key = w.GetKey()
+		r.key, r.encoded = w.GetKey(), [2]encoded{}
 		for id := range r.neighbours {
 			d.relink(r, id)
 		}
@@ -110,6 +113,7 @@ func (ld *linkDomain) take(w *linkv1.Record) {
 		ld.enqueue(r)
 	case another && w.GetSince() != 0:
 		if inc == r.inc {
+			ld.expect(r)
 			r.suspect = ld // else it is told what changed since a version that is another's
 		}
 		ld.ask(v)
@@ -189,6 +193,7 @@ func (d *database) apply(r *record, w *linkv1.Record) {
 func (ld *linkDomain) startStage(r *record, w *linkv1.Record) {
 	ld.db.unstage(r)
 	r.stage = &stage{rec: newRecord(r.vertex, r.inc, r.process), from: ld}
+	ld.expect(r)
 	ld.stage(r, w)
 }
 
@@ -220,6 +225,9 @@ func (d *database) unstage(r *record) {
 	}
 	d.staged -= s.rec.live
 	r.stage = nil
+	if r.suspect != s.from {
+		delete(s.from.taking, r)
+	}
 	for _, ld := range d.links {
 		if s.refused && ld != s.from {
 			ld.ask(r.vertex)
@@ -259,6 +267,21 @@ func (d *database) replace(r, by *record) {
 		d.relink(r, id)
 	}
 	d.noteAsk(r)
+}
+
+// expect notes that a record is, or is to be, taken anew over the link.
+func (ld *linkDomain) expect(r *record) {
+	if ld.taking == nil {
+		ld.taking = map[*record]struct{}{}
+	}
+	ld.taking[r] = struct{}{}
+}
+
+// expected returns the records that are, or are to be, taken anew over a link, in order.
+func (d *database) expected(ld *linkDomain) []*record {
+	records := slices.Collect(maps.Keys(ld.taking))
+	slices.SortFunc(records, func(a, b *record) int { return cmp.Compare(a.idx, b.idx) })
+	return records
 }
 
 // abandon forgets what was to come over a link that is gone.

@@ -44,6 +44,9 @@ type record struct {
 	feed       []entry          // by version; stale ones in between
 	stale      int
 	sum        uint64 // of the items that are not removed
+	slot       uint   // the vertex's bucket
+	digested   digested
+	encoded    [2]encoded // of all of it, and of what was new
 
 	path    pathState
 	shown   *shown           // for snapshots; nil: to be made again
@@ -134,11 +137,7 @@ func (it *item) more() *extra {
 func (it *item) derivation() linkv1.Derivation { return it.more().derivation }
 
 func newRecord(v vertex, inc uint64, p process) *record {
-	return &record{
-		vertex: v, inc: inc, process: p,
-		neighbours: map[NodeID]*item{}, bridges: map[string]*item{},
-		functions: map[string]*item{}, derived: map[string]*item{},
-	}
+	return &record{vertex: v, inc: inc, process: p, slot: v.bucket()}
 }
 
 // put adds an item in the place of one of the same kind and name, which it returns if there was one.
@@ -149,12 +148,15 @@ func (r *record) put(it *item) (old *item) {
 	case kindAsk:
 		old, r.ask = r.ask, it
 	case kindNeighbour:
-		old, r.neighbours[it.extra.neighbour] = r.neighbours[it.extra.neighbour], it
+		old = set(&r.neighbours, it.extra.neighbour, it)
 	case kindBridge:
-		old, r.bridges[it.extra.bridge] = r.bridges[it.extra.bridge], it
+		old = set(&r.bridges, it.extra.bridge, it)
 	case kindFunction:
-		m := r.named(it)
-		old, m[it.fn.Procedure] = m[it.fn.Procedure], it
+		m := &r.functions
+		if it.derivation() != 0 {
+			m = &r.derived
+		}
+		old = set(m, it.fn.Procedure, it)
 	}
 	if old != nil {
 		old.stale = true
@@ -164,6 +166,16 @@ func (r *record) put(it *item) (old *item) {
 	r.count(it, 1)
 	r.feed = append(r.feed, entry{it.version, it})
 	r.compact()
+	return old
+}
+
+// set puts an item into a map, which may be nil, and returns what was in its place.
+func set[K comparable](m *map[K]*item, key K, it *item) (old *item) {
+	if *m == nil {
+		*m = map[K]*item{}
+	}
+	old = (*m)[key]
+	(*m)[key] = it
 	return old
 }
 

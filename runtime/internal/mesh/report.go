@@ -148,10 +148,8 @@ func conflict(serving, it *item) string {
 
 // nameOf returns the name of a node that is a member here, or "".
 func (d *database) nameOf(id NodeID) string {
-	for _, r := range d.records {
-		if r != nil && r.node == id {
-			return r.info().GetName()
-		}
+	if records := d.byNode[id]; len(records) > 0 {
+		return records[0].info().GetName()
 	}
 	return ""
 }

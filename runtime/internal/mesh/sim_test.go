@@ -27,6 +27,7 @@ type cluster struct {
 	piece  int           // bytes of a table
 	cost   func() uint32 // of a link, as one end has it
 	lossy  int           // of a hundred tables so many are lost, for no reason
+	lazy   int           // of a hundred times that a node could find routes anew, it lets so many pass
 	trace  func(format string, args ...any)
 	share  bool        // hand tables over as they are, instead of encoding them
 	old    func() bool // whether a node has no key
@@ -202,15 +203,41 @@ func (c *cluster) between(a, b *simNode) (links []*simLink) {
 	return links
 }
 
-// wake notes which links have something to pull.
+// wake has all nodes find routes anew, and notes which links have something to pull.
 func (c *cluster) wake() {
 	for _, n := range c.nodes {
-		for _, id := range n.core.Pending() {
-			if l := n.links[id]; l != nil {
-				l.ready[l.end(n)] = true
+		n.wake()
+	}
+}
+
+func (n *simNode) wake() {
+	for _, id := range n.core.Pending() {
+		if l := n.links[id]; l != nil {
+			l.ready[l.end(n)] = true
+		}
+	}
+}
+
+// act is something that a cluster can do: a table is pulled at an end of a link, or what that end said delivered.
+type act struct {
+	l    *simLink
+	end  int
+	pull bool
+}
+
+// acts returns what can be done.
+func (c *cluster) acts() (acts []act) {
+	for _, l := range c.links {
+		for i := range l.ends {
+			if l.ready[i] && !l.down[i] && len(l.wire[i]) < 3 {
+				acts = append(acts, act{l, i, true})
+			}
+			if len(l.wire[i]) > 0 {
+				acts = append(acts, act{l, i, false})
 			}
 		}
 	}
+	return acts
 }
 
 func (l *simLink) end(n *simNode) int {
@@ -234,6 +261,12 @@ func (c *cluster) pull(l *simLink, i int) bool {
 	}
 	if c.share {
 		c.stats.bytes += proto.Size(t)
+		for i, r := range t.GetRecords() {
+			if encoded := r.ProtoReflect().GetUnknown(); len(encoded) > 0 {
+				t.Records[i] = new(linkv1.Record)
+				c.must(proto.Unmarshal(encoded, t.Records[i]))
+			}
+		}
 	} else {
 		t = c.encoded(t)
 	}
@@ -297,25 +330,17 @@ func (c *cluster) settle() int {
 
 // step does one thing of those that can be done, at random, and reports whether there was any.
 func (c *cluster) step(rnd *rand.Rand) bool {
-	c.wake()
-	type act struct {
-		l    *simLink
-		end  int
-		pull bool
-	}
-	var acts []act
-	for _, l := range c.links {
-		for i := range l.ends {
-			if l.ready[i] && !l.down[i] && len(l.wire[i]) < 3 {
-				acts = append(acts, act{l, i, true})
-			}
-			if len(l.wire[i]) > 0 {
-				acts = append(acts, act{l, i, false})
-			}
+	for _, n := range c.nodes {
+		if rnd.IntN(100) >= c.lazy {
+			n.wake()
 		}
 	}
+	acts := c.acts()
 	if len(acts) == 0 {
-		return false
+		c.wake()
+		if acts = c.acts(); len(acts) == 0 {
+			return false
+		}
 	}
 	a := acts[rnd.IntN(len(acts))]
 	switch {
@@ -327,6 +352,21 @@ func (c *cluster) step(rnd *rand.Rand) bool {
 		c.deliver(a.l, a.end)
 	}
 	return true
+}
+
+// rest does what can be done, at random, until there is nothing left. It reports false if that takes too long.
+func (c *cluster) rest(rnd *rand.Rand) bool {
+	n := 0
+	for idle := 0; idle < 2 && n < 100_000; n++ {
+		idle++
+		if c.step(rnd) {
+			idle = 0
+		}
+		if idle > 0 || rnd.IntN(100) >= c.lazy {
+			c.collect()
+		}
+	}
+	return n < 100_000
 }
 
 // collect gathers all events.

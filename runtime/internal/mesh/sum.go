@@ -67,9 +67,15 @@ func (it *item) sum() uint64 {
 	return s.done()
 }
 
-// sum is of the record as it is.
+// digested is a record's digest, and what it was made of besides its vertex.
+type digested struct{ inc, version, sum, digest uint64 }
+
+// digest is of the record as it is.
 func (r *record) digest() uint64 {
-	return newSum.bytes(r.node[:]).string(r.ns).number(r.inc).number(r.version).number(r.sum).done()
+	if d := &r.digested; d.digest == 0 || d.inc != r.inc || d.version != r.version || d.sum != r.sum {
+		*d = digested{r.inc, r.version, r.sum, newSum.bytes(r.node[:]).string(r.ns).number(r.inc).number(r.version).number(r.sum).done()}
+	}
+	return r.digested.digest
 }
 
 // bucket is the bit of the bucket that the vertex counts in, of 64.

@@ -126,8 +126,8 @@ func (s *Snapshot) Members() iter.Seq[MemberInfo] {
 	return func(yield func(MemberInfo) bool) {
 		members := map[NodeID]*MemberInfo{}
 		for _, v := range s.views {
-			for i := range v.routes {
-				if r := &v.routes[i]; v.reached[i] && !r.shown.leaving {
+			for i, r := range v.routes {
+				if v.reached[i] && !r.shown.leaving {
 					r.shown.addTo(members)
 				}
 			}
@@ -183,7 +183,7 @@ func (s *Snapshot) Absent(ns, procedure string) (last Absence) {
 
 // absence says why an item does not serve.
 func (v *view) absence(it *item) Absence {
-	r := &v.routes[it.rec]
+	r := v.routes[it.rec]
 	a := Absence{Node: r.shown.node, Name: r.shown.name}
 	switch {
 	case it.removed:

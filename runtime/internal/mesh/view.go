@@ -9,8 +9,8 @@ import (
 type view struct {
 	names    []string
 	fns      index
-	routes   []route
-	reached  []bool // by record, as in routes; all that most look-ups need of them
+	routes   []*route // what is as it was is shared with the view before
+	reached  []bool   // by record, as in routes; all that most look-ups need of them
 	vertices map[vertex]int32
 	sets     [][]Target
 }

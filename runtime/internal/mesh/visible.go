@@ -105,14 +105,13 @@ func (c *Core) WantVisible(now time.Time, ns string) (Token, error) {
 	return Token{c.lastWish}, nil
 }
 
-// Visible reports whether all members within reach have acknowledged, until Release. It may change
-// with any call of Receive or LinkDown.
+// Visible reports whether all members that were within reach when routes were found last have acknowledged,
+// until Release. It may change with any call of Receive or LinkDown.
 func (c *Core) Visible(t Token) bool {
 	w := c.wishes[t.id]
 	if w == nil {
 		return false
 	}
-	c.settle()
 	for r, version := range w.records {
 		d := c.spaces[r.ns].db
 		if a := d.asks[r]; a == nil || a.version < version || !d.allSaw(a) {

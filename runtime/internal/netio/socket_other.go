@@ -16,5 +16,8 @@ func (*Socket) Read([]byte) (int, error) { return 0, nil }
 // Try does nothing.
 func (*Socket) Try([]byte) (int, error) { return 0, nil }
 
+// Unread does nothing.
+func (*Socket) Unread() bool { return false }
+
 // Write does nothing.
 func (*Socket) Write([]byte) (int, error) { return 0, nil }

@@ -93,6 +93,16 @@ func (s *Socket) Try(p []byte) (int, error) {
 	return s.out.run(p, "send", s.conn.Write)
 }
 
+// Unread reports whether there is something to read, be it the end. It does not wait; any goroutine may ask.
+func (s *Socket) Unread() bool {
+	var n int
+	var err error
+	failed := s.conn.Control(func(fd uintptr) {
+		n, _, err = syscall.Recvfrom(int(fd), make([]byte, 1), syscall.MSG_PEEK) // Go's sockets do not block
+	})
+	return failed == nil && n >= 0 && err == nil
+}
+
 // Write writes p whole, and waits for room as long as the connection's deadline allows.
 func (s *Socket) Write(p []byte) (int, error) {
 	s.out.tries = false
