@@ -95,7 +95,7 @@ func (c *wholeCall) head(t *target) bool {
 			}
 		case "grpc-timeout":
 			timeout, ok := grpc.Timeout(f.Value)
-			if !ok || !c.Deadline.IsZero() {
+			if !ok || timeout == 0 || !c.Deadline.IsZero() {
 				return false
 			}
 			c.Deadline = time.Now().Add(timeout)
