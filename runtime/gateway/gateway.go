@@ -211,6 +211,9 @@ func callOf(ctx context.Context) *call {
 
 // call is the handler of every call.
 func (g *Gateway) call(ctx context.Context, _ connect.Spec, stream connect.ServerStream) error {
+	if deadline, ok := ctx.Deadline(); ok && !time.Now().Before(deadline) {
+		return bridge.Verdict(context.DeadlineExceeded)
+	}
 	c := callOf(ctx)
 	if c.own != nil {
 		return c.own(ctx, c.spec, stream)
