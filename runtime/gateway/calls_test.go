@@ -53,16 +53,16 @@ func TestCallsAreCounted(t *testing.T) {
 		}
 	}
 	for range 10_000 {
-		who, i := clients[r.IntN(len(clients))], r.IntN(most)
+		who, i, what := clients[r.IntN(len(clients))], r.IntN(most), r.IntN(4)
 		switch {
-		case r.IntN(2) == 0:
+		case what < 2:
 			err := c.begin(who)
 			check("begin", err, len(running) < most && of(who) < mostOfOne)
 			if err == nil {
 				running = append(running, who)
 			}
 		case i >= len(running):
-		case r.IntN(2) == 0:
+		case what == 2:
 			from := running[i]
 			err := c.pass(from, who)
 			check("pass", err, from == who || of(who) < mostOfOne)

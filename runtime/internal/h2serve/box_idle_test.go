@@ -13,9 +13,9 @@ import (
 )
 
 // frames has every frame that comes handed to take, until the connection ends.
-func (g *target) frames(take func(http2.Frame)) (ended chan struct{}) {
+func (g *target) frames(take func(http2.Frame)) chan struct{} {
 	_ = g.nc.SetDeadline(time.Time{})
-	ended = make(chan struct{})
+	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
 		for {
