@@ -14,7 +14,11 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// net/http's server, which ours is compared with, does not wait for its connections.
+	goleak.VerifyTestMain(m,
+		goleak.IgnoreAnyFunction("net/http.(*http2serverConn).serve"), goleak.IgnoreAnyFunction("net/http.(*http2serverConn).readFrames"))
+}
 
 // echo is a Whole that answers with the request's body, from a goroutine of its own.
 type echo struct {
