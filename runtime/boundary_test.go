@@ -321,7 +321,7 @@ func TestEveryPartOfATable(t *testing.T) {
 			continue
 		}
 		t.Run(string(field.Name()), func(t *testing.T) {
-			everyEntrance(t, func(t *testing.T, e *estate, in *intruder, _ bool) {
+			everyEntrance(t, func(t *testing.T, _ *estate, in *intruder, _ bool) {
 				table := &linkv1.Table{Namespace: "private"}
 				filled(table.ProtoReflect(), field)
 				in.say(control(&linkv1.Control{Body: &linkv1.Control_Table{Table: table}}))

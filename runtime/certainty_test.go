@@ -247,7 +247,7 @@ func TestCertaintyOnTheWay(t *testing.T) {
 
 // leave shuts a node down that has calls, which end with the test.
 func leave(t *testing.T, c *rpcmeshtest.Cluster, name string) {
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	done := make(chan struct{})
 	n := c.Node(name)
 	go func() {
@@ -301,20 +301,20 @@ func TestCertaintyUnderWay(t *testing.T) {
 			losing("the relay is closed"+name, "b c", certainty, func(c *rpcmeshtest.Cluster) { c.Stop("b") }),
 			losing("the origin's node is closed"+name, "b", certainty, func(c *rpcmeshtest.Cluster) { c.Stop("a") }),
 			losing("the caller's node is closed"+name, "c", certainty, func(c *rpcmeshtest.Cluster) { c.Stop("c") }),
-		)
-		places = append(places, place{
-			"the node of both is closed" + name, connect.CodeUnavailable, certainty, "a",
-			func(t *testing.T, c *rpcmeshtest.Cluster, from callerOf) error {
-				if certainty == started {
-					stream := answered(t, from(c, "a"))
+			place{
+				"the node of both is closed" + name, connect.CodeUnavailable, certainty, "a",
+				func(t *testing.T, c *rpcmeshtest.Cluster, from callerOf) error {
+					if certainty == started {
+						stream := answered(t, from(c, "a"))
+						c.Stop("a")
+						return over(stream)
+					}
+					got := greetLater(t.Context(), from(c, "a"))
 					c.Stop("a")
-					return over(stream)
-				}
-				got := greetLater(t.Context(), from(c, "a"))
-				c.Stop("a")
-				return <-got
+					return <-got
+				},
 			},
-		})
+		)
 	}
 	for _, node := range []string{"a", "c"} {
 		where := map[string]string{"a": ", locally", "c": ", over links"}[node]
@@ -343,7 +343,7 @@ func TestCertaintyUnderWay(t *testing.T) {
 			}},
 		)
 	}
-	places = append(places, place{"a response of another type", connect.CodeInternal, started, "c", func(t *testing.T, c *rpcmeshtest.Cluster, from callerOf) error {
+	places = append(places, place{"a response of another type", connect.CodeInternal, started, "c", func(t *testing.T, c *rpcmeshtest.Cluster, _ callerOf) error {
 		mustRegister(t, c.Node("a").Namespace("public"), connect.Method{Spec: workSpec(), Handler: func(_ context.Context, _ connect.Spec, s connect.ServerStream) error {
 			return s.Send(&rpcmesh.Raw{B: []byte{0xff}})
 		}})

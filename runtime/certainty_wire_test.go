@@ -31,7 +31,7 @@ func (in *intruder) offer(n *rpcmesh.Node) {
 	}}}))
 }
 
-// answers answers the next call with frames and controls.
+// answers has frames and controls for the next call.
 func (in *intruder) answers(controls []*linkv1.Control, frames ...*linkv1.Frame) {
 	for {
 		p, err := in.receive()
@@ -186,7 +186,7 @@ func TestCertaintyOfBadCalls(t *testing.T) {
 						if codeOfEnd(end) != c.code || end.GetFailure().GetCertainty() != want {
 							t.Errorf("told %v; want %v, %v", end, c.code, want)
 						}
-						time.Sleep(2 * time.Second) // fake time: in which the handler ends
+						time.Sleep(2 * time.Second) // fake time
 					})
 				})
 			}

@@ -6,6 +6,7 @@ import (
 
 	"connectrpc.com/connect/v2"
 
+	"github.com/rpcmesh/rpcmesh/runtime/internal/duration"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/mesh"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/schema"
 )
@@ -71,7 +72,7 @@ func (n *Node) compareAll() {
 		n.compareBatch(batch)
 		if len(batch) == 0 { // what is left is for later
 			timer := time.NewTimer(pause)
-			pause = min(2*pause, maxComparePause)
+			pause = min(duration.Times(pause, 2), maxComparePause)
 			select {
 			case <-cs.wake:
 				pause = comparePause

@@ -337,7 +337,7 @@ func (x *exchange) restAfter(begin, end time.Time) {
 	} else {
 		x.doubling = 0
 	}
-	x.rest = min(max(end.Sub(begin)<<x.doubling, x.lagging)*restFactor, maxRest)
+	x.rest = min(max(end.Sub(begin)<<x.doubling, x.lagging)*restFactor, maxRest) // short: what was measured, and a few doublings
 	x.rested, x.lagging = end.Add(x.rest), 0
 }
 

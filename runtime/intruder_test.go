@@ -131,7 +131,7 @@ func (in *intruder) receive() (*linkv1.Packet, error) {
 	return p, proto.Unmarshal(b, p)
 }
 
-// opens opens a call with a message and returns how it ends. It refuses the calls that come to it meanwhile.
+// opens makes a call with a message and returns how it ends. It refuses the calls that come to it meanwhile.
 func (in *intruder) opens(open *linkv1.Open, hops uint32) *linkv1.End {
 	in.t.Helper()
 	id := in.call

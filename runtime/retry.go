@@ -9,6 +9,7 @@ import (
 	"connectrpc.com/connect/v2"
 
 	rpcmeshv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/v1"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/duration"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
 )
 
@@ -291,7 +292,7 @@ func (s *outgoing) reroute(why retry) bool {
 
 // pause is how long to wait for a change of the table before the next attempt.
 func (s *outgoing) pause() time.Duration {
-	pause := min(retryPause<<(s.attempts-1), maxRetryPause)
+	pause := min(duration.Times(retryPause, 1<<(s.attempts-1)), maxRetryPause)
 	if !s.deadline.IsZero() {
 		pause = min(pause, time.Until(s.deadline))
 	}

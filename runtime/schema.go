@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/descriptorpb"
 
+	"github.com/rpcmesh/rpcmesh/runtime/internal/duration"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/mesh"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/schema"
 )
@@ -81,7 +82,7 @@ func (ns *Namespace) Schema(ctx context.Context, procedure string) (*Schema, err
 		if again, _ := wanted(n.table.Load(), ns.name, procedure); again == w && !passing(err) {
 			return nil, err
 		}
-		if !n.awaitTable(ctx, table, min(retryPause<<(attempt-1), maxRetryPause)) {
+		if !n.awaitTable(ctx, table, min(duration.Times(retryPause, 1<<(attempt-1)), maxRetryPause)) {
 			return nil, err
 		}
 	}

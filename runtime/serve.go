@@ -168,7 +168,7 @@ func (n *Node) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		return
 	}
-	if p, ok := errors.AsType[*guard.Panic](err); !ok || p.Value != http.ErrAbortHandler.Error() {
+	if p, ok := errors.AsType[*guard.PanicError](err); !ok || p.Value != http.ErrAbortHandler.Error() {
 		guard.Log(n.log.With("path", r.URL.Path), err)
 	}
 	panic(http.ErrAbortHandler)

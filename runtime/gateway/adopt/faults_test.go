@@ -47,8 +47,7 @@ func (panicking) Put(string, *tls.ClientSessionState)        { panic("the passwo
 // TestFaultsOfTheConfig: a function that panics keeps the server from being adopted, and nothing else.
 func TestFaultsOfTheConfig(t *testing.T) {
 	typ := reflect.TypeFor[adopt.Config]()
-	for i := range typ.NumField() {
-		field := typ.Field(i)
+	for field := range typ.Fields() {
 		switch field.Type.Kind() {
 		case reflect.Func, reflect.Interface, reflect.Pointer:
 			if _, ok := faults[field.Name]; !ok {

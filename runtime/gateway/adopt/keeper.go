@@ -275,7 +275,7 @@ func (t *attendance) watch(ctx context.Context) error {
 		if t.reconcile() {
 			t.whenOthersGo(ctx)
 			retry = time.After(t.retry - rand.N(t.retry/2+1))
-			t.retry = min(2*t.retry, t.cfg.RetryMax)
+			t.retry = min(duration.Times(t.retry, 2), t.cfg.RetryMax)
 		}
 		var err error
 		select {
@@ -327,7 +327,7 @@ func (t *attendance) patiently(ctx context.Context, ask func() error) (err error
 		select {
 		case <-ctx.Done():
 			return err
-		case <-time.After(t.cfg.RetryMin << try):
+		case <-time.After(duration.Times(t.cfg.RetryMin, 1<<try)):
 		}
 	}
 	return err

@@ -11,8 +11,8 @@ import (
 	"runtime/debug"
 )
 
-// Panic is the error of a function that panicked. Its text says no more than that.
-type Panic struct {
+// PanicError is the error of a function that panicked. Its text says no more than that.
+type PanicError struct {
 	// What is the function, as the user knows it: "Config.Dial", say.
 	What string
 	// Value is what it panicked with, and Stack where.
@@ -20,13 +20,13 @@ type Panic struct {
 }
 
 // Error implements error.
-func (p *Panic) Error() string { return p.What + " panicked" }
+func (p *PanicError) Error() string { return p.What + " panicked" }
 
-// Try calls f and returns its error, or a *Panic.
+// Try calls f and returns its error, or a *PanicErrorError.
 func Try(what string, f func() error) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			err = &Panic{What: what, Value: fmt.Sprint(r), Stack: string(debug.Stack())}
+			err = &PanicError{What: what, Value: fmt.Sprint(r), Stack: string(debug.Stack())}
 		}
 	}()
 	return f()
@@ -39,9 +39,9 @@ func Call(log *slog.Logger, what string, f func() error) error {
 	return err
 }
 
-// Log logs err if it is a *Panic.
+// Log logs err if it is a *PanicErrorError.
 func Log(log *slog.Logger, err error) {
-	if p, ok := errors.AsType[*Panic](err); ok {
+	if p, ok := errors.AsType[*PanicError](err); ok {
 		log.Error(p.Error(), "panic", p.Value, "stack", p.Stack)
 	}
 }

@@ -25,7 +25,7 @@ func TestCall(t *testing.T) {
 		t.Errorf("%v, log %s", err, log.String())
 	}
 	err := Call(logTo(&log), "Config.F", func() error { panic("the password is 1234") })
-	if p, ok := errors.AsType[*Panic](err); !ok || p.Error() != "Config.F panicked" {
+	if p, ok := errors.AsType[*PanicError](err); !ok || p.Error() != "Config.F panicked" {
 		t.Errorf("it failed with %v", err)
 	}
 	for _, part := range []string{"Config.F panicked", "1234", "guard_test.go"} {
@@ -117,8 +117,8 @@ func TestTLS(t *testing.T) {
 		t.Run(field.Name, func(t *testing.T) {
 			log.Reset()
 			var args []reflect.Value
-			for j := range field.Type.NumIn() {
-				args = append(args, reflect.Zero(field.Type.In(j)))
+			for in := range field.Type.Ins() {
+				args = append(args, reflect.Zero(in))
 			}
 			results := v.Field(i).Call(args)
 			if last := results[len(results)-1]; last.Type() == reflect.TypeFor[error]() && last.IsNil() {

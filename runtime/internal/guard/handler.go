@@ -24,7 +24,7 @@ type handler struct {
 // try calls f, and tells of the first panic.
 func (h *handler) try(f func() error) error {
 	err := Try("a slog.Handler", f)
-	if p, ok := err.(*Panic); ok { //nolint:errorlint // Try makes it
+	if p, ok := err.(*PanicError); ok { //nolint:errorlint // Try makes it
 		h.told.Do(func() { _, _ = fmt.Fprintf(h.fallback, "rpcmesh: %s: %s\n%s", p.Error(), p.Value, p.Stack) })
 	}
 	return err

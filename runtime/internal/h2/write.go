@@ -305,7 +305,7 @@ func (c *Conn) write(p []byte, patience time.Duration) error {
 		defer func() { _ = c.nc.SetWriteDeadline(time.Time{}) }()
 	} else if now := time.Now(); c.writing.deadline.Sub(now) < patience {
 		// Each setting of it costs: it is set ahead, and not cleared, since a link writes often.
-		c.writing.deadline = now.Add(patience + patience/4)
+		c.writing.deadline = now.Add(patience + patience/4) // short: no user sets it
 		_ = c.nc.SetWriteDeadline(c.writing.deadline)
 	}
 	if _, err := c.nc.Write(p); err != nil {
@@ -332,7 +332,7 @@ func (c *Conn) stalled() {
 }
 
 func (c *Conn) patience(n int) time.Duration {
-	return c.opts.WriteTimeout * time.Duration(1+n>>16)
+	return c.opts.WriteTimeout * time.Duration(1+n>>16) // short: no user sets it, and n is that of a packet
 }
 
 func putDataHeader(p []byte, n int, end bool, stream uint32) {

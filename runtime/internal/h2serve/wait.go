@@ -99,7 +99,7 @@ func (st *stream) stallLocked(n int) {
 		return
 	}
 	var own *time.Timer
-	own = time.AfterFunc(st.c.opts.WindowTimeout*time.Duration(1+n>>16), func() { st.stalled(&own) })
+	own = time.AfterFunc(st.c.opts.WindowTimeout*time.Duration(1+n>>16), func() { st.stalled(&own) }) // short: no user sets it, and n is that of a message
 	st.stall = own
 }
 

@@ -140,7 +140,7 @@ func (c *Conn) write(b []byte) error {
 // patience sets the deadline of a write. Each setting costs: it is set ahead.
 func (c *Conn) patience() {
 	if now := time.Now(); c.deadline.Sub(now) < c.opts.WriteTimeout {
-		c.deadline = now.Add(c.opts.WriteTimeout + c.opts.WriteTimeout/4)
+		c.deadline = now.Add(c.opts.WriteTimeout + c.opts.WriteTimeout/4) // short: no user sets it
 		_ = c.nc.SetWriteDeadline(c.deadline)
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"connectrpc.com/connect/v2"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/duration"
 )
 
 // Config says who this end is and what it allows. The zero value of a field is its default.
@@ -125,7 +127,7 @@ func (cfg Config) resolve() (Config, error) {
 		return cfg, connect.NewError(connect.CodeInvalidArgument, "link: this is not an Ed25519 key")
 	case cfg.KeepaliveInterval < 0 || cfg.HandshakeTimeout < 0:
 		return cfg, connect.NewError(connect.CodeInvalidArgument, "link: a negative time")
-	case cfg.KeepaliveTimeout < 2*cfg.KeepaliveInterval:
+	case cfg.KeepaliveTimeout < duration.Times(cfg.KeepaliveInterval, 2):
 		return cfg, connect.Errorf(connect.CodeInvalidArgument,
 			"link: keepalive timeout %v is less than two intervals of %v", cfg.KeepaliveTimeout, cfg.KeepaliveInterval)
 	}

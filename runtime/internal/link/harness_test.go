@@ -63,14 +63,6 @@ func (n *node) Route(in *link.Incoming) link.Route {
 	return link.Route{Next: next, Namespace: in.Namespace, Origin: in.Origin, OriginNamespace: in.OriginNamespace}
 }
 
-// opens is how many calls have come in at all nodes.
-func (m *mesh) opens() (n int) {
-	for _, node := range m.nodes {
-		n += int(node.opens.Load())
-	}
-	return n
-}
-
 func (n *node) Table(t *linkv1.Table) error {
 	if n.taking != nil {
 		n.taking()
@@ -112,6 +104,14 @@ type testLink struct {
 	dialler, accept *link.Session
 	near, far       *linktest.Conn
 	nearEnd, farEnd error // what Run returned
+}
+
+// opens is how many calls have come in at all nodes.
+func (m *mesh) opens() (n int) {
+	for _, node := range m.nodes {
+		n += int(node.opens.Load())
+	}
+	return n
 }
 
 // newMesh returns n nodes without links.

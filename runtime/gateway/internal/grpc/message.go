@@ -43,7 +43,7 @@ func Timeout(value string) (time.Duration, bool) {
 	if err != nil || unit == 0 || digits[0] == '+' || int64(n) > int64(maxTimeout/unit) {
 		return 0, false
 	}
-	return time.Duration(n) * unit, true
+	return time.Duration(n) * unit, true // short: no longer than maxTimeout
 }
 
 const maxTimeout = time.Duration(1<<63 - 1)
