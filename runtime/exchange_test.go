@@ -28,7 +28,7 @@ func newStalling(member string) *stalling {
 
 func (*stalling) Enabled(context.Context, slog.Level) bool { return true }
 
-func (s *stalling) Handle(ctx context.Context, r slog.Record) error {
+func (s *stalling) Handle(_ context.Context, r slog.Record) error {
 	r.Attrs(func(a slog.Attr) bool {
 		if r.Message == "membership" && a.Key == "member" && a.Value.String() == s.member {
 			s.once.Do(func() {

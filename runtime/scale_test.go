@@ -207,8 +207,9 @@ func (s *scale) whole(what string, procedures []string) {
 func (s *scale) await(what string, n, all int, known func(i int) int) {
 	s.Helper()
 	began, cpu := time.Now(), cpuTime()
-	for whole := 0; whole < n; {
-		time.Sleep(20 * time.Millisecond)
+	look := time.NewTicker(20 * time.Millisecond)
+	defer look.Stop()
+	for whole := 0; whole < n; <-look.C {
 		whole = 0
 		least, sum := all, 0
 		for i := range n {
@@ -287,7 +288,7 @@ type hubProcess struct {
 
 func startHub(t *testing.T, addr string, number int) *hubProcess {
 	t.Helper()
-	cmd := exec.Command(os.Args[0]) //nolint:gosec,noctx // this very program; it is killed
+	cmd := exec.Command(os.Args[0]) //nolint:noctx // this very program; it is killed
 	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d %v %s", hubEnv, addr, number, *scaleKeepalive, *scaleProfile))
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
