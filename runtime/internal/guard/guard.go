@@ -22,7 +22,7 @@ type PanicError struct {
 // Error implements error.
 func (p *PanicError) Error() string { return p.What + " panicked" }
 
-// Try calls f and returns its error, or a *PanicErrorError.
+// Try calls f and returns its error, or a *PanicError.
 func Try(what string, f func() error) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -39,7 +39,7 @@ func Call(log *slog.Logger, what string, f func() error) error {
 	return err
 }
 
-// Log logs err if it is a *PanicErrorError.
+// Log logs err if it is a *PanicError.
 func Log(log *slog.Logger, err error) {
 	if p, ok := errors.AsType[*PanicError](err); ok {
 		log.Error(p.Error(), "panic", p.Value, "stack", p.Stack)
