@@ -288,7 +288,7 @@ type hubProcess struct {
 
 func startHub(t *testing.T, addr string, number int) *hubProcess {
 	t.Helper()
-	cmd := exec.Command(os.Args[0]) //nolint:noctx // this very program; it is killed
+	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %d %v %s", hubEnv, addr, number, *scaleKeepalive, *scaleProfile))
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
