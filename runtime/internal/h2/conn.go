@@ -26,6 +26,7 @@ type Conn struct {
 	raw    tryWriter     // nil where nc is no socket that can be written to without waiting
 	below  *netio.Socket // what is under TLS, if that is a socket
 	heard  atomic.Uint64 // bytes read
+	direct *direct       // under TLS, where that is such a socket
 	client bool
 	opts   Options
 
@@ -93,6 +94,8 @@ func newConn(nc net.Conn, client bool, head []byte, o Options) *Conn {
 	c.below = netio.NewSocket(c.socket())
 	if c.below != nil && c.socket() == nc {
 		src, c.raw = c.below, c.below
+	} else if tc, ok := nc.(*tls.Conn); ok {
+		c.direct, _ = tc.NetConn().(*direct)
 	}
 	c.reading.init(&counted{src, &c.heard}, head, c.flush)
 	// The peer may send by these SETTINGS as soon as it has them, and by those of RFC 9113 until it has said so.

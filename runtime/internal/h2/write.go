@@ -124,8 +124,7 @@ func (c *Conn) settleLocked() {
 // TrySend is Send for one who may not wait, a reader above all. It reports whether the packet has
 // been sent: if what it takes is not at hand (the socket, room in it, the windows, a frame that is
 // long enough) nothing has happened. Where the socket takes the packet in part, the Conn keeps and
-// writes the rest. Under TLS, and on other sockets without a write that does not block, it never
-// sends.
+// writes the rest. Over what is no socket, and has no write that does not block, it never sends.
 func (c *Conn) TrySend(p []byte) (bool, error) {
 	if err := putPrefix(p, 0); err != nil {
 		return false, err
@@ -137,7 +136,7 @@ func (c *Conn) TrySend(p []byte) (bool, error) {
 		return false, s.err
 	}
 	size := len(p) - prefixStart
-	if c.raw == nil || s.busy || s.sending || s.control.settled || int64(size) > min(int64(s.maxFrame), s.streamOut, s.connOut) {
+	if c.raw == nil && c.direct == nil || s.busy || s.sending || s.control.settled || int64(size) > min(int64(s.maxFrame), s.streamOut, s.connOut) {
 		return false, nil
 	}
 	c.room(size)
@@ -209,7 +208,7 @@ func (c *Conn) handOver(rest []byte) {
 		if len(rest) == 0 {
 			rest = s.control.take()
 		}
-		if len(rest) == 0 || s.broken {
+		if len(rest) == 0 && !c.owes() || s.broken {
 			s.busy = false
 			c.cond.Broadcast()
 			return
@@ -217,7 +216,7 @@ func (c *Conn) handOver(rest []byte) {
 		c.mu.Unlock()
 		n, _ := c.tryWrite(rest)
 		c.mu.Lock()
-		if rest = rest[n:]; len(rest) > 0 && !s.broken {
+		if rest = rest[n:]; (len(rest) > 0 || c.owes()) && !s.broken {
 			left := rest // captured in rest's place, which would cost each call an allocation
 			c.wg.Go(func() { c.finish(left) })
 			return
@@ -279,12 +278,21 @@ func (c *Conn) writeData(p []byte, off, n int, end bool, patience time.Duration)
 	return err
 }
 
-// tryWrite writes as much of p as goes without blocking. The caller has the socket.
-func (c *Conn) tryWrite(p []byte) (int, error) {
-	if c.raw == nil {
-		return 0, nil
+// owes reports whether a tryWrite has left something of what it took. The caller has the socket.
+func (c *Conn) owes() bool { return c.direct != nil && c.direct.owing.Load() }
+
+// tryWrite writes as much of p as goes without blocking. Over TLS it takes all or nothing, and may owe some of it
+// to the socket. The caller has the socket.
+func (c *Conn) tryWrite(p []byte) (n int, err error) {
+	switch {
+	case c.raw != nil:
+		n, err = c.raw.Try(p)
+	case c.direct != nil && !c.owes():
+		c.setWriteDeadline(c.opts.WriteTimeout)
+		c.direct.trying.Store(true)
+		n, err = c.nc.Write(p)
+		c.direct.trying.Store(false)
 	}
-	n, err := c.raw.Try(p)
 	if err != nil {
 		err = c.writeFailed(err)
 	}
@@ -293,25 +301,40 @@ func (c *Conn) tryWrite(p []byte) (int, error) {
 
 // write writes p. The caller has the socket.
 func (c *Conn) write(p []byte, patience time.Duration) error {
-	if len(p) == 0 {
+	switch {
+	case len(p) == 0 && !c.owes():
 		return nil
-	}
-	n, err := c.tryWrite(p)
-	if p = p[n:]; err != nil || len(p) == 0 {
-		return err
-	}
-	if c.raw != nil {
+	case c.raw != nil:
+		n, err := c.tryWrite(p)
+		if p = p[n:]; err != nil || len(p) == 0 {
+			return err
+		}
 		_ = c.nc.SetWriteDeadline(time.Now().Add(patience))
 		defer func() { _ = c.nc.SetWriteDeadline(time.Time{}) }()
-	} else if now := time.Now(); c.writing.deadline.Sub(now) < patience {
-		// Each setting of it costs: it is set ahead, and not cleared, since a link writes often.
-		c.writing.deadline = now.Add(patience + patience/4) // short: no user sets it
-		_ = c.nc.SetWriteDeadline(c.writing.deadline)
+	default:
+		c.setWriteDeadline(patience)
+	}
+	if c.owes() {
+		if err := c.direct.settle(); err != nil {
+			return c.writeFailed(err)
+		}
+	}
+	if len(p) == 0 {
+		return nil
 	}
 	if _, err := c.nc.Write(p); err != nil {
 		return c.writeFailed(err)
 	}
 	return nil
+}
+
+// setWriteDeadline lets writes take patience. Each setting of it costs: it is set ahead, and not cleared, since
+// a link writes often.
+func (c *Conn) setWriteDeadline(patience time.Duration) {
+	if now := time.Now(); c.writing.deadline.Sub(now) < patience {
+		c.writing.deadline = now.Add(patience + patience/4)
+		_ = c.nc.SetWriteDeadline(c.writing.deadline)
+	}
 }
 
 func (c *Conn) writeFailed(err error) error {
