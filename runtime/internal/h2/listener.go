@@ -29,6 +29,7 @@ type Listener struct {
 
 	mu     sync.Mutex
 	sniffs map[net.Conn]struct{} // nil once closed
+	handed map[net.Conn]func()   // what Accept has returned, with its release
 }
 
 type accepted struct {
@@ -45,7 +46,7 @@ func NewListener(inner net.Listener, o Options, handle func(*Conn) error) *Liste
 	l := &Listener{
 		inner: inner, opts: o.withDefaults(), handle: handle,
 		accepted: make(chan accepted), done: make(chan struct{}),
-		sniffs: make(map[net.Conn]struct{}),
+		sniffs: make(map[net.Conn]struct{}), handed: make(map[net.Conn]func()),
 	}
 	l.accept.Go(l.run)
 	return l
@@ -54,7 +55,7 @@ func NewListener(inner net.Listener, o Options, handle func(*Conn) error) *Liste
 // Addr returns the address that is listened at.
 func (l *Listener) Addr() net.Addr { return l.inner.Addr() }
 
-// Accept returns the next connection that is no link's.
+// Accept returns the next connection that is no link's. Release must be called when it has ended.
 func (l *Listener) Accept() (net.Conn, error) {
 	select {
 	case a := <-l.accepted:
@@ -103,34 +104,76 @@ func (l *Listener) run() {
 				return
 			}
 		}
-		l.accept.Go(func() { l.sort(nc) })
+		release, ok := l.opts.Admit(nc)
+		if !ok {
+			_ = nc.Close()
+			continue
+		}
+		l.accept.Go(func() {
+			if !l.sort(nc, release) {
+				release()
+			}
+		})
 	}
 }
 
-// sort finds out whose nc is and hands it on.
-func (l *Listener) sort(nc net.Conn) {
+// sort finds out whose nc is and hands it on, with release. It reports whether it has.
+func (l *Listener) sort(nc net.Conn, release func()) bool {
 	if !l.hold(nc) {
 		_ = nc.Close()
-		return
+		return false
 	}
 	head, v := l.sniff(nc)
 	if !l.letGo(nc) {
-		return // Close has closed it
+		return false // Close has closed it
 	}
-	if v == prior && l.opts.HTTP2 != nil {
-		if serve := l.opts.HTTP2(); serve != nil {
-			l.taken.Go(func() { serve(nc, head) })
-			return
-		}
+	serve := l.server(v)
+	if serve == nil {
+		return l.hand(replaying(nc, head), release)
 	}
-	if v == ours {
-		l.taken.Go(func() { l.serve(nc, head) })
-		return
+	l.taken.Go(func() {
+		defer release()
+		serve(nc, head)
+	})
+	return true
+}
+
+// server returns what serves a connection of v's; nil: who calls Accept.
+func (l *Listener) server(v verdict) func(nc net.Conn, head []byte) {
+	switch {
+	case v == ours:
+		return l.serve
+	case v == prior && l.opts.HTTP2 != nil:
+		return l.opts.HTTP2()
 	}
+	return nil
+}
+
+// hand gives nc, with release, to who calls Accept. It reports whether that took it.
+func (l *Listener) hand(nc net.Conn, release func()) bool {
+	l.mu.Lock()
+	l.handed[nc] = release
+	l.mu.Unlock()
 	select {
-	case l.accepted <- accepted{conn: replaying(nc, head)}:
+	case l.accepted <- accepted{conn: nc}:
+		return true
 	case <-l.done:
 		_ = nc.Close()
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		delete(l.handed, nc)
+		return false
+	}
+}
+
+// Release notes that a connection of Accept's has ended.
+func (l *Listener) Release(nc net.Conn) {
+	l.mu.Lock()
+	release := l.handed[nc]
+	delete(l.handed, nc)
+	l.mu.Unlock()
+	if release != nil {
+		release()
 	}
 }
 

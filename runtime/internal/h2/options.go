@@ -52,6 +52,9 @@ type Options struct {
 	// serves the connection, on a goroutine of its own, and closes it; head has been read from it. Nil leaves
 	// it to net/http, and so does no HTTP2.
 	HTTP2 func() (serve func(nc net.Conn, head []byte))
+	// Admit is asked about each connection that a Listener accepts. If it says no, the connection is closed;
+	// otherwise release is called when it has ended. Nil admits all.
+	Admit func(nc net.Conn) (release func(), ok bool)
 	// CloseTimeout is how long Close tries to end in order. Default 1 s.
 	CloseTimeout time.Duration
 }
@@ -72,6 +75,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.WriteTimeout <= 0 {
 		o.WriteTimeout = 10 * time.Second
+	}
+	if o.Admit == nil {
+		o.Admit = func(net.Conn) (func(), bool) { return func() {}, true }
 	}
 	if o.CloseTimeout <= 0 {
 		o.CloseTimeout = time.Second

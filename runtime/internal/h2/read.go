@@ -83,6 +83,14 @@ func (c *Conn) Receive() ([]byte, error) {
 	}
 }
 
+// LimitMessage changes Options.MaxMessage for the messages to come. The goroutine that calls Receive calls it.
+func (c *Conn) LimitMessage(n int) {
+	if c.readMu.TryLock() { // otherwise Close has it
+		c.opts.MaxMessage = n
+		c.readMu.Unlock()
+	}
+}
+
 // readFailed makes err the end of reading, and of writing too unless the peer only has no more to
 // say.
 func (c *Conn) readFailed(err error) error {
