@@ -15,6 +15,15 @@ const (
 
 var bufferPools [maxBufferBits - minBufferBits + 1]sync.Pool
 
+// bufferSize is how long NewBuffer(n) is.
+func bufferSize(n int) int {
+	size := max(bits.Len(uint(max(n, 1)-1)), minBufferBits)
+	if size > maxBufferBits {
+		return n
+	}
+	return 1 << size
+}
+
 // NewBuffer returns an empty buffer for n bytes or more.
 func NewBuffer(n int) *Buffer {
 	size := max(bits.Len(uint(max(n, 1)-1)), minBufferBits)

@@ -42,13 +42,16 @@ func onEveryPath(t *testing.T, limits link.Limits, f func(t *testing.T, m *mesh,
 	}
 }
 
-// checkIdle fails if a session still knows of a call.
+// checkIdle fails if a session still knows of a call, or holds memory for one.
 func (m *mesh) checkIdle() {
 	m.tb.Helper()
 	for _, l := range m.links {
 		for _, s := range []*link.Session{l.dialler, l.accept} {
 			if n := s.OpenCalls(); n != 0 {
 				m.tb.Errorf("a session between %d and %d still has %d calls", l.from, l.to, n)
+			}
+			if n := s.Held(); n != 0 && s.Handlers() == 0 {
+				m.tb.Errorf("a session between %d and %d still holds %d bytes", l.from, l.to, n)
 			}
 		}
 	}

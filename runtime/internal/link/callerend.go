@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"connectrpc.com/connect/v2"
+
+	rpcmeshv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/v1"
 )
 
 // callerEnd is the caller's end of a running call.
@@ -19,23 +21,26 @@ type callerEnd struct {
 	headers    []byte // of the response, until Receive hands them out
 	end        []byte // how the call ended
 	lost       *outcome
-	waiter     Waiter // until it has been told
+	failure    *rpcmeshv1.CallFailure // where the mesh is why this end gave up
+	waiter     Waiter                 // until it has been told
 }
 
 // startCaller opens a call on the session. The session's lock is held.
 func (s *Session) startCaller(deadline time.Time) (*callerEnd, *connect.Error) {
-	var e *callerEnd
-	if n := len(s.spareCallers); n > 0 {
-		e, s.spareCallers = s.spareCallers[n-1], s.spareCallers[:n-1]
-	} else {
-		e = &callerEnd{stream: newStream(&s.mu, &s.cfg.Limits)}
+	if !s.admits(0, true) {
+		return nil, s.errMemory()
+	}
+	e, ok := s.spareCallers.take()
+	if !ok {
+		e = new(callerEnd)
+		e.stream = newStream(e, &s.mu, &s.cfg.Limits)
 	}
 	if !deadline.IsZero() {
 		e.deadline = max(int64(deadline.Sub(s.epoch)), 1)
 	}
 	if err := s.openCall(e); err != nil {
 		e.deadline = 0
-		s.spareCallers = append(s.spareCallers, e)
+		s.spareCallers.put(e)
 		return nil, err
 	}
 	return e, nil
@@ -43,14 +48,17 @@ func (s *Session) startCaller(deadline time.Time) (*callerEnd, *connect.Error) {
 
 // recycle makes the end ready for another call if nobody uses it any more. mu is held.
 func (e *callerEnd) recycle() {
+	if e.left() {
+		e.uncount()
+	}
 	switch {
 	case !e.idle():
 	case e.pair != nil:
 		e.pair.recycle()
-	case len(e.s.spareCallers) < maxSpare:
+	default:
 		s := e.s
 		*e = callerEnd{stream: e.fresh()}
-		s.spareCallers = append(s.spareCallers, e)
+		s.spareCallers.put(e)
 	}
 }
 
@@ -70,7 +78,7 @@ func (e *callerEnd) awaitHeaders() bool {
 func (e *callerEnd) finish() outcome {
 	switch {
 	case e.err != nil:
-		return outcome{err: e.err}
+		return outcome{err: e.err, failure: e.failure}
 	case e.lost != nil:
 		return *e.lost
 	}
@@ -85,8 +93,13 @@ func (e *callerEnd) finish() outcome {
 // abort lets go of the call if it is running, and reports whether it was. mu is held.
 func (e *callerEnd) abort(err *connect.Error) bool {
 	e.inbox.drop()
+	e.count()
 	if e.err != nil || e.eof {
 		return false
+	}
+	if e.full {
+		err = err.WithRemote()
+		e.failure = e.s.failed(err, started).failure
 	}
 	e.err = err
 	e.stop()
@@ -134,6 +147,7 @@ func (e *callerEnd) accept(f *frame) *connect.Error {
 		}
 		e.gotHeaders, e.answered = true, true
 		e.headers = append([]byte{}, f.headers...)
+		e.fixed += len(e.headers)
 		e.readable.Signal()
 	}
 	if f.has&hasWindow != 0 {
@@ -151,7 +165,9 @@ func (e *callerEnd) accept(f *frame) *connect.Error {
 		i, _ := idSlot(e.id)
 		e.s.own.release(i)
 		e.takeEnd(bytes.Clone(f.end))
+		e.fixed += len(e.end)
 	}
+	e.count()
 	return nil
 }
 
@@ -184,6 +200,19 @@ func (e *callerEnd) lose(s *Session, cause *Ended) {
 	lost := s.failed(s.lost(cause), s.certainty(&e.half, e.answered)).outcome()
 	e.lost = &lost
 	e.takeEnd(nil)
+	e.uncount()
+	waiter := e.takeWaiter()
+	s.mu.Unlock()
+	tellNow(waiter)
+}
+
+func (e *callerEnd) giveUp(s *Session, then int64) {
+	s.mu.Lock()
+	if e.late(then) {
+		e.full = true
+		e.abort(s.errMemory())
+		s.wakeWriter()
+	}
 	waiter := e.takeWaiter()
 	s.mu.Unlock()
 	tellNow(waiter)

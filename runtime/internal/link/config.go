@@ -34,6 +34,8 @@ type Config struct {
 	Features []string
 	// Limits bound what the other end may make this one hold.
 	Limits Limits
+	// Budget bounds what the links of the node hold together. Default: nothing does.
+	Budget *Budget
 	// KeepaliveInterval is how long the link may be silent in either direction before this end asks
 	// for a sign of life. Default 1 s.
 	KeepaliveInterval time.Duration
@@ -56,6 +58,11 @@ type Limits struct {
 	MaxMessage int
 	// MaxCalls is how many calls the other end may have open on the link at once. Default 65536.
 	MaxCalls int
+	// Memory is how many bytes this end holds for the link's calls: what has come and has not been
+	// consumed, and what each call that the other end has open takes besides. A call for which there is no
+	// room is refused, or ends, with resource_exhausted. Default 80 MiB. Whatever it is, one call may have
+	// its window, and one message, of MaxMessage at most, may be put together.
+	Memory int
 	// MaxHeader is how many bytes the headers of a request or response, or the trailers with the error,
 	// may take on the wire. Default and most: 64 KiB.
 	MaxHeader int
@@ -66,6 +73,8 @@ const (
 	defaultMaxMessage        = 4 << 20
 	defaultMaxCalls          = 65536
 	defaultMaxHeader         = 64 << 10
+	defaultMemory            = 80 << 20
+	defaultNodeMemory        = 256 << 20
 	defaultKeepaliveInterval = time.Second
 	defaultKeepaliveTimeout  = 3 * time.Second
 	defaultHandshakeTimeout  = 5 * time.Second
@@ -80,6 +89,7 @@ func (l Limits) withDefaults() Limits {
 	l.MaxMessage = orDefault(l.MaxMessage, defaultMaxMessage)
 	l.MaxCalls = orDefault(l.MaxCalls, defaultMaxCalls)
 	l.MaxHeader = orDefault(l.MaxHeader, defaultMaxHeader)
+	l.Memory = orDefault(l.Memory, defaultMemory)
 	return l
 }
 
@@ -91,6 +101,8 @@ func (l Limits) validate() error {
 		return connect.Errorf(connect.CodeInvalidArgument, "link: longest message of %d bytes: want 1 or more", l.MaxMessage)
 	case l.MaxCalls < 1 || l.MaxCalls > maxMaxCalls:
 		return connect.Errorf(connect.CodeInvalidArgument, "link: %d calls at once: want 1 to %d", l.MaxCalls, maxMaxCalls)
+	case l.Memory < 1:
+		return connect.Errorf(connect.CodeInvalidArgument, "link: memory of %d bytes: want 1 or more", l.Memory)
 	case l.MaxHeader < 1 || l.MaxHeader > defaultMaxHeader:
 		return connect.Errorf(connect.CodeInvalidArgument, "link: headers of %d bytes: want 1 to %d", l.MaxHeader, defaultMaxHeader)
 	}

@@ -56,6 +56,19 @@ type hearer interface {
 	Unread() bool
 }
 
+// limiter is a Conn that can bound the packets that it receives.
+type limiter interface {
+	// LimitMessage sets the length of the longest packet to come. The goroutine that calls Receive calls it.
+	LimitMessage(n int)
+}
+
+// limitPackets bounds the packets that c receives from now on, if it can.
+func limitPackets(c Conn, n int) {
+	if l, ok := c.(limiter); ok {
+		l.LimitMessage(n)
+	}
+}
+
 // pacer is a Conn that knows how much is under way.
 type pacer interface {
 	// Crowded reports whether bulk had better wait, so that what is sent next is not held up by it.

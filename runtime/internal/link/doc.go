@@ -18,8 +18,10 @@
 //	client, callerend    a call as its caller has it, and its end on the session
 //	server, handlerend   a call as its handler has it, and its end on the session
 //	stream, queue        what these two ends have in common: windows, messages in and out
+//	memory, budget       what calls hold, on one session and on all of a node
 //	relay                calls that go on to another session
 //	local                calls within the process
+//	workers, spares      goroutines and ends of calls that are used again
 //	wire, headers, openframe, endframe   the coding of frames
 //
 // # Goroutines
@@ -34,7 +36,8 @@
 //
 // A session has one lock. It guards the session's table of calls, the state of their ends on this
 // session, and what is to be written; a local call has one of its own. Nobody holds the locks of two
-// sessions at once, nor a session's lock while calling the Handler or the Conn.
+// sessions at once, nor a session's lock while calling the Handler or the Conn. The Budget has a lock that is
+// taken last.
 //
 // # Bounds
 //
@@ -42,4 +45,12 @@
 // receiver that puts together a message longer than that holds the message besides, up to
 // Limits.MaxMessage. So a reader that reads nothing stops its writer after a window and 32 KiB for each
 // link between them.
+//
+// What all calls of a session hold is bounded by Limits.Memory, and by a Budget for all sessions of a node.
+// The wire promises each call a window at its start, and may open tens of thousands: to keep memory for all
+// of these would leave next to none for a call. So memory is counted as it is taken. What finds no room is
+// told so and nobody waits: a call that is opened is refused, data for an open one ends it, and as a call may
+// hold no more than is then left to the others, that meets those that hold most. Only what a receiver grants
+// beyond the first window, for a message that is being put together, waits: memory for it is reserved when it
+// is granted, for one call at least, so that always one goes on.
 package link

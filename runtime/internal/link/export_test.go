@@ -1,5 +1,23 @@
 package link
 
+// Held is how many bytes the session holds for calls.
+func (s *Session) Held() int { return int(s.memory.used.Load()) }
+
+// Handlers is how many handlers run, also of calls that have ended.
+func (s *Session) Handlers() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.handlers
+}
+
+// What a call is counted for besides its data, how long a message waits for memory, and a goroutine for a call.
+const (
+	ServedCost  = servedCost
+	RelayedCost = relayedCost
+	StarveLimit = starveLimit
+	IdleTime    = idleTime
+)
+
 // OpenCalls is how many calls the session knows, also those that wait for their end or for an
 // acknowledgement.
 func (s *Session) OpenCalls() int {

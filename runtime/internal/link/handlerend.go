@@ -37,12 +37,20 @@ func (s *Session) serve(f *frame, in *Incoming, handle func(*ServerCall)) {
 		s.refuse(f.call, errHandlers)
 		return
 	}
+	cost := servedCost + len(c.incoming.rawHeader)
+	if !s.admitsOpen(f, cost) {
+		s.mu.Unlock()
+		s.refuse(f.call, s.errMemory())
+		return
+	}
 	s.handlers++
 	e := s.newHandlerEnd()
 	e.call, c.end = c, e
 	e.s, e.id = s, f.call
 	e.credit, e.window = int(s.peer.Join.GetWindow()), s.cfg.Limits.Window
 	s.takeIn(e.id, e)
+	e.fixed = cost
+	e.count()
 	if deadline != 0 {
 		e.deadline = deadline
 		s.arm(deadline)
@@ -55,24 +63,27 @@ var errHandlers = connect.NewError(connect.CodeResourceExhausted, "too many hand
 
 // newHandlerEnd returns an end to use. The session's lock is held.
 func (s *Session) newHandlerEnd() *handlerEnd {
-	if n := len(s.spareHandlers); n > 0 {
-		e := s.spareHandlers[n-1]
-		s.spareHandlers = s.spareHandlers[:n-1]
-		return e
+	e, ok := s.spareHandlers.take()
+	if !ok {
+		e = new(handlerEnd)
+		e.stream = newStream(e, &s.mu, &s.cfg.Limits)
 	}
-	return &handlerEnd{stream: newStream(&s.mu, &s.cfg.Limits)}
+	return e
 }
 
 // recycle makes the end ready for another call if nobody uses it any more. mu is held.
 func (e *handlerEnd) recycle() {
+	if e.left() {
+		e.uncount()
+	}
 	switch {
 	case !e.idle():
 	case e.pair != nil:
 		e.pair.recycle()
-	case len(e.s.spareHandlers) < maxSpare:
+	default:
 		s := e.s
 		*e = handlerEnd{stream: e.fresh()}
-		s.spareHandlers = append(s.spareHandlers, e)
+		s.spareHandlers.put(e)
 	}
 }
 
@@ -113,6 +124,7 @@ func (e *handlerEnd) over(err *connect.Error) {
 	e.ended = true
 	e.stop()
 	e.inbox.drop()
+	e.count()
 }
 
 func (e *handlerEnd) frame(f *frame) {
@@ -121,11 +133,27 @@ func (e *handlerEnd) frame(f *frame) {
 		e.mu.Unlock()
 		return
 	}
+	e.fail(err)
+}
+
+// fail ends the call because of what has come, or could not come. mu is held, and released.
+func (e *handlerEnd) fail(err *connect.Error) {
 	c := e.call
 	c.ctx.mark(contextCause(err))
 	e.finish(err, c.failed(err, started).end(e.limits.MaxHeader))
 	e.mu.Unlock()
 	c.ctx.cancel(contextCause(err))
+}
+
+func (e *handlerEnd) giveUp(s *Session, then int64) {
+	s.mu.Lock()
+	if e.ended || !e.late(then) {
+		s.mu.Unlock()
+		return
+	}
+	e.full = true
+	e.fail(s.errMemory())
+	s.wake()
 }
 
 // accept takes what a frame says, or says what ends the call. mu is held.

@@ -58,6 +58,7 @@ func start(ctx context.Context, c Conn, cfg Config, shake func(*handshake) error
 		c.Close(errLate)
 		close(late)
 	})
+	limitPackets(c, maxHello) // until the other end has proven something
 	h := &handshake{conn: c, cfg: cfg}
 	err = shake(h)
 	if !stop() {
@@ -257,6 +258,7 @@ func (h *handshake) encodeJoin(join *linkv1.Join) ([]byte, error) {
 }
 
 func (h *handshake) receiveJoin() error {
+	limitPackets(h.conn, MaxPacket)
 	raw, err := h.receive(controlJoin, maxJoin+64)
 	if err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 
 	"connectrpc.com/connect/v2"
 	"go.uber.org/goleak"
@@ -27,6 +28,7 @@ type node struct {
 	workers *link.Workers
 	opens   atomic.Int32 // that have come in
 	serve   func(*link.ServerCall)
+	ended   func() // called by Ended
 
 	mu     sync.Mutex
 	next   map[int]*link.Session
@@ -76,7 +78,11 @@ func (n *node) Table(t *linkv1.Table) error {
 	return nil
 }
 
-func (n *node) Ended(*link.Ended) {}
+func (n *node) Ended(*link.Ended) {
+	if n.ended != nil {
+		n.ended()
+	}
+}
 
 func (n *node) PullTable() (*linkv1.Table, bool) {
 	n.mu.Lock()
@@ -92,6 +98,7 @@ func (n *node) PullTable() (*linkv1.Table, bool) {
 // mesh is some nodes and the links between them.
 type mesh struct {
 	tb    testing.TB
+	tight bool // calls may fail for want of memory
 	try   bool // every connection can send without waiting; otherwise every other one
 	pipe  int  // how many bytes a connection holds
 	nodes []*node
@@ -280,6 +287,34 @@ func (m *mesh) open(ctx context.Context, from, to int, o link.Open) *link.Client
 		m.tb.Fatalf("open: %v", err)
 	}
 	return c
+}
+
+// shareBudgets gives each node a budget of so many bytes.
+func (m *mesh) shareBudgets(size int) {
+	for _, n := range m.nodes {
+		n.cfg.Budget = link.NewBudget(size)
+	}
+}
+
+// fill opens a stream and sends it n bytes, which its window must allow. It returns how the call has ended, nil
+// if it has not.
+func (m *mesh) fill(ctx context.Context, from, to, n int) (*link.ClientCall, error) {
+	c := m.open(ctx, from, to, link.Open{StreamType: connect.StreamTypeBidi})
+	end := make(chan error, 1)
+	for ; n > 0; n -= chunk {
+		_ = c.Send(make([]byte, min(n, chunk))) // Receive tells
+	}
+	go func() {
+		_, err := c.Receive()
+		end <- err
+	}()
+	synctest.Wait()
+	select {
+	case err := <-end:
+		return c, err
+	default:
+		return c, nil
+	}
 }
 
 // echo answers each message with itself.

@@ -16,6 +16,7 @@ func (s *Session) keep() {
 	interval := max(int64(duration.Times(s.cfg.KeepaliveInterval, 31)/64), 1)
 	beat := heartbeat{allowed: int(int64(s.cfg.KeepaliveTimeout)/interval) - 1}
 	tick := s.now() + interval
+	trim := s.now() + int64(idleTime)
 	var giveUp int64
 	timer := time.NewTimer(time.Duration(interval))
 	defer timer.Stop()
@@ -29,18 +30,33 @@ func (s *Session) keep() {
 		now := s.now()
 		if now >= tick {
 			tick = now + interval
+			if now >= trim {
+				trim = now + int64(idleTime)
+				s.trimSpares()
+			}
 			if !s.beat(&beat) {
 				s.fail(&Ended{Kind: EndSilent})
 				return
 			}
 		}
 		giveUp = s.checkBroken(now, giveUp)
+		if s.memory.hungry.Load() {
+			s.feedStarved()
+		}
 		next := min(tick, s.expireCalls(now))
 		if giveUp != 0 {
 			next = min(next, giveUp)
 		}
 		timer.Reset(time.Duration(max(next-s.now(), 0)))
 	}
+}
+
+// trimSpares lets go of the ends of calls that were not needed since it was last called.
+func (s *Session) trimSpares() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.spareCallers.trim()
+	s.spareHandlers.trim()
 }
 
 // heartbeat is what the keeper remembers of the last beat.

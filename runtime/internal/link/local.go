@@ -43,7 +43,7 @@ func LocalAs(ctx context.Context, o Open, c *ClientCall, limits Limits, w *Worke
 
 func newLocalPair(w *Workers) *localPair {
 	p := &localPair{workers: w}
-	p.caller.stream, p.handler.stream = newStream(&p.mu, nil), newStream(&p.mu, nil)
+	p.caller.stream, p.handler.stream = newStream(&p.caller, &p.mu, nil), newStream(&p.handler, &p.mu, nil)
 	p.reset()
 	return p
 }

@@ -41,7 +41,15 @@ func TestPrograms(t *testing.T) {
 func runProgram(t *testing.T, seed uint64) {
 	synctest.Test(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(seed, 0))
-		m := newMesh(t, 1+r.IntN(8), link.Limits{Window: 1 + r.IntN(2000), MaxMessage: 200_000})
+		limits := link.Limits{Window: 1 + r.IntN(2000), MaxMessage: 200_000}
+		tight := r.IntN(2) == 0
+		if tight {
+			limits.Memory = 1 << r.IntN(22)
+		}
+		m := newMesh(t, 1+r.IntN(8), limits)
+		if m.tight = tight; tight {
+			m.shareBudgets(1 << r.IntN(22))
+		}
 		m.try = r.IntN(2) == 0
 		m.pipe = []int{1, 5000, linktest.DefaultBuffer}[r.IntN(3)]
 		if len(m.nodes) > 2 && r.IntN(2) == 0 {
@@ -163,6 +171,7 @@ func (p *program) run(t *testing.T, m *mesh) {
 	sender.Wait()
 	_ = c.Close()
 	switch {
+	case m.tight && outOfMemory(err):
 	case p.cancelAfter >= 0:
 		if code := connect.CodeOf(err); !errors.Is(err, io.EOF) && code != connect.CodeCanceled {
 			t.Errorf("%+v: ended with %v", p, err)

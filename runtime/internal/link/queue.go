@@ -1,6 +1,9 @@
 package link
 
-import "slices"
+import (
+	"slices"
+	"unsafe"
+)
 
 // queue holds records of bytes in the order they came: the messages that a call has received, or the
 // frames that wait at a relay. A record may be added in pieces. The bytes lie in one pooled buffer,
@@ -18,36 +21,82 @@ type queue struct {
 	kept *Buffer // or in here
 }
 
+// longRecord is from where a record that is not whole gets no more than its length again to grow by.
+const longRecord = 256 << 10
+
 type record struct {
 	size int
 	cost int
 	last bool
 }
 
+// bytes is how much waits, with what there is of a record that is not whole.
+func (q *queue) bytes() int {
+	if q.buf == nil {
+		return 0
+	}
+	return len(q.buf.B) - q.read
+}
+
+// memory is how much memory the queue holds, with what next has returned.
+func (q *queue) memory() int {
+	n := 0
+	if q.buf != nil {
+		n = cap(q.buf.B)
+	}
+	if q.kept != nil {
+		n += cap(q.kept.B)
+	}
+	if c := cap(q.records); c > len(q.few) {
+		n += c * int(unsafe.Sizeof(record{}))
+	}
+	return n
+}
+
 // empty reports whether no whole record waits.
 func (q *queue) empty() bool { return q.first == len(q.records) }
 
-// extend adds p to the record at the end.
-func (q *queue) extend(p []byte, more bool) {
+// extend adds p to the record at the end. Where there is ample memory for what is to come, it takes more than
+// it needs for a record that goes on: two pieces are seldom all, and each time all is copied.
+func (q *queue) extend(p []byte, more, ample bool) {
 	if q.buf == nil || len(q.buf.B)+len(p) > cap(q.buf.B) {
-		q.grow(len(p), more)
+		n := q.bytes() + len(p)
+		switch {
+		case more && ample && n <= longRecord:
+			n *= 4
+		case more && ample:
+			n *= 2
+		case more:
+			n = inShort(n)
+		}
+		q.grow(n)
 	}
 	q.buf.B = append(q.buf.B, p...)
 	q.open += len(p)
 }
 
-// grow moves what has not been read into another buffer with room for n bytes, and for more if
-// more is to come.
-func (q *queue) grow(n int, more bool) {
+// inShort is the room for a record of n bytes that goes on, where memory is short.
+func inShort(n int) int { return n + n/4 }
+
+// needs is what memory will be once n bytes more have been added, where memory is short.
+func (q *queue) needs(n int, more bool) int {
+	have := q.memory()
+	if q.buf != nil {
+		if len(q.buf.B)+n <= cap(q.buf.B) {
+			return have
+		}
+		have -= cap(q.buf.B)
+	}
+	if n += q.bytes(); more {
+		n = inShort(n)
+	}
+	return have + bufferSize(n)
+}
+
+// grow moves what has not been read into another buffer with room for n bytes.
+func (q *queue) grow(n int) {
 	old := q.buf
-	need := n
-	if old != nil {
-		need += len(old.B) - q.read
-	}
-	if more {
-		need *= 4 // two chunks are seldom all, and each time all is copied
-	}
-	q.buf = NewBuffer(need)
+	q.buf = NewBuffer(n)
 	if old == nil {
 		return
 	}

@@ -19,9 +19,10 @@ type relayHalf struct {
 	half
 	other *relayHalf
 	// opener: this half opened the call on its session.
-	opener bool
-	queue  *queue // what came in at the other half and waits here; most calls need none
-	taken  int    // bytes of the other half's window to be granted there
+	opener  bool
+	queue   *queue // what came in at the other half and waits here; most calls need none
+	charged int    // of the other half's session's memory, for queue
+	taken   int    // bytes of the other half's window to be granted there
 	// What the other end of this half's session has said.
 	gotHeaders, gotData, gotLast bool
 	// ending: the end is in the queue, and nothing follows it.
@@ -36,6 +37,10 @@ func (s *Session) relay(f *frame, in *Incoming, to *Route) {
 		s.refuse(f.call, errHops)
 		return
 	}
+	if !s.admitsOpen(f, relayedCost) {
+		s.refuse(f.call, s.errMemory())
+		return
+	}
 	r := new(relay)
 	up, down := &r.up, &r.down
 	up.other, down.other = down, up
@@ -46,6 +51,7 @@ func (s *Session) relay(f *frame, in *Incoming, to *Route) {
 	// The half that faces the caller is in its place before the other can be lost.
 	s.mu.Lock()
 	s.takeIn(f.call, up)
+	s.use(relayedCost)
 	s.mu.Unlock()
 
 	next := to.Next
@@ -87,8 +93,7 @@ func (h *relayHalf) frame(f *frame) {
 		if f.has&hasEnd != 0 {
 			i, _ := idSlot(h.id)
 			h.s.own.release(i)
-			h.closed = true
-			h.dropQueue()
+			h.shut()
 		}
 		h.s.mu.Unlock()
 		h.other.forward(f)
@@ -160,8 +165,7 @@ func (h *relayHalf) close(code connect.Code, end []byte) {
 	if h.closed {
 		return
 	}
-	h.closed = true
-	h.dropQueue()
+	h.shut()
 	if h.opener {
 		h.s.letGo(&h.half, code)
 	} else {
@@ -182,6 +186,15 @@ func (h *relayHalf) end(end []byte) {
 	h.push(f.appendFields([]byte{tagCall, 0, 0, 0, 0}, nil), 0, true)
 }
 
+// shut notes that this half says and takes nothing more. The lock is held.
+func (h *relayHalf) shut() {
+	if !h.closed && !h.opener {
+		h.s.use(-relayedCost)
+	}
+	h.closed = true
+	h.dropQueue()
+}
+
 // forward sends a frame that came in at the other half, or queues it. Called by the other half's reader.
 func (h *relayHalf) forward(f *frame) {
 	raw, cost, last := f.raw, f.cost(), f.has&hasEnd != 0
@@ -194,9 +207,14 @@ func (h *relayHalf) forward(f *frame) {
 		s.mu.Unlock()
 		return
 	}
-	if h.nothingWaits() && (cost == 0 || h.credit > 0 && s.room(&h.half, cost)) {
+	switch {
+	case h.nothingWaits() && (cost == 0 || h.credit > 0) && s.room(&h.half, len(raw)):
 		h.emit(raw, cost, last)
-	} else {
+	case !h.mayQueue(len(raw)):
+		s.mu.Unlock()
+		h.other.overrun()
+		return
+	default:
 		h.push(raw, cost, last)
 	}
 	granted := h.takeGrant()
@@ -207,13 +225,26 @@ func (h *relayHalf) forward(f *frame) {
 	}
 }
 
+// mayQueue reports whether a frame of n bytes may be added to the queue. The lock is held.
+func (h *relayHalf) mayQueue(n int) bool {
+	s, held := h.other.s, relayedCost+h.charged
+	return s.fits(held, n) || s.alone(held, h.charged+n)
+}
+
+// overrun ends the call because there is no memory for what came in at this half.
+func (h *relayHalf) overrun() {
+	h.s.mu.Lock()
+	h.reject(h.s.errMemory())
+}
+
 // push puts a frame into the queue. The lock is held.
 func (h *relayHalf) push(raw []byte, cost int, last bool) {
 	if h.queue == nil {
 		h.queue = new(queue)
 	}
-	h.queue.extend(raw, false)
+	h.queue.extend(raw, false, false)
 	h.queue.seal(cost, last)
+	h.count()
 	h.ending = h.ending || last
 	h.turn()
 }
@@ -223,6 +254,15 @@ func (h *relayHalf) nothingWaits() bool { return h.queue == nil || h.queue.empty
 func (h *relayHalf) dropQueue() {
 	if h.queue != nil {
 		h.queue.drop()
+		h.count()
+	}
+}
+
+// count brings what is counted for the queue up to date, where it came from. The lock is held.
+func (h *relayHalf) count() {
+	if n := h.queue.memory() - h.charged; n != 0 {
+		h.charged += n
+		h.other.s.use(n)
 	}
 }
 
@@ -247,6 +287,7 @@ func (h *relayHalf) pull() {
 	raw, r := h.queue.next()
 	h.emit(raw, r.cost, r.last)
 	h.queue.release()
+	h.count()
 	h.turn()
 	if n := h.takeGrant(); n > 0 {
 		h.s.out.grants = append(h.s.out.grants, grant{to: h.other, n: n})
@@ -263,8 +304,7 @@ func (h *relayHalf) emit(raw []byte, cost int, last bool) {
 	h.taken += cost
 	o.buf = appendRaw(o.buf, raw, h.id)
 	if last {
-		h.closed = true
-		h.dropQueue()
+		h.shut()
 		h.s.endTheirs(h.id)
 	}
 }
@@ -297,8 +337,7 @@ func (h *relayHalf) expire(*Session, int64) {}
 
 func (h *relayHalf) lose(s *Session, cause *Ended) {
 	s.mu.Lock()
-	h.closed = true
-	h.dropQueue()
+	h.shut()
 	f := s.failed(s.lost(cause), s.certainty(&h.half, h.gotHeaders || h.gotData))
 	s.mu.Unlock()
 

@@ -68,11 +68,12 @@ type Session struct {
 	alarm    int64
 	out      outbox
 	writer   sync.Cond
+	memory   memory
 
 	drained chan struct{} // see Drained
 
-	spareCallers  []*callerEnd
-	spareHandlers []*handlerEnd
+	spareCallers  spares[*callerEnd]
+	spareHandlers spares[*handlerEnd]
 
 	reader readerState
 }

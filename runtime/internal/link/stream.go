@@ -36,17 +36,33 @@ type stream struct {
 	cut      bool // the last one could not be sent to its end
 	writable notice
 
+	owner     assembler // this end
+	fixed     int       // what the call takes besides its inbox
+	charged   int       // of the session's memory
+	reserved  int       // of it, for the message at the end of inbox
+	starving  bool      // that message waits for memory
+	since     int64     // when it began to, or the favoured one's last data came
+	full      bool      // the call ends because there was none
+	uncounted bool
+
 	done <-chan struct{} // ends all waiting; nil where the end is told otherwise
 	gone bool            // done was found closed
 }
 
-func newStream(mu *sync.Mutex, limits *Limits) stream {
-	return stream{mu: mu, limits: limits, readable: make(notice, 1), writable: make(notice, 1)}
+// assembler is an end that puts messages together.
+type assembler interface {
+	// giveUp ends the call if its message has waited for memory since before then. It is called without
+	// the lock, as expire is.
+	giveUp(s *Session, then int64)
+}
+
+func newStream(owner assembler, mu *sync.Mutex, limits *Limits) stream {
+	return stream{owner: owner, mu: mu, limits: limits, readable: make(notice, 1), writable: make(notice, 1)}
 }
 
 // fresh returns the stream as it was before its first use.
 func (c *stream) fresh() stream {
-	return stream{mu: c.mu, limits: c.limits, readable: c.readable, writable: c.writable}
+	return stream{owner: c.owner, mu: c.mu, limits: c.limits, readable: c.readable, writable: c.writable}
 }
 
 // notice wakes the one goroutine that waits for it, or the next one to wait.
@@ -72,11 +88,11 @@ func (c *stream) wait(n notice) {
 	}
 }
 
-// maxSpare bounds how many ends of each kind a session keeps for later calls.
-const maxSpare = 1024
-
 // idle reports whether nobody uses the stream any more. mu is held.
-func (c *stream) idle() bool { return c.retired && c.inside == 0 && !c.inRing }
+func (c *stream) idle() bool { return c.left() && !c.inRing }
+
+// left reports whether nobody uses the stream any more, though it may be in the ring yet. mu is held.
+func (c *stream) left() bool { return c.retired && c.inside == 0 }
 
 // leave ends the use of the stream by a goroutine that has counted itself in. mu is held.
 func (c *stream) leave(e interface{ recycle() }) {
@@ -95,7 +111,10 @@ func (c *stream) take(data []byte, more bool) *connect.Error {
 	if c.inbox.open+len(data) > c.limits.MaxMessage {
 		return connect.Errorf(connect.CodeResourceExhausted, "the message is longer than %d bytes", c.limits.MaxMessage)
 	}
-	c.inbox.extend(data, more)
+	if c.full = !c.mayTake(len(data), more); c.full {
+		return c.s.errMemory()
+	}
+	c.inbox.extend(data, more, c.ample())
 	c.inCost += cost
 	switch {
 	case !more:
@@ -103,11 +122,22 @@ func (c *stream) take(data []byte, more bool) *connect.Error {
 		c.inCost = 0
 		c.readable.Signal()
 	case c.receiving:
-		// A message that is longer than the window comes in as its receiver waits for it.
-		c.consumed(c.inCost)
-		c.inCost = 0
+		c.assemble()
 	}
+	c.count()
 	return nil
+}
+
+// assemble gives the window back for what has come of a message that is not whole, where there is memory for
+// the rest: a message that is longer than the window comes in as its receiver waits for it. It reports
+// whether there is something to write. mu is held.
+func (c *stream) assemble() bool {
+	if n := c.owed + c.inCost; c.other == nil && !c.eof && 2*n >= c.limits.Window && !c.mayGoOn(n) {
+		return false
+	}
+	n := c.inCost
+	c.inCost = 0
+	return c.consumed(n)
 }
 
 // consumed gives n bytes of the window back once that is worth a frame. It reports whether there is
@@ -143,6 +173,7 @@ func (c *stream) credited(n uint32, e callEnd) *connect.Error {
 // receive returns the next message, or io.EOF or err at the end. mu is held, but not while it waits.
 func (c *stream) receive() ([]byte, error) {
 	c.inbox.release()
+	c.count()
 	c.burst = 0
 	for {
 		granted := false
@@ -162,8 +193,7 @@ func (c *stream) receive() ([]byte, error) {
 		case c.eof:
 			return nil, io.EOF
 		case c.inCost > 0:
-			granted = c.consumed(c.inCost)
-			c.inCost = 0
+			granted = c.assemble()
 		}
 		if granted {
 			c.s.flush()
@@ -269,6 +299,7 @@ func (c *stream) stopSending() {
 func (c *stream) stop() {
 	c.cut = c.sending
 	c.stopSending()
+	c.feed()
 	c.readable.Signal()
 }
 

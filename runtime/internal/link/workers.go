@@ -1,9 +1,16 @@
 package link
 
-import "sync"
+import (
+	"sync"
+	"time"
+)
 
-// maxIdle is how many goroutines wait for the next handler.
-const maxIdle = 1024
+const (
+	// maxIdle is how many goroutines wait for the next handler.
+	maxIdle = 1024
+	// idleTime is after how long those end that were not needed meanwhile, and spare ends of calls go.
+	idleTime = 10 * time.Second
+)
 
 // Workers are the goroutines that run handlers. They are reused, and shared by the sessions of a node.
 //
@@ -17,10 +24,13 @@ type Workers struct {
 	woken   bool      // a goroutine is on its way to the queue
 	wake    sync.Cond // for idle ones
 	idle    int
-	running int // goroutines, idle ones too
+	least   int         // the least number of idle ones since trim ran
+	surplus int         // how many of those who wake are to end
+	trim    *time.Timer // calls trimIdle; nil while it has nothing to do
+	running int         // goroutines, idle ones and trim's too
 	closed  bool
-	pairs   []*localPair // spare ones
-	none    sync.Cond    // running may be 0
+	pairs   spares[*localPair]
+	none    sync.Cond // running may be 0
 }
 
 // NewWorkers returns an empty set; goroutines are started as they are needed.
@@ -68,6 +78,7 @@ func (w *Workers) call() {
 		return
 	case w.idle > 0:
 		w.idle--
+		w.least = min(w.least, w.idle)
 		w.wake.Signal()
 	default:
 		w.running++
@@ -93,7 +104,43 @@ func (w *Workers) work() {
 			return
 		}
 		w.idle++
+		w.keepTrim()
 		w.wake.Wait()
+		if w.surplus > 0 {
+			w.surplus--
+			w.mu.Unlock()
+			return
+		}
+	}
+}
+
+// keepTrim sees to it that trimIdle is called while there is something to trim. mu is held.
+func (w *Workers) keepTrim() {
+	if w.trim == nil && !w.closed {
+		w.least = 0
+		w.running++
+		w.trim = time.AfterFunc(idleTime, w.trimIdle)
+	}
+}
+
+// trimIdle ends the goroutines that have been idle since the last time, and lets go of local calls' ends.
+func (w *Workers) trimIdle() {
+	defer w.stopped()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.trim = nil
+	if w.closed {
+		return
+	}
+	w.pairs.trim()
+	w.surplus += w.least
+	w.idle -= w.least
+	for range w.least {
+		w.wake.Signal()
+	}
+	if w.idle > 0 {
+		w.keepTrim()
+		w.least = w.idle
 	}
 }
 
@@ -113,6 +160,10 @@ func (w *Workers) Wait() {
 	defer w.mu.Unlock()
 	w.closed = true
 	w.idle = 0
+	if w.trim != nil && w.trim.Stop() {
+		w.trim = nil
+		w.running--
+	}
 	w.wake.Broadcast()
 	for w.running > 0 {
 		w.none.Wait()
@@ -123,9 +174,7 @@ func (w *Workers) Wait() {
 func (w *Workers) takePair() *localPair {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if n := len(w.pairs); n > 0 {
-		p := w.pairs[n-1]
-		w.pairs = w.pairs[:n-1]
+	if p, ok := w.pairs.take(); ok {
 		return p
 	}
 	return newLocalPair(w)
@@ -135,7 +184,5 @@ func (w *Workers) takePair() *localPair {
 func (w *Workers) putPair(p *localPair) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if len(w.pairs) < maxSpare {
-		w.pairs = append(w.pairs, p)
-	}
+	w.pairs.put(p)
 }

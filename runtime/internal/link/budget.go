@@ -1,0 +1,91 @@
+package link
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+// Budget bounds what the sessions of one node hold together for calls; see Limits.Memory.
+//
+// A session may hold half of what is then left to the others, at most: so the next one still finds room when
+// several have taken all that they can get.
+type Budget struct {
+	limit  int64
+	held   atomic.Int64 // in shares
+	hungry atomic.Bool  // waiting is not empty
+
+	mu       sync.Mutex
+	waiting  map[*Session]struct{} // those with starved calls
+	exceeder *Session              // the one session of which a call may go on when all is held
+}
+
+// NewBudget returns a budget of so many bytes; 0 is the default, 256 MiB.
+func NewBudget(bytes int) *Budget {
+	return &Budget{limit: int64(orDefault(bytes, defaultNodeMemory)), waiting: make(map[*Session]struct{})}
+}
+
+// Held is how many bytes the sessions hold, less up to 32 KiB for each.
+func (b *Budget) Held() int { return int(b.held.Load()) }
+
+// linkShare is what part of the rest a session may hold.
+const linkShare = 2
+
+// shareBits makes shares of 32 KiB, in which sessions count here: most calls touch their own session's
+// count alone.
+const shareBits = 15
+
+// shares is what of used bytes is counted in a Budget.
+func shares(used int64) int64 { return used >> shareBits << shareBits }
+
+// take counts n bytes, which may be negative.
+func (b *Budget) take(n int64) {
+	b.held.Add(n)
+	if n >= 0 || !b.hungry.Load() {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for s := range b.waiting {
+		s.wakeKeeper()
+	}
+}
+
+// fits reports whether a session that holds used bytes may hold n more, in one of so many parts of the budget.
+func (b *Budget) fits(parts, used, n int64) bool {
+	return linkShare*(used+n) <= b.limit/parts-b.held.Load()
+}
+
+// claim lets s exceed the budget if no other session does.
+func (b *Budget) claim(s *Session) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.exceeder == nil {
+		b.exceeder = s
+	}
+	return b.exceeder == s
+}
+
+// unclaim is the end of claim.
+func (b *Budget) unclaim(s *Session) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.exceeder != s {
+		return
+	}
+	b.exceeder = nil
+	for s := range b.waiting {
+		s.wakeKeeper()
+	}
+}
+
+// setWaiting notes whether s has starved calls.
+func (b *Budget) setWaiting(s *Session, waits bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if waits {
+		b.waiting[s] = struct{}{}
+	} else {
+		delete(b.waiting, s)
+	}
+	b.hungry.Store(len(b.waiting) > 0)
+}
