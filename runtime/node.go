@@ -60,6 +60,11 @@ type Node struct {
 	handlers http.ServeMux // what Serve and Handler have besides links; see Handle
 	wholes   atomic.Bool   // one of them is an h2serve.Source
 
+	// What a call may have to wait for, which has a deadline: mu may be held for long when tables are large.
+	callMu  sync.Mutex
+	changed signal // the table has changed
+	ended   bool   // nothing more is spawned
+
 	mu         sync.Mutex
 	phase      phase
 	core       *mesh.Core
@@ -69,7 +74,6 @@ type Node struct {
 	links      map[*Link]struct{}
 	namespaces map[string]*Namespace
 	watchers   map[*watcher]struct{}
-	changed    signal // the table has changed
 	moved      signal // the core has taken something in
 }
 
@@ -287,6 +291,9 @@ func (n *Node) end() {
 	sessions := maps.Clone(n.live)
 	watchers := maps.Clone(n.watchers)
 	n.mu.Unlock()
+	n.callMu.Lock()
+	n.ended = true
+	n.callMu.Unlock()
 	var goodbyes sync.WaitGroup
 	for _, s := range sessions {
 		goodbyes.Go(func() { s.link.Close(&linkv1.Goodbye{Leaving: !n.proxy}) })
@@ -309,9 +316,9 @@ func (n *Node) isClosed() bool {
 
 // spawn runs f on a goroutine that Close waits for, unless the node is closed.
 func (n *Node) spawn(f func()) bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.phase == closed {
+	n.callMu.Lock()
+	defer n.callMu.Unlock()
+	if n.ended {
 		return false
 	}
 	n.tasks.Go(f)
@@ -335,7 +342,9 @@ func (n *Node) publish() {
 		n.stale = false
 	}
 	if n.table.Swap(snapshot) != snapshot {
+		n.callMu.Lock()
 		n.changed.fire()
+		n.callMu.Unlock()
 	}
 	n.moved.fire()
 	for _, id := range n.core.Pending() {
@@ -350,8 +359,8 @@ func (n *Node) publish() {
 
 // await returns the current table and a channel that closes when it changes.
 func (n *Node) await() (*mesh.Snapshot, <-chan struct{}) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
+	n.callMu.Lock()
+	defer n.callMu.Unlock()
 	return n.table.Load(), n.changed.wait()
 }
 

@@ -9,7 +9,8 @@ import (
 // brokenGrace is how long the reader has to find out why the connection broke when a Send fails.
 const brokenGrace = 500 * time.Millisecond
 
-// keep is the session's keeper: it looks for signs of life, and ends the calls whose time is up.
+// keep is the session's keeper: it looks for signs of life, and ends the calls whose time is up, also those
+// that have not yet been told that the session has ended.
 func (s *Session) keep() {
 	// Half an interval, so that what is found late for not being looked at counts for little; and a little
 	// less, so that a busy machine finds out in time too.
@@ -22,7 +23,7 @@ func (s *Session) keep() {
 	defer timer.Stop()
 	for {
 		select {
-		case <-s.done:
+		case <-s.over:
 			return
 		case <-s.rearm:
 		case <-timer.C:
@@ -35,8 +36,7 @@ func (s *Session) keep() {
 				s.trimSpares()
 			}
 			if !s.beat(&beat) {
-				s.fail(&Ended{Kind: EndSilent})
-				return
+				s.fail(&Ended{Kind: EndSilent}) // unless it has ended
 			}
 		}
 		giveUp = s.checkBroken(now, giveUp)
@@ -113,10 +113,10 @@ func count(beats *int, last *uint64, now uint64) {
 // checkBroken ends a session whose Send has failed, if the reader has not done so in time.
 func (s *Session) checkBroken(now, giveUp int64) int64 {
 	s.mu.Lock()
-	err := s.out.broken
+	err, ended := s.out.broken, s.cause != nil
 	s.mu.Unlock()
 	switch {
-	case err == nil:
+	case err == nil, ended:
 		return 0
 	case giveUp == 0:
 		return now + int64(brokenGrace)

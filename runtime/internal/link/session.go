@@ -49,6 +49,7 @@ type Session struct {
 	handler Handler
 
 	done     chan struct{} // closed with cause
+	over     chan struct{} // closed when no call is left
 	said     chan struct{} // closed when the goodbye has been sent
 	rearm    chan struct{} // wakes the keeper
 	received atomic.Uint64 // packets
@@ -83,6 +84,7 @@ func newSession(c Conn, cfg Config, dialler bool, peer Peer) *Session {
 		conn: c, cfg: cfg, dialler: dialler, peer: peer,
 		epoch: time.Now(),
 		done:  make(chan struct{}),
+		over:  make(chan struct{}),
 		said:  make(chan struct{}),
 		rearm: make(chan struct{}, 1),
 	}
@@ -127,6 +129,7 @@ func (s *Session) Run(h Handler) error {
 	<-s.done
 	h.Ended(s.cause)
 	s.loseCalls()
+	close(s.over)
 	own.Wait()
 	return s.cause
 }

@@ -231,9 +231,10 @@ func (c *stream) send(e callEnd, head []byte, f *outFrame) bool {
 		s.out.ring.push(e)
 	}
 	for c.sending && !c.gone {
-		if c.inRing && s.mayFlush() && s.bulkReady() {
+		if s.trier != nil && c.inRing && s.mayFlush() && s.bulkReady() {
 			s.flush()
 		} else {
+			s.wakeWriter()
 			c.wait(c.writable)
 		}
 	}

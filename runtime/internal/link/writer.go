@@ -43,7 +43,6 @@ type outbox struct {
 	begun   uint64 // the last packet of which something may have been sent
 	opens   uint64 // how many opens have been put into packets
 	writing bool   // somebody is in a round
-	tries   bool   // TrySend is known to work
 	longest int    // the longest buffer filled since the last beat
 	broken  error  // the error of a Send, after which nothing more is written
 	ring    ring
@@ -115,9 +114,9 @@ func (s *Session) mayWrite() bool {
 // wait for a gap between theirs. The session's lock is held.
 func (s *Session) mayFlush() bool { return s.mayWrite() && !s.forWriter() }
 
-// flush writes what is ready, unless somebody is writing, who then takes it along. Where the connection
-// cannot try, it may block there, so only callers and handlers call it. The session's lock is held, but
-// not all the time.
+// flush writes what is ready, unless somebody is writing, who then takes it along. What cannot be sent without
+// waiting is left to the writer: callers and handlers have deadlines. The session's lock is held, but not
+// all the time.
 func (s *Session) flush() {
 	if !s.mayFlush() {
 		s.wakeWriter()
@@ -127,13 +126,8 @@ func (s *Session) flush() {
 	if s.own.live+s.theirs.live > 1 {
 		s.gather()
 	}
-	switch {
-	case s.trier == nil:
-		s.round(send)
-	case s.out.tries:
+	if s.trier != nil {
 		s.round(try)
-	default:
-		s.round(tryThenSend)
 	}
 	s.out.writing = false
 	s.wakeWriter()
@@ -205,9 +199,8 @@ func (s *Session) writeLoop() {
 type sendMode uint8
 
 const (
-	send        sendMode = iota // wait as long as it takes
-	try                         // leave what would have to wait to the writer
-	tryThenSend                 // find out whether the connection can try
+	send sendMode = iota // wait as long as it takes
+	try                  // leave what would have to wait to the writer
 )
 
 // round writes a packet of frames. The session's lock is held, but not while writing.
@@ -237,11 +230,10 @@ func (s *Session) round(mode sendMode) {
 		g.to.grant(g.n)
 		g.to.s.wake()
 	}
-	rest, tried, err := s.sendFrames(frames, mode)
+	rest, err := s.sendFrames(frames, mode)
 
 	s.mu.Lock()
 	o.sends++
-	o.tries = o.tries || tried
 	switch {
 	case err != nil:
 		s.breakOut(err)
@@ -261,10 +253,13 @@ func (s *Session) sendLate() {
 	late := o.late
 	o.late = nil
 	s.mu.Unlock()
-	_, _, err := s.sendFrames(late, send)
+	_, err := s.sendFrames(late, send)
 	s.mu.Lock()
-	if err != nil {
+	switch {
+	case err != nil:
 		s.breakOut(err)
+	case o.spare == nil && cap(late) <= maxOutBuffer:
+		o.spare = late[:HeadRoom]
 	}
 }
 
@@ -359,32 +354,27 @@ func packControls(controls ...*linkv1.Control) ([]byte, error) {
 }
 
 // sendFrames sends p, HeadRoom bytes and frames, in packets that are not too long. It returns what is
-// left where sending it would have had to wait, and whether trying has worked.
-func (s *Session) sendFrames(p []byte, mode sendMode) (rest []byte, tried bool, err error) {
+// left where sending it would have had to wait.
+func (s *Session) sendFrames(p []byte, mode sendMode) (rest []byte, err error) {
 	for len(p) > HeadRoom {
 		packet, n := p, len(p)
 		if n > HeadRoom+loneBulk {
 			n = HeadRoom + cutFrames(p[HeadRoom:])
 			packet = p[:n:n]
 		}
-		sent := false
-		if mode != send {
-			if sent, err = s.trier.TrySend(packet); err != nil {
-				return nil, tried, err
-			}
-			tried = tried || sent
+		if mode == send {
+			err = s.conn.Send(packet)
+		} else if sent, failed := s.trier.TrySend(packet); !sent && failed == nil {
+			return p, nil
+		} else {
+			err = failed
 		}
-		if !sent {
-			if mode == try {
-				return p, tried, nil
-			}
-			if err := s.conn.Send(packet); err != nil {
-				return nil, tried, err
-			}
+		if err != nil {
+			return nil, err
 		}
 		p = p[n-HeadRoom:]
 	}
-	return nil, tried, nil
+	return nil, nil
 }
 
 // cutFrames returns the length of the frames at the start of p that make a packet.
