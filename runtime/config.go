@@ -23,6 +23,10 @@ const (
 	DefaultMaxMessage  = 4 << 20
 	DefaultWindow      = 256 << 10
 	DefaultMaxCalls    = 1 << 16
+	DefaultLinkMemory  = 80 << 20
+	DefaultNodeMemory  = 256 << 20
+	DefaultMaxConns    = 8192
+	DefaultIdleTimeout = 2 * time.Minute
 	DefaultRedialFirst = 100 * time.Millisecond
 	DefaultRedialLast  = 10 * time.Second
 )
@@ -108,6 +112,10 @@ type Config struct {
 	// Default: 3 s; at least 100 ms.
 	Keepalive time.Duration
 
+	// IdleTimeout is how long a connection that [Node.Serve] has accepted may stay without a request or a
+	// link. Default: 2 min; negative: for ever. The first request or link must begin within 5 s.
+	IdleTimeout time.Duration
+
 	// RedialMin and RedialMax bound the pause before a lost link is dialled again; it doubles from the
 	// one to the other, each time shortened by a random part of up to half. Defaults: 100 ms and 10 s.
 	RedialMin, RedialMax time.Duration
@@ -128,6 +136,26 @@ type Limits struct {
 	// may run for calls that the node makes of its own functions; one more ends with resource_exhausted.
 	// Default: 65,536.
 	MaxCalls int
+
+	// LinkMemory is how many bytes the node holds for the calls of one link: what has come by it and has not
+	// been consumed or passed on, 8 KiB for each call that is served and 1 KiB for each that is relayed.
+	// Where there is no room for a call it is refused with resource_exhausted and has not started. Data that
+	// does not fit although the call's window allows it ends the call with resource_exhausted; as no call may
+	// hold more than is then left to the others, that meets the calls that hold most. Messages longer than
+	// the window get half of the memory, and wait for it for up to 10 s. Default: 80 MiB. Whatever it is, one
+	// call at a time goes on: it may hold its window and put one message together.
+	LinkMemory int
+
+	// NodeMemory bounds likewise what the node holds for the calls of all its links, each of which may hold
+	// half of what is then left to the others; besides, each may hold the window of one call, and one call of
+	// the node may put a message together. Default: 256 MiB, which leaves a process of 1 GiB room for
+	// the garbage collector and itself.
+	NodeMemory int
+
+	// MaxConns is how many connections the node accepts at once with [Node.Serve], and MaxConnsPerHost how
+	// many of one host's, which is an IPv4 address or a /64 of IPv6. One more is closed. Defaults: 8,192, and
+	// half of MaxConns; mind proxies, behind which all hosts are one.
+	MaxConns, MaxConnsPerHost int
 }
 
 // resolved checks cfg and returns a copy with its defaults filled in.
@@ -192,6 +220,9 @@ func (cfg *Config) resolveTimes() error {
 	if cfg.Keepalive == 0 {
 		cfg.Keepalive = DefaultKeepalive
 	}
+	if cfg.IdleTimeout == 0 {
+		cfg.IdleTimeout = DefaultIdleTimeout
+	}
 	if cfg.RedialMin == 0 {
 		cfg.RedialMin = DefaultRedialFirst
 	}
@@ -218,11 +249,27 @@ func (l *Limits) resolve() error {
 	if l.MaxCalls == 0 {
 		l.MaxCalls = DefaultMaxCalls
 	}
+	if l.LinkMemory == 0 {
+		l.LinkMemory = DefaultLinkMemory
+	}
+	if l.NodeMemory == 0 {
+		l.NodeMemory = DefaultNodeMemory
+	}
+	if l.MaxConns == 0 {
+		l.MaxConns = DefaultMaxConns
+	}
+	if l.MaxConnsPerHost == 0 {
+		l.MaxConnsPerHost = max(l.MaxConns/2, 1)
+	}
 	switch {
+	case l.MaxConns < 1 || l.MaxConnsPerHost < 1:
+		return connect.NewError(connect.CodeInvalidArgument, "rpcmesh: Limits.MaxConns and Limits.MaxConnsPerHost must be 1 or more")
 	case l.MaxMessage < 1 || l.MaxMessage > maxMessageLimit:
 		return connect.Errorf(connect.CodeInvalidArgument, "rpcmesh: Limits.MaxMessage must be between 1 and %d", maxMessageLimit)
 	case l.Window < minWindow || l.Window > maxWindow:
 		return connect.Errorf(connect.CodeInvalidArgument, "rpcmesh: Limits.Window must be between %d and %d", minWindow, maxWindow)
+	case l.LinkMemory < 1 || l.NodeMemory < 1:
+		return connect.NewError(connect.CodeInvalidArgument, "rpcmesh: Limits.LinkMemory and Limits.NodeMemory must be 1 or more")
 	case l.MaxCalls < 1 || l.MaxCalls > DefaultMaxCalls:
 		return connect.Errorf(connect.CodeInvalidArgument, "rpcmesh: Limits.MaxCalls must be between 1 and %d", DefaultMaxCalls)
 	}

@@ -2,6 +2,7 @@ package rpcmesh
 
 import (
 	"context"
+	"log/slog"
 
 	"connectrpc.com/connect/v2"
 	"google.golang.org/protobuf/proto"
@@ -48,7 +49,7 @@ func (m *method) call(ctx context.Context, s *incoming) (verdict *connect.Error,
 		return nil
 	})
 	if err != nil {
-		guard.Log(n.log.With("procedure", m.spec.Procedure), err)
+		n.quiet.Panic(err, m.spec.Procedure, slog.String("procedure", m.spec.Procedure))
 		return connect.NewError(connect.CodeInternal, "the handler failed"), nil
 	}
 	return verdict, said

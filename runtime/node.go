@@ -44,6 +44,9 @@ type Node struct {
 	tasks  sync.WaitGroup // every goroutine of the node but handlers
 
 	workers  *link.Workers
+	budget   *link.Budget
+	conns    connections
+	quiet    quiet
 	table    atomic.Pointer[mesh.Snapshot]
 	sessions atomic.Pointer[map[mesh.LinkID]*session] // those of table; replaced under mu, never changed
 	tables   exchange
@@ -111,6 +114,7 @@ func newNode(cfg Config, proxy bool) (*Node, error) {
 		cfg: cfg, name: cfg.Name, id: idOf(cfg.Name), key: key, proxy: proxy,
 		incarnation: uint64(time.Now().UnixNano()),
 		workers:     link.NewWorkers(),
+		budget:      link.NewBudget(cfg.Limits.NodeMemory),
 		links:       map[*Link]struct{}{},
 		namespaces:  map[string]*Namespace{},
 		watchers:    map[*watcher]struct{}{},
@@ -128,6 +132,7 @@ func newNode(cfg Config, proxy bool) (*Node, error) {
 	n.cfg.Dial = guard.Dial(n.log, "Config.Dial", cfg.Dial)
 	n.cfg.TLS = guard.TLS(n.log, "Config.TLS", cfg.TLS)
 	n.cfg.DialTLS = guard.TLS(n.log, "Config.DialTLS", cfg.DialTLS)
+	n.quiet.log, n.conns.limits = n.log, &n.cfg.Limits
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.core = mesh.New(mesh.Config{
 		ID: mesh.NodeID(n.id), Incarnation: n.incarnation, Key: key[ed25519.PrivateKeySize-ed25519.PublicKeySize:],

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -52,9 +53,9 @@ func (n *Node) Handler() http.Handler { return &n.handlers }
 
 // Serve accepts connections on l and serves the node on them, over HTTP/1.1, HTTP/2 and, without
 // [Config.TLS], HTTP/2 in cleartext. It blocks until ctx ends or the node is closed, and returns nil
-// then; any other end is an error, and so is a node that was closed before, or whose secret is too short for
-// an address beyond the host's loopback. It closes l and, at its end,
-// the connections that came in by it.
+// then; any other end is an error, that l was closed by others too, and so is a node that was closed before, or
+// whose secret is too short for an address beyond the host's loopback. It closes l and, at its end, the
+// connections that came in by it. [Limits.MaxConns] and [Config.IdleTimeout] bound them.
 //
 // Requests over HTTP/2 are served by net/http, or, once a gateway was mounted on the node, by a server that is
 // like it to handlers, and waits for those when it ends.
@@ -81,7 +82,7 @@ func (n *Node) Serve(ctx context.Context, l net.Listener) error {
 	defer cancel()
 	stop := context.AfterFunc(n.ctx, cancel)
 	defer stop()
-	options := h2.Options{MaxMessage: link.MaxPacket, HTTP2: n.serveHTTP2(ctx)}
+	options := h2.Options{MaxMessage: link.MaxPacket, HTTP2: n.serveHTTP2(ctx), Admit: n.admitConn}
 	links := h2.NewListener(l, options, func(c *h2.Conn) error {
 		stop := context.AfterFunc(ctx, func() { c.Close(errStopped) })
 		defer stop()
@@ -89,6 +90,11 @@ func (n *Node) Serve(ctx context.Context, l net.Listener) error {
 		return nil
 	})
 	server := n.server()
+	server.ConnState = func(nc net.Conn, state http.ConnState) {
+		if state == http.StateClosed || state == http.StateHijacked {
+			links.Release(nc)
+		}
+	}
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -96,14 +102,15 @@ func (n *Node) Serve(ctx context.Context, l net.Listener) error {
 		_ = server.Close() // it reports the listener's own error, which Serve returns
 	}()
 	err := server.Serve(links)
+	asked := ctx.Err() != nil
 	cancel()
 	<-ended
 	links.Wait()
 	guard.Log(n.log, err)
-	if errors.Is(err, http.ErrServerClosed) || errors.Is(err, net.ErrClosed) {
+	if asked && (errors.Is(err, http.ErrServerClosed) || errors.Is(err, net.ErrClosed)) {
 		return nil
 	}
-	return err
+	return fmt.Errorf("rpcmesh: the listener failed: %w", err)
 }
 
 // serveHTTP2 returns what serves connections that are no links of our own endpoint's: where a handler is an
@@ -113,11 +120,12 @@ func (n *Node) serveHTTP2(ctx context.Context) func() func(nc net.Conn, head []b
 	options := h2serve.Options{
 		Handler: n.Handler(), Source: n.source,
 		MaxStreams: maxStreams, BodyWindow: buffers.MaxReceiveBufferPerStream, ConnWindow: buffers.MaxReceiveBufferPerConnection,
-		HandshakeTimeout: headerTimeout, Log: n.log,
+		HandshakeTimeout: headerTimeout, IdleTimeout: n.cfg.IdleTimeout, Log: n.log,
 	}
 	serve := func(nc net.Conn, head []byte) {
 		err := h2serve.Serve(ctx, nc, head, options)
-		n.log.Debug("connection ended", attrAddr(nc.RemoteAddr().String()), attrError(err))
+		addr := nc.RemoteAddr().String()
+		n.quiet.Log(slog.LevelDebug, "connection ended", hostOf(addr), attrAddr(addr), attrError(err))
 	}
 	return func() func(net.Conn, []byte) {
 		if !n.wholes.Load() {
@@ -153,6 +161,7 @@ func (n *Node) server() *http.Server {
 		Handler:           http.HandlerFunc(n.serveHTTP),
 		Protocols:         protocols,
 		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       n.cfg.IdleTimeout,
 		ErrorLog:          slog.NewLogLogger(n.log.Handler(), slog.LevelDebug),
 		HTTP2:             carrier.ServerConfig(),
 	}
@@ -169,7 +178,7 @@ func (n *Node) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if p, ok := errors.AsType[*guard.PanicError](err); !ok || p.Value != http.ErrAbortHandler.Error() {
-		guard.Log(n.log.With("path", r.URL.Path), err)
+		n.quiet.Panic(err, "", slog.String("path", r.URL.Path))
 	}
 	panic(http.ErrAbortHandler)
 }

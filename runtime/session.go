@@ -53,7 +53,7 @@ func (n *Node) accept(ctx context.Context, conn channel) {
 	n.mu.Unlock()
 	defer n.tasks.Done()
 	if err := n.checkReach(conn.Addr()); err != nil {
-		n.refuse(ctx, conn, connect.NewError(connect.CodeFailedPrecondition, "the link is refused").WithCause(err))
+		n.refuse(conn, connect.NewError(connect.CodeFailedPrecondition, "the link is refused").WithCause(err))
 		return
 	}
 	var answer []*linkv1.LinkNamespace
@@ -66,17 +66,17 @@ func (n *Node) accept(ctx context.Context, conn channel) {
 		return n.join(answer), err
 	})
 	if err != nil {
-		n.refuse(ctx, conn, err)
+		n.refuse(conn, err)
 		return
 	}
 	n.warnOfLink(conn, conn.Addr(), ls.Peer())
 	err = n.runSession(ls, conn.Addr(), answer, nil)
-	n.log.LogAttrs(ctx, levelOf(err), "link down", attrAddr(conn.Addr()), attrError(err))
+	n.quiet.Log(levelOf(err), "link down", hostOf(conn.Addr()), attrAddr(conn.Addr()), attrError(err))
 }
 
 // refuse closes a stream that another node has opened.
-func (n *Node) refuse(ctx context.Context, conn channel, err error) {
-	n.log.LogAttrs(ctx, levelOf(err), "link refused", attrAddr(conn.Addr()), attrError(err))
+func (n *Node) refuse(conn channel, err error) {
+	n.quiet.Log(levelOf(err), "link refused", hostOf(conn.Addr()), attrAddr(conn.Addr()), attrError(err))
 	conn.Close(err)
 }
 
@@ -148,6 +148,7 @@ func (n *Node) linkConfig() link.Config {
 		Node: link.NodeID(n.id), Name: n.name, Incarnation: n.incarnation,
 		AcceptAnyone: true, RefuseOldProofs: n.cfg.RefuseOldProofs, Key: n.key,
 		Limits:            n.linkLimits(),
+		Budget:            n.budget,
 		KeepaliveInterval: n.cfg.Keepalive / 3,
 		KeepaliveTimeout:  n.cfg.Keepalive,
 		Workers:           n.workers,
@@ -160,7 +161,7 @@ func (n *Node) linkConfig() link.Config {
 
 func (n *Node) linkLimits() link.Limits {
 	l := n.cfg.Limits
-	return link.Limits{Window: l.Window, MaxMessage: l.MaxMessage, MaxCalls: l.MaxCalls}
+	return link.Limits{Window: l.Window, MaxMessage: l.MaxMessage, MaxCalls: l.MaxCalls, Memory: l.LinkMemory}
 }
 
 // causeOf says for the table why a session ended.
@@ -180,7 +181,7 @@ func (n *Node) runSession(ls *link.Session, addr string, local []*linkv1.LinkNam
 		ls.Close(&linkv1.Goodbye{Reason: err.Error()})
 		return err
 	}
-	n.log.Info("link up", attrPeer(peer), attrAddr(addr))
+	n.quiet.Log(slog.LevelInfo, "link up", hostOf(addr), attrPeer(peer), attrAddr(addr))
 	return ls.Run(s)
 }
 

@@ -332,7 +332,7 @@ func (c *Conn) write(p []byte, patience time.Duration) error {
 // a link writes often.
 func (c *Conn) setWriteDeadline(patience time.Duration) {
 	if now := time.Now(); c.writing.deadline.Sub(now) < patience {
-		c.writing.deadline = now.Add(patience + patience/4)
+		c.writing.deadline = now.Add(patience + patience/4) // short: no user sets it
 		_ = c.nc.SetWriteDeadline(c.writing.deadline)
 	}
 }

@@ -1,0 +1,78 @@
+package rpcmesh
+
+import (
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+
+	"connectrpc.com/connect/v2"
+)
+
+// connections counts the connections that a node has accepted, in all and by the host they come from.
+type connections struct {
+	limits *Limits
+
+	mu    sync.Mutex
+	total int
+	hosts map[string]int
+}
+
+// add counts one more from host, or says what is against it.
+func (c *connections) add(host string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.total >= c.limits.MaxConns:
+		return connect.Errorf(connect.CodeResourceExhausted, "there are %d connections: Limits.MaxConns", c.total)
+	case c.hosts[host] >= c.limits.MaxConnsPerHost:
+		return connect.Errorf(connect.CodeResourceExhausted,
+			"there are %d connections from this host: Limits.MaxConnsPerHost", c.hosts[host])
+	}
+	if c.hosts == nil {
+		c.hosts = make(map[string]int)
+	}
+	c.total++
+	c.hosts[host]++
+	return nil
+}
+
+// remove is the end of add.
+func (c *connections) remove(host string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.total--
+	if c.hosts[host]--; c.hosts[host] == 0 {
+		delete(c.hosts, host)
+	}
+}
+
+// admitConn counts a connection that has been accepted, until release is called, or refuses it.
+func (n *Node) admitConn(nc net.Conn) (release func(), ok bool) {
+	addr := nc.RemoteAddr().String()
+	host := hostOf(addr)
+	if err := n.conns.add(host); err != nil {
+		n.quiet.Log(slog.LevelWarn, "connection refused", host, attrAddr(addr), attrError(err))
+		return nil, false
+	}
+	return sync.OnceFunc(func() { n.conns.remove(host) }), true
+}
+
+// hostOf returns what of a network address stands for a host: an IPv4 address, or the first 64 bits of an IPv6
+// one, of which a host has as many as it likes.
+func hostOf(addr string) string {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		host = addr
+	}
+	ip, err := netip.ParseAddr(host)
+	if err != nil {
+		return host
+	}
+	ip = ip.Unmap().WithZone("")
+	if ip.Is4() {
+		return ip.String()
+	}
+	prefix, _ := ip.Prefix(64) // no error: it is an IPv6 address
+	return prefix.String()
+}
