@@ -58,7 +58,8 @@ type Function struct {
 	// Schema is the hash of what it takes and gives, zero where its origin registered none. See
 	// [Namespace.Schema].
 	Schema SchemaHash
-	// Registered is when the origin registered it, by its node's clock.
+	// Registered is when the origin registered it, by its node's clock; of one that stands behind an earlier
+	// one, by that one's. It is neither before its node's start nor, by this node's clock, in the future.
 	Registered time.Time
 }
 
@@ -76,17 +77,17 @@ func (ns *Namespace) Functions() iter.Seq[Function] {
 }
 
 func functionOf(f mesh.FunctionInfo) Function {
-	d := describe(f.Function, f.Node, f.Name, f.Hops)
+	d := describe(f.Function, f.Registered, f.Node, f.Name, f.Hops)
 	d.Shadowed, d.Incompatible = f.Shadowed, f.Incompatible
 	return d
 }
 
-func describe(f *mesh.Function, node mesh.NodeID, name string, hops int) Function {
+func describe(f *mesh.Function, registered int64, node mesh.NodeID, name string, hops int) Function {
 	return Function{
 		Procedure: f.Procedure, Kind: connect.StreamType(f.StreamType),
 		Idempotency: connect.IdempotencyLevel(f.Idempotency),
 		Origin:      NodeID(node), OriginName: name, Hops: hops, Policy: Policy(f.Policy),
-		Schema: schemaHash(f.Schema), Registered: time.Unix(0, f.Registered),
+		Schema: schemaHash(f.Schema), Registered: time.Unix(0, min(registered, time.Now().UnixNano())),
 	}
 }
 
@@ -98,7 +99,7 @@ func (ns *Namespace) Find(procedure string) (Function, bool) {
 		return Function{}, false
 	}
 	t := &choice.Targets[0]
-	return describe(choice.Function, t.Node, t.Name, t.Hops), true
+	return describe(choice.Function, choice.Registered, t.Node, t.Name, t.Hops), true
 }
 
 // Services yields the services, "pkg.Service", of which a function can be called in the namespace as it is

@@ -31,7 +31,8 @@ const (
 	FunctionAdded
 	// FunctionRemoved: an origin of a function can no longer be called.
 	FunctionRemoved
-	// FunctionShadowed: an origin stands back behind an earlier one of the same function.
+	// FunctionShadowed: an origin stands back behind an earlier one of the same function. At its own node Cause
+	// says for how long each has been registered, and how far the nodes' clocks are apart.
 	FunctionShadowed
 	// FunctionIncompatible: an origin of a replicated function is kept out since its schema does not fit
 	// that of the first one. Its own node says why; to others it may just not be known to fit yet.
@@ -193,7 +194,10 @@ func (n *Node) handle(e mesh.Event) {
 		n.log.Info("membership", "event", eventKinds[e.Kind].String(), "namespace", e.Namespace, "member", e.Name, "cause", e.Cause)
 	case mesh.FunctionShadowed:
 		n.log.Warn("function shadowed", "namespace", e.Namespace, "procedure", e.Procedure,
-			"origin", e.Name, "serving", e.OwnerName)
+			"origin", e.Name, "serving", e.OwnerName, "reason", e.Cause)
+	case mesh.FunctionCrowded:
+		n.log.Warn("function has too many origins", "namespace", e.Namespace, "procedure", e.Procedure, "reason", e.Cause)
+		return
 	case mesh.FunctionDiffers:
 		n.differs(e)
 		return

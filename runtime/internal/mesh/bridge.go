@@ -83,6 +83,7 @@ func (d *database) adopt(r *record) *record {
 	n.refuse(r.refused)
 	n.inc, n.process, n.version, n.floor = r.inc, r.process, r.version, r.floor
 	n.fell, n.goodbye = r.fell, r.goodbye
+	n.whole, n.before = r.whole, r.before
 	n.via = r.via
 	n.held = r.held
 	for _, e := range r.feed {

@@ -21,22 +21,6 @@ func (d *database) origin(it *item) NodeID {
 	return d.records[it.rec].node
 }
 
-// precedence orders items of one procedure, the same at every node: the earlier registered, then
-// that of the lower node, comes first. Items of one origin are next to each other, the origin's own
-// first.
-func (d *database) precedence(a, b *item) int {
-	if a.removed != b.removed {
-		return boolCompare(a.removed, b.removed)
-	}
-	oa, ob := d.origin(a), d.origin(b)
-	return cmp.Or(
-		cmp.Compare(a.fn.Registered, b.fn.Registered),
-		bytes.Compare(oa[:], ob[:]),
-		boolCompare(a.derivation() != 0, b.derivation() != 0),
-		d.records[a.rec].compare(d.records[b.rec].vertex),
-	)
-}
-
 // boolCompare orders false before true.
 func boolCompare(a, b bool) int {
 	switch {
@@ -72,13 +56,9 @@ func (s scope) has(it *item) bool {
 // many makes the index's item for several of one procedure.
 func (d *database) many(procedure string, items []*item) *item {
 	m := &candidates{items: items}
-	first := items[0]
 	for _, it := range items {
 		if it.removed {
 			break
-		}
-		if it.fn.Registered != first.fn.Registered || d.origin(it) != d.origin(first) {
-			d.contest(procedure)
 		}
 		if p := it.fn.Policy; p != Single && m.set(p, inNamespace) == nil {
 			for s := inNamespace; s <= fromGroup; s++ {

@@ -39,9 +39,10 @@ type Core struct {
 // space is a namespace or group that was declared.
 type space struct {
 	name  string
-	db    *database // of a group: the domain of its name, or nil as long as no link carries that
-	own   *record   // this node's in db
-	group *group    // nil: it is a namespace
+	db    *database            // of a group: the domain of its name, or nil as long as no link carries that
+	own   *record              // this node's in db
+	group *group               // nil: it is a namespace
+	born  map[string]time.Time // when this node's functions were registered
 }
 
 // New returns a core without namespaces and links.
@@ -92,7 +93,7 @@ func (c *Core) declare(ns string) {
 // open gives a space its domain, with this node as a member of it.
 func (c *Core) open(s *space) {
 	c.renamed = true
-	s.db = newDatabase(c, s.name)
+	s.db, s.born = newDatabase(c, s.name), map[string]time.Time{}
 	c.databases = append(c.databases, s.db)
 	if !c.cfg.Observer {
 		s.own = s.db.join(vertex{c.cfg.ID, s.name}, c.inc, process{c.cfg.Incarnation, c.cfg.Key})
@@ -188,6 +189,9 @@ func (c *Core) Tick(now time.Time) (next time.Time) {
 	if c.doubted >= c.inc {
 		c.outdo()
 	}
+	for _, d := range c.databases {
+		d.wake(now)
+	}
 	c.settle()
 	next = now.Add(DigestInterval)
 	if c.doubted >= c.inc {
@@ -203,8 +207,10 @@ func (c *Core) Tick(now time.Time) (next time.Time) {
 	}
 	for _, d := range c.databases {
 		d.dropEncoded()
-		if due := d.expire(now); !due.IsZero() {
-			next = earlier(next, due)
+		for _, due := range []time.Time{d.expire(now), d.wake(now)} {
+			if !due.IsZero() {
+				next = earlier(next, due)
+			}
 		}
 	}
 	return next
@@ -249,16 +255,20 @@ func (c *Core) settle() {
 			d.reroute(c.now)
 		}
 	}
+	for _, d := range c.databases {
+		d.stand(false)
+	}
 	c.derive()
+	c.unsettled = false
 	for _, d := range c.databases {
 		d.report()
+		c.unsettled = c.unsettled || len(d.unjudged) > 0
 	}
 	for _, l := range c.fresh {
 		l.settled = true
 	}
 	c.fresh = nil
 	c.compareDigests()
-	c.unsettled = false
 }
 
 // WatchFunctions says whether events of single functions are wanted of a namespace or group. At

@@ -21,8 +21,13 @@ type database struct {
 	staged   int   // functions of all stages
 
 	sets      replicaSets
-	contested map[string]*contest
-	groups    []*group // whose functions come from here or go here
+	contested map[string]*contest // procedures of several items
+	dirty     []string            // of them, those whose item in the index is to be made anew
+	unjudged  []string            // those in which this node's origins have not looked at the others since
+	waiting   map[string]struct{} // those that are due at some time
+	turn      uint64              // of finding routes
+	company   time.Time           // when another member first came into reach
+	groups    []*group            // whose functions come from here or go here
 	watchers  int
 	asks      map[*record]*asked
 	claims    map[*record]*passing
@@ -57,7 +62,7 @@ func newDatabase(c *Core, names ...string) *database {
 	return &database{
 		core: c, id: len(c.databases), names: names,
 		byVertex: map[vertex]*record{}, byNode: map[NodeID][]*record{}, peers: map[vertex][]*linkDomain{},
-		fns: newIndex(), contested: map[string]*contest{},
+		fns: newIndex(), contested: map[string]*contest{}, waiting: map[string]struct{}{},
 		asks: map[*record]*asked{}, claims: map[*record]*passing{}, present: map[NodeID]int{}, touched: map[string][]touch{},
 		sets: replicaSets{byKey: map[string]*replicaSet{}}, moved: true, renamed: true, changed: true,
 	}
@@ -188,32 +193,15 @@ func (d *database) trim(r *record) {
 func (d *database) update(procedure string, old, it *item, cause string) {
 	d.changed = true
 	d.touch(procedure, old, it, cause)
-	cur := d.fns.get(procedure)
-	if cur == nil || cur == old {
-		d.fns.set(procedure, it)
+	if c := d.contested[procedure]; c != nil {
+		c.swap(d, procedure, old, it)
 		return
 	}
-	var items []*item
-	if cur.kind == kindMany {
-		items = slices.Clone(cur.extra.many.items)
-		d.sets.release(cur.extra.many)
-	} else {
-		items = []*item{cur}
-	}
-	if i := slices.Index(items, old); i >= 0 {
-		items = slices.Delete(items, i, i+1)
-	}
-	if it != nil {
-		i, _ := slices.BinarySearchFunc(items, it, d.precedence)
-		items = slices.Insert(items, i, it)
-	}
-	switch len(items) {
-	case 0:
-		d.fns.set(procedure, nil)
-	case 1:
-		d.fns.set(procedure, items[0])
-	default:
-		d.fns.set(procedure, d.many(procedure, items))
+	switch cur := d.fns.get(procedure); {
+	case cur == nil || cur == old:
+		d.fns.set(procedure, it)
+	case it != nil:
+		d.contend(procedure, cur).swap(d, procedure, old, it)
 	}
 }
 

@@ -49,6 +49,22 @@
 // tables agree. Functions hang on vertices: a changed path touches no function (candidates.go,
 // index.go, view.go).
 //
+// # Several origins
+//
+// Of several origins of a function one serves, or leads. Which one follows from what they tell, the same at
+// every node (contest.go), and no wall clock that differs from another decides it: origins that meet tell
+// each other their ages, as durations, and the younger one places itself behind the other in its own record
+// (standing.go). It is believed to be no older than from when its node was last seen without it.
+// Until an origin that serves has stood back, or for a few seconds, nobody follows another one that claims to
+// be first; and one that does not stand back before an older one is outdone by that.
+//
+// What is not covered: a member that lies about the age of its function when it first joins, or that goes on
+// outdoing others, cannot be told from an honest one. Nodes of the first wire tell no ages. Among themselves
+// the earlier registration counts, by their wall clocks; one that meets a newer node is believed to have been
+// there first if it was as that one first met others.
+//
+// Of the origins of one function Limits.Origins count.
+//
 // # Groups and bridges
 //
 // Namespaces that are bridged at a node have one database there, which is told in each of them; in

@@ -18,6 +18,7 @@ const (
 	LinkSynced                                // the first exchange over Link is done
 	NodeDisputed                              // records of this node go round that are not its own; they are outdone
 	RecordsDropped                            // what the peer at Link told of others was not taken in
+	FunctionCrowded                           // a function has more origins than count
 )
 
 // Event is something that happened to the mesh as seen from here.

@@ -2,7 +2,6 @@ package mesh
 
 import (
 	"bytes"
-	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -185,7 +184,7 @@ func (c *Core) deriveDown(m *space) {
 		for _, g := range m.groups() {
 			v := g.space.db.current()
 			if it, _ := v.pick(p, fromGroup, nil); it != nil {
-				if o := (offer{it, v.origin(it), g}); best.it == nil || o.before(best) {
+				if o := (offer{it, g.space.db.rank(it), g}); best.it == nil || o.rank.compare(best.rank) < 0 {
 					best = o
 				}
 			}
@@ -213,7 +212,7 @@ func (g *group) deriveUp() {
 		for _, m := range g.members {
 			v := m.db.current()
 			if it, _ := v.pick(p, towardGroup, &domain); it != nil {
-				first = offer{it, v.origin(it), g}
+				first = offer{it, m.db.rank(it), g}
 				break
 			}
 		}
@@ -223,13 +222,9 @@ func (g *group) deriveUp() {
 
 // offer is a function that a group passes on.
 type offer struct {
-	it     *item
-	origin NodeID
-	group  *group
-}
-
-func (o offer) before(p offer) bool {
-	return cmp.Or(cmp.Compare(o.it.fn.Registered, p.it.fn.Registered), o.origin.compare(p.origin)) < 0
+	it    *item
+	rank  rank
+	group *group
 }
 
 // pass makes this node's record tell of a function that it passes on, or no longer, if o is none.
@@ -242,14 +237,20 @@ func (s *space) pass(procedure string, o offer, how linkv1.Derivation) {
 	case o.it == nil || told && now.passes(o):
 	case !told && s.own.live >= s.db.core.cfg.Limits.MemberFunctions:
 	default:
-		s.db.tell(s.own, &item{fn: o.it.fn, extra: &extra{derivation: how, origin: o.origin, group: o.group, fits: o.it.more().fits}})
+		e := o.it.more()
+		again := &item{fn: o.it.fn, aged: o.it.aged, extra: &extra{
+			derivation: how, origin: o.rank.node, group: o.group, fits: e.fits, age: e.age, stamp: o.it.stamp(), level: e.level, behind: e.behind,
+		}}
+		again.fn.Registered = int64(o.rank.registered)
+		s.db.tell(s.own, again)
 	}
 }
 
 // passes reports whether the item passes on just that.
 func (it *item) passes(o offer) bool {
-	f, g := &it.fn, &o.it.fn
-	return it.extra.origin == o.origin && it.extra.group == o.group && f.Registered == g.Registered && f.Policy == g.Policy &&
+	f, g, e, by := &it.fn, &o.it.fn, it.extra, o.it.more()
+	return e.origin == o.rank.node && e.group == o.group && uint64(f.Registered) == o.rank.registered && f.Policy == g.Policy &&
 		f.StreamType == g.StreamType && f.Idempotency == g.Idempotency && bytes.Equal(f.Schema, g.Schema) &&
-		slices.EqualFunc(it.extra.fits, o.it.more().fits, bytes.Equal)
+		it.aged == o.it.aged && e.age == by.age && e.stamp == o.it.stamp() && e.level == by.level && e.behind == by.behind &&
+		slices.EqualFunc(e.fits, by.fits, bytes.Equal)
 }

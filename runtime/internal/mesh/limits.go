@@ -14,6 +14,9 @@ type Limits struct {
 	InfoBytes       int // of all of a node's info; default 16 KiB
 	SchemaBytes     int // of one hash of a function's schema; default 64
 	Fits            int // hashes that one function fits; default 8
+	// Origins of one function that count; the first ones, of those within reach. Others are kept, and told
+	// on, but not called. Default 4,096.
+	Origins int
 }
 
 // DefaultLimits returns the defaults.
@@ -29,6 +32,7 @@ func DefaultLimits() Limits {
 		InfoBytes:       16 << 10,
 		SchemaBytes:     64,
 		Fits:            8,
+		Origins:         4096,
 	}
 }
 
@@ -49,6 +53,7 @@ func (l Limits) withDefaults() Limits {
 		{&l.InfoBytes, d.InfoBytes},
 		{&l.SchemaBytes, d.SchemaBytes},
 		{&l.Fits, d.Fits},
+		{&l.Origins, d.Origins},
 	} {
 		if *f.value == 0 {
 			*f.value = f.fallback

@@ -19,16 +19,30 @@ type place3 struct {
 	node, ns, procedure string
 }
 
-// mark is an origin as it is known: by when and at which node it was registered.
+// mark is an origin as it is known: by where it stands, by its node's own word.
 type mark struct {
-	registered int64
+	level      uint32
+	registered uint64
 	node       string
+	stamp      int64 // of several registrations of one node
 	policy     Policy
 	schema     string
 }
 
 func (m mark) before(o mark) bool {
-	return m.registered < o.registered || m.registered == o.registered && m.node < o.node
+	return m.level > o.level || m.level == o.level && (m.registered < o.registered ||
+		m.registered == o.registered && (m.node < o.node || m.node == o.node && m.stamp < o.stamp))
+}
+
+// mark returns how an origin stands now.
+func (w *world) mark(at place3) mark {
+	m := w.origins[at]
+	s := w.c.node(at.node).core.spaces[at.ns]
+	if it := s.own.functions[at.procedure]; it != nil {
+		r := s.db.rank(it)
+		m.level, m.registered, m.stamp = r.level, r.registered, r.stamp
+	}
+	return m
 }
 
 // site3 is a node in a domain.
@@ -51,8 +65,8 @@ type source struct {
 func (w *world) oracle() *oracle {
 	o := &oracle{w: w, component: map[site3]int{}, visible: map[int]map[string]map[mark][]source{}}
 	o.connect()
-	for at, m := range w.origins {
-		o.show(site3{at.node, at.ns}, at.procedure, m, source{node: at.node})
+	for at := range w.origins {
+		o.show(site3{at.node, at.ns}, at.procedure, w.mark(at), source{node: at.node})
 	}
 	o.derive()
 	return o
@@ -258,7 +272,8 @@ func (w *world) verifyCall(o *oracle, n *simNode, ns, p string, bad func(string,
 			continue
 		}
 		got[at.name] = true
-		origin, there := w.origins[place3{at.name, in, p}]
+		_, there := w.origins[place3{at.name, in, p}]
+		origin := w.mark(place3{at.name, in, p})
 		if !there || origin.policy != want.policy || want.policy == Single && origin != want || !alike([]byte(origin.schema), []byte(want.schema)) {
 			bad("%s calls %s in %s by %v and comes to %s/%s (%v), want %v", n.name, p, ns, path, at.name, in, origin, want)
 		}
@@ -294,7 +309,7 @@ func (w *world) verifyLead(n *simNode, ns, p string, want mark, bad func(string,
 	path, at, in, err := w.c.followBy((*Snapshot).RouteLead, n, t, p)
 	if err != nil {
 		bad("%v", err)
-	} else if got := w.origins[place3{at.name, in, p}]; got != want {
+	} else if got := w.mark(place3{at.name, in, p}); got != want {
 		bad("%s asks the lead of %s in %s by %v and comes to %s/%s (%v), want %v", n.name, p, ns, path, at.name, in, got, want)
 	}
 }

@@ -11,9 +11,12 @@ type pathState struct {
 	edges   []edge // to neighbours, both telling of each other; sorted by neighbour
 	relink  bool   // edges are to be found again
 	reached bool
-	lost    *loss  // while it is not reached
-	counted bool   // in database.present
-	last    *shown // as it was then
+	lost    *loss     // while it is not reached
+	gained  uint64    // in which turn it came into reach
+	since   time.Time // when that was
+	until   time.Time // until when it had been in reach before; zero: never
+	counted bool      // in database.present
+	last    *shown    // as it was then
 	// A site is all vertices of a node that bridges join; lead is the one with the first namespace.
 	lead int32
 	next *record // in the site; nil: it is the last

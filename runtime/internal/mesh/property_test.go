@@ -61,6 +61,9 @@ func newChaos(t *testing.T, seed uint64) *chaos {
 	if rnd.IntN(4) == 0 {
 		c.old = func() bool { return rnd.IntN(3) == 0 }
 	}
+	if rnd.IntN(2) == 0 {
+		c.skew = func() time.Duration { return time.Duration(rnd.IntN(6*3600)-3*3600) * time.Second }
+	}
 	x.build()
 	return x
 }
@@ -88,6 +91,7 @@ func runRandom(t *testing.T, seed uint64) []string {
 	if !c.rest(rnd) {
 		return []string{"the mesh does not come to rest"}
 	}
+	c.calm()
 	return x.conclude()
 }
 
@@ -138,13 +142,13 @@ func (x *chaos) domains() (n int) {
 func (x *chaos) acknowledge() (problems []string) {
 	for _, n := range x.c.nodes {
 		for _, s := range n.core.declared {
-			token, err := n.core.WantVisible(x.c.now, s.name)
+			token, err := n.core.WantVisible(n.now(), s.name)
 			x.c.must(err)
 			x.c.settle()
 			if !n.core.Visible(token) {
 				problems = append(problems, fmt.Sprintf("%s does not learn that all have seen %s", n.name, s.name))
 			}
-			n.core.Release(x.c.now, token)
+			n.core.Release(n.now(), token)
 		}
 	}
 	x.c.settle()
@@ -203,7 +207,7 @@ func (x *chaos) furnish(n *simNode) {
 			if len(members) > 0 {
 				bridged := x.rnd.IntN(3) == 0
 				x.log("%s: group %s %v bridged %v", n.name, group, members, bridged)
-				x.c.must(n.core.DeclareGroup(x.c.now, group, members, bridged))
+				x.c.must(n.core.DeclareGroup(n.now(), group, members, bridged))
 				if bridged {
 					x.bridges = append(x.bridges, members)
 				}
@@ -216,6 +220,9 @@ func (x *chaos) any() *simNode { return x.c.nodes[x.rnd.IntN(len(x.c.nodes))] }
 
 func (x *chaos) disturb() {
 	x.c.now = x.c.now.Add(time.Duration(x.rnd.IntN(1000)) * time.Millisecond)
+	if x.c.skew != nil && x.rnd.IntN(10) == 0 {
+		x.any().jump = x.c.skew()
+	}
 	switch x.rnd.IntN(21) {
 	case 0, 1, 2, 3, 4, 5:
 		x.connect(x.any(), x.any())
@@ -286,13 +293,14 @@ func (x *chaos) register(n *simNode) {
 	case 2:
 		policy, schema = Random, x.schema()
 	}
-	if err := n.core.Register(x.c.now, ns, []Function{{Procedure: p, Policy: policy, Schema: []byte(schema)}}); err != nil {
+	f := Function{Procedure: p, Policy: policy, Registered: n.wall().UnixNano(), Schema: []byte(schema)}
+	if err := n.core.Register(n.now(), ns, []Function{f}); err != nil {
 		x.log("%s: register %s in %s: %v", n.name, p, ns, err)
 		return
 	}
 	x.log("%s: register %s %s in %s", n.name, p, schema, ns)
 	for _, m := range n.core.members(ns) {
-		x.origins[place3{n.name, m.name, p}] = mark{x.c.now.UnixNano(), n.name, policy, schema}
+		x.origins[place3{n.name, m.name, p}] = mark{node: n.name, policy: policy, schema: schema}
 	}
 }
 
@@ -312,7 +320,7 @@ func (x *chaos) unregister(n *simNode) {
 	slices.SortFunc(held, func(a, b place3) int { return strings.Compare(a.ns+a.procedure, b.ns+b.procedure) })
 	at := held[x.rnd.IntN(len(held))]
 	x.log("%s: unregister %s in %s", n.name, at.procedure, at.ns)
-	n.core.Unregister(x.c.now, at.ns, []string{at.procedure})
+	n.core.Unregister(n.now(), at.ns, []string{at.procedure})
 	delete(x.origins, at)
 }
 
@@ -344,7 +352,7 @@ func (x *chaos) leave(n *simNode) {
 		return
 	}
 	x.log("%s leaves", n.name)
-	n.core.Leave(x.c.now)
+	n.core.Leave(n.now())
 	maps.DeleteFunc(x.origins, func(at place3, _ mark) bool { return at.node == n.name })
 }
 
@@ -354,7 +362,7 @@ func (x *chaos) furnishMore(n *simNode) {
 		return
 	}
 	i := x.rnd.IntN(len(x.nss) - 1)
-	err := n.core.DeclareGroup(x.c.now, "late", x.nss[i:i+2], true)
+	err := n.core.DeclareGroup(n.now(), "late", x.nss[i:i+2], true)
 	x.bridges = append(x.bridges, x.nss[i:i+2])
 	x.log("%s: late group %v: %v", n.name, x.nss[i:i+2], err)
 }

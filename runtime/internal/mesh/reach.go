@@ -15,7 +15,7 @@ type route struct {
 type shown struct {
 	vertex
 	name       string
-	inc        uint64
+	inc, start uint64
 	about      *extra
 	leaving    bool
 	neighbours []Neighbour
@@ -27,6 +27,7 @@ func (d *database) reroute(now time.Time) {
 	d.findSites()
 	s := d.search()
 	old := d.routes
+	d.turn++
 	d.routes, d.reached = make([]*route, len(d.records)), make([]bool, len(d.records))
 	if d.renamed {
 		d.vertices = make(map[vertex]int32, len(d.records))
@@ -56,7 +57,10 @@ func (d *database) reroute(now time.Time) {
 	d.wakeAsked()
 	d.wakeClaims()
 	d.moved, d.renamed, d.changed = false, false, true
-	d.disputed = d.disputed || len(gained)+len(lost) > 0
+	if len(gained)+len(lost) > 0 {
+		d.disputed = true
+		d.stir()
+	}
 }
 
 // setRoutes makes the routes by what was found. Those that are as before are kept.
@@ -93,7 +97,7 @@ func (d *database) route(r *record, f found) route {
 }
 
 func (d *database) show(r *record) *shown {
-	s := &shown{vertex: r.vertex, name: r.name(), inc: r.inc, about: &noExtra, leaving: r.leaving()}
+	s := &shown{vertex: r.vertex, name: r.name(), inc: r.inc, start: r.start, about: &noExtra, leaving: r.leaving()}
 	if r.about != nil {
 		s.about = r.about.extra
 	}
@@ -138,7 +142,15 @@ func (d *database) lose(now time.Time, lost []*record, old []*route) {
 // gain lets the links tell of records that came into reach.
 func (d *database) gain(gained []*record) {
 	for _, r := range gained {
-		r.path.lost = nil
+		p := &r.path
+		p.until = time.Time{}
+		if p.lost != nil && p.lost.cause != "" {
+			p.until = p.lost.at
+		}
+		p.lost, p.gained, p.since = nil, d.turn, d.core.now
+		if d.company.IsZero() && !d.isOwn(r) {
+			d.company = d.core.now
+		}
 		d.touchAll(r, true, "")
 		for _, l := range d.links {
 			l.enqueue(r)

@@ -130,6 +130,7 @@ func (d *database) renew(r *record, inc uint64, p process) {
 	if len(p.key) == 0 && r.start == p.start {
 		p.key = r.key // it came over a node that does not pass keys on
 	}
+	r.before, r.whole = r.lastSeen(d.core.now), false
 	d.clear(r, r.name()+" restarted without it")
 	r.inc, r.process, r.goodbye, r.suspect = inc, p, false, nil
 }
@@ -185,6 +186,7 @@ func (r *record) bring(w *linkv1.Record, items []*item, put func(*item)) {
 // apply brings a record up by what changed.
 func (d *database) apply(r *record, w *linkv1.Record) {
 	r.bring(w, d.core.items(w), func(it *item) { d.put(r, it) })
+	r.whole = r.whole || !w.GetMore()
 	d.trim(r)
 	d.spread(r)
 }
@@ -214,6 +216,7 @@ func (ld *linkDomain) stage(r *record, w *linkv1.Record) {
 		return
 	}
 	d.replace(r, s)
+	r.whole = true
 	d.spread(r)
 }
 

@@ -59,6 +59,8 @@ type record struct {
 	held    time.Time        // until when a node that lost its link keeps its place here
 	via     *link            // that told of it first, of those that are up
 	seq     uint64           // it was the how manieth to join
+	whole   bool             // nothing was missing of it at some time
+	before  time.Time        // when the node's life before this one was last in reach
 }
 
 // maxGraves bounds how many functions of a node's earlier life are remembered.
@@ -102,6 +104,7 @@ type item struct {
 	kind    kind
 	removed bool
 	stale   bool // another took its place
+	aged    bool // of a function: its origin tells its age
 	version uint64
 	fn      Function
 }
@@ -116,11 +119,15 @@ type extra struct {
 	info       *linkv1.NodeInfo
 	leaving    bool
 	derivation linkv1.Derivation
-	origin     NodeID    // of a derived function
-	group      *group    // of one that was derived here
-	fits       [][]byte  // of a function: schemas besides its own that it can stand in for
-	at         time.Time // of a removal: when it was heard of
-	cause      string    // of a removal, where it is not the member's own
+	origin     NodeID        // of a derived function
+	group      *group        // of one that was derived here
+	fits       [][]byte      // of a function: schemas besides its own that it can stand in for
+	age        time.Duration // of a function: when it was told; zero: it had just been registered
+	stamp      int64         // of a function: its first Registered, where that is another now
+	level      uint32        // of a function
+	behind     registration  // of a function: which one this one stands behind
+	at         time.Time     // of a removal: when it was heard of
+	cause      string        // of a removal, where it is not the member's own
 	many       *candidates
 }
 

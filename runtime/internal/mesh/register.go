@@ -31,8 +31,10 @@ func (c *Core) Register(now time.Time, ns string, fns []Function) error {
 			if fn.Registered == 0 {
 				fn.Registered = now.UnixNano()
 			}
-			s.db.tell(s.own, &item{fn: fn})
+			s.born[fn.Procedure] = now
+			s.db.tell(s.own, &item{fn: fn, aged: true})
 		}
+		s.db.stand(true)
 	}
 	return nil
 }
@@ -114,7 +116,9 @@ func (c *Core) Fit(now time.Time, ns, procedure string, own, other []byte) {
 	if n := len(fits) + 1 - c.cfg.Limits.Fits; n > 0 {
 		fits = fits[n:]
 	}
-	s.db.tell(s.own, &item{fn: it.fn, extra: &extra{fits: append(slices.Clone(fits), other)}})
+	again := s.db.restated(s.own, it)
+	again.extra.fits = append(slices.Clone(fits), other)
+	s.db.tell(s.own, again)
 }
 
 // Unregister withdraws origins of this node. Those that are none are skipped.
@@ -126,6 +130,7 @@ func (c *Core) Unregister(now time.Time, ns string, procedures []string) {
 		}
 		for _, p := range procedures {
 			if it := s.own.functions[p]; it != nil && !it.removed {
+				delete(s.born, p)
 				s.db.tell(s.own, &item{removed: true, fn: Function{Procedure: p}, extra: &extra{at: now}})
 			}
 		}

@@ -1,14 +1,11 @@
 package mesh
 
 import (
+	"fmt"
 	"maps"
 	"slices"
+	"time"
 )
-
-// contest is what was told of a procedure with origins that are in each other's way.
-type contest struct {
-	told map[clash]bool
-}
 
 // clash is an origin that another one keeps from serving.
 type clash struct {
@@ -18,14 +15,6 @@ type clash struct {
 	registered int64
 	owner      NodeID
 	schema     string // the owner's, if that is why
-}
-
-// contest notes that a procedure has several origins.
-func (d *database) contest(procedure string) {
-	if d.contested[procedure] == nil {
-		d.contested[procedure] = &contest{}
-	}
-	d.disputed = true
 }
 
 // report tells of functions that came, went or are in each other's way.
@@ -40,6 +29,7 @@ func (d *database) report() {
 		return
 	}
 	d.disputed = false
+	d.flush()
 	for _, p := range slices.Sorted(maps.Keys(d.contested)) {
 		d.settleContest(p, d.contested[p])
 	}
@@ -78,27 +68,54 @@ func (d *database) reportTouched(procedure string, touches []touch) {
 	}
 }
 
+// maxClashes bounds how many origins of one procedure are told of as kept from serving, but for this node's.
+const maxClashes = 64
+
 // settleContest tells of origins that are kept from serving and were not before.
 func (d *database) settleContest(procedure string, c *contest) {
 	cur := d.fns.get(procedure)
-	if cur == nil || cur.kind != kindMany {
-		delete(d.contested, procedure)
-		return
-	}
 	v := d.current()
 	serving := v.first(cur.extra.many, inNamespace, nil)
 	told := map[clash]bool{}
 	for _, it := range cur.extra.many.items {
+		if it.removed {
+			break
+		}
 		cl := d.clash(&v, serving, it)
-		if cl.kind == 0 || told[cl] {
+		if cl.kind == 0 || told[cl] || len(told) >= maxClashes && !d.isOwn(d.records[it.rec]) {
 			continue
 		}
-		told[cl] = true
 		if !c.told[cl] {
+			if d.unsettled(procedure, c, serving, it) {
+				continue
+			}
 			d.tellClash(procedure, cl, serving, it)
 		}
+		told[cl] = true
 	}
 	c.told = told
+}
+
+// unsettled reports whether two origins may yet change places.
+func (d *database) unsettled(procedure string, c *contest, serving, it *item) bool {
+	if !c.held[d.registration(it)].IsZero() {
+		return true
+	}
+	for r, s := range c.stands {
+		mine, other := it, serving
+		if r.idx != it.rec {
+			mine, other = serving, it
+		}
+		v := s.rivals[d.registration(other)]
+		if r.idx != mine.rec || mine.derivation() != 0 || v == nil || v.older == (mine == it) {
+			continue
+		}
+		if until := v.met.Add(patience); until.After(d.core.now) {
+			d.wait(procedure, c, until)
+			return true
+		}
+	}
+	return false
 }
 
 // clash returns how an item is kept from serving; of no kind if it is not.
@@ -106,7 +123,7 @@ func (d *database) clash(v *view, serving, it *item) clash {
 	if serving == nil {
 		return clash{}
 	}
-	cl := clash{node: v.origin(it), registered: it.fn.Registered, owner: v.origin(serving)}
+	cl := clash{node: v.origin(it), registered: it.stamp(), owner: v.origin(serving)}
 	switch r := d.records[it.rec]; {
 	case v.shadows(serving, it):
 		cl.kind = FunctionShadowed
@@ -127,7 +144,7 @@ func (d *database) tellClash(procedure string, cl clash, serving, it *item) {
 	}
 	switch cl.kind {
 	case FunctionShadowed:
-		e.Cause = conflict(serving, it)
+		e.Cause = d.conflict(procedure, serving, it)
 	default:
 		e.Schema = serving.fn.Schema
 	}
@@ -139,11 +156,34 @@ func (d *database) tellClash(procedure string, cl clash, serving, it *item) {
 	d.emit(e)
 }
 
-func conflict(serving, it *item) string {
+// conflict says why an origin does not serve beside another one, of this node's with all that is known.
+func (d *database) conflict(procedure string, serving, it *item) string {
 	if serving.fn.Policy != Single && it.fn.Policy != Single {
 		return "its policy differs from that of the earlier origin"
 	}
+	if r := d.records[it.rec]; it.derivation() == 0 && d.isOwn(r) {
+		if s := d.contested[procedure].stands[r]; s != nil && s.rivals[d.registration(serving)] != nil {
+			return d.compareAges(s.rivals[d.registration(serving)], d.core.spaces[r.ns].born[procedure], serving, it)
+		}
+	}
 	return "another origin was registered earlier"
+}
+
+// compareAges says which of two origins is the older by how much, and how far the nodes' clocks are apart.
+func (d *database) compareAges(v *rival, born time.Time, serving, own *item) string {
+	clock := func(stamp int64) string { return time.Unix(0, stamp).UTC().Format(time.RFC3339) }
+	age := func(born time.Time) time.Duration { return d.core.now.Sub(born).Round(time.Millisecond) }
+	name := d.core.nameOf(d.origin(serving))
+	mine := fmt.Sprintf("this node has had it for %v, since %s by its clock", age(born), clock(own.stamp()))
+	if v.born.IsZero() {
+		return fmt.Sprintf("%s; %s does not say for how long, since %s by its clock", mine, name, clock(serving.stamp()))
+	}
+	skew, way := time.Unix(0, serving.stamp()).Sub(v.born).Round(time.Millisecond), "ahead of"
+	if skew < 0 {
+		skew, way = -skew, "behind"
+	}
+	return fmt.Sprintf("%s; %s for %v, since %s by its clock, which is %v %s this node's",
+		mine, name, age(v.born), clock(serving.stamp()), skew, way)
 }
 
 // nameOf returns the name of a node that is a member here, or "".

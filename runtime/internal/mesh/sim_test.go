@@ -29,9 +29,10 @@ type cluster struct {
 	lossy  int           // of a hundred tables so many are lost, for no reason
 	lazy   int           // of a hundred times that a node could find routes anew, it lets so many pass
 	trace  func(format string, args ...any)
-	share  bool        // hand tables over as they are, instead of encoding them
-	old    func() bool // whether a node has no key
-	judge  bool        // nodes compare schemas that differ: those fit that begin alike
+	share  bool                 // hand tables over as they are, instead of encoding them
+	old    func() bool          // whether a node has no key
+	judge  bool                 // nodes compare schemas that differ: those fit that begin alike
+	skew   func() time.Duration // by which a node's clocks are off
 	stats  stats
 }
 
@@ -46,7 +47,10 @@ type simNode struct {
 	name    string
 	core    *Core
 	started uint64
-	old     bool // it has no key
+	ahead   time.Duration // of the cluster's time, by both of its clocks
+	jump    time.Duration // of its wall clock, besides
+	old     bool          // it has no key
+	strips  bool          // it neither tells nor passes on what came of functions after the first wire
 	links   map[LinkID]*simLink
 	events  []Event
 }
@@ -74,13 +78,21 @@ func (c *cluster) start(name string, observer bool) *simNode {
 	return n
 }
 
+// now is the time by the node's clock that does not jump, wall by the other one.
+func (n *simNode) now() time.Time { return n.c.now.Add(n.ahead) }
+
+func (n *simNode) wall() time.Time { return n.now().Add(n.jump) }
+
 // boot gives the node a fresh core, as a start of its process does.
 func (n *simNode) boot(observer bool) { n.bootAs(n.name, observer) }
 
 // bootAs does so with an id and name that another node may have, too.
 func (n *simNode) bootAs(name string, observer bool) {
 	n.c.boots++
-	n.started = uint64(n.c.now.UnixNano()) + n.c.boots // no two are at the same nanosecond
+	if n.c.skew != nil {
+		n.ahead, n.jump = n.c.skew(), n.c.skew()
+	}
+	n.started = uint64(n.wall().UnixNano()) + n.c.boots // no two are at the same nanosecond
 	var id NodeID
 	copy(id[:], name)
 	n.core = New(Config{ID: id, Incarnation: n.started, Key: n.key(), Observer: observer, Info: &linkv1.NodeInfo{Name: name}})
@@ -106,16 +118,16 @@ func (c *cluster) node(name string) *simNode {
 
 func (n *simNode) declare(names ...string) {
 	for _, ns := range names {
-		n.c.must(n.core.Declare(n.c.now, ns))
+		n.c.must(n.core.Declare(n.now(), ns))
 	}
 }
 
 func (n *simNode) register(ns string, procedures ...string) error {
 	fns := make([]Function, len(procedures))
 	for i, p := range procedures {
-		fns[i] = Function{Procedure: p}
+		fns[i] = Function{Procedure: p, Registered: n.wall().UnixNano()}
 	}
-	return n.core.Register(n.c.now, ns, fns)
+	return n.core.Register(n.now(), ns, fns)
 }
 
 func (c *cluster) must(err error) {
@@ -145,11 +157,11 @@ func (c *cluster) tryLink(a, b *simNode, names ...string) (*simLink, error) {
 	}
 	c.nextID++
 	l := &simLink{id: c.nextID, ends: [2]*simNode{a, b}}
-	if err := b.core.LinkUp(c.now, l.id, a.peer(answer, asked)); err != nil {
+	if err := b.core.LinkUp(b.now(), l.id, a.peer(answer, asked)); err != nil {
 		return nil, err
 	}
-	if err := a.core.LinkUp(c.now, l.id, b.peer(asked, answer)); err != nil {
-		b.core.LinkDown(c.now, l.id, Cause{Text: err.Error()})
+	if err := a.core.LinkUp(a.now(), l.id, b.peer(asked, answer)); err != nil {
+		b.core.LinkDown(b.now(), l.id, Cause{Text: err.Error()})
 		return nil, err
 	}
 	c.links = append(c.links, l)
@@ -187,7 +199,7 @@ func (c *cluster) notice(l *simLink, i int, cause Cause) {
 	l.down[i] = true
 	n := l.ends[i]
 	delete(n.links, l.id)
-	n.core.LinkDown(c.now, l.id, cause)
+	n.core.LinkDown(n.now(), l.id, cause)
 	if l.down[1-i] {
 		c.links = slices.DeleteFunc(c.links, func(o *simLink) bool { return o == l })
 	}
@@ -249,7 +261,7 @@ func (l *simLink) end(n *simNode) int {
 
 // pull puts the next table of end i on the wire, and reports whether there was one.
 func (c *cluster) pull(l *simLink, i int) bool {
-	t := l.ends[i].core.Pull(c.now, l.id, c.piece)
+	t := l.ends[i].core.Pull(l.ends[i].now(), l.id, c.piece)
 	if t == nil {
 		l.ready[i] = false
 		return false
@@ -270,8 +282,20 @@ func (c *cluster) pull(l *simLink, i int) bool {
 	} else {
 		t = c.encoded(t)
 	}
+	if l.ends[i].strips {
+		strip(t)
+	}
 	l.wire[i] = append(l.wire[i], t)
 	return true
+}
+
+// strip takes out of a table what nodes of the first wire do not know.
+func strip(t *linkv1.Table) {
+	for _, r := range t.GetRecords() {
+		for _, f := range r.GetFunctions() {
+			f.Age, f.FirstRegistered, f.Level, f.Behind, f.BehindRegistered = 0, 0, 0, nil, 0
+		}
+	}
 }
 
 func (c *cluster) encoded(t *linkv1.Table) *linkv1.Table {
@@ -294,7 +318,7 @@ func (c *cluster) deliver(l *simLink, i int) {
 		return
 	}
 	to := l.ends[1-i]
-	if err := to.core.Receive(c.now, l.id, t); err != nil {
+	if err := to.core.Receive(to.now(), l.id, t); err != nil {
 		c.t.Fatalf("%s from %s: %v", to.name, l.ends[i].name, err)
 	}
 }
@@ -376,7 +400,7 @@ func (c *cluster) collect() {
 		n.events = append(n.events, events...)
 		for _, e := range events {
 			if own := n.schemaOf(e.Namespace, e.Procedure); c.judge && e.Kind == FunctionDiffers && alike(own, e.Schema) {
-				n.core.Fit(c.now, e.Namespace, e.Procedure, own, e.Schema)
+				n.core.Fit(n.now(), e.Namespace, e.Procedure, own, e.Schema)
 			}
 		}
 	}
@@ -398,7 +422,15 @@ func (n *simNode) schemaOf(ns, procedure string) []byte {
 func (c *cluster) advance(d time.Duration) {
 	c.now = c.now.Add(d)
 	for _, n := range c.nodes {
-		n.core.Tick(c.now)
+		n.core.Tick(n.now())
+	}
+}
+
+// calm lets origins settle where they stand.
+func (c *cluster) calm() {
+	for range 6 {
+		c.advance(holdFor)
+		c.settle()
 	}
 }
 

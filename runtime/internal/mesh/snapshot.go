@@ -29,9 +29,10 @@ type Target struct {
 
 // Choice is what a procedure resolves to.
 type Choice struct {
-	Function *Function // of the origin that was registered first
-	Policy   Policy
-	Targets  []Target // exactly one for Single, else all within reach, nearest first; not to be changed
+	Function   *Function // of the first origin
+	Registered int64     // as of FunctionInfo
+	Policy     Policy
+	Targets    []Target // exactly one for Single, else all within reach, nearest first; not to be changed
 }
 
 // Snapshot returns what is known now. It is the same as before if nothing changed.
@@ -71,6 +72,7 @@ func (d *database) freeze() *view {
 
 // current returns the view of a database until it changes.
 func (d *database) current() view {
+	d.flush()
 	return view{names: d.names, fns: d.fns, routes: d.routes, reached: d.reached, vertices: d.vertices, sets: d.sets.targets}
 }
 
@@ -111,11 +113,11 @@ func (s *Snapshot) find(v *view, procedure string, sc scope, into *view) (Choice
 	case it == nil:
 		return Choice{}, false
 	case it.more().group == nil:
-		return Choice{&it.fn, it.fn.Policy, v.targets(it, many, sc)}, true
+		return Choice{&it.fn, v.registered(it), it.fn.Policy, v.targets(it, many, sc)}, true
 	}
 	if many != nil && it.fn.Policy != Single {
 		if t := v.sets[many.set(it.fn.Policy, sc).id]; len(t) > 0 {
-			return Choice{&it.fn, it.fn.Policy, t}, true // the domain's own come first
+			return Choice{&it.fn, v.registered(it), it.fn.Policy, t}, true // the domain's own come first
 		}
 	}
 	return s.through(it)

@@ -12,12 +12,15 @@ import (
 
 // FunctionInfo is an origin of a function within reach.
 type FunctionInfo struct {
-	Function  *Function
-	Namespace string // where it is held
-	Node      NodeID // the origin's
-	Name      string // the node's, or Via's where only that is known
-	Via       NodeID // the member that passes calls on to Node, where that is not itself one; else Node
-	Shadowed  bool   // another origin serves
+	Function *Function
+	// Registered is when the origin was registered, in nanoseconds since 1970 by its node's clock; of one
+	// that stands behind another, by that one's.
+	Registered int64
+	Namespace  string // where it is held
+	Node       NodeID // the origin's
+	Name       string // the node's, or Via's where only that is known
+	Via        NodeID // the member that passes calls on to Node, where that is not itself one; else Node
+	Shadowed   bool   // another origin serves
 	// Incompatible: the other replicas serve without it, since its schema does not fit that of the first.
 	Incompatible bool
 	Local        bool
@@ -55,11 +58,7 @@ func (s *Snapshot) procedures(p *place) []string {
 
 // origins returns those of one procedure, each once.
 func (s *Snapshot) origins(p *place, procedure string) (origins []FunctionInfo) {
-	type origin struct {
-		node       NodeID
-		registered int64
-	}
-	seen := map[origin]bool{}
+	seen := map[registration]bool{}
 	found := false
 	for _, i := range p.members {
 		v := s.views[i]
@@ -68,14 +67,14 @@ func (s *Snapshot) origins(p *place, procedure string) (origins []FunctionInfo) 
 			continue
 		}
 		for _, it := range v.items(procedure) {
-			o := origin{v.origin(it), it.fn.Registered}
-			if !v.serves(it, inNamespace, nil) || seen[o] || o == (origin{v.origin(serving), serving.fn.Registered}) && it != serving {
+			o := v.registration(it)
+			if !v.serves(it, inNamespace, nil) || seen[o] || o == v.registration(serving) && it != serving {
 				continue
 			}
 			seen[o] = true
 			t := v.routes[it.rec].targets[0]
 			f := FunctionInfo{
-				Function: &it.fn, Namespace: t.Namespace, Node: o.node, Name: t.Name, Via: t.Node,
+				Function: &it.fn, Registered: v.registered(it), Namespace: t.Namespace, Node: o.node, Name: t.Name, Via: t.Node,
 				Shadowed: found || v.shadows(serving, it), Incompatible: v.keptOut(serving, it),
 				Local: t.Local && it.derivation() == 0, Hops: t.Hops,
 			}

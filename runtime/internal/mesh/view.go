@@ -36,13 +36,13 @@ func (v *view) serves(it *item, s scope, into *view) bool {
 	if it.removed || !v.reached[it.rec] {
 		return false
 	}
-	return it.extra == nil || s.has(it) && (into == nil || it.derivation() != down || !into.offers(it.fn.Procedure, it.fn.Registered, v.origin(it)))
+	return it.extra == nil || s.has(it) && (into == nil || it.derivation() != down || !into.offers(it.fn.Procedure, v.registration(it)))
 }
 
 // offers reports whether an origin itself is in the domain and within reach.
-func (v *view) offers(procedure string, registered int64, origin NodeID) bool {
+func (v *view) offers(procedure string, reg registration) bool {
 	is := func(it *item) bool {
-		return it.derivation() == 0 && it.fn.Registered == registered && v.serves(it, fromGroup, nil) && v.origin(it) == origin
+		return it.derivation() == 0 && v.serves(it, fromGroup, nil) && v.registration(it) == reg
 	}
 	switch it := v.fns.get(procedure); {
 	case it == nil:
@@ -66,7 +66,7 @@ func (v *view) first(m *candidates, s scope, into *view) (best *item) {
 		switch {
 		case best == nil:
 			best = it
-		case it.fn.Registered != best.fn.Registered || v.origin(it) != v.origin(best):
+		case v.registration(it) != v.registration(best):
 			return best
 		case (it.derivation() == 0) == (best.derivation() == 0) && v.routes[it.rec].cost < v.routes[best.rec].cost:
 			best = it
@@ -81,6 +81,16 @@ func (v *view) origin(it *item) NodeID {
 		return it.extra.origin
 	}
 	return v.routes[it.rec].targets[0].Node
+}
+
+func (v *view) registration(it *item) registration { return registration{v.origin(it), it.stamp()} }
+
+// registered returns when an origin was registered, as far as that can be believed.
+func (v *view) registered(it *item) int64 {
+	if it.derivation() != 0 {
+		return it.fn.Registered
+	}
+	return int64(max(uint64(it.fn.Registered), v.routes[it.rec].shown.start))
 }
 
 // targets returns where calls for an item that pick returned may go, unless it is derived here.
@@ -98,7 +108,7 @@ func (v *view) shadows(serving, it *item) bool {
 	if serving == nil || it == serving || !v.serves(it, inNamespace, nil) {
 		return false
 	}
-	if it.fn.Registered == serving.fn.Registered && v.origin(it) == v.origin(serving) {
+	if v.registration(it) == v.registration(serving) {
 		return false
 	}
 	return it.fn.Policy == Single || it.fn.Policy != serving.fn.Policy
@@ -110,7 +120,7 @@ func (v *view) keptOut(leading, it *item) bool {
 	if leading == nil || it == leading || it.fn.Policy == Single || it.fn.Policy != leading.fn.Policy || !v.serves(it, inNamespace, nil) {
 		return false
 	}
-	if it.fn.Registered == leading.fn.Registered && v.origin(it) == v.origin(leading) {
+	if v.registration(it) == v.registration(leading) {
 		return false
 	}
 	return !it.fits(leading.fn.Schema)

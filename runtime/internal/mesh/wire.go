@@ -3,6 +3,7 @@ package mesh
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
 )
@@ -30,7 +31,7 @@ func (it *item) write(w *linkv1.Record) int {
 	default:
 		f := it.writeFunction(at)
 		w.Functions = append(w.Functions, f)
-		size := 32 + len(it.fn.Procedure) + len(it.fn.Schema)
+		size := 34 + len(it.fn.Procedure) + len(it.fn.Schema)
 		for _, hash := range f.Fits {
 			size += 2 + len(hash)
 		}
@@ -45,7 +46,15 @@ func (it *item) writeFunction(at uint64) *linkv1.Function {
 		return w
 	}
 	w.StreamType, w.Idempotency, w.Policy = uint32(f.StreamType), uint32(f.Idempotency), linkv1.Policy(f.Policy)
-	w.Registered, w.Schema, w.Fits = uint64(f.Registered), f.Schema, it.more().fits
+	e := it.more()
+	w.Registered, w.Schema, w.Fits = uint64(f.Registered), f.Schema, e.fits
+	w.FirstRegistered, w.Level = uint64(e.stamp), e.level
+	if e.behind != (registration{}) {
+		w.Behind, w.BehindRegistered = e.behind.node[:], uint64(e.behind.stamp)
+	}
+	if it.aged {
+		w.Age = uint64(max(1, e.age))
+	}
 	if w.Derivation != 0 {
 		w.Origin = it.extra.origin[:]
 	}
@@ -86,7 +95,7 @@ func (c *Core) items(w *linkv1.Record) []*item {
 
 func readFunction(f *linkv1.Function) *item {
 	it := &item{removed: f.GetRemoved(), fn: Function{Procedure: f.GetProcedure()}}
-	if d := f.GetDerivation(); d != 0 || it.removed || len(f.GetFits()) > 0 {
+	if d := f.GetDerivation(); d != 0 || it.removed || len(f.GetFits()) > 0 || contends(f) {
 		it.extra = &extra{derivation: d}
 	}
 	if it.removed {
@@ -97,10 +106,19 @@ func readFunction(f *linkv1.Function) *item {
 	if it.derivation() != 0 {
 		it.extra.origin = NodeID(f.GetOrigin())
 	}
-	if it.extra != nil {
-		it.extra.fits = f.GetFits()
+	it.aged = f.GetAge() != 0
+	if e := it.extra; e != nil {
+		e.fits, e.stamp, e.level = f.GetFits(), int64(f.GetFirstRegistered()), f.GetLevel()
+		e.age = time.Duration(min(f.GetAge(), maxVersion))
+		copy(e.behind.node[:], f.GetBehind())
+		e.behind.stamp = int64(f.GetBehindRegistered())
 	}
 	return it
+}
+
+// contends reports whether a function has met another origin.
+func contends(f *linkv1.Function) bool {
+	return f.GetAge() > 1 || f.GetFirstRegistered() != 0 || f.GetLevel() != 0 || len(f.GetBehind()) > 0
 }
 
 func infoBytes(info *linkv1.NodeInfo) int {

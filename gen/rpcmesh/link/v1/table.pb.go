@@ -808,7 +808,10 @@ type Function struct {
 	StreamType uint32 `protobuf:"varint,4,opt,name=stream_type,json=streamType,proto3" json:"stream_type,omitempty"`
 	// As connect.IdempotencyLevel.
 	Idempotency uint32 `protobuf:"varint,5,opt,name=idempotency,proto3" json:"idempotency,omitempty"`
-	// When it was registered, in nanoseconds since 1970. The earliest wins.
+	// When it was registered, in nanoseconds since 1970. Of several origins the one of the highest level
+	// serves, of these the earliest, of these that of the lower node; of a record's own functions nothing
+	// counts as earlier than the record's start. An origin that meets an older one makes this later than that
+	// one's: so it stands behind it by the other's clock, whatever its own clock says.
 	Registered uint64 `protobuf:"fixed64,6,opt,name=registered,proto3" json:"registered,omitempty"`
 	// How calls are spread over all origins; SINGLE: there is to be one.
 	Policy Policy `protobuf:"varint,7,opt,name=policy,proto3,enum=rpcmesh.link.v1.Policy" json:"policy,omitempty"`
@@ -822,9 +825,22 @@ type Function struct {
 	// for, though its own schema is another. The rest of the rule is this: of those that can be reached, the
 	// one that was registered first leads; another one serves beside it only if its schema is the same, fits,
 	// or is not known of either.
-	Fits          [][]byte `protobuf:"bytes,11,rep,name=fits,proto3" json:"fits,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Fits [][]byte `protobuf:"bytes,11,rep,name=fits,proto3" json:"fits,omitempty"`
+	// For how long it had been registered when the item was last changed, in nanoseconds by a clock that does
+	// not jump; at least 1. Origins tell it anew when they meet one another. 0: the member does not say.
+	Age uint64 `protobuf:"varint,12,opt,name=age,proto3" json:"age,omitempty"`
+	// What registered was at first, where it is later now. With the origin's node it names the registration.
+	FirstRegistered uint64 `protobuf:"fixed64,13,opt,name=first_registered,json=firstRegistered,proto3" json:"first_registered,omitempty"`
+	// Raised by an origin above that of a younger one which claims to be first and does not stand back. What is
+	// beyond 65,536 counts as that.
+	Level uint32 `protobuf:"varint,14,opt,name=level,proto3" json:"level,omitempty"`
+	// The node of the older origin that this one stands behind: to be served by that one is right, then, for those
+	// whom this one served before.
+	Behind []byte `protobuf:"bytes,15,opt,name=behind,proto3" json:"behind,omitempty"`
+	// That one's first registered.
+	BehindRegistered uint64 `protobuf:"fixed64,16,opt,name=behind_registered,json=behindRegistered,proto3" json:"behind_registered,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *Function) Reset() {
@@ -932,6 +948,41 @@ func (x *Function) GetFits() [][]byte {
 		return x.Fits
 	}
 	return nil
+}
+
+func (x *Function) GetAge() uint64 {
+	if x != nil {
+		return x.Age
+	}
+	return 0
+}
+
+func (x *Function) GetFirstRegistered() uint64 {
+	if x != nil {
+		return x.FirstRegistered
+	}
+	return 0
+}
+
+func (x *Function) GetLevel() uint32 {
+	if x != nil {
+		return x.Level
+	}
+	return 0
+}
+
+func (x *Function) GetBehind() []byte {
+	if x != nil {
+		return x.Behind
+	}
+	return nil
+}
+
+func (x *Function) GetBehindRegistered() uint64 {
+	if x != nil {
+		return x.BehindRegistered
+	}
+	return 0
 }
 
 // Ask asks each member to acknowledge that it has this item, by Table.acks towards the asking one.
@@ -1403,7 +1454,7 @@ const file_rpcmesh_link_v1_table_proto_rawDesc = "" +
 	"\x06Bridge\x12\x0e\n" +
 	"\x02at\x18\x01 \x01(\x04R\x02at\x12\x18\n" +
 	"\aremoved\x18\x02 \x01(\bR\aremoved\x12\x1c\n" +
-	"\tnamespace\x18\x03 \x01(\tR\tnamespace\"\xe7\x02\n" +
+	"\tnamespace\x18\x03 \x01(\tR\tnamespace\"\xff\x03\n" +
 	"\bFunction\x12\x0e\n" +
 	"\x02at\x18\x01 \x01(\x04R\x02at\x12\x18\n" +
 	"\aremoved\x18\x02 \x01(\bR\aremoved\x12\x1c\n" +
@@ -1421,7 +1472,12 @@ const file_rpcmesh_link_v1_table_proto_rawDesc = "" +
 	"derivation\x18\n" +
 	" \x01(\x0e2\x1b.rpcmesh.link.v1.DerivationR\n" +
 	"derivation\x12\x12\n" +
-	"\x04fits\x18\v \x03(\fR\x04fits\"/\n" +
+	"\x04fits\x18\v \x03(\fR\x04fits\x12\x10\n" +
+	"\x03age\x18\f \x01(\x04R\x03age\x12)\n" +
+	"\x10first_registered\x18\r \x01(\x06R\x0ffirstRegistered\x12\x14\n" +
+	"\x05level\x18\x0e \x01(\rR\x05level\x12\x16\n" +
+	"\x06behind\x18\x0f \x01(\fR\x06behind\x12+\n" +
+	"\x11behind_registered\x18\x10 \x01(\x06R\x10behindRegistered\"/\n" +
 	"\x03Ask\x12\x0e\n" +
 	"\x02at\x18\x01 \x01(\x04R\x02at\x12\x18\n" +
 	"\aremoved\x18\x02 \x01(\bR\aremoved\"6\n" +
