@@ -89,8 +89,8 @@ func TestMaxConns(t *testing.T) {
 				c.Node("a", func(cfg *rpcmesh.Config) {
 					cfg.Limits.MaxConns, cfg.Limits.MaxConnsPerHost = 3, 2
 				})
-				synctest.Wait()
 				for range 3 {
+					synctest.Wait() // the last visitor is known to have left
 					leave := []func(){visit(t, c, "x"), visit(t, c, "x")}
 					if !refused(t, c, "x") {
 						t.Error("a host has more than its share")
