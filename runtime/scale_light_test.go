@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/encoding/protowire"
+
 	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/carrier"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
@@ -86,7 +88,7 @@ func (m *lightMember) once(ctx context.Context) error {
 		keepalive = 3 * time.Second
 	}
 	id := mesh.NodeID([]byte(m.name + strings.Repeat(".", 16))[:16])
-	session, err := link.Dial(ctx, conn, link.Config{
+	session, err := link.Dial(ctx, &lightConn{Own: conn, member: m}, link.Config{
 		Node: link.NodeID(id), Name: m.name, Incarnation: 1, Secret: []byte(rpcmeshtestSecret), Workers: workers,
 		KeepaliveInterval: keepalive / 3, KeepaliveTimeout: keepalive,
 	}, join)
@@ -110,13 +112,60 @@ func (m *lightMember) once(ctx context.Context) error {
 
 func (m *lightMember) Route(*link.Incoming) link.Route { return link.Route{} }
 
+// lightConn takes the records out of the tables that come in, so that nobody has to decode them.
+type lightConn struct {
+	carrier.Own
+	member *lightMember
+	packet []byte
+}
+
+func (c *lightConn) Receive() ([]byte, error) {
+	p, err := c.Own.Receive()
+	if err != nil {
+		return nil, err
+	}
+	c.packet = withoutRecords(c.packet[:0], p, []protowire.Number{1, 4, 3}, c.member.noteRecord)
+	return c.packet, nil
+}
+
+// withoutRecords appends the message b without the fields at path, which note is given.
+func withoutRecords(to, b []byte, path []protowire.Number, note func([]byte)) []byte {
+	for len(b) > 0 {
+		num, typ, n := protowire.ConsumeTag(b)
+		size := protowire.ConsumeFieldValue(num, typ, b[max(n, 0):])
+		if n < 0 || size < 0 {
+			return append(to, b...) // the session finds out
+		}
+		field := b[:n+size]
+		b = b[n+size:]
+		if num != path[0] || typ != protowire.BytesType {
+			to = append(to, field...)
+			continue
+		}
+		value, _ := protowire.ConsumeBytes(field[n:])
+		if len(path) == 1 {
+			note(value)
+			continue
+		}
+		to = protowire.AppendTag(to, num, typ)
+		to = protowire.AppendBytes(to, withoutRecords(nil, value, path[1:], note))
+	}
+	return to
+}
+
+// noteRecord notes whom a record is of.
+func (m *lightMember) noteRecord(record []byte) {
+	num, _, n := protowire.ConsumeTag(record)
+	if node, size := protowire.ConsumeBytes(record[max(n, 0):]); num == 1 && size > 0 && len(node) == len(mesh.NodeID{}) {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.note(mesh.NodeID(node))
+	}
+}
+
 func (m *lightMember) Table(t *linkv1.Table) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, r := range t.GetRecords() {
-		m.note(mesh.NodeID(r.GetNode()))
-	}
-	t.Records = nil
 	defer m.session.TableChanged()
 	return m.core.Receive(time.Now(), m.id, t)
 }

@@ -3,6 +3,9 @@ package mesh
 import (
 	"fmt"
 	"testing"
+	"unsafe"
+
+	"google.golang.org/protobuf/proto"
 
 	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
 )
@@ -71,19 +74,24 @@ func TestEncodedOnce(t *testing.T) {
 	c, hub := star(t, 10)
 	c.must(hub.register("default", "/t.Hub/Get"))
 	hub.core.Pending()
-	told := map[*linkv1.Record]int{}
-	for _, l := range c.links {
+	r := hub.core.spaces["default"].own
+	var before *byte
+	for i, l := range c.links {
 		table := hub.core.Pull(c.now, l.id, 1000)
-		for _, r := range table.GetRecords() {
-			told[r]++
+		told := new(linkv1.Table)
+		c.must(proto.Unmarshal(c.bytesOf(table), told))
+		if len(table.GetRecords()) > 0 || len(told.GetRecords()) != 1 || told.GetRecords()[0].GetFunctions()[0].GetProcedure() != "/t.Hub/Get" {
+			t.Errorf("link %d is told %v, of which %v was encoded for it alone", i, told, table.GetRecords())
 		}
-	}
-	if len(told) != 1 {
-		t.Errorf("%d encodings for %d links", len(told), len(c.links))
+		now := unsafe.SliceData(r.encoded[1].bytes)
+		if i > 0 && now != before {
+			t.Errorf("it was encoded again for link %d", i)
+		}
+		before = now
 	}
 	hub.core.Tick(c.now.Add(DigestInterval))
 	for _, r := range hub.core.spaces["default"].db.records {
-		if r.encoded[0].record != nil || r.encoded[1].record != nil {
+		if r.encoded[0].bytes != nil || r.encoded[1].bytes != nil {
 			t.Errorf("the encoding of %s is kept for good", r.name())
 		}
 	}

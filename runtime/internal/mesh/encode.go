@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
@@ -13,9 +14,15 @@ const encodeFor = 4
 // next [Core.Tick] at most.
 type encoded struct {
 	inc, since, version, floor uint64
-	ns                         string         // Record.namespace
-	record                     *linkv1.Record // which has nothing but its encoding, as unknown fields
+	ns                         string // Record.namespace
+	bytes                      []byte // as a field of Table; nil: there is none
 	size                       int
+}
+
+// written is what is told of a record: one of the two.
+type written struct {
+	record  *linkv1.Record
+	encoded []byte
 }
 
 // slotFor tells apart what is told to who has nothing and to who lacks what is new, since both often take turns.
@@ -34,34 +41,37 @@ func (ld *linkDomain) nsFor(r *record) string {
 	return r.ns
 }
 
-// written returns what is told of a record since a version, if it is at hand.
-func (ld *linkDomain) written(r *record, since uint64) (*linkv1.Record, int) {
+// encodingOf returns what is told of a record since a version, if it is at hand.
+func (ld *linkDomain) encodingOf(r *record, since uint64) *encoded {
 	e := &r.encoded[slotFor(since)]
-	if e.record == nil || e.inc != r.inc || e.since != since || e.version != r.version || e.floor != r.floor || e.ns != ld.nsFor(r) {
-		return nil, 0
+	if e.bytes == nil || e.inc != r.inc || e.since != since || e.version != r.version || e.floor != r.floor || e.ns != ld.nsFor(r) {
+		return nil
 	}
-	return e.record, e.size
+	return e
 }
 
-// keep returns what says the same as w, which is told to further links if there are many and w says all.
-func (ld *linkDomain) keep(r *record, w *linkv1.Record, size int) *linkv1.Record {
+// recordsField is the number of Table.records.
+var recordsField = new(linkv1.Table).ProtoReflect().Descriptor().Fields().ByName("records").Number()
+
+// keep returns w, or its encoding, which is told to further links too, if there are many and w says all.
+func (ld *linkDomain) keep(r *record, w *linkv1.Record, size int) written {
 	d := ld.db
 	if len(d.links) < encodeFor || w.GetMore() {
-		return w
+		return written{record: w}
 	}
 	b, err := proto.Marshal(w)
 	if err != nil {
-		return w // whoever sends it finds out why
+		return written{record: w} // whoever sends it finds out why
 	}
-	if r.encoded[0].record == nil && r.encoded[1].record == nil {
+	if r.encoded[0].bytes == nil && r.encoded[1].bytes == nil {
 		d.kept = append(d.kept, r)
 	}
-	same := new(linkv1.Record)
-	same.ProtoReflect().SetUnknown(b)
+	field := protowire.AppendTag(make([]byte, 0, len(b)+4), recordsField, protowire.BytesType)
+	field = protowire.AppendBytes(field, b)
 	r.encoded[slotFor(w.GetSince())] = encoded{
-		inc: r.inc, since: w.GetSince(), version: r.version, floor: r.floor, ns: w.GetNamespace(), record: same, size: size,
+		inc: r.inc, since: w.GetSince(), version: r.version, floor: r.floor, ns: w.GetNamespace(), bytes: field, size: size,
 	}
-	return same
+	return written{encoded: field}
 }
 
 // dropEncoded lets go of what is kept.

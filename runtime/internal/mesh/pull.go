@@ -9,8 +9,9 @@ import (
 )
 
 // Pull returns the next that a link's peer is to be told, of about maxBytes, or nil if nothing is
-// left. What is pulled counts as told. Records may be there as their encoding alone, in their unknown fields. A link is told nothing before routes have been found with it, as they are
-// by [Core.Pending].
+// left. What is pulled counts as told. Records may be there as their encoding alone, among the table's
+// unknown fields. A link is told nothing before routes have been found with it, as they are by
+// [Core.Pending].
 func (c *Core) Pull(now time.Time, id LinkID, maxBytes int) *linkv1.Table {
 	c.now = now
 	l := c.links[id]
@@ -56,6 +57,7 @@ func (ld *linkDomain) pull(room int) *linkv1.Table {
 
 // pullRecords adds what the peer lacks of the records in the queue.
 func (ld *linkDomain) pullRecords(t *linkv1.Table, room int) bool {
+	var encoded []byte
 	for room > 0 && len(ld.queue) > 0 {
 		r := ld.queue[0]
 		ld.queue = ld.queue[1:]
@@ -71,13 +73,20 @@ func (ld *linkDomain) pullRecords(t *linkv1.Table, room int) bool {
 			continue // it will be in the queue again when it is reached
 		}
 		w, size := ld.write(r, td, room)
-		t.Records = append(t.Records, w)
 		room -= size
-		if w.More {
+		if w.encoded != nil {
+			encoded = append(encoded, w.encoded...)
+			continue
+		}
+		t.Records = append(t.Records, w.record)
+		if w.record.GetMore() {
 			ld.enqueue(r)
 		}
 	}
-	return len(t.Records) > 0
+	if encoded != nil {
+		t.ProtoReflect().SetUnknown(encoded)
+	}
+	return encoded != nil || len(t.Records) > 0
 }
 
 // lacks reports whether the peer has an older version of a record.
@@ -86,14 +95,14 @@ func (t *told) lacks(r *record) bool {
 }
 
 // write tells what changed in a record since the peer's version, of about room bytes.
-func (ld *linkDomain) write(r *record, td *told, room int) (*linkv1.Record, int) {
+func (ld *linkDomain) write(r *record, td *told, room int) (written, int) {
 	since := uint64(0)
 	if td.inc == r.inc && r.floor <= max(td.version, td.floor) {
 		since = td.version
 	}
-	if w, size := ld.written(r, since); w != nil && size <= room {
+	if e := ld.encodingOf(r, since); e != nil && e.size <= room {
 		*td = told{inc: r.inc, version: r.version, floor: r.floor, sent: ld.sent, queued: td.queued}
-		return w, size
+		return written{encoded: e.bytes}, e.size
 	}
 	w, size := ld.compose(r, since, room)
 	*td = told{inc: r.inc, version: w.Version, floor: r.floor, sent: ld.sent, queued: td.queued}

@@ -267,24 +267,21 @@ func (c *cluster) pull(l *simLink, i int) bool {
 		return false
 	}
 	c.stats.tables++
-	c.stats.records += len(t.GetRecords())
 	if l.down[0] || l.down[1] {
 		return true // it is lost
 	}
 	if c.share {
 		c.stats.bytes += proto.Size(t)
-		for i, r := range t.GetRecords() {
-			if encoded := r.ProtoReflect().GetUnknown(); len(encoded) > 0 {
-				t.Records[i] = new(linkv1.Record)
-				c.must(proto.Unmarshal(encoded, t.Records[i]))
-			}
-		}
+		encoded := t.ProtoReflect().GetUnknown()
+		t.ProtoReflect().SetUnknown(nil)
+		c.must(proto.UnmarshalOptions{Merge: true}.Unmarshal(encoded, t))
 	} else {
 		t = c.encoded(t)
 	}
 	if l.ends[i].strips {
 		strip(t)
 	}
+	c.stats.records += len(t.GetRecords())
 	l.wire[i] = append(l.wire[i], t)
 	return true
 }
