@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"bytes"
 	"fmt"
 	"runtime"
 	"testing"
@@ -70,7 +71,7 @@ func newThrong(t testing.TB) *throng {
 func (c *throng) tell(tables ...*linkv1.Table) {
 	for _, t := range tables {
 		for _, r := range t.GetRecords() {
-			if string(r.GetNode()) == string(id("peer")) {
+			if bytes.Equal(r.GetNode(), id("peer")) {
 				r.Incarnation, r.Key = c.peer.started, c.peer.key()
 			}
 		}
