@@ -250,7 +250,7 @@ func TestDelay(t *testing.T) {
 		if _, err := io.WriteString(c, "not known yet"); err != nil {
 			t.Error(err)
 		}
-		time.Sleep(100 * time.Millisecond) // fake time
+		time.Sleep(101 * time.Millisecond) // fake time
 		if _, err := io.WriteString(c, "known"); !errors.Is(err, syscall.EPIPE) {
 			t.Errorf("write after the end has arrived: %v", err)
 		}
