@@ -3,8 +3,11 @@ package bridge
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"connectrpc.com/connect/v2"
+
+	rpcmeshv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/v1"
 )
 
 // Verdict turns the error of a call into that of the handler that made the call for another: the verdict
@@ -16,7 +19,7 @@ func Verdict(err error) error {
 	}
 	e, ok := errors.AsType[*connect.Error](err)
 	switch {
-	case ok && e != nil && e.IsRemote():
+	case ok && e != nil && (e.IsRemote() || plain(e)):
 		return own(e)
 	case ok && e != nil:
 		return err // with what it may say besides, of how far the call has come
@@ -28,11 +31,27 @@ func Verdict(err error) error {
 	return err
 }
 
+// failureType is the detail by which the mesh says how far a call had come.
+var failureType = string((*rpcmeshv1.CallFailure)(nil).ProtoReflect().Descriptor().FullName())
+
+// outside reports whether an error of a code is told as the protocols have it, without what the mesh adds: that
+// a call's time is up, or its function is none, says all by itself.
+func outside(code connect.Code) bool {
+	return code == connect.CodeDeadlineExceeded || code == connect.CodeCanceled || code == connect.CodeUnimplemented
+}
+
+// plain reports whether there is something in e that is not for those outside.
+func plain(e *connect.Error) bool {
+	return outside(e.Code()) && slices.ContainsFunc(e.Details(), func(d *connect.ErrorDetail) bool { return d.Type == failureType })
+}
+
 // own returns e as a local error. What e is of its own is not lost: it is the cause.
 func own(e *connect.Error) error {
 	again := connect.NewError(e.Code(), e.Message()).WithCause(e)
 	for _, detail := range e.Details() {
-		again = again.WithDetail(detail)
+		if detail.Type != failureType || !outside(e.Code()) {
+			again = again.WithDetail(detail)
+		}
 	}
 	return again
 }
