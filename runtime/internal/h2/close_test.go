@@ -410,9 +410,8 @@ func TestTimeoutsOfSend(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			var took time.Duration
 			near, far := net.Pipe()
-			p, result := clientOver(t, near, far, o, send(&took))
+			p, result := clientOver(t, noDeadline{near}, far, o, send(&took))
 			p.say(p.call)
-			p.nc = noDeadline{p.nc}
 			p.wantGoAway(http2.ErrCodeFlowControl)
 			wantError(t, result, connect.CodeUnavailable, "window")
 			if took != 40*time.Second {
