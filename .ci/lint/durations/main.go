@@ -54,10 +54,13 @@ func run(pass *analysis.Pass) (any, error) {
 	return nil, nil
 }
 
-// isMore reports whether a sum is of a part and a constant, as in d/2+1.
+// isMore reports whether a sum is of a part and a constant, as in d/2 + 1.
 func isMore(pass *analysis.Pass, sum *ast.BinaryExpr) bool {
-	part, ok := sum.X.(*ast.BinaryExpr)
-	return sum.Op == token.ADD && ok && part.Op == token.QUO && pass.TypesInfo.Types[sum.Y].Value != nil
+	is := func(part, more ast.Expr) bool {
+		e, ok := part.(*ast.BinaryExpr)
+		return ok && e.Op == token.QUO && pass.TypesInfo.Types[more].Value != nil
+	}
+	return sum.Op == token.ADD && (is(sum.X, sum.Y) || is(sum.Y, sum.X))
 }
 
 // excuses returns the lines that say why a result is short.
