@@ -15,11 +15,12 @@ const (
 	// exchangeSlice is about how long the exchange holds the node's lock for tables.
 	exchangeSlice = time.Millisecond
 	// While changes go on to come, routes are found anew after a rest of restFactor times what it took, which
-	// doubles up to 1<<maxDoublings times that, or of as much times what the exchange's work has had to wait for
-	// its turn: a busy machine has better things to do. It is maxRest at most.
+	// doubles up to 1<<maxDoublings times that; or of as much times what it took to tell the links of the last
+	// ones, or what the exchange's work has had to wait for its turn: a busy machine has better things to do. It
+	// is maxRest at most.
 	restFactor   = 4
 	maxDoublings = 7
-	maxRest      = 500 * time.Millisecond
+	maxRest      = time.Second
 	// lossGrace is how long the calls of a link that was lost wait at most for the others to be told of it.
 	lossGrace = 100 * time.Millisecond
 	// readerGrace is how long a reader waits at most for what it has brought to be published and told, so that
@@ -40,6 +41,7 @@ type exchange struct {
 	rest     time.Duration
 	doubling int
 	lagging  time.Duration // the longest lag since the last time
+	telling  time.Duration // what telling took since then
 	told     signal        // all that was to be told at one time is on its way
 
 	mu       sync.Mutex
@@ -320,7 +322,9 @@ func (n *Node) exchangeSome() time.Time {
 		n.publish()
 		x.restAfter(now, time.Now())
 	}
-	n.tellTables(time.Now())
+	now = time.Now()
+	n.tellTables(now)
+	x.telling += time.Since(now)
 	if x.due != atOnce && x.noteTold(x.due == notDue) {
 		x.told.fire()
 	}
@@ -337,8 +341,9 @@ func (x *exchange) restAfter(begin, end time.Time) {
 	} else {
 		x.doubling = 0
 	}
-	x.rest = min(max(end.Sub(begin)<<x.doubling, x.lagging)*restFactor, maxRest) // short: what was measured, and a few doublings
-	x.rested, x.lagging = end.Add(x.rest), 0
+	x.rest = min(max(end.Sub(begin)<<x.doubling, x.telling, x.lagging)*restFactor, maxRest) // short: what was measured, and a few doublings
+	x.rested = end.Add(x.rest)
+	x.lagging, x.telling = 0, 0
 }
 
 // takeTables gives the core what links have brought.
