@@ -74,21 +74,22 @@ func (s *Session) heard() uint64 {
 	return s.received.Load()
 }
 
-// listens reports whether the other end would be heard if it said something: what is at hand and not read yet,
-// or read and not handled, is no fault of its.
-func (s *Session) listens() bool {
-	return s.reading.Load() && (s.hears == nil || !s.hears.Unread())
-}
+// deaf reports whether something of the other end's is at hand that the reader has yet to read.
+func (s *Session) deaf() bool { return s.hears != nil && s.hears.Unread() }
 
 // beat asks for a sign of life where the link has been silent for an interval, in either direction: the
 // other end may have its own idea of how long a silence may be. It reports false if the other end has
 // been silent for too long. Beats are counted, not time, so that a process that was stopped does not
 // blame the other end; nor does one whose reader had no chance to hear it.
 func (s *Session) beat(b *heartbeat) bool {
-	if heard := s.heard(); heard != b.heard || s.listens() {
+	if heard := s.heard(); heard != b.heard || s.reading.Load() {
 		count(&b.quiet, &b.heard, heard)
 	}
-	if b.quiet >= b.allowed {
+	switch {
+	case b.quiet < b.allowed:
+	case s.deaf():
+		b.quiet = b.allowed - 1
+	default:
 		return false
 	}
 	s.mu.Lock()
