@@ -19,6 +19,10 @@ func (ld *linkDomain) open(t *linkv1.Table) bool {
 	if ld.opening != unopened {
 		return false
 	}
+	if ld.known {
+		ld.opening = withDigest
+		return false // the peer has listed all that it has, and is about to be answered
+	}
 	d := ld.db
 	if len(d.byVertex) <= maxListed {
 		ld.opening = withSummary

@@ -211,3 +211,23 @@ func TestTick(t *testing.T) {
 		t.Errorf("b is forgotten after %v", next.Sub(start))
 	}
 }
+
+// TestListThatComesFirst: a new member has listed what it has before the hub says anything on the link. It is
+// told all the same, and at once.
+func TestListThatComesFirst(t *testing.T) {
+	c, hub := star(t, maxListed+10)
+	late := c.add("late")
+	late.declare("default")
+	l := c.link(late, hub, "default")
+	late.wake()
+	for c.pull(l, 0) {
+	}
+	for len(l.wire[0]) > 0 {
+		c.deliver(l, 0)
+	}
+	began := c.now
+	c.settle()
+	if known := len(late.core.spaces["default"].db.byVertex); known != maxListed+12 || c.now != began {
+		t.Errorf("it knows %d members after %v, want %d at once", known, c.now.Sub(began), maxListed+12)
+	}
+}
