@@ -77,12 +77,13 @@ type attendance struct {
 
 	rounds sync.Mutex
 	round  context.Context    //nolint:containedctx // that of the streams that follow states, until they are to begin anew
-	renew  context.CancelFunc // ends round
+	stop   context.CancelFunc // ends round
+	begun  chan struct{}      // closed while there is a round
 }
 
 // attend finds out whether the server is up, and registers its functions until it is not. It returns why.
 func (a *Adopted) attend() error {
-	t := &attendance{Adopted: a, retry: a.cfg.RetryMin}
+	t := &attendance{Adopted: a, retry: a.cfg.RetryMin, begun: make(chan struct{})}
 	ctx, cancel := context.WithCancel(a.ctx)
 	defer t.tasks.Wait()
 	defer cancel()
@@ -197,21 +198,40 @@ func (a *Adopted) set(service string, s state) {
 // wake has the services looked at again.
 func (a *Adopted) wake() { notify(a.nudge) }
 
-// begin begins a round, and ends the one before: the server lets go of a connection on which streams still
-// follow its states, and waits for them.
+// begin lets streams follow states until pause.
 func (t *attendance) begin(ctx context.Context) {
 	t.rounds.Lock()
 	defer t.rounds.Unlock()
-	if t.renew != nil {
-		t.renew()
-	}
-	t.round, t.renew = context.WithCancel(ctx)
+	t.round, t.stop = context.WithCancel(ctx)
+	close(t.begun)
 }
 
-func (t *attendance) current() context.Context {
+// pause ends the streams that follow states until begin: the server lets go of a connection on which they are,
+// and waits for them.
+func (t *attendance) pause() {
 	t.rounds.Lock()
 	defer t.rounds.Unlock()
-	return t.round
+	t.stop()
+	t.begun = make(chan struct{})
+}
+
+// current waits for a round. It returns ctx if that ends first.
+func (t *attendance) current(ctx context.Context) context.Context {
+	for {
+		t.rounds.Lock()
+		round, begun := t.round, t.begun
+		t.rounds.Unlock()
+		select {
+		case <-begun:
+			return round
+		default:
+		}
+		select {
+		case <-begun:
+		case <-ctx.Done():
+			return ctx
+		}
+	}
 }
 
 // follow keeps the state of service up to date until ctx ends: by Watch where the server has it, else by
@@ -220,7 +240,7 @@ func (t *attendance) follow(ctx context.Context, service string) {
 	t.tasks.Go(func() {
 		watches := true
 		for ctx.Err() == nil {
-			round := t.current()
+			round := t.current(ctx)
 			if watches {
 				err := t.health.watch(round, service, func(s state) { t.set(service, s) })
 				watches = !errors.Is(err, errNoWatch)
@@ -286,22 +306,33 @@ func (t *attendance) watch(ctx context.Context) error {
 		case <-ticker.C:
 			err = t.alive(ctx)
 		case <-w.refused:
-			err = t.alive(ctx) // there may be connections that last
+			err = t.well(ctx)
 		case <-lost.open:
 			err = t.again(ctx)
 			lost.rest()
 		case <-lost.over:
 			lost.resume()
 		case <-going.open:
-			t.begin(ctx)
+			t.pause()
 			going.rest()
 		case <-going.over:
+			if err = w.listens(ctx, t.url); err == nil {
+				t.begin(ctx)
+			}
 			going.resume()
 		}
 		if err != nil {
 			return err
 		}
 	}
+}
+
+// well is nil if the server takes new connections and answers.
+func (t *attendance) well(ctx context.Context) error {
+	if err := t.backend.wire.listens(ctx, t.url); err != nil {
+		return err
+	}
+	return t.alive(ctx)
 }
 
 // alive is nil if the server answers.
@@ -350,7 +381,7 @@ func (t *attendance) whenOthersGo(ctx context.Context) {
 
 // again sees after a lost connection whether the server is still there, and still the same.
 func (t *attendance) again(ctx context.Context) error {
-	if err := t.alive(ctx); err != nil {
+	if err := t.well(ctx); err != nil {
 		return err
 	}
 	var found *schema

@@ -1,6 +1,7 @@
 package adopt
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -11,7 +12,10 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
+
+	"connectrpc.com/connect/v2"
 )
 
 // tcpKeepalive finds a host that has gone without a word, in about 10 s.
@@ -164,6 +168,22 @@ func (w *wire) dial(ctx context.Context, network, addr string) (*conn, error) {
 	}
 	w.conns[c] = struct{}{}
 	return c, nil
+}
+
+// listens is an error if nobody listens at u any more. A server that stops may have taken a connection at the last
+// moment, which works as before and which it waits for: only a new one tells.
+func (w *wire) listens(ctx context.Context, u *url.URL) error {
+	ctx, cancel := context.WithTimeout(ctx, w.timeout)
+	defer cancel()
+	port := cmp.Or(u.Port(), map[string]string{"http": "80", "https": "443"}[u.Scheme])
+	c, err := w.cfg.Dial(ctx, "tcp", net.JoinHostPort(u.Hostname(), port))
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		return connect.Errorf(connect.CodeUnavailable, "adopt: the server cannot be connected to: %s", err.Error()).WithCause(err)
+	}
+	if err == nil {
+		_ = c.Close()
+	}
+	return nil // what else fails passes, or is for a probe to find out
 }
 
 func (w *wire) dialTLS(protocols http.Protocols) func(ctx context.Context, network, addr string) (net.Conn, error) {
