@@ -17,7 +17,11 @@ func BenchmarkOrigins(b *testing.B) {
 			name := fmt.Sprintf("schemas=%v/origins=%d", schemas, n)
 			b.Run(name+"/all", func(b *testing.B) {
 				for b.Loop() {
-					newThrong(b).tell(throngOf(n, schemas)...)
+					c := newThrong(b)
+					c.tell(throngOf(n, schemas)...)
+					b.StopTimer()
+					c.whole(n)
+					b.StartTimer()
 				}
 			})
 			b.Run(name+"/then", func(b *testing.B) {
@@ -26,6 +30,7 @@ func BenchmarkOrigins(b *testing.B) {
 				for i := 0; b.Loop(); i++ {
 					c.tell(c.recost(i))
 				}
+				c.whole(n)
 			})
 		}
 	}
@@ -42,6 +47,7 @@ func TestOriginsCostInProportion(t *testing.T) {
 			runtime.ReadMemStats(&before)
 			c.tell(tables...)
 			runtime.ReadMemStats(&after)
+			c.whole(n)
 			return after.TotalAlloc - before.TotalAlloc
 		}
 		if few, many := cost(500), cost(2000); many > 8*few {
@@ -68,12 +74,25 @@ func newThrong(t testing.TB) *throng {
 	return c
 }
 
+// whole fails unless all n are within reach, and with them the node's own.
+func (c *throng) whole(n int) {
+	c.t.Helper()
+	origins := 0
+	for range c.node.core.Snapshot().Functions("default") {
+		origins++
+	}
+	if origins != n+1 {
+		c.t.Fatalf("%d origins, want %d", origins, n+1)
+	}
+}
+
 func (c *throng) tell(tables ...*linkv1.Table) {
 	for _, t := range tables {
 		for _, r := range t.GetRecords() {
 			if bytes.Equal(r.GetNode(), id("peer")) {
 				r.Incarnation, r.Key = c.peer.started, c.peer.key()
 			}
+			c.exact(r)
 		}
 		c.must(c.node.core.Receive(c.now, c.link.id, t))
 		c.node.core.Snapshot()
@@ -93,8 +112,8 @@ func (c *throng) recost(i int) *linkv1.Table {
 // throngOf tells of n members with the function that hang off peer.
 func throngOf(n int, schemas bool) (tables []*linkv1.Table) {
 	const at = 100 // later than what peer has said itself
-	peer := &linkv1.Record{Node: id("peer"), Version: at, About: &linkv1.About{At: 1, Info: &linkv1.NodeInfo{Name: "peer"}}}
-	peer.Neighbours = append(peer.Neighbours, &linkv1.Neighbour{At: 2, Node: id("node"), Cost: 1})
+	peer := &linkv1.Record{Node: id("peer"), Version: at, About: &linkv1.About{At: at, Info: &linkv1.NodeInfo{Name: "peer"}}}
+	peer.Neighbours = append(peer.Neighbours, &linkv1.Neighbour{At: at, Node: id("node"), Cost: 1})
 	t := &linkv1.Table{Namespace: "default"}
 	for i := range n {
 		name := fmt.Sprintf("x%d", i)
@@ -102,7 +121,7 @@ func throngOf(n int, schemas bool) (tables []*linkv1.Table) {
 		if schemas {
 			f.Schema = []byte(name)
 		}
-		peer.Neighbours = append(peer.Neighbours, &linkv1.Neighbour{At: 3, Node: id(name), Cost: 1})
+		peer.Neighbours = append(peer.Neighbours, &linkv1.Neighbour{At: at, Node: id(name), Cost: 1})
 		t.Records = append(t.Records, &linkv1.Record{
 			Node: id(name), Incarnation: 1, Version: 1, Functions: []*linkv1.Function{f},
 			Neighbours: []*linkv1.Neighbour{{At: 1, Node: id("peer"), Cost: 1}},

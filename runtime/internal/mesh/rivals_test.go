@@ -57,6 +57,14 @@ func (h *hijack) say(fns ...*linkv1.Function) {
 	}}}))
 }
 
+// origins is how many of the function a node has within reach.
+func (h *hijack) origins(n *simNode) (count int) {
+	for range n.core.Snapshot().Functions("default") {
+		count++
+	}
+	return count
+}
+
 // serves checks for some time that the function is served by the victim, everywhere.
 func (h *hijack) serves(nodes ...*simNode) {
 	h.t.Helper()
@@ -243,26 +251,30 @@ func TestManyOriginsOfOneFunction(t *testing.T) {
 // TestOriginsTellLittle has made-up origins come one by one: the one that is there answers them now and then.
 func TestOriginsTellLittle(t *testing.T) {
 	h := newHijack(t, "a-evil", Single, 10*time.Second)
+	h.say()
 	before := h.victim.core.spaces["default"].own.version
 	for i := range 300 {
 		name := fmt.Sprintf("x%d", i)
 		h.version++
 		b := h.b.core.cfg.ID
-		h.must(h.b.core.Receive(h.b.now(), h.link.id, &linkv1.Table{Namespace: "default", Records: []*linkv1.Record{
+		records := []*linkv1.Record{
 			{
 				Node: id(name), Incarnation: 1, Version: 1, Neighbours: []*linkv1.Neighbour{{At: 1, Node: h.evil.core.cfg.ID[:], Cost: 1}},
 				Functions: []*linkv1.Function{{At: 1, Procedure: contestedFn, Registered: 1}},
 			},
 			{
 				Node: h.evil.core.cfg.ID[:], Incarnation: h.evil.started, Key: h.evil.key(), Since: h.version - 1, Version: h.version,
-				About: &linkv1.About{At: 1, Info: &linkv1.NodeInfo{Name: "evil"}},
-				Neighbours: []*linkv1.Neighbour{
-					{At: 1, Node: id(name), Cost: 1}, {At: 1, Node: b[:], Cost: 1, Incarnation: h.b.started, Key: h.b.key()},
-				},
+				About:      &linkv1.About{At: 1, Info: &linkv1.NodeInfo{Name: "evil"}},
+				Neighbours: []*linkv1.Neighbour{{At: 1, Node: id(name), Cost: 1}, {At: 1, Node: b[:], Cost: 1}},
 			},
-		}}))
+		}
+		h.exact(records...)
+		h.must(h.b.core.Receive(h.b.now(), h.link.id, &linkv1.Table{Namespace: "default", Records: records}))
 		h.advance(10 * time.Millisecond)
 		h.settle()
+	}
+	if n := h.origins(h.victim); n < 200 {
+		t.Fatalf("only %d origins came", n)
 	}
 	h.serves(h.b, h.c, h.victim)
 	if told := h.victim.core.spaces["default"].own.version - before; told > 20 {
@@ -280,19 +292,26 @@ func TestCrowdDoesNotPushOut(t *testing.T) {
 	}
 	b := h.b.core.cfg.ID
 	evil := &linkv1.Record{
-		Node: h.evil.core.cfg.ID[:], Incarnation: h.evil.started, Key: h.evil.key(), Version: 200, About: &linkv1.About{At: 1, Info: &linkv1.NodeInfo{Name: "evil"}},
-		Neighbours: []*linkv1.Neighbour{{At: 1, Node: b[:], Cost: 1, Incarnation: h.b.started, Key: h.b.key()}},
+		Node: h.evil.core.cfg.ID[:], Incarnation: h.evil.started, Key: h.evil.key(), Version: 200, About: &linkv1.About{At: 200, Info: &linkv1.NodeInfo{Name: "evil"}},
+		Neighbours: []*linkv1.Neighbour{{At: 200, Node: b[:], Cost: 1}},
 	}
 	records := []*linkv1.Record{evil}
 	for i := range 3 * limit {
 		name := fmt.Sprintf("x%d", i)
-		evil.Neighbours = append(evil.Neighbours, &linkv1.Neighbour{At: 2, Node: id(name), Cost: 1})
+		evil.Neighbours = append(evil.Neighbours, &linkv1.Neighbour{At: 200, Node: id(name), Cost: 1})
 		records = append(records, &linkv1.Record{
 			Node: id(name), Incarnation: 1, Version: 1, Neighbours: []*linkv1.Neighbour{{At: 1, Node: evil.Node, Cost: 1}},
 			Functions: []*linkv1.Function{{At: 1, Procedure: contestedFn, Policy: linkv1.Policy_POLICY_ROUND_ROBIN, Schema: []byte("own"), Registered: 1}},
 		})
 	}
+	h.exact(records...)
 	h.must(h.b.core.Receive(h.b.now(), h.link.id, &linkv1.Table{Namespace: "default", Records: records}))
+	h.settle()
+	for _, n := range []*simNode{h.b, h.c, h.victim} {
+		if n := h.origins(n); n < limit {
+			t.Fatalf("only %d origins came", n)
+		}
+	}
 	for range 100 {
 		for _, n := range []*simNode{h.b, h.c, h.victim} {
 			choice, _ := n.core.Snapshot().Find("default", contestedFn)

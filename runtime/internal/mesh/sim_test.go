@@ -106,6 +106,21 @@ func (n *simNode) key() []byte {
 	return bytes.Repeat(binary.BigEndian.AppendUint64(nil, n.started), 4)
 }
 
+// exact makes made-up records name just the present starts of their neighbours, without which no link counts. Those
+// that are not of the cluster have started at 1.
+func (c *cluster) exact(records ...*linkv1.Record) {
+	for _, r := range records {
+		for _, to := range r.GetNeighbours() {
+			to.Incarnation = 1
+			for _, n := range c.nodes {
+				if bytes.Equal(to.GetNode(), n.core.cfg.ID[:]) {
+					to.Incarnation, to.Key = n.started, n.key()
+				}
+			}
+		}
+	}
+}
+
 func (c *cluster) node(name string) *simNode {
 	for _, n := range c.nodes {
 		if n.name == name {
