@@ -27,9 +27,10 @@
 // # Goroutines
 //
 // A session has three: the reader, on the goroutine that called Run; the writer; and the keeper,
-// which has the session's only timer. The reader never waits, neither for a window nor for a
-// connection, so that credit and control always get through: what it cannot send at once is left in a
-// queue that a window bounds, or to the writer. A caller or handler that finds the session idle writes
+// which has the session's only timer. The reader waits neither for a window nor for a connection, so
+// that credit and control always get through: what it cannot send at once is left in a queue that a
+// window bounds, or to the writer. Only Handler.Table may hold it up, which a node does for some
+// milliseconds at a time, and where more tables come than it takes in. A caller or handler that finds the session idle writes
 // its frames itself; otherwise whoever is writing takes them along.
 //
 // # Locks
