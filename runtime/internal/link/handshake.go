@@ -74,7 +74,9 @@ func start(ctx context.Context, c Conn, cfg Config, shake func(*handshake) error
 	return newSession(c, cfg, h.dialler, h.peer), nil
 }
 
-var errLate = connect.NewError(connect.CodeDeadlineExceeded, "link: the handshake took too long")
+var errLate = connect.NewError(connect.CodeDeadlineExceeded,
+	"link: the handshake took too long: the other end is overloaded, or a proxy between holds back what it is to pass on "+
+		"(nginx: use grpc_pass)")
 
 // lateError is the error of a handshake that the end of its context cut short.
 func lateError(ctx context.Context, err error) error {
@@ -172,10 +174,11 @@ func (h *handshake) checkSelf() error {
 	case h.peer.Node != h.cfg.Node:
 		return nil
 	case h.peer.Incarnation == h.cfg.Incarnation:
-		return connect.NewError(connect.CodeFailedPrecondition, "link: a link to itself")
+		return connect.NewError(connect.CodeFailedPrecondition,
+			"link: a link to itself: the URL leads back to this very node; give it the one of another")
 	default:
 		return connect.Errorf(connect.CodeAlreadyExists,
-			"link: two nodes have the id %v: a node's id follows from its name, so give one of them another", h.cfg.Node)
+			"link: two nodes have the id %v, that of the name %q: give each node a Config.Name of its own", h.cfg.Node, h.cfg.Name)
 	}
 }
 
@@ -210,7 +213,8 @@ func (h *handshake) receiveHello() error {
 	switch {
 	case hello.GetVersion() != wireVersion:
 		return connect.Errorf(connect.CodeFailedPrecondition,
-			"link: one end speaks version %d of the wire, the other version %d", wireVersion, hello.GetVersion())
+			"link: one end speaks version %d of the wire, the other version %d: update the one of the older release",
+			wireVersion, hello.GetVersion())
 	case len(hello.GetNode()) != len(NodeID{}), len(hello.GetNonce()) != nonceSize, len(hello.GetFeatures()) > maxFeatures:
 		return errGreeting
 	case len(hello.GetKey()) != 0 && len(hello.GetKey()) != ed25519.PublicKeySize:
@@ -282,7 +286,8 @@ const (
 	lastControl  = 7
 )
 
-var errGreeting = connect.NewError(connect.CodeInvalidArgument, "link: this is not how a link starts")
+var errGreeting = connect.NewError(connect.CodeInvalidArgument,
+	"link: this is not how a link starts: the other end is no rpcmesh node, or of a release that this one does not know")
 
 // send sends one control, whose field num is raw.
 func (h *handshake) send(num byte, raw []byte) error {

@@ -243,22 +243,38 @@ func TestStrippedProof(t *testing.T) {
 	}
 }
 
+// untold is what a node said that did not tell its channel yet.
+func untold(_ int, packet []byte) []byte {
+	p := new(linkv1.Packet)
+	if proto.Unmarshal(packet, p) == nil && len(p.GetControls()) == 1 && p.GetControls()[0].GetProof() != nil {
+		p.GetControls()[0].GetProof().Channel = nil
+		packet, _ = proto.Marshal(p)
+	}
+	return packet
+}
+
 // TestRelayed has somebody pass a handshake on over channels of its own, word by word, and TLS end at a proxy.
 func TestRelayed(t *testing.T) {
 	for name, c := range map[string]struct {
 		bindings [2]string
 		text     string
+		older    bool // neither end tells its channel
 	}{
-		"another channel":      {[2]string{"one", "two"}, "a proxy between the two nodes ends TLS"},
-		"TLS at the dialler":   {[2]string{"one", ""}, "TLS ends at a proxy"},
-		"TLS at the listener":  {[2]string{"", "two"}, "TLS ends at a proxy"},
-		"one channel (a link)": {[2]string{"one", "one"}, ""},
-		"no channel (a link)":  {[2]string{}, ""},
+		"another channel":      {[2]string{"one", "two"}, "no secret can be proven", false},
+		"another, older":       {[2]string{"one", "two"}, "wrong secret, or none at one end, or TLS ends at a proxy", true},
+		"TLS at the dialler":   {[2]string{"one", ""}, "it ends at a proxy", false},
+		"TLS at the listener":  {[2]string{"", "two"}, "it ends at a proxy", false},
+		"one channel (a link)": {[2]string{"one", "one"}, "", false},
+		"no channel (a link)":  {[2]string{}, "", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				dial, accept := pair()
-				_, dialErr, acceptErr := intercept(t, dial, accept, c.bindings, unchanged)
+				change := unchanged
+				if c.older {
+					change = untold
+				}
+				_, dialErr, acceptErr := intercept(t, dial, accept, c.bindings, change)
 				switch {
 				case c.text == "" && (dialErr != nil || acceptErr != nil):
 					t.Errorf("Dial: %v, Accept: %v", dialErr, acceptErr)

@@ -21,14 +21,32 @@ const MaxSecrets = 8
 // name it.
 const featureListenerFirst = "listener-first"
 
+const throughProxy = ". Link by https, have the proxy pass TLS through (nginx: a stream server, HAProxy: mode tcp), " +
+	"and set Config.TLS at the node behind it"
+
+// What both ends may be told names them by what they do: "this one" would be wrong for one of them.
 var (
-	errSecret  = connect.NewError(connect.CodeUnauthenticated, "link: wrong secret")
-	errNoProof = connect.NewError(connect.CodeFailedPrecondition, "link: one end has a secret, the other accepts anyone")
-	errNone    = connect.NewError(connect.CodeUnauthenticated, "link: the other end wants a secret, and this one has none")
-	errKey     = connect.NewError(connect.CodeUnauthenticated, "link: the other end has not the key that it tells")
+	errSecret = connect.NewError(connect.CodeUnauthenticated,
+		"link: wrong secret: the two nodes have none in common: set the same Config.Secret at both; spaces and line ends in it count")
+	errRefused = connect.NewError(connect.CodeUnauthenticated,
+		"link: wrong secret, or none: the dialling node does not have that of the listening one: set the same Config.Secret at both")
+	errNoProof = connect.NewError(connect.CodeFailedPrecondition,
+		"link: one end has a secret, the dialling one, and the listening one has none: set the same Config.Secret at both, "+
+			"or at neither, where Config.Authenticate alone is to decide")
+	errNone = connect.NewError(connect.CodeUnauthenticated,
+		"link: the other end wants a secret, and this one has none: set the secret of the mesh, Config.Secret or ProxyConfig.Secret")
+	errKey = connect.NewError(connect.CodeUnauthenticated, "link: the other end has not the key that it tells")
 	// errOld is what ends are told that know the first order only.
 	errOld = connect.NewError(connect.CodeFailedPrecondition,
-		"link: one end is of a release that proves the secret in the old way, which the other does not accept: update it")
+		"link: one end is of a release that proves the secret in the old way, which the other does not accept: update it, "+
+			"or unset Config.RefuseOldProofs at the other until it is")
+	// errChannel is the end of a handshake over two channels.
+	errChannel = connect.NewError(connect.CodeUnauthenticated,
+		"link: no secret can be proven: TLS does not reach from node to node, it ends at a proxy between them"+throughProxy)
+	// errChannelOrSecret is for what a node of an older release leaves open.
+	errChannelOrSecret = connect.NewError(connect.CodeUnauthenticated,
+		"link: wrong secret, or none at one end, or TLS ends at a proxy between the two nodes: "+
+			"set the same Config.Secret at both"+throughProxy)
 )
 
 // dialProofs exchanges the proofs as the dialler.
@@ -51,7 +69,7 @@ func (h *handshake) dialProofs() error {
 // acceptProofs exchanges the proofs as the listener.
 func (h *handshake) acceptProofs() error {
 	if h.listenerFirst {
-		if err := h.sendProof(&linkv1.Proof{Macs: h.macs(listener), Bound: h.binding != nil}); err != nil {
+		if err := h.sendProof(&linkv1.Proof{Macs: h.macs(listener), Bound: h.binding != nil, Channel: h.channel()}); err != nil {
 			return err
 		}
 		return h.receiveProof()
@@ -87,7 +105,7 @@ func (h *handshake) receiveFirst() error {
 	if refusal == nil {
 		return nil
 	}
-	raw, err := proto.Marshal(&linkv1.Proof{Refused: true})
+	raw, err := proto.Marshal(&linkv1.Proof{Refused: true, Bound: h.binding != nil, Channel: h.channel()})
 	if err == nil {
 		err = h.send(controlProof, raw)
 	}
@@ -110,22 +128,33 @@ func (h *handshake) checkFirst(proof *linkv1.Proof) error {
 	}
 	h.chosen = slices.IndexFunc(h.macs(listener), func(mac []byte) bool { return containsMAC(proof.GetMacs(), mac) })
 	if h.chosen < 0 {
-		return h.wrongSecret(proof.GetBound())
+		return h.unproven(proof, errSecret)
 	}
 	return h.checkSignature(proof)
 }
 
-// wrongSecret says what may be behind a proof that is not this end's, as far as can be told.
-func (h *handshake) wrongSecret(bound bool) error {
+// unproven is why a proof does not do, as far as the other end's word on its channel tells; otherwise what is
+// given.
+func (h *handshake) unproven(proof *linkv1.Proof, otherwise error) error {
 	switch {
-	case bound != (h.binding != nil):
-		return connect.NewError(connect.CodeUnauthenticated,
-			"link: wrong secret, or none can be proven: TLS ends at a proxy between the two nodes, which must pass it through")
-	case bound:
-		return connect.NewError(connect.CodeUnauthenticated,
-			"link: wrong secret, or a proxy between the two nodes ends TLS, which it must pass through")
+	case proof.GetBound() != (h.binding != nil):
+		return errChannel
+	case h.binding == nil, bytes.Equal(proof.GetChannel(), h.channel()):
+		return otherwise
+	case len(proof.GetChannel()) == 0: // from a node that does not tell it
+		return errChannelOrSecret
+	default:
+		return errChannel
 	}
-	return errSecret
+}
+
+// channel tells one TLS channel from another, to who is at an end of one. It gives the binding away to nobody.
+func (h *handshake) channel() []byte {
+	if h.binding == nil {
+		return nil
+	}
+	sum := sha256.Sum256(append([]byte("rpcmesh link channel"), h.binding...))
+	return sum[:8]
 }
 
 // receiveProof takes the proof of an end that proves by one secret.
@@ -135,7 +164,7 @@ func (h *handshake) receiveProof() error {
 	case err != nil:
 		return err
 	case proof.GetRefused() && !h.cfg.AcceptAnyone:
-		return errSecret
+		return h.refused(proof)
 	case proof.GetRefused(), h.cfg.AcceptAnyone && len(proof.GetMac()) > 0:
 		return errNoProof
 	case h.cfg.AcceptAnyone:
@@ -146,6 +175,15 @@ func (h *handshake) receiveProof() error {
 		return errSecret
 	}
 	return h.checkSignature(proof)
+}
+
+// refused is why the dialler did not take this end's proof. Of one in cleartext, or that does not tell its
+// channel, nothing but a wrong secret is known.
+func (h *handshake) refused(proof *linkv1.Proof) error {
+	if h.binding != nil && !proof.GetBound() && len(proof.GetChannel()) == 0 {
+		return errChannelOrSecret
+	}
+	return h.unproven(proof, errRefused)
 }
 
 // readProof returns the other end's proof, unchecked, and keeps the listener's for the transcript.

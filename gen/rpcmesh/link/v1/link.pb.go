@@ -892,11 +892,14 @@ type Proof struct {
 	Signature []byte `protobuf:"bytes,2,opt,name=signature,proto3" json:"signature,omitempty"`
 	// By each of the listener's secrets, where it proves first. At most 8; empty where it accepts anyone.
 	Macs [][]byte `protobuf:"bytes,3,rep,name=macs,proto3" json:"macs,omitempty"`
-	// The listener's channel has a binding. This proves nothing: it tells a dialler whose channel has none, or
-	// the other way round, that TLS ends in between.
+	// The listener's channel has a binding; with refused, the dialler's. This proves nothing: it tells an end whose
+	// channel has none, or the other way round, that TLS ends in between.
 	Bound bool `protobuf:"varint,4,opt,name=bound,proto3" json:"bound,omitempty"`
 	// The dialler does not take the listener's Proof, and proves nothing.
-	Refused       bool `protobuf:"varint,5,opt,name=refused,proto3" json:"refused,omitempty"`
+	Refused bool `protobuf:"varint,5,opt,name=refused,proto3" json:"refused,omitempty"`
+	// With bound: the first 8 bytes of the SHA-256 of "rpcmesh link channel" and the binding. This proves nothing
+	// either: where the two ends' differ, TLS ends in between, and otherwise it is the secret that is wrong.
+	Channel       []byte `protobuf:"bytes,6,opt,name=channel,proto3" json:"channel,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -964,6 +967,13 @@ func (x *Proof) GetRefused() bool {
 		return x.Refused
 	}
 	return false
+}
+
+func (x *Proof) GetChannel() []byte {
+	if x != nil {
+		return x.Channel
+	}
+	return nil
 }
 
 // Join says who this end is and what the link carries.
@@ -1329,13 +1339,14 @@ const file_rpcmesh_link_v1_link_proto_rawDesc = "" +
 	"\x04node\x18\x03 \x01(\fR\x04node\x12 \n" +
 	"\vincarnation\x18\x04 \x01(\x04R\vincarnation\x12\x14\n" +
 	"\x05nonce\x18\x05 \x01(\fR\x05nonce\x12\x10\n" +
-	"\x03key\x18\x06 \x01(\fR\x03key\"{\n" +
+	"\x03key\x18\x06 \x01(\fR\x03key\"\x95\x01\n" +
 	"\x05Proof\x12\x10\n" +
 	"\x03mac\x18\x01 \x01(\fR\x03mac\x12\x1c\n" +
 	"\tsignature\x18\x02 \x01(\fR\tsignature\x12\x12\n" +
 	"\x04macs\x18\x03 \x03(\fR\x04macs\x12\x14\n" +
 	"\x05bound\x18\x04 \x01(\bR\x05bound\x12\x18\n" +
-	"\arefused\x18\x05 \x01(\bR\arefused\"\xe1\x01\n" +
+	"\arefused\x18\x05 \x01(\bR\arefused\x12\x18\n" +
+	"\achannel\x18\x06 \x01(\fR\achannel\"\xe1\x01\n" +
 	"\x04Join\x12-\n" +
 	"\x04info\x18\x01 \x01(\v2\x19.rpcmesh.link.v1.NodeInfoR\x04info\x12>\n" +
 	"\n" +
