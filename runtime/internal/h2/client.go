@@ -29,10 +29,10 @@ func open(ctx context.Context, nc net.Conn, authority string, o Options) (*Conn,
 	if tc, ok := nc.(*tls.Conn); ok {
 		scheme = "https"
 		if err := tc.HandshakeContext(ctx); err != nil {
-			return nil, connect.NewError(connect.CodeUnavailable, "TLS handshake failed: "+err.Error()).WithCause(err)
+			return nil, connect.NewError(connect.CodeUnavailable, "TLS handshake failed: "+err.Error()).WithCause(&TLSError{err})
 		}
 		if err := checkTLS(tc.ConnectionState()); err != nil {
-			return nil, connect.NewError(connect.CodeUnavailable, err.Error()).WithCause(err)
+			return nil, connect.NewError(connect.CodeUnavailable, err.Error()).WithCause(&TLSError{err})
 		}
 	}
 	c := newConn(nc, true, nil, o)
@@ -46,6 +46,9 @@ func open(ctx context.Context, nc net.Conn, authority string, o Options) (*Conn,
 		return nil, connect.Errorf(connect.CodeInvalidArgument, "host and path take more than %d bytes", maxHeaders)
 	}
 	err := c.begin(ctx, block)
+	if err != nil && ctx.Err() == nil {
+		err = c.whyNot(err)
+	}
 	return c, err
 }
 

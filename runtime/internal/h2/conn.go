@@ -26,6 +26,7 @@ type Conn struct {
 	raw    tryWriter     // nil where nc is no socket that can be written to without waiting
 	below  *netio.Socket // what is under TLS, if that is a socket
 	heard  atomic.Uint64 // bytes read
+	stage  atomic.Int32  // a Stage
 	direct *direct       // under TLS, where that is such a socket
 	client bool
 	opts   Options

@@ -1,26 +1,22 @@
 package h2
 
 import (
-	"fmt"
-
 	"connectrpc.com/connect/v2"
 	"golang.org/x/net/http2"
 )
 
-// http1Length is the length that "HTTP/1.1" has as the header of a frame.
-const http1Length = 'H'<<16 | 'T'<<8 | 'T'
-
 // nextFrame reads the next frame and acts on it; of a DATA frame, its header.
 func (c *Conn) nextFrame() error {
 	r := &c.reading
-	if err := r.in.Wait(frameHeaderSize); err != nil {
+	err := r.in.Wait(frameHeaderSize)
+	if c.client && !r.settled && strange(r.in.Buffered()) {
+		return c.strangerError()
+	}
+	if err != nil {
 		return err
 	}
 	fh, err := r.frames.ReadFrameHeader()
 	if err != nil {
-		if fh.Length == http1Length && !r.settled {
-			return connect.NewError(connect.CodeUnavailable, "the peer speaks HTTP/1, not HTTP/2")
-		}
 		return framerBreach(r.frames, err)
 	}
 	if !r.settled && (fh.Type != http2.FrameSettings || fh.Flags.Has(http2.FlagSettingsAck)) {
@@ -186,6 +182,7 @@ func (c *Conn) settingsFrame(f *http2.SettingsFrame) error {
 		return c.useless()
 	}
 	r.settled = true
+	c.stage.CompareAndSwap(int32(Opened), int32(Greeted))
 	if err := c.settle(f); err != nil {
 		return err
 	}
@@ -267,15 +264,13 @@ func (c *Conn) resetFrame(f *http2.RSTStreamFrame) error {
 
 // goAwayFrame takes note: a server that shuts down lets the stream go on.
 func (c *Conn) goAwayFrame(f *http2.GoAwayFrame) error {
-	said := fmt.Sprintf("GOAWAY %s", f.ErrCode)
-	if debug := f.DebugData(); len(debug) > 0 {
-		said += fmt.Sprintf(" %q", debug[:min(len(debug), 200)])
-	}
+	debug := f.DebugData()
+	said := &GoAway{Code: f.ErrCode, Debug: string(debug[:min(len(debug), 200)])}
 	c.mu.Lock()
-	c.state.goAway = said
+	c.state.goAway = said.Error()
 	c.mu.Unlock()
 	if c.client && f.LastStreamID < c.state.stream {
-		return connect.NewError(connect.CodeUnavailable, "the peer takes no call: "+said)
+		return connect.NewError(connect.CodeUnavailable, "the peer takes no call: "+said.Error()).WithCause(said)
 	}
 	return c.useless()
 }

@@ -18,6 +18,7 @@ type head struct {
 	method, scheme, path, status string
 	contentType, encoding        string
 	version                      string // of the Connect protocol
+	location, server             string
 	endStream                    bool
 	tooLong                      bool
 }
@@ -40,6 +41,10 @@ func parseHead(f *http2.MetaHeadersFrame) (head, error) {
 			h.encoding = hf.Value
 		case "connect-protocol-version":
 			h.version = hf.Value
+		case "location":
+			h.location = hf.Value
+		case "server":
+			h.server = hf.Value
 		case "connection", "proxy-connection", "keep-alive", "transfer-encoding", "upgrade":
 			// RFC 9113 section 8.2.2.
 			return h, breachf(http2.ErrCodeProtocol, "header %q, which HTTP/2 does not have", hf.Name)
@@ -116,21 +121,28 @@ func (c *Conn) responseHead(h head) error {
 	c.reading.answered = true
 	switch {
 	case status != 200:
-		return connect.Errorf(codeForStatus(status), "the server answered with HTTP status %d", status)
+		return h.refusal(codeForStatus(status), status)
 	case h.tooLong:
 		return connect.Errorf(connect.CodeResourceExhausted, "the server answered with more than %d bytes of headers", maxHeaderList)
 	case !h.isConnect():
-		return connect.Errorf(connect.CodeUnknown, "the server answered with content type %q, not %q", h.contentType, contentType)
+		return h.refusal(connect.CodeUnknown, status)
 	case !h.plain():
 		return connect.Errorf(connect.CodeInternal, "the server answered with encoding %q, but identity is all that was offered", h.encoding)
 	}
 	if err := c.setReadDeadline(time.Time{}); err != nil {
 		return err
 	}
+	c.stage.Store(int32(Answered))
 	if h.endStream {
 		return c.endStream()
 	}
 	return nil
+}
+
+// refusal is the error of a response that is no call's.
+func (h *head) refusal(code connect.Code, status int) error {
+	err := &Answer{Status: status, ContentType: h.contentType, Location: h.location, Server: h.server}
+	return connect.NewError(code, err.Error()).WithCause(err)
 }
 
 // encodeHeaders encodes a header block of name and value pairs. It leaves the peer's table alone, so

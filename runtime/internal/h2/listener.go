@@ -187,7 +187,8 @@ func (l *Listener) sniff(nc net.Conn) ([]byte, verdict) {
 	ctx, cancel := context.WithDeadline(context.Background(), deadline)
 	defer cancel()
 	// net/http answers and reports a handshake that fails: it gets the same error.
-	if tc.HandshakeContext(ctx) != nil {
+	if err := tc.HandshakeContext(ctx); err != nil {
+		l.refuse(tc.NetConn(), err)
 		return nil, others
 	}
 	switch tc.ConnectionState().NegotiatedProtocol {

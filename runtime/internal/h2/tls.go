@@ -50,10 +50,21 @@ func checkTLS(state tls.ConnectionState) error {
 	case state.Version == tls.VersionTLS12 && !slices.Contains(suites, state.CipherSuite):
 		return errors.New("TLS 1.2 with a cipher suite that HTTP/2 prohibits")
 	case state.NegotiatedProtocol != ALPN && state.NegotiatedProtocol != alpnHTTP2:
-		return errors.New("the peer does not speak HTTP/2: ALPN did not agree on it")
+		return ErrALPN
 	}
 	return nil
 }
+
+// TLSError is the cause of an error of a client that could not agree on TLS with its peer.
+type TLSError struct{ Err error }
+
+func (e *TLSError) Error() string { return e.Err.Error() }
+
+// Unwrap returns what crypto/tls found, or [ErrALPN].
+func (e *TLSError) Unwrap() error { return e.Err }
+
+// ErrALPN is the cause of an error of a client whose peer took no protocol that it offered.
+var ErrALPN = errors.New("the peer does not speak HTTP/2: ALPN did not agree on it")
 
 // suites are those of TLS 1.2 in crypto/tls that RFC 9113's appendix A does not prohibit.
 var suites = []uint16{

@@ -341,8 +341,11 @@ func (c *Conn) writeFailed(err error) error {
 	c.mu.Lock()
 	c.state.broken = true
 	c.mu.Unlock()
-	if errors.Is(err, os.ErrDeadlineExceeded) {
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
 		err = connect.NewError(connect.CodeUnavailable, "the peer has not read for too long").WithCause(err)
+	case c.client && c.Stage() < Answered:
+		return c.surface(err) // who reads finds out why, and has until the deadline of the start
 	}
 	return c.fail(err)
 }
