@@ -37,10 +37,11 @@ type Link struct {
 	done       chan struct{}
 
 	mu      sync.Mutex
-	session *session // nil while there is none
-	synced  bool     // the session's first table exchange is done
-	err     error    // why the last attempt or session ended
-	refused bool     // err is the other end's refusal
+	session *session     // nil while there is none
+	synced  bool         // the session's first table exchange is done
+	err     error        // why the last attempt or session ended
+	refused bool         // err is a refusal: to try again does not help
+	conn    *carrier.Own // of the attempt under way, nil while there is none
 	changed signal
 }
 
@@ -78,7 +79,10 @@ func (n *Node) Link(rawURL string, namespaces ...string) (*Link, error) {
 	n.links[l] = struct{}{}
 	n.tasks.Go(func() {
 		defer close(l.done)
+		var minding sync.WaitGroup
+		minding.Go(func() { l.mind(ctx) })
 		l.keep(ctx)
+		minding.Wait()
 	})
 	return l, nil
 }
@@ -112,10 +116,12 @@ func isNodeURL(u *url.URL) bool {
 	}
 }
 
-// Ready waits until the link is up and both ends know each other's tables. It returns the other end's
-// error at once when that refuses the link (unauthenticated, not_found for a namespace that it does
-// not have, ...), though the link goes on trying; deadline_exceeded or canceled with the last failure
-// when ctx ends first; and failed_precondition once the link is closed.
+// Ready waits until the link is up and both ends know each other's tables. What does not heal by itself it
+// returns at once, though the link goes on trying: the other end's refusal (unauthenticated for a wrong secret,
+// not_found for a namespace that it does not have, ...), or what was found in its place: a server that is no node
+// (not_found, failed_precondition), a certificate that does not do (unauthenticated), and the like. It returns
+// deadline_exceeded or canceled with the last failure when ctx ends first, and failed_precondition once the link is
+// closed. While it waits for longer than 3 s, the link logs why.
 func (l *Link) Ready(ctx context.Context) error {
 	for {
 		l.mu.Lock()
@@ -126,24 +132,16 @@ func (l *Link) Ready(ctx context.Context) error {
 		case up:
 			return nil
 		case refused:
-			return err
+			return l.refusal(err)
 		}
 		select {
 		case <-changed:
 		case <-l.done:
 			return connect.NewError(connect.CodeFailedPrecondition, "rpcmesh: the link is closed")
 		case <-ctx.Done():
-			return l.notReady(ctx, err)
+			return l.notReady(ctx)
 		}
 	}
-}
-
-func (l *Link) notReady(ctx context.Context, last error) error {
-	text := fmt.Sprintf("rpcmesh: the link to %s is not up", l.url)
-	if last != nil {
-		text += ": " + last.Error()
-	}
-	return connect.NewError(codeOfContext(ctx), text).WithCause(context.Cause(ctx))
 }
 
 // Close gives the link up, says goodbye and waits for its goroutine.
@@ -168,6 +166,7 @@ func (l *Link) keep(ctx context.Context) {
 		l.node.mu.Unlock()
 	}()
 	pause := l.node.cfg.RedialMin
+	var told string
 	for ctx.Err() == nil {
 		began := time.Now()
 		err := l.once(ctx)
@@ -177,7 +176,7 @@ func (l *Link) keep(ctx context.Context) {
 		if time.Since(began) > l.node.cfg.RedialMax {
 			pause = l.node.cfg.RedialMin
 		}
-		l.node.log.LogAttrs(ctx, levelOf(err), "link down", attrURL(l.url), attrError(err), attrRedial(pause))
+		told = l.report(ctx, err, told, pause)
 		select {
 		case <-ctx.Done():
 		case <-time.After(pause - rand.N(pause/2+1)):
@@ -202,6 +201,8 @@ func (l *Link) dialAndRun(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	l.noteConn(&conn)
+	defer l.noteConn(nil)
 	stop := context.AfterFunc(ctx, func() { conn.Close(nil) })
 	defer stop()
 	remote := conn.RemoteAddr().String()
@@ -218,7 +219,7 @@ func (l *Link) dialAndRun(ctx context.Context) error {
 	}
 	ls, err := link.Dial(ctx, conn, n.linkConfig(), n.join(asked))
 	if err != nil {
-		return err
+		return conn.Explain(err)
 	}
 	if err := n.admit(ctx, ls.Peer(), conn); err != nil {
 		ls.Close(&linkv1.Goodbye{Reason: "refused"})
@@ -232,7 +233,10 @@ func (l *Link) connect(ctx context.Context) (carrier.Own, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	cfg := &l.node.cfg
-	dialer := carrier.Dialer{Dial: cfg.Dial, TLS: cfg.DialTLS, MaxPacket: link.MaxPacket}
+	dialer := carrier.Dialer{Dial: cfg.Dial, TLS: cfg.DialTLS, TLSSetting: "Config.DialTLS", MaxPacket: link.MaxPacket}
+	if l.node.proxy {
+		dialer.TLSSetting = "ProxyConfig.TLS"
+	}
 	return dialer.Open(ctx, l.url)
 }
 
@@ -271,7 +275,7 @@ type LinkInfo struct {
 	// Refused is how many calls came over the link for namespaces that it does not carry. No node of this
 	// software makes such a call.
 	Refused uint64
-	// Err is why the link is down.
+	// Err is why the link is down, or what it waits for.
 	Err error
 }
 
@@ -288,7 +292,7 @@ func (n *Node) Links() iter.Seq[LinkInfo] {
 	for l := range n.links {
 		if !up[l] {
 			l.mu.Lock()
-			infos = append(infos, LinkInfo{URL: l.url.String(), Namespaces: l.namespaces, Err: l.err})
+			infos = append(infos, LinkInfo{URL: l.url.String(), Namespaces: l.namespaces, Err: l.causeLocked()})
 			l.mu.Unlock()
 		}
 	}

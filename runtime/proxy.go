@@ -50,7 +50,9 @@ type Proxy struct {
 var _ connect.Transport = (*Proxy)(nil)
 
 // Dial links to the node at url and returns when its functions are known. It fails as [Link.Ready]
-// does, and with invalid_argument for a bad url or config; ctx bounds the dialling only.
+// does, at once with what does not heal by itself (a wrong secret, a certificate that does not do, no node at url),
+// and with invalid_argument for a bad url or config. Where the node may yet come it goes on, and logs why after 3 s,
+// until ctx ends; ctx bounds the dialling only.
 func Dial(ctx context.Context, url string, cfg ProxyConfig) (*Proxy, error) {
 	n, err := newNode(Config{
 		Name: cfg.Name, Secret: cfg.Secret, Secrets: cfg.Secrets, RefuseOldProofs: cfg.RefuseOldProofs,

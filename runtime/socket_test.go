@@ -470,5 +470,5 @@ func TestUntrustedCertificate(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
-	wantError(t, link.Ready(ctx), connect.CodeDeadlineExceeded, "certificate")
+	wantError(t, link.Ready(ctx), connect.CodeUnauthenticated, "certificate")
 }

@@ -7,8 +7,6 @@ import (
 	"net/url"
 	"strings"
 
-	"connectrpc.com/connect/v2"
-
 	"github.com/rpcmesh/rpcmesh/runtime/internal/h2"
 )
 
@@ -18,6 +16,8 @@ type Dialer struct {
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 	// TLS is what https is spoken with; nil: the defaults of crypto/tls.
 	TLS *tls.Config
+	// TLSSetting is how users name the field that TLS is from.
+	TLSSetting string
 	// MaxPacket is the longest packet that is received, in bytes.
 	MaxPacket int
 }
@@ -25,7 +25,8 @@ type Dialer struct {
 // Own is a link on a connection of our own HTTP/2 endpoint.
 type Own struct {
 	*h2.Conn
-	addr string
+	addr    string
+	attempt *attempt // nil where the other end dialled
 }
 
 // Addr returns the other end's address: the one dialled, or the one it dialled from.
@@ -39,29 +40,32 @@ func Accepted(c *h2.Conn) Own { return Own{Conn: c, addr: c.RemoteAddr().String(
 const SchemeUnix = "unix"
 
 // Open opens a stream to the node at base, an http or https URL whose path is where that node is
-// mounted, or one of [SchemeUnix]. ctx bounds the connecting. Errors are unavailable. The caller closes the result.
+// mounted, or one of [SchemeUnix]. ctx bounds the connecting. The code of an error says whether trying again may
+// help, as with [Own.Explain]. The caller closes the result.
 func (d Dialer) Open(ctx context.Context, base *url.URL) (Own, error) {
 	dial := d.Dial
 	if dial == nil {
 		dial = new(net.Dialer).DialContext
 	}
-	t := targetOf(base)
-	nc, err := dial(ctx, t.network, t.addr)
+	a := &attempt{target: targetOf(base), scheme: base.Scheme, setting: d.TLSSetting}
+	nc, err := dial(ctx, a.network, a.addr)
 	if err != nil {
-		return Own{}, connect.NewError(connect.CodeUnavailable, err.Error()).WithCause(err)
+		return Own{}, a.undialled(err)
 	}
 	if base.Scheme == "https" {
 		cfg := h2.ClientTLS(d.TLS)
 		if cfg.ServerName == "" {
 			cfg.ServerName = base.Hostname()
 		}
+		a.cert = new(clientCert)
+		a.cert.watch(cfg)
 		nc = h2.TLSClient(nc, cfg)
 	}
-	c, err := h2.Open(ctx, nc, t.authority, h2.Options{Path: t.path + Procedure, MaxMessage: d.MaxPacket})
+	c, err := h2.Open(ctx, nc, a.authority, h2.Options{Path: a.path + Procedure, MaxMessage: d.MaxPacket})
 	if err != nil {
-		return Own{}, err
+		return Own{}, a.explain(err, h2.Opened)
 	}
-	return Own{Conn: c, addr: t.shown}, nil
+	return Own{Conn: c, addr: a.shown, attempt: a}, nil
 }
 
 // target is what a URL says.

@@ -115,27 +115,57 @@ func TestCleartextToTLS(t *testing.T) {
 	}
 }
 
+// hangUp ends each connection as soon as TLS's handshake has failed, until the test ends.
+func hangUp(t *testing.T, cfg *tls.Config) string {
+	l := listen(t)
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		for {
+			nc, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_ = tls.Server(nc, cfg).Handshake()
+			_ = nc.Close()
+		}
+	})
+	t.Cleanup(func() {
+		_ = l.Close()
+		serving.Wait()
+	})
+	return l.Addr().String()
+}
+
 // TestNoClientCertificate: a dialler without the certificate that the server wants learns of that, however soon the
 // server hangs up.
 func TestNoClientCertificate(t *testing.T) {
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		cfg := serverTLS()
 		cfg.ClientAuth, cfg.MaxVersion = tls.RequireAnyClientCert, version
-		addr := tlsListener(t, cfg)
-		for range 20 {
-			c, err := Open(t.Context(), TLSClient(dialTCP(t, addr), clientTLS()), "node.test", Options{})
-			if err == nil {
-				for range 3 {
-					_ = c.Send(packet(make([]byte, 10_000)))
+		for _, addr := range []string{tlsListener(t, cfg), hangUp(t, cfg)} {
+			for range 20 {
+				err := sendAndReceive(t, addr)
+				if alert, ok := errors.AsType[*net.OpError](err); !ok || alert.Op != "remote error" {
+					t.Fatalf("%s: got %v, of %#v", tls.VersionName(version), err, errors.Unwrap(err))
 				}
-				_, err = c.Receive()
-				c.Close(errTestOver)
-			}
-			if alert, ok := errors.AsType[*net.OpError](err); !ok || alert.Op != "remote error" {
-				t.Fatalf("%s: got %v, of %#v", tls.VersionName(version), err, errors.Unwrap(err))
 			}
 		}
 	}
+}
+
+// sendAndReceive returns what a call over TLS fails by.
+func sendAndReceive(t *testing.T, addr string) error {
+	t.Helper()
+	c, err := Open(t.Context(), TLSClient(dialTCP(t, addr), clientTLS()), "node.test", Options{})
+	if err != nil {
+		return err
+	}
+	defer c.Close(errTestOver)
+	for range 3 {
+		_ = c.Send(packet(make([]byte, 10_000)))
+	}
+	_, err = c.Receive()
+	return err
 }
 
 // TestStages: a client tells how far its call has come.

@@ -112,7 +112,7 @@ type handshake struct {
 func (h *handshake) dial(ask *linkv1.Join) error {
 	h.dialler = true
 	if err := h.sendHello(); err != nil {
-		return err
+		return h.heard(err)
 	}
 	if err := h.receiveHello(); err != nil {
 		return err
@@ -131,6 +131,15 @@ func (h *handshake) dial(ask *linkv1.Join) error {
 		return h.whyNot(err)
 	}
 	return h.receiveJoin()
+}
+
+// heard returns why nobody listens to the first that is said, where the connection can tell.
+func (h *handshake) heard(err error) error {
+	_, told := h.conn.Receive()
+	if e, ok := errors.AsType[*connect.Error](told); ok {
+		return e
+	}
+	return err
 }
 
 // whyNot returns why the listener no longer listens, where it has said so, instead of what the sending ended with.

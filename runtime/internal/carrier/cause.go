@@ -1,0 +1,215 @@
+package carrier
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"syscall"
+
+	"connectrpc.com/connect/v2"
+	"golang.org/x/net/http2"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/h2"
+)
+
+// attempt is what is known of an attempt to reach a node, by which its failure is explained: what was found there,
+// and what to set. The code of an explained failure tells what cannot heal by itself (failed_precondition,
+// not_found, unauthenticated, permission_denied) from what may (unavailable, resource_exhausted).
+type attempt struct {
+	target
+	scheme  string
+	setting string // the field of the configuration that TLS is in
+	cert    *clientCert
+}
+
+// failure is a cause with a text for people.
+func failure(cause error, code connect.Code, format string, args ...any) error {
+	return connect.Errorf(code, format, args...).WithCause(cause)
+}
+
+// Explain says why a link failed on o, where that is told by what came instead of one. What a node says itself,
+// and any other error, is returned as it is.
+func (o Own) Explain(err error) error {
+	if ce, ok := errors.AsType[*connect.Error](err); ok && ce.IsRemote() || o.Stage() == h2.Answered {
+		return err
+	}
+	return o.attempt.explain(err, o.Stage())
+}
+
+// Waiting says what a link on o that is not up yet waits for, and what there may be to do if that lasts.
+func (o Own) Waiting() string { return o.attempt.waiting(o.Stage()) }
+
+// explain explains why a call that had come to stage failed.
+func (a *attempt) explain(err error, stage h2.Stage) error {
+	if e, ok := errors.AsType[*h2.TLSError](err); ok {
+		return a.unsecured(e.Err)
+	}
+	if e, ok := errors.AsType[*h2.NotHTTP2](err); ok {
+		return a.notHTTP2(e)
+	}
+	if e, ok := errors.AsType[*h2.Answer](err); ok {
+		return a.answered(e)
+	}
+	if e, ok := errors.AsType[*h2.GoAway](err); ok {
+		return a.sentAway(err, e)
+	}
+	if e := alertOf(err); e != nil {
+		return a.alerted(e)
+	}
+	switch {
+	case connect.CodeOf(err) == connect.CodeDeadlineExceeded:
+		return failure(err, connect.CodeUnavailable, "%s", a.waiting(stage))
+	case stage == h2.Opened && isClosed(err):
+		return a.closed(err)
+	}
+	return err
+}
+
+// isClosed tells the end of a connection from this end's own.
+func isClosed(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}
+
+func (a *attempt) notHTTP2(e *h2.NotHTTP2) error {
+	switch {
+	case e.TLS():
+		return a.wantsTLS(e)
+	case e.HTTP1():
+		return failure(e, connect.CodeFailedPrecondition,
+			"the server at %s speaks HTTP/1 only (%.60q): let it speak HTTP/2 (a Go http.Server: set SetUnencryptedHTTP2 of its Protocols; "+
+				"nginx: http2 on, and grpc_pass), or link to where the node is", a.shown, firstLine(e.Said))
+	default:
+		return failure(e, connect.CodeFailedPrecondition,
+			"the server at %s speaks another protocol, not HTTP/2 (it begins with %.60q): correct the URL's host and port",
+			a.shown, firstLine(e.Said))
+	}
+}
+
+func (a *attempt) wantsTLS(cause error) error {
+	return failure(cause, connect.CodeFailedPrecondition,
+		"the server at %s speaks TLS: link to https://%s%s", a.shown, a.authority, a.path)
+}
+
+func (a *attempt) sentAway(err error, e *h2.GoAway) error {
+	switch {
+	case e.Code == http2.ErrCodeInadequateSecurity && a.scheme != "https":
+		return a.wantsTLS(e)
+	case e.Code == http2.ErrCodeHTTP11Required:
+		return failure(e, connect.CodeFailedPrecondition,
+			"the server at %s wants HTTP/1, and a link takes HTTP/2: let it speak that, or link to where the node is", a.shown)
+	}
+	return err
+}
+
+// waiting says what is being waited for at a stage, and what there may be to do if that lasts.
+func (a *attempt) waiting(stage h2.Stage) string {
+	switch {
+	case stage == h2.Answered:
+		return fmt.Sprintf("the node at %s is there, but the handshake goes on: it is overloaded, or a proxy holds back what it "+
+			"is to pass on (nginx: grpc_pass)", a.shown)
+	case stage == h2.Greeted:
+		return fmt.Sprintf("the server at %s speaks HTTP/2 but does not answer: if it is a proxy, let it pass requests on "+
+			"before they have ended (nginx: grpc_pass, not proxy_pass), and see whether the node behind it is up", a.shown)
+	case a.scheme == "https":
+		return fmt.Sprintf("connected to %s by TLS, but HTTP/2 does not begin: see what listens there, and whether it is overloaded", a.shown)
+	default:
+		return fmt.Sprintf("connected to %s, which says nothing: let a node accept there (Node.Serve, or an http.Server), "+
+			"and link by https if it is TLS that is spoken", a.shown)
+	}
+}
+
+// closed explains a peer that hangs up without a word.
+func (a *attempt) closed(cause error) error {
+	if a.cert.missing() {
+		return failure(cause, connect.CodeUnavailable,
+			"the server at %s asked for a client certificate, got none and closed the connection: set Certificates in %s", a.shown, a.setting)
+	}
+	hint := "link by https if it speaks TLS"
+	if a.scheme == "https" {
+		hint = "see its log"
+	}
+	return failure(cause, connect.CodeUnavailable,
+		"the server at %s closed the connection without a word: %s; if it is a proxy, see whether the node behind it is up", a.shown, hint)
+}
+
+// undialled explains why no connection was made.
+func (a *attempt) undialled(err error) error {
+	code, text := connect.CodeUnavailable, ""
+	switch name, unknown := errors.AsType[*net.DNSError](err); {
+	case unknown && name.IsNotFound:
+		text = fmt.Sprintf("the host name %q is not known: correct the URL, or the name service", name.Name)
+	case unknown:
+		text = fmt.Sprintf("the host name %q cannot be looked up: see to this host's name service", name.Name)
+	case errors.Is(err, syscall.ECONNREFUSED):
+		text = fmt.Sprintf("nobody listens at %s (connection refused): start the node there (Node.Serve), or correct the URL", a.shown)
+	case errors.Is(err, fs.ErrNotExist):
+		text = fmt.Sprintf("there is no socket %s: start the node that serves it, or correct the URL", a.shown)
+	case errors.Is(err, fs.ErrPermission):
+		code = connect.CodePermissionDenied
+		text = fmt.Sprintf("this process may not connect to %s: let its user write to that socket, and search its directory "+
+			"(beyond the host: see the firewall)", a.shown)
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+		text = "this process has too many open files: raise the limit (ulimit -n)"
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
+		text = fmt.Sprintf("%s does not answer: see whether the host is up, and whether a firewall drops what is sent there", a.shown)
+	default:
+		text = fmt.Sprintf("no connection to %s (see the address, and the network in between): %v", a.shown, err)
+	}
+	return failure(err, code, "%s", text)
+}
+
+// unsecured explains a TLS handshake that failed.
+func (a *attempt) unsecured(err error) error {
+	if e, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+		return failure(err, connect.CodeFailedPrecondition,
+			"the server at %s does not speak TLS (it begins with %q): link to http://%s%s, or set Config.TLS at the node",
+			a.shown, e.RecordHeader[:], a.authority, a.path)
+	}
+	if e := alertOf(err); e != nil {
+		return a.alerted(e)
+	}
+	if e, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return a.distrusted(e)
+	}
+	switch {
+	case errors.Is(err, h2.ErrALPN):
+		return a.withoutHTTP2(err)
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
+		return failure(err, connect.CodeUnavailable,
+			"the server at %s does not take part in TLS's handshake: let a node accept there, or link by http if it speaks no TLS", a.shown)
+	case isClosed(err):
+		return failure(err, connect.CodeUnavailable,
+			"the server at %s closed the connection within TLS's handshake: link by http if it speaks no TLS; "+
+				"if it is a proxy, see whether the node behind it is up", a.shown)
+	}
+	return failure(err, connect.CodeUnavailable, "TLS with %s failed: %v: see %s, and the server's log", a.shown, err, a.setting)
+}
+
+// distrusted explains why the server's certificate does not do.
+func (a *attempt) distrusted(e *tls.CertificateVerificationError) error {
+	todo := "see " + a.setting
+	if _, ok := errors.AsType[x509.HostnameError](e); ok {
+		todo = "link by a name that the certificate is for, or set ServerName in " + a.setting
+	} else if _, ok := errors.AsType[x509.UnknownAuthorityError](e); ok {
+		todo = "put the authority's certificate into RootCAs of " + a.setting
+	} else if bad, ok := errors.AsType[x509.CertificateInvalidError](e); ok {
+		todo = "have the server get a certificate that does"
+		if bad.Reason == x509.Expired {
+			todo = "renew it, or set this host's clock right"
+		}
+	}
+	return failure(e, connect.CodeUnauthenticated, "the certificate of the server at %s does not do: %v: %s", a.shown, e.Err, todo)
+}
+
+func (a *attempt) withoutHTTP2(cause error) error {
+	return failure(cause, connect.CodeFailedPrecondition,
+		"the server at %s does not take HTTP/2 over TLS (ALPN): let it (nginx: http2 on; a Go tls.Config: \"h2\" in NextProtos), "+
+			"or, as a proxy, pass TLS through", a.shown)
+}

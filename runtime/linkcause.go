@@ -1,0 +1,93 @@
+package rpcmesh
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"connectrpc.com/connect/v2"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/carrier"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
+)
+
+// noteConn notes the connection of the attempt under way.
+func (l *Link) noteConn(conn *carrier.Own) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.conn = conn
+}
+
+// causeLocked is why the link is not up: what the last attempt failed by, and before one has failed, what the first
+// waits for.
+func (l *Link) causeLocked() error {
+	text := "there is no connection yet: see the address, whether the host is up, and whether a firewall drops what is sent there"
+	switch {
+	case l.err != nil:
+		return l.err
+	case l.session != nil:
+		text = "it is up, but the other end has yet to tell what it has"
+	case l.conn != nil:
+		text = l.conn.Waiting()
+	}
+	return connect.NewError(connect.CodeUnavailable, text)
+}
+
+func (l *Link) cause() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.causeLocked()
+}
+
+// notReady is the error of Ready when ctx has ended.
+func (l *Link) notReady(ctx context.Context) error {
+	return connect.Errorf(codeOfContext(ctx), "rpcmesh: the link to %s is not up: %v", l.url, l.cause()).
+		WithCause(context.Cause(ctx))
+}
+
+// refusal is the error of Ready where err does not heal by itself.
+func (l *Link) refusal(err error) error {
+	text := err.Error()
+	if e, ok := errors.AsType[*connect.Error](err); ok {
+		text = e.Message()
+	}
+	return connect.Errorf(connect.CodeOf(err), "rpcmesh: no link to %s: %s", l.url, text).WithCause(err)
+}
+
+// report logs how an attempt or a session ended, and returns that. What was told the time before is told to the
+// curious alone: mind says it again.
+func (l *Link) report(ctx context.Context, err error, told string, pause time.Duration) string {
+	level, text := levelOf(err), err.Error()
+	if _, wasUp := errors.AsType[*link.Ended](err); !wasUp && text == told {
+		level = slog.LevelDebug
+	}
+	l.node.log.LogAttrs(ctx, level, "link down", attrURL(l.url), attrError(err), attrRedial(pause))
+	return text
+}
+
+// mind logs why the link is not up, for as long as it is not.
+func (l *Link) mind(ctx context.Context) {
+	var p patience
+	defer p.stop()
+	for {
+		l.mu.Lock()
+		changed, up := l.changed.wait(), l.synced
+		l.mu.Unlock()
+		if up {
+			p.stop()
+		} else {
+			p.start()
+		}
+		select {
+		case <-changed:
+		case <-p.due():
+			cause := l.cause()
+			l.node.log.LogAttrs(ctx, max(levelOf(cause), slog.LevelWarn), "link not up",
+				attrURL(l.url), attrError(cause), slog.Duration("for", p.waited()))
+			p.again()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
