@@ -8,11 +8,12 @@ import (
 // nextFrame reads the next frame and acts on it; of a DATA frame, its header.
 func (c *Conn) nextFrame() error {
 	r := &c.reading
-	err := r.in.Wait(frameHeaderSize)
-	if c.client && !r.settled && strange(r.in.Buffered()) {
-		return c.strangerError()
+	if c.client && !r.settled {
+		if err := c.checkStranger(); err != nil {
+			return err
+		}
 	}
-	if err != nil {
+	if err := r.in.Wait(frameHeaderSize); err != nil {
 		return err
 	}
 	fh, err := r.frames.ReadFrameHeader()

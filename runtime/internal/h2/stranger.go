@@ -81,18 +81,21 @@ func (e *GoAway) Error() string {
 	return fmt.Sprintf("GOAWAY %s %q", e.Code, e.Debug)
 }
 
-// strange reports whether b, how the peer begins, is the beginning of no HTTP/2: of a frame of a megabyte or more,
-// which the first one never is. Text, TLS and most other protocols are that.
-func strange(b []byte) bool { return len(b) > 0 && b[0] >= maxFrame>>16 }
-
-// strangerError says what a peer is that does not speak HTTP/2.
-func (c *Conn) strangerError() error {
+// checkStranger reads how the peer begins, and returns an error if that is the beginning of no HTTP/2: of a frame of
+// a megabyte or more, which the first one never is. Text, TLS and most other protocols are that.
+func (c *Conn) checkStranger() error {
 	in := &c.reading.in
-	said := func() []byte { return in.Buffered()[:min(len(in.Buffered()), maxSaid)] }
-	if err := (&NotHTTP2{Said: said()}); err.HTTP1() && c.setReadDeadline(time.Now().Add(sayTime)) == nil {
+	if err := in.Wait(1); err != nil {
+		return err
+	}
+	if in.Buffered()[0] < maxFrame>>16 {
+		return nil
+	}
+	if c.setReadDeadline(time.Now().Add(sayTime)) == nil { // else the Conn is being closed
 		_ = in.Wait(maxSaid) // or what there is
 	}
-	err := &NotHTTP2{Said: bytes.Clone(said())}
+	said := in.Buffered()
+	err := &NotHTTP2{Said: bytes.Clone(said[:min(len(said), maxSaid)])}
 	return connect.NewError(connect.CodeUnavailable, err.Error()).WithCause(err)
 }
 

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 
 	"connectrpc.com/connect/v2"
 	"golang.org/x/net/http2"
@@ -39,9 +40,6 @@ func TestStrangers(t *testing.T) {
 			_, err := io.WriteString(p.nc, test.says[:2])
 			_, err2 := io.WriteString(p.nc, test.says[2:])
 			p.do(err, err2)
-			if len(test.says) < 9 {
-				p.do(p.nc.Close())
-			}
 			got := <-result
 			stranger, ok := errors.AsType[*NotHTTP2](got)
 			if !ok || stranger.TLS() != test.tls || stranger.HTTP1() != test.http1 || string(stranger.Said) != test.says {
@@ -52,6 +50,23 @@ func TestStrangers(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestCloseAmongStrangers: Close in order ends, whatever a stranger says.
+func TestCloseAmongStrangers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		p, result := serverOver(t, near, far, Options{}, func(c *Conn) error {
+			c.Close(nil)
+			return nil
+		})
+		p.request()
+		p.say(func() { _, _ = io.WriteString(p.nc, "\x15\x03\x03\x00\x02\x02\x46") })
+		go func() { _, _ = io.Copy(io.Discard, p.nc) }()
+		if err := <-result; err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // TestAnswers: an answer that is no call's is told with what it has to say of itself.
