@@ -30,6 +30,9 @@ func (l *Link) causeLocked() error {
 		text = "it is up, but the other end has yet to tell what it has"
 	case l.conn != nil:
 		text = l.conn.Waiting()
+	case l.url.Scheme == "https":
+		text = "there is no connection yet, or TLS's handshake goes on: see whether the host is up and a node accepts there, " +
+			"and whether a firewall drops what is sent there; link by http if it speaks no TLS"
 	}
 	return connect.NewError(connect.CodeUnavailable, text)
 }

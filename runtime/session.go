@@ -99,7 +99,7 @@ func (n *Node) admit(ctx context.Context, peer link.Peer, conn channel) error {
 		})
 	})
 	if err != nil {
-		return connect.NewError(connect.CodeUnauthenticated, "the link is refused").WithCause(err)
+		return connect.NewError(connect.CodeUnauthenticated, "the link is refused by Config.Authenticate: the log of the node that refuses says why").WithCause(err)
 	}
 	return nil
 }
@@ -133,7 +133,7 @@ func (n *Node) answer(asked *linkv1.Join) ([]*linkv1.LinkNamespace, error) {
 	}
 	if len(unknown) > 0 {
 		return nil, connect.Errorf(connect.CodeNotFound,
-			"node %q has no namespace %q; it has those that it names with Node.Namespace, Node.Group or Node.Link",
+			"node %q has no namespace %q: give it that by Node.Namespace, Node.Group or Node.Link there, or link with another",
 			n.name, strings.Join(unknown, ", "))
 	}
 	return answer, nil

@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"syscall"
+	"time"
 
 	"connectrpc.com/connect/v2"
 	"golang.org/x/net/http2"
@@ -151,13 +152,12 @@ func (a *attempt) undialled(err error) error {
 		text = fmt.Sprintf("nobody listens at %s (connection refused): start the node there (Node.Serve), or correct the URL", a.shown)
 	case errors.Is(err, fs.ErrNotExist):
 		text = fmt.Sprintf("there is no socket %s: start the node that serves it, or correct the URL", a.shown)
-	case errors.Is(err, fs.ErrPermission):
+	case errors.Is(err, fs.ErrPermission) && a.network == SchemeUnix:
 		code = connect.CodePermissionDenied
-		text = fmt.Sprintf("this process may not connect to %s: let its user write to that socket, and search its directory "+
-			"(beyond the host: see the firewall)", a.shown)
+		text = fmt.Sprintf("this process may not connect to %s: let its user write to that socket, and search its directory", a.shown)
 	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
 		text = "this process has too many open files: raise the limit (ulimit -n)"
-	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded), errors.Is(err, syscall.ETIMEDOUT):
 		text = fmt.Sprintf("%s does not answer: see whether the host is up, and whether a firewall drops what is sent there", a.shown)
 	default:
 		text = fmt.Sprintf("no connection to %s (see the address, and the network in between): %v", a.shown, err)
@@ -200,12 +200,14 @@ func (a *attempt) distrusted(e *tls.CertificateVerificationError) error {
 	} else if _, ok := errors.AsType[x509.UnknownAuthorityError](e); ok {
 		todo = "put the authority's certificate into RootCAs of " + a.setting
 	} else if bad, ok := errors.AsType[x509.CertificateInvalidError](e); ok {
-		todo = "have the server get a certificate that does"
-		if bad.Reason == x509.Expired {
+		todo = "give the server one that is for servers, of an authority that may issue it"
+		if bad.Reason == x509.Expired && time.Now().Before(bad.Cert.NotBefore) {
+			todo = "set the clocks right, this host's and that of who issued it"
+		} else if bad.Reason == x509.Expired {
 			todo = "renew it, or set this host's clock right"
 		}
 	}
-	return failure(e, connect.CodeUnauthenticated, "the certificate of the server at %s does not do: %v: %s", a.shown, e.Err, todo)
+	return failure(e, connect.CodeUnauthenticated, "the certificate of the server at %s is refused: %v: %s", a.shown, e.Err, todo)
 }
 
 func (a *attempt) withoutHTTP2(cause error) error {

@@ -55,6 +55,7 @@ func TestRows(t *testing.T) {
 func tells(text string) bool {
 	for _, hint := range []string{
 		"set ", "give ", "must be", "must not", "may have", "use ", "call ", "start ", "wait", "try again", "looks like", "log",
+		"link to", "link by", "let ", "see ", "put ", "renew", "correct ", "raise ",
 	} {
 		if strings.Contains(strings.ToLower(text), hint) {
 			return true
