@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"iter"
+	"maps"
 	"math/rand/v2"
 	"net/url"
 	"slices"
@@ -39,6 +40,8 @@ type Link struct {
 	mu      sync.Mutex
 	session *session // nil while there is none
 	synced  bool     // the session's first table exchange is done
+	ran     bool     // the last attempt had a session
+	failed  bool     // the last attempt came to nothing, or the other end gave the link up
 	err     error    // why the last attempt or session ended
 	refused bool     // err is the other end's refusal
 	changed signal
@@ -75,7 +78,9 @@ func (n *Node) Link(rawURL string, namespaces ...string) (*Link, error) {
 		cancel()
 		return nil, errClosed()
 	}
+	n.callMu.Lock()
 	n.links[l] = struct{}{}
+	n.callMu.Unlock()
 	n.tasks.Go(func() {
 		defer close(l.done)
 		l.keep(ctx)
@@ -163,9 +168,10 @@ func (l *Link) Close() error {
 func (l *Link) keep(ctx context.Context) {
 	defer func() {
 		l.cancel()
-		l.node.mu.Lock()
+		l.node.callMu.Lock()
 		delete(l.node.links, l)
-		l.node.mu.Unlock()
+		l.node.linksMoved.fire()
+		l.node.callMu.Unlock()
 	}()
 	pause := l.node.cfg.RedialMin
 	for ctx.Err() == nil {
@@ -192,7 +198,7 @@ func (l *Link) keep(ctx context.Context) {
 // once dials and, once linked, runs the session to its end.
 func (l *Link) once(ctx context.Context) error {
 	err := l.dialAndRun(ctx)
-	l.note(nil, err, isRefusal(err))
+	l.noteFailed(err)
 	return err
 }
 
@@ -236,19 +242,50 @@ func (l *Link) connect(ctx context.Context) (carrier.Own, error) {
 	return dialer.Open(ctx, l.url)
 }
 
-// note records a change and wakes those who wait for it.
-func (l *Link) note(s *session, err error, refused bool) {
+// noteUp records that there is a session, and wakes those who wait for it.
+func (l *Link) noteUp(s *session) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.session, l.synced, l.err, l.refused = s, false, err, refused
-	l.changed.fire()
+	l.session, l.synced, l.err, l.refused = s, false, nil, false
+	l.mu.Unlock()
+	l.fire()
 }
 
 func (l *Link) noteSynced() {
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	l.synced = l.session != nil
+	l.mu.Unlock()
+	l.fire()
+}
+
+// noteEnded records how the session has ended. One that broke is dialled again at once, for which calls wait.
+func (l *Link) noteEnded(cause *link.Ended) {
+	l.mu.Lock()
+	l.failed = !l.synced || cause.Kind == link.EndGoodbye || cause.Kind == link.EndClosed
+	l.session, l.synced, l.ran = nil, false, true
+	l.err = connect.NewError(connect.CodeUnavailable, cause.Error())
+	l.mu.Unlock()
+	l.fire()
+}
+
+// noteFailed records why an attempt has come to nothing, or more of how the session has ended.
+func (l *Link) noteFailed(err error) {
+	l.mu.Lock()
+	l.failed = l.failed || !l.ran
+	if l.ran = false; err != nil {
+		l.err, l.refused = err, isRefusal(err)
+	}
+	l.mu.Unlock()
+	l.fire()
+}
+
+// fire wakes those who wait for the link.
+func (l *Link) fire() {
+	l.mu.Lock()
 	l.changed.fire()
+	l.mu.Unlock()
+	l.node.callMu.Lock()
+	l.node.linksMoved.fire()
+	l.node.callMu.Unlock()
 }
 
 // LinkInfo is what a node knows of one of its links.
@@ -284,32 +321,17 @@ func (n *Node) Links() iter.Seq[LinkInfo] {
 		infos = append(infos, s.info())
 		up[s.owner] = true
 	}
-	n.mu.Lock()
-	for l := range n.links {
+	n.callMu.Lock()
+	links := slices.Collect(maps.Keys(n.links))
+	n.callMu.Unlock()
+	for _, l := range links {
 		if !up[l] {
 			l.mu.Lock()
 			infos = append(infos, LinkInfo{URL: l.url.String(), Namespaces: l.namespaces, Err: l.err})
 			l.mu.Unlock()
 		}
 	}
-	n.mu.Unlock()
 	return slices.Values(infos)
-}
-
-// linksDown says of the links that this node dials in vain what keeps them down; nothing where there are
-// none.
-func (n *Node) linksDown() string {
-	var text strings.Builder
-	for l := range n.Links() {
-		if l.Up {
-			continue
-		}
-		fmt.Fprintf(&text, "; the link to %s is down", l.URL)
-		if l.Err != nil {
-			fmt.Fprintf(&text, ": %v", l.Err)
-		}
-	}
-	return text.String()
 }
 
 // Peer is the other end of a link, as [Config.Authenticate] sees it.

@@ -125,7 +125,10 @@ func (ns *Namespace) WaitFor(ctx context.Context, procedures ...string) error {
 	if ns.err != nil {
 		return ns.err
 	}
+	remind := ns.node.remind(ctx)
+	defer remind.stop()
 	for {
+		links, moved := ns.linkStates()
 		table, changed := ns.node.await()
 		missing := ""
 		for _, p := range procedures {
@@ -139,11 +142,15 @@ func (ns *Namespace) WaitFor(ctx context.Context, procedures ...string) error {
 		}
 		select {
 		case <-changed:
+		case <-moved:
 		case <-ns.node.ctx.Done():
 			return errClosed()
+		case <-remind.c():
+			why := ns.absence(table, missing, links)
+			remind.log("WaitFor waits", "namespace", ns.name, "procedure", missing, "why", why.String())
 		case <-ctx.Done():
-			return connect.Errorf(codeOfContext(ctx), "rpcmesh: %s%s", absence(table, ns.name, missing), ns.node.linksDown()).
-				WithCause(context.Cause(ctx))
+			why := ns.absence(table, missing, links)
+			return connect.Errorf(codeOfContext(ctx), "rpcmesh: %v", &why).WithCause(context.Cause(ctx))
 		}
 	}
 }

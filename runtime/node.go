@@ -55,6 +55,8 @@ type Node struct {
 	balance  balance
 	retries  retryBudget
 	passing  atomic.Bool // calls are relayed
+	leaving  atomic.Bool // the node is shutting down, or closed
+	nearby   nearby
 	schemas  schemas
 	symbols  symbols
 
@@ -64,9 +66,13 @@ type Node struct {
 	wholes   atomic.Bool   // one of them is an h2serve.Source
 
 	// What a call may have to wait for, which has a deadline: mu may be held for long when tables are large.
-	callMu  sync.Mutex
-	changed signal // the table has changed
-	ended   bool   // nothing more is spawned
+	callMu     sync.Mutex
+	changed    signal // the table has changed
+	ended      bool   // nothing more is spawned
+	links      map[*Link]struct{}
+	opening    map[*session]struct{} // from others, whose tables are still to come
+	groups     []*Namespace
+	linksMoved signal // a link came up, told its table, or ended
 
 	mu         sync.Mutex
 	phase      phase
@@ -74,7 +80,6 @@ type Node struct {
 	lastLink   mesh.LinkID
 	live       map[mesh.LinkID]*session
 	stale      bool // sessions is not what live is
-	links      map[*Link]struct{}
 	namespaces map[string]*Namespace
 	watchers   map[*watcher]struct{}
 	moved      signal // the core has taken something in
@@ -116,6 +121,7 @@ func newNode(cfg Config, proxy bool) (*Node, error) {
 		workers:     link.NewWorkers(),
 		budget:      link.NewBudget(cfg.Limits.NodeMemory),
 		links:       map[*Link]struct{}{},
+		opening:     map[*session]struct{}{},
 		namespaces:  map[string]*Namespace{},
 		watchers:    map[*watcher]struct{}{},
 		live:        map[mesh.LinkID]*session{},
@@ -226,6 +232,9 @@ func (n *Node) Group(name string, members []string, opts ...GroupOption) (*Names
 	n.publish()
 	ns := &Namespace{node: n, name: name, members: slices.Clone(members), isGroup: true, bridged: o.bridged}
 	n.namespaces[name] = ns
+	n.callMu.Lock()
+	n.groups = append(n.groups, ns)
+	n.callMu.Unlock()
 	return ns, nil
 }
 
@@ -270,6 +279,7 @@ func (n *Node) leave() ([]string, bool) {
 		return nil, false
 	}
 	n.phase = draining
+	n.leaving.Store(true)
 	n.core.Leave(time.Now())
 	n.publish()
 	var names []string
@@ -293,6 +303,7 @@ func (n *Node) end() {
 		n.publish()
 	}
 	n.phase = closed
+	n.leaving.Store(true)
 	sessions := maps.Clone(n.live)
 	watchers := maps.Clone(n.watchers)
 	n.mu.Unlock()

@@ -201,9 +201,14 @@ func (n *Node) add(s *session, peer link.Peer, local []*linkv1.LinkNamespace) er
 	}
 	s.link.Bind(s)
 	n.live[s.id] = s
+	if s.owner == nil && !peer.Join.GetProxy() {
+		n.callMu.Lock()
+		n.opening[s] = struct{}{}
+		n.callMu.Unlock()
+	}
 	n.stale = true
 	if s.owner != nil {
-		s.owner.note(s, nil, false)
+		s.owner.noteUp(s)
 	}
 	n.tables.changedLocked(afterRest)
 	return nil
@@ -221,6 +226,10 @@ func (s *session) Ended(cause *link.Ended) {
 	}
 	n.core.LinkDown(time.Now(), s.id, causeOf(cause))
 	delete(n.live, s.id)
+	n.opened(s)
+	if s.owner != nil {
+		s.owner.noteEnded(cause)
+	}
 	n.stale = true
 	n.tables.changedLocked(atOnce)
 	moved, told := n.moved.wait(), n.tables.told.wait()
@@ -266,7 +275,8 @@ func (s *session) refuseUncarried(namespace string) link.Route {
 		s.node.log.Warn("call refused: its link does not carry calls into its namespace",
 			attrPeer(peer), attrAddr(s.addr), slog.String("namespace", clip(namespace)), slog.Uint64("refused", total))
 	}
-	return refuseBy(connect.CodePermissionDenied, fmt.Sprintf("the link does not carry calls into the namespace %q", clip(namespace)))
+	info := ErrorInfo{Reason: ReasonNotCarried, Metadata: map[string]string{"namespace": clip(namespace), "node": s.node.name}}
+	return refuseBy(info, connect.CodePermissionDenied, fmt.Sprintf("the link does not carry calls into the namespace %q", clip(namespace)))
 }
 
 func (s *session) info() LinkInfo {

@@ -182,6 +182,8 @@ func (n *Node) handle(e mesh.Event) {
 	case mesh.LinkSynced:
 		if s := n.live[e.Link]; s != nil && s.owner != nil {
 			s.owner.noteSynced()
+		} else if s != nil {
+			n.opened(s)
 		}
 		return
 	case mesh.NodeDisputed:
