@@ -59,6 +59,15 @@ func (a *absence) opening() bool {
 	return false
 }
 
+// wantLinks has links that are down dialled ahead of their time.
+func (a *absence) wantLinks() {
+	for _, l := range a.links {
+		if l.link != nil {
+			l.link.want()
+		}
+	}
+}
+
 func (a *absence) code() connect.Code {
 	if a.passing() {
 		return connect.CodeUnavailable

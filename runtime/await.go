@@ -75,6 +75,7 @@ func (ns *Namespace) awaitFunction(ctx context.Context, deadline time.Time, proc
 			return n.closedCall()
 		}
 		a := ns.absence(table, procedure, links)
+		a.wantLinks()
 		if !a.opening() && !(patient && a.passing()) {
 			return a.failure(a.code(), "")
 		}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"iter"
 	"maps"
-	"math/rand/v2"
 	"net/url"
 	"slices"
 	"strings"
@@ -17,7 +16,6 @@ import (
 
 	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/carrier"
-	"github.com/rpcmesh/rpcmesh/runtime/internal/duration"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
 )
 
@@ -36,11 +34,15 @@ type Link struct {
 	namespaces []string
 	cancel     context.CancelFunc
 	done       chan struct{}
+	wanted     chan struct{} // it is to be dialled ahead of its time
+	host       *pace
 
 	mu      sync.Mutex
 	session *session // nil while there is none
 	synced  bool     // the session's first table exchange is done
+	known   bool     // and the other end has answered that it knows this one's
 	ran     bool     // the last attempt had a session
+	brought bool     // and that its table exchange
 	failed  bool     // the last attempt came to nothing, or the other end gave the link up
 	err     error    // why the last attempt or session ended
 	refused bool     // err is the other end's refusal
@@ -70,7 +72,7 @@ func (n *Node) Link(rawURL string, namespaces ...string) (*Link, error) {
 	ctx, cancel := context.WithCancel(n.ctx)
 	l := &Link{
 		node: n, url: u, namespaces: slices.Clone(namespaces), cancel: cancel,
-		done: make(chan struct{}),
+		done: make(chan struct{}), wanted: make(chan struct{}, 1),
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -80,6 +82,7 @@ func (n *Node) Link(rawURL string, namespaces ...string) (*Link, error) {
 	}
 	n.callMu.Lock()
 	n.links[l] = struct{}{}
+	l.host = n.paceLocked(u.Host)
 	n.callMu.Unlock()
 	n.tasks.Go(func() {
 		defer close(l.done)
@@ -117,15 +120,18 @@ func isNodeURL(u *url.URL) bool {
 	}
 }
 
-// Ready waits until the link is up and both ends know each other's tables. It returns the other end's
+// Ready waits until the link is up and both ends know each other's tables: what either had registered can be
+// called from the other. (A far end of an older release does not say when it knows this node's.) It returns the other end's
 // error at once when that refuses the link (unauthenticated, not_found for a namespace that it does
 // not have, ...), though the link goes on trying; deadline_exceeded or canceled with the last failure
 // when ctx ends first; and failed_precondition once the link is closed.
 func (l *Link) Ready(ctx context.Context) error {
+	remind := l.node.remind(ctx)
+	defer remind.stop()
 	for {
 		l.mu.Lock()
 		changed, err := l.changed.wait(), l.err
-		up, refused := l.synced, l.refused
+		up, refused := l.known, l.refused
 		l.mu.Unlock()
 		switch {
 		case up:
@@ -137,6 +143,8 @@ func (l *Link) Ready(ctx context.Context) error {
 		case <-changed:
 		case <-l.done:
 			return connect.NewError(connect.CodeFailedPrecondition, "rpcmesh: the link is closed")
+		case <-remind.c():
+			remind.log("the link is not up", attrURL(l.url), attrError(err))
 		case <-ctx.Done():
 			return l.notReady(ctx, err)
 		}
@@ -164,42 +172,38 @@ func (l *Link) Close() error {
 	return nil
 }
 
-// keep dials until ctx ends, with a pause after each failure.
+// keep dials until ctx ends.
 func (l *Link) keep(ctx context.Context) {
 	defer func() {
 		l.cancel()
 		l.node.callMu.Lock()
 		delete(l.node.links, l)
+		l.node.releaseLocked(l.url.Host, l.host)
 		l.node.linksMoved.fire()
 		l.node.callMu.Unlock()
 	}()
-	pause := l.node.cfg.RedialMin
+	r := redial{link: l, host: l.host}
+	r.reset()
 	for ctx.Err() == nil {
-		began := time.Now()
-		err := l.once(ctx)
+		synced, err := l.once(ctx)
 		if ctx.Err() != nil {
 			return
 		}
-		if time.Since(began) > l.node.cfg.RedialMax {
-			pause = l.node.cfg.RedialMin
+		if synced {
+			r.reset()
 		}
-		l.node.log.LogAttrs(ctx, levelOf(err), "link down", attrURL(l.url), attrError(err), attrRedial(pause))
-		select {
-		case <-ctx.Done():
-		case <-time.After(pause - rand.N(pause/2+1)):
-		}
+		l.node.log.LogAttrs(ctx, levelOf(err), "link down", attrURL(l.url), attrError(err), attrRedial(r.pause))
+		r.wait(ctx)
 		if l.node.isClosed() {
 			return // its context ends later, once the goodbyes have been said
 		}
-		pause = min(duration.Times(pause, 2), l.node.cfg.RedialMax)
 	}
 }
 
-// once dials and, once linked, runs the session to its end.
-func (l *Link) once(ctx context.Context) error {
-	err := l.dialAndRun(ctx)
-	l.noteFailed(err)
-	return err
+// once dials and, once linked, runs the session to its end. It reports whether tables had been exchanged.
+func (l *Link) once(ctx context.Context) (synced bool, err error) {
+	err = l.dialAndRun(ctx)
+	return l.noteFailed(err), err
 }
 
 func (l *Link) dialAndRun(ctx context.Context) error {
@@ -245,14 +249,27 @@ func (l *Link) connect(ctx context.Context) (carrier.Own, error) {
 // noteUp records that there is a session, and wakes those who wait for it.
 func (l *Link) noteUp(s *session) {
 	l.mu.Lock()
-	l.session, l.synced, l.err, l.refused = s, false, nil, false
+	l.session, l.synced, l.known = s, false, false
+	l.err, l.refused = nil, false
 	l.mu.Unlock()
 	l.fire()
 }
 
 func (l *Link) noteSynced() {
 	l.mu.Lock()
-	l.synced = l.session != nil
+	back := l.failed
+	l.synced, l.failed = l.session != nil, false
+	l.mu.Unlock()
+	l.fire()
+	if back {
+		l.node.wantOthers(l)
+	}
+}
+
+// noteKnown records that both ends know each other's tables.
+func (l *Link) noteKnown() {
+	l.mu.Lock()
+	l.known = l.session != nil
 	l.mu.Unlock()
 	l.fire()
 }
@@ -260,22 +277,28 @@ func (l *Link) noteSynced() {
 // noteEnded records how the session has ended. One that broke is dialled again at once, for which calls wait.
 func (l *Link) noteEnded(cause *link.Ended) {
 	l.mu.Lock()
+	l.brought = l.synced
 	l.failed = !l.synced || cause.Kind == link.EndGoodbye || cause.Kind == link.EndClosed
-	l.session, l.synced, l.ran = nil, false, true
+	l.session, l.synced, l.known = nil, false, false
+	l.ran = true
 	l.err = connect.NewError(connect.CodeUnavailable, cause.Error())
 	l.mu.Unlock()
 	l.fire()
 }
 
-// noteFailed records why an attempt has come to nothing, or more of how the session has ended.
-func (l *Link) noteFailed(err error) {
+// noteFailed records why an attempt has come to nothing, or more of how the session has ended. It reports whether
+// that had brought tables.
+func (l *Link) noteFailed(err error) (synced bool) {
 	l.mu.Lock()
-	l.failed = l.failed || !l.ran
-	if l.ran = false; err != nil {
+	ran := l.ran
+	synced, l.ran, l.brought = l.brought, false, false
+	l.failed = l.failed || !ran
+	if err != nil {
 		l.err, l.refused = err, isRefusal(err)
 	}
 	l.mu.Unlock()
 	l.fire()
+	return synced
 }
 
 // fire wakes those who wait for the link.

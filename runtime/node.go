@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"log/slog"
 	"maps"
+	"net"
 	"net/http"
 	"runtime/debug"
 	"slices"
@@ -57,6 +58,7 @@ type Node struct {
 	passing  atomic.Bool // calls are relayed
 	leaving  atomic.Bool // the node is shutting down, or closed
 	nearby   nearby
+	network  network
 	schemas  schemas
 	symbols  symbols
 
@@ -72,7 +74,8 @@ type Node struct {
 	links      map[*Link]struct{}
 	opening    map[*session]struct{} // from others, whose tables are still to come
 	groups     []*Namespace
-	linksMoved signal // a link came up, told its table, or ended
+	linksMoved signal           // a link came up, told its table, or ended
+	paces      map[string]*pace // by host that is linked to
 
 	mu         sync.Mutex
 	phase      phase
@@ -122,6 +125,7 @@ func newNode(cfg Config, proxy bool) (*Node, error) {
 		budget:      link.NewBudget(cfg.Limits.NodeMemory),
 		links:       map[*Link]struct{}{},
 		opening:     map[*session]struct{}{},
+		paces:       map[string]*pace{},
 		namespaces:  map[string]*Namespace{},
 		watchers:    map[*watcher]struct{}{},
 		live:        map[mesh.LinkID]*session{},
@@ -139,6 +143,9 @@ func newNode(cfg Config, proxy bool) (*Node, error) {
 	n.cfg.TLS = guard.TLS(n.log, "Config.TLS", cfg.TLS)
 	n.cfg.DialTLS = guard.TLS(n.log, "Config.DialTLS", cfg.DialTLS)
 	n.quiet.log, n.conns.limits = n.log, &n.cfg.Limits
+	if cfg.Dial == nil {
+		n.network.addresses = net.InterfaceAddrs
+	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.core = mesh.New(mesh.Config{
 		ID: mesh.NodeID(n.id), Incarnation: n.incarnation, Key: key[ed25519.PrivateKeySize-ed25519.PublicKeySize:],

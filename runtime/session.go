@@ -34,6 +34,9 @@ type session struct {
 	tables     tableQueue
 }
 
+// featureTableAck is what both ends have that say when the other one's table is in effect: see table.proto.
+const featureTableAck = "table-ack"
+
 // channel is what a node asks of the conn under a link.
 type channel interface {
 	link.Conn
@@ -117,6 +120,7 @@ func meshPeer(peer link.Peer, local []*linkv1.LinkNamespace) mesh.Peer {
 	return mesh.Peer{
 		ID: mesh.NodeID(peer.Node), Incarnation: peer.Incarnation, Key: peer.Key, Info: peer.Join.GetInfo(),
 		Observer: peer.Join.GetProxy(), Local: local, Remote: peer.Join.GetNamespaces(),
+		Acknowledges: slices.Contains(peer.Features, featureTableAck),
 	}
 }
 
@@ -152,6 +156,7 @@ func (n *Node) linkConfig() link.Config {
 		KeepaliveInterval: n.cfg.Keepalive / 3,
 		KeepaliveTimeout:  n.cfg.Keepalive,
 		Workers:           n.workers,
+		Features:          []string{featureTableAck},
 	}
 	if secrets := *n.secrets.Load(); len(secrets) > 0 {
 		cfg.AcceptAnyone, cfg.Secret, cfg.OtherSecrets = false, secrets[0], secrets[1:]

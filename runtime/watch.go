@@ -186,6 +186,11 @@ func (n *Node) handle(e mesh.Event) {
 			n.opened(s)
 		}
 		return
+	case mesh.LinkKnown:
+		if s := n.live[e.Link]; s != nil && s.owner != nil {
+			s.owner.noteKnown()
+		}
+		return
 	case mesh.NodeDisputed:
 		n.log.Error("records in this node's name go round that are not its own", "cause", e.Cause, "records", e.Count)
 		return

@@ -117,7 +117,9 @@ func (d *database) forget(r *record) {
 
 // clear takes all items out of a record. With a cause, it is remembered of the functions.
 func (d *database) clear(r *record, cause string) {
-	d.unbury(r, func(*item) bool { return true })
+	if cause == "" {
+		d.unbury(r, func(*item) bool { return true })
+	}
 	for _, e := range r.feed {
 		if it := e.it; it.kind == kindFunction && !it.stale {
 			d.update(it.fn.Procedure, it, d.grave(r, it, cause), cause)

@@ -11,8 +11,11 @@ const maxGraves = 1 << 16
 
 // grave makes what stays of a function after its record is gone, if it is to stay.
 func (d *database) grave(r *record, it *item, cause string) *item {
-	if cause == "" || it.removed {
+	switch {
+	case cause == "":
 		return nil
+	case it.removed:
+		return d.bury(r, it.fn.Procedure, it.extra)
 	}
 	if e := d.burial; e == nil || e.cause != cause || !e.at.Equal(d.core.now) {
 		d.burial = &extra{at: d.core.now, cause: cause} // one for all that go at once
