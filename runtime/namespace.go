@@ -169,6 +169,8 @@ func (ns *Namespace) WaitVisible(ctx context.Context) error {
 func (n *Node) waitVisible(ctx context.Context, namespaces ...string) error {
 	tokens, err := n.wantVisible(namespaces)
 	defer n.release(tokens)
+	remind := n.remind(ctx)
+	defer remind.stop()
 	for err == nil {
 		n.mu.Lock()
 		unseen := slices.IndexFunc(tokens, func(t mesh.Token) bool { return !n.core.Visible(t) })
@@ -179,6 +181,8 @@ func (n *Node) waitVisible(ctx context.Context, namespaces ...string) error {
 		}
 		select {
 		case <-moved:
+		case <-remind.c():
+			remind.log("WaitVisible waits: not every member has seen this node's functions", "namespace", namespaces[unseen])
 		case <-n.ctx.Done():
 			err = errClosed()
 		case <-ctx.Done():

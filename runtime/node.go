@@ -256,22 +256,29 @@ func (n *Node) Shutdown(ctx context.Context) error {
 		_ = n.waitVisible(known, names...) // those that are too slow are told by the goodbye
 		cancel()
 	}
-	err := n.origins.drain(ctx)
+	remind := n.remind(ctx)
+	defer remind.stop()
+	err := n.origins.drain(ctx, remind)
 	if err == nil {
-		err = n.drainRelayed(ctx)
+		err = n.drainRelayed(ctx, remind)
 	}
 	n.end()
 	return err
 }
 
 // drainRelayed passes no more calls on, and waits until those that it did pass on have ended or ctx has.
-func (n *Node) drainRelayed(ctx context.Context) error {
+func (n *Node) drainRelayed(ctx context.Context, remind *reminder) error {
 	n.passing.Store(false)
 	for _, s := range n.linked() {
-		select {
-		case <-s.link.Drained():
-		case <-ctx.Done():
-			return context.Cause(ctx)
+		for drained := s.link.Drained(); drained != nil; {
+			select {
+			case <-drained:
+				drained = nil
+			case <-remind.c():
+				remind.log("Shutdown waits for calls on their way through this node", attrPeer(s.link.Peer()))
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
 		}
 	}
 	return nil
