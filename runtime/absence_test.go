@@ -3,6 +3,7 @@ package rpcmesh_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -219,6 +220,40 @@ func TestRefusedOnTheWay(t *testing.T) {
 		c.Cut("a", "b") // which c hears of after its call has gone
 		if err := <-failed; err == nil {
 			t.Error("the call went over a link that was cut")
+		}
+	})
+}
+
+// TestShutdownSaysWhatItWaitsFor: where nothing bounds it.
+func TestShutdownSaysWhatItWaitsFor(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *rpcmeshtest.Cluster) {
+		var log lockedBuffer
+		a := c.Node("a", func(cfg *rpcmesh.Config) { cfg.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
+		entered, leave := make(chan struct{}), make(chan struct{})
+		mustRegister(t, a.Namespace("public"), unary(atA, func(context.Context, string) (string, error) {
+			close(entered)
+			<-leave
+			return "", nil
+		}))
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+			defer cancel()
+			_, _ = do(ctx, a.Namespace("public"), atA, "")
+		}()
+		<-entered
+		done := make(chan error)
+		go func() { done <- a.Shutdown(t.Context()) }()
+		time.Sleep(time.Minute) // fake time
+		synctest.Wait()
+		if n := log.count("level=WARN", "Shutdown waits for calls", "calls="); n != 3 {
+			t.Errorf("it says %d times what it waits for:\n%s", n, log.String())
+		}
+		close(leave)
+		<-ended
+		if err := <-done; err != nil {
+			t.Error(err)
 		}
 	})
 }

@@ -145,6 +145,7 @@ func TestWaitForReady(t *testing.T) {
 			t.Errorf("what will never come was waited for: %v", took)
 		}
 		c.Kill("a")
+		synctest.Wait()
 		_, err = do(ctx, ns, atA, "")
 		wantInfo(t, err, connect.CodeDeadlineExceeded, rpcmesh.ReasonFunctionGone, "waited", `of node "a"`)
 	})
