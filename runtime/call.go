@@ -15,8 +15,11 @@ import (
 )
 
 // NewClientStream makes the namespace a [connect.Transport] for generated clients: it opens a call of
-// spec's function at the origin that the table names. A function that cannot be called from here fails
-// with unimplemented, which says what is known of it; a closed node with failed_precondition. A unary
+// spec's function at the origin that the table names. Where there is none, the call waits as long as a link
+// of this node is in its first dial or exchange of tables, or is dialled again at once after it broke. Then it
+// fails: with unimplemented where nobody within reach has or lately had the function, which says what may have
+// been meant; with unavailable where it may yet come, or the node is closed. [ErrorInfoOf] tells more, and
+// [WaitForReady] has calls wait for what may come. A unary
 // call without a deadline gets [Config.CallTimeout]. A call that fails in the mesh carries a
 // [rpcmeshv1.CallFailure], see [FailureOf]; one that certainly did not start, or that its method allows
 // to repeat, is tried again within its deadline: see Retries in the package's documentation. The stream's
@@ -26,7 +29,7 @@ func (ns *Namespace) NewClientStream(ctx context.Context, spec connect.Spec) (co
 		return nil, ns.node.failedBy(ns.err, notStarted)
 	}
 	if ns.node.ctx.Err() != nil {
-		return nil, ns.node.failedBy(errClosed(), notStarted)
+		return nil, ns.node.closedCall()
 	}
 	info, ok := connect.CallInfoForClientContext(ctx)
 	if !ok {
@@ -42,7 +45,9 @@ func (ns *Namespace) NewClientStream(ctx context.Context, spec connect.Spec) (co
 		s.deadline = time.Now().Add(ns.node.cfg.CallTimeout)
 	}
 	if err := s.find(); err != nil {
-		return nil, err
+		if err = s.awaitRoute(err); err != nil {
+			return nil, err
+		}
 	}
 	s.begin()
 	return s, nil
@@ -76,7 +81,8 @@ type outgoing struct {
 	closed   bool            // the send side is closed
 	replayed chan struct{}   // closed when the current attempt has been sent all that was sent before it; nil: it has
 	finished bool
-	unwatch  func() bool // ends the watch on ctx
+	unwatch  func() bool   // ends the watch on ctx
+	letGo    chan struct{} // nil, or closed when finished: another attempt waits for its route
 
 	local localCall
 }
@@ -101,6 +107,9 @@ func (s *outgoing) finish() {
 		return
 	}
 	s.finished = true
+	if s.letGo != nil {
+		close(s.letGo)
+	}
 	if s.unwatch != nil {
 		s.unwatch()
 	}

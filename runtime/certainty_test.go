@@ -114,7 +114,7 @@ func TestCertaintyBeforeTheCall(t *testing.T) {
 			_, err := do(t.Context(), from(c, "c"), connect.Spec{Procedure: greetv1rpcmesh.GreeterChatProcedure}, "")
 			return err
 		}},
-		{"a closed node", connect.CodeFailedPrecondition, notStarted, "c", func(t *testing.T, c *rpcmeshtest.Cluster, from callerOf) error {
+		{"a closed node", connect.CodeUnavailable, notStarted, "c", func(t *testing.T, c *rpcmeshtest.Cluster, from callerOf) error {
 			ns := from(c, "c")
 			c.Stop("c")
 			_, err := greet(t.Context(), ns, "Ada")
@@ -186,7 +186,7 @@ func TestCertaintyBeforeTheCall(t *testing.T) {
 			origin.Unregister()
 			return stream.Send(new(greetv1.GreetRequest))
 		}},
-		{"a node that was closed before the first message", connect.CodeFailedPrecondition, notStarted, "a", func(t *testing.T, c *rpcmeshtest.Cluster, _ callerOf) error {
+		{"a node that was closed before the first message", connect.CodeUnavailable, notStarted, "a", func(t *testing.T, c *rpcmeshtest.Cluster, _ callerOf) error {
 			stream, err := greetv1rpcmesh.NewGreeterClient(c.Node("a").Namespace("public")).Chat(t.Context())
 			if err != nil {
 				return err

@@ -117,7 +117,10 @@ type Config struct {
 	IdleTimeout time.Duration
 
 	// RedialMin and RedialMax bound the pause before a lost link is dialled again; it doubles from the
-	// one to the other, each time shortened by a random part of up to half. Defaults: 100 ms and 10 s.
+	// one to the other, each time shortened by a random part of up to half, and begins anew once the link was up
+	// and tables were exchanged. A link is dialled ahead of that, a host's once a second on average, where a call
+	// lacks its function, another link has come back, or (without Dial) the host's addresses have changed.
+	// Defaults: 100 ms and 10 s.
 	RedialMin, RedialMax time.Duration
 }
 

@@ -58,13 +58,18 @@ func (n *Node) failedBy(err error, c certainty) *connect.Error {
 }
 
 // notStarted is the error of a call that this node could not even hand on.
-func (n *Node) notStarted(why string) error {
-	return n.failed(connect.CodeUnavailable, notStarted, why)
+func (n *Node) notStarted(info ErrorInfo, why string) error {
+	return info.with(n.failed(connect.CodeUnavailable, notStarted, why))
+}
+
+// linkLost is the error of a call whose link is gone.
+func (n *Node) linkLost() error {
+	return n.notStarted(ErrorInfo{Reason: ReasonRouteLost, Metadata: map[string]string{"node": n.name}}, "the link was lost")
 }
 
 // refuseBy refuses a call that came in over a link. Its caller is told that it has not started.
-func refuseBy(code connect.Code, why string) link.Route {
-	return link.Route{Err: connect.NewError(code, why)}
+func refuseBy(info ErrorInfo, code connect.Code, why string) link.Route {
+	return link.Route{Err: info.with(connect.NewError(code, why))}
 }
 
 // progress is how far a call has come: a [link.ClientCall]'s.

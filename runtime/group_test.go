@@ -314,7 +314,7 @@ func TestBridge(t *testing.T) {
 		c.Cut("a", "b")
 		synctest.Wait()
 		_, err := greet(t.Context(), right, "Ada")
-		wantError(t, err, connect.CodeUnimplemented, greetv1rpcmesh.GreeterGreetProcedure)
+		wantError(t, err, connect.CodeUnavailable, greetv1rpcmesh.GreeterGreetProcedure)
 		c.Heal("a", "b")
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()

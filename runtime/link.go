@@ -5,7 +5,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"iter"
-	"math/rand/v2"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -16,7 +16,6 @@ import (
 
 	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/carrier"
-	"github.com/rpcmesh/rpcmesh/runtime/internal/duration"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
 )
 
@@ -35,10 +34,16 @@ type Link struct {
 	namespaces []string
 	cancel     context.CancelFunc
 	done       chan struct{}
+	wanted     chan struct{} // it is to be dialled ahead of its time
+	host       *pace
 
 	mu      sync.Mutex
 	session *session     // nil while there is none
 	synced  bool         // the session's first table exchange is done
+	known   bool         // and the other end has answered that it knows this one's
+	ran     bool         // the last attempt had a session
+	brought bool         // and that its table exchange
+	failed  bool         // the last attempt came to nothing, or the other end gave the link up
 	err     error        // why the last attempt or session ended
 	refused bool         // err is a refusal: to try again does not help
 	conn    *carrier.Own // of the attempt under way, nil while there is none
@@ -68,7 +73,7 @@ func (n *Node) Link(rawURL string, namespaces ...string) (*Link, error) {
 	ctx, cancel := context.WithCancel(n.ctx)
 	l := &Link{
 		node: n, url: u, namespaces: slices.Clone(namespaces), cancel: cancel,
-		done: make(chan struct{}),
+		done: make(chan struct{}), wanted: make(chan struct{}, 1),
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -76,7 +81,10 @@ func (n *Node) Link(rawURL string, namespaces ...string) (*Link, error) {
 		cancel()
 		return nil, errClosed()
 	}
+	n.callMu.Lock()
 	n.links[l] = struct{}{}
+	l.host = n.paceLocked(u.Host)
+	n.callMu.Unlock()
 	n.tasks.Go(func() {
 		defer close(l.done)
 		var minding sync.WaitGroup
@@ -116,17 +124,18 @@ func isNodeURL(u *url.URL) bool {
 	}
 }
 
-// Ready waits until the link is up and both ends know each other's tables. What does not heal by itself it
-// returns at once, though the link goes on trying: the other end's refusal (unauthenticated for a wrong secret,
-// not_found for a namespace that it does not have, ...), or what was found in its place: a server that is no node
-// (not_found, failed_precondition), a certificate that does not do (unauthenticated), and the like. It returns
+// Ready waits until the link is up and both ends know each other's tables: what either had registered can be
+// called from the other. (A far end of an older release does not say when it knows this node's.) What does not heal
+// by itself it returns at once, though the link goes on trying: the other end's refusal (unauthenticated for a wrong
+// secret, not_found for a namespace that it does not have, ...), or what was found in its place: a server that is no
+// node (not_found, failed_precondition), a certificate that does not do (unauthenticated), and the like. It returns
 // deadline_exceeded or canceled with the last failure when ctx ends first, and failed_precondition once the link is
 // closed. While it waits for longer than 3 s, the link logs why.
 func (l *Link) Ready(ctx context.Context) error {
 	for {
 		l.mu.Lock()
 		changed, err := l.changed.wait(), l.err
-		up, refused := l.synced, l.refused
+		up, refused := l.known, l.refused
 		l.mu.Unlock()
 		switch {
 		case up:
@@ -157,42 +166,39 @@ func (l *Link) Close() error {
 	return nil
 }
 
-// keep dials until ctx ends, with a pause after each failure.
+// keep dials until ctx ends.
 func (l *Link) keep(ctx context.Context) {
 	defer func() {
 		l.cancel()
-		l.node.mu.Lock()
+		l.node.callMu.Lock()
 		delete(l.node.links, l)
-		l.node.mu.Unlock()
+		l.node.releaseLocked(l.url.Host, l.host)
+		l.node.linksMoved.fire()
+		l.node.callMu.Unlock()
 	}()
-	pause := l.node.cfg.RedialMin
+	r := redial{link: l, host: l.host}
+	r.reset()
 	var told string
 	for ctx.Err() == nil {
-		began := time.Now()
-		err := l.once(ctx)
+		synced, err := l.once(ctx)
 		if ctx.Err() != nil {
 			return
 		}
-		if time.Since(began) > l.node.cfg.RedialMax {
-			pause = l.node.cfg.RedialMin
+		if synced {
+			r.reset()
 		}
-		told = l.report(ctx, err, told, pause)
-		select {
-		case <-ctx.Done():
-		case <-time.After(pause - rand.N(pause/2+1)):
-		}
+		told = l.report(ctx, err, told, r.pause)
+		r.wait(ctx)
 		if l.node.isClosed() {
 			return // its context ends later, once the goodbyes have been said
 		}
-		pause = min(duration.Times(pause, 2), l.node.cfg.RedialMax)
 	}
 }
 
-// once dials and, once linked, runs the session to its end.
-func (l *Link) once(ctx context.Context) error {
-	err := l.dialAndRun(ctx)
-	l.note(nil, err, isRefusal(err))
-	return err
+// once dials and, once linked, runs the session to its end. It reports whether tables had been exchanged.
+func (l *Link) once(ctx context.Context) (synced bool, err error) {
+	err = l.dialAndRun(ctx)
+	return l.noteFailed(err), err
 }
 
 func (l *Link) dialAndRun(ctx context.Context) error {
@@ -240,19 +246,69 @@ func (l *Link) connect(ctx context.Context) (carrier.Own, error) {
 	return dialer.Open(ctx, l.url)
 }
 
-// note records a change and wakes those who wait for it.
-func (l *Link) note(s *session, err error, refused bool) {
+// noteUp records that there is a session, and wakes those who wait for it.
+func (l *Link) noteUp(s *session) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.session, l.synced, l.err, l.refused = s, false, err, refused
-	l.changed.fire()
+	l.session, l.synced, l.known = s, false, false
+	l.err, l.refused = nil, false
+	l.mu.Unlock()
+	l.fire()
 }
 
 func (l *Link) noteSynced() {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.synced = l.session != nil
+	back := l.failed
+	l.synced, l.failed = l.session != nil, false
+	l.mu.Unlock()
+	l.fire()
+	if back {
+		l.node.wantOthers(l)
+	}
+}
+
+// noteKnown records that both ends know each other's tables.
+func (l *Link) noteKnown() {
+	l.mu.Lock()
+	l.known = l.session != nil
+	l.mu.Unlock()
+	l.fire()
+}
+
+// noteEnded records how the session has ended. One that broke is dialled again at once, for which calls wait.
+func (l *Link) noteEnded(cause *link.Ended) {
+	l.mu.Lock()
+	l.brought = l.synced
+	l.failed = !l.synced || cause.Kind == link.EndGoodbye || cause.Kind == link.EndClosed
+	l.session, l.synced, l.known = nil, false, false
+	l.ran = true
+	l.err = connect.NewError(connect.CodeUnavailable, cause.Error())
+	l.mu.Unlock()
+	l.fire()
+}
+
+// noteFailed records why an attempt has come to nothing, or more of how the session has ended. It reports whether
+// that had brought tables.
+func (l *Link) noteFailed(err error) (synced bool) {
+	l.mu.Lock()
+	ran := l.ran
+	synced, l.ran, l.brought = l.brought, false, false
+	l.failed = l.failed || !ran
+	if err != nil {
+		l.err, l.refused = err, isRefusal(err)
+	}
+	l.mu.Unlock()
+	l.fire()
+	return synced
+}
+
+// fire wakes those who wait for the link.
+func (l *Link) fire() {
+	l.mu.Lock()
 	l.changed.fire()
+	l.mu.Unlock()
+	l.node.callMu.Lock()
+	l.node.linksMoved.fire()
+	l.node.callMu.Unlock()
 }
 
 // LinkInfo is what a node knows of one of its links.
@@ -288,32 +344,17 @@ func (n *Node) Links() iter.Seq[LinkInfo] {
 		infos = append(infos, s.info())
 		up[s.owner] = true
 	}
-	n.mu.Lock()
-	for l := range n.links {
+	n.callMu.Lock()
+	links := slices.Collect(maps.Keys(n.links))
+	n.callMu.Unlock()
+	for _, l := range links {
 		if !up[l] {
 			l.mu.Lock()
 			infos = append(infos, LinkInfo{URL: l.url.String(), Namespaces: l.namespaces, Err: l.causeLocked()})
 			l.mu.Unlock()
 		}
 	}
-	n.mu.Unlock()
 	return slices.Values(infos)
-}
-
-// linksDown says of the links that this node dials in vain what keeps them down; nothing where there are
-// none.
-func (n *Node) linksDown() string {
-	var text strings.Builder
-	for l := range n.Links() {
-		if l.Up {
-			continue
-		}
-		fmt.Fprintf(&text, "; the link to %s is down", l.URL)
-		if l.Err != nil {
-			fmt.Fprintf(&text, ": %v", l.Err)
-		}
-	}
-	return text.String()
 }
 
 // Peer is the other end of a link, as [Config.Authenticate] sees it.

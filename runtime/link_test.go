@@ -143,7 +143,7 @@ func TestOnlyWhatDiffers(t *testing.T) {
 		if got := m.take(); got > table/20 {
 			t.Errorf("to come back took %d bytes, and the whole table %d", got, table)
 		}
-		if _, err := do(t.Context(), ns, connect.Spec{Procedure: "/test.v1.One/More"}, ""); connect.CodeOf(err) != connect.CodeUnimplemented {
+		if _, err := do(t.Context(), ns, connect.Spec{Procedure: "/test.v1.One/More"}, ""); connect.CodeOf(err) != connect.CodeUnavailable {
 			t.Errorf("what was withdrawn meanwhile: %v", err)
 		}
 		m.take()

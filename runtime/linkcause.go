@@ -71,24 +71,24 @@ func (l *Link) report(ctx context.Context, err error, told string, pause time.Du
 
 // mind logs why the link is not up, for as long as it is not.
 func (l *Link) mind(ctx context.Context) {
-	var p patience
-	defer p.stop()
+	var remind *reminder
+	defer func() { remind.stop() }()
 	for {
 		l.mu.Lock()
 		changed, up := l.changed.wait(), l.synced
 		l.mu.Unlock()
-		if up {
-			p.stop()
-		} else {
-			p.start()
+		switch {
+		case up:
+			remind.stop()
+			remind = nil
+		case remind == nil:
+			remind = l.node.remindUnless(false)
 		}
 		select {
 		case <-changed:
-		case <-p.due():
+		case <-remind.c():
 			cause := l.cause()
-			l.node.log.LogAttrs(ctx, max(levelOf(cause), slog.LevelWarn), "link not up",
-				attrURL(l.url), attrError(cause), slog.Duration("for", p.waited()))
-			p.again()
+			remind.logAt(max(levelOf(cause), slog.LevelWarn), "link not up", attrURL(l.url), attrError(cause))
 		case <-ctx.Done():
 			return
 		}

@@ -1,10 +1,8 @@
 package rpcmesh
 
 import (
-	"fmt"
 	"iter"
 	"slices"
-	"time"
 
 	"github.com/rpcmesh/rpcmesh/runtime/internal/mesh"
 )
@@ -84,14 +82,4 @@ func (ns *Namespace) Route(procedure string) []Hop {
 		route[i] = Hop{Node: NodeID(id), Name: names[id]}
 	}
 	return route
-}
-
-// absence says in words what table knows of a function that it has no way to.
-func absence(table *mesh.Snapshot, namespace, procedure string) string {
-	a := table.Absent(namespace, procedure)
-	if !a.Seen {
-		return fmt.Sprintf("no node that can be reached in namespace %q has registered %s, nor has one lately", namespace, procedure)
-	}
-	return fmt.Sprintf("%s of node %q was withdrawn from namespace %q at %s: %s",
-		procedure, a.Name, namespace, a.Withdrawn.UTC().Format(time.RFC3339Nano), a.Cause)
 }

@@ -125,7 +125,10 @@ func (ns *Namespace) WaitFor(ctx context.Context, procedures ...string) error {
 	if ns.err != nil {
 		return ns.err
 	}
+	remind := ns.node.remind(ctx)
+	defer remind.stop()
 	for {
+		links, moved := ns.linkStates()
 		table, changed := ns.node.await()
 		missing := ""
 		for _, p := range procedures {
@@ -139,11 +142,15 @@ func (ns *Namespace) WaitFor(ctx context.Context, procedures ...string) error {
 		}
 		select {
 		case <-changed:
+		case <-moved:
 		case <-ns.node.ctx.Done():
 			return errClosed()
+		case <-remind.c():
+			why := ns.absence(table, missing, links)
+			remind.log("WaitFor waits", "namespace", ns.name, "procedure", missing, "why", why.String())
 		case <-ctx.Done():
-			return connect.Errorf(codeOfContext(ctx), "rpcmesh: %s%s", absence(table, ns.name, missing), ns.node.linksDown()).
-				WithCause(context.Cause(ctx))
+			why := ns.absence(table, missing, links)
+			return connect.Errorf(codeOfContext(ctx), "rpcmesh: %v", &why).WithCause(context.Cause(ctx))
 		}
 	}
 }
@@ -162,6 +169,8 @@ func (ns *Namespace) WaitVisible(ctx context.Context) error {
 func (n *Node) waitVisible(ctx context.Context, namespaces ...string) error {
 	tokens, err := n.wantVisible(namespaces)
 	defer n.release(tokens)
+	remind := n.remind(ctx)
+	defer remind.stop()
 	for err == nil {
 		n.mu.Lock()
 		unseen := slices.IndexFunc(tokens, func(t mesh.Token) bool { return !n.core.Visible(t) })
@@ -172,6 +181,8 @@ func (n *Node) waitVisible(ctx context.Context, namespaces ...string) error {
 		}
 		select {
 		case <-moved:
+		case <-remind.c():
+			remind.log("WaitVisible waits: not every member has seen this node's functions", "namespace", namespaces[unseen])
 		case <-n.ctx.Done():
 			err = errClosed()
 		case <-ctx.Done():

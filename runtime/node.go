@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"log/slog"
 	"maps"
+	"net"
 	"net/http"
 	"runtime/debug"
 	"slices"
@@ -55,6 +56,9 @@ type Node struct {
 	balance  balance
 	retries  retryBudget
 	passing  atomic.Bool // calls are relayed
+	leaving  atomic.Bool // the node is shutting down, or closed
+	nearby   nearby
+	network  network
 	schemas  schemas
 	symbols  symbols
 
@@ -64,9 +68,14 @@ type Node struct {
 	wholes   atomic.Bool   // one of them is an h2serve.Source
 
 	// What a call may have to wait for, which has a deadline: mu may be held for long when tables are large.
-	callMu  sync.Mutex
-	changed signal // the table has changed
-	ended   bool   // nothing more is spawned
+	callMu     sync.Mutex
+	changed    signal // the table has changed
+	ended      bool   // nothing more is spawned
+	links      map[*Link]struct{}
+	opening    map[*session]struct{} // from others, whose tables are still to come
+	groups     []*Namespace
+	linksMoved signal           // a link came up, told its table, or ended
+	paces      map[string]*pace // by host that is linked to
 
 	mu         sync.Mutex
 	phase      phase
@@ -74,7 +83,6 @@ type Node struct {
 	lastLink   mesh.LinkID
 	live       map[mesh.LinkID]*session
 	stale      bool // sessions is not what live is
-	links      map[*Link]struct{}
 	namespaces map[string]*Namespace
 	watchers   map[*watcher]struct{}
 	moved      signal // the core has taken something in
@@ -116,6 +124,8 @@ func newNode(cfg Config, proxy bool) (*Node, error) {
 		workers:     link.NewWorkers(),
 		budget:      link.NewBudget(cfg.Limits.NodeMemory),
 		links:       map[*Link]struct{}{},
+		opening:     map[*session]struct{}{},
+		paces:       map[string]*pace{},
 		namespaces:  map[string]*Namespace{},
 		watchers:    map[*watcher]struct{}{},
 		live:        map[mesh.LinkID]*session{},
@@ -133,6 +143,9 @@ func newNode(cfg Config, proxy bool) (*Node, error) {
 	n.cfg.TLS = guard.TLS(n.log, "Config.TLS", cfg.TLS)
 	n.cfg.DialTLS = guard.TLS(n.log, "Config.DialTLS", cfg.DialTLS)
 	n.quiet.log, n.conns.limits = n.log, &n.cfg.Limits
+	if cfg.Dial == nil {
+		n.network.addresses = net.InterfaceAddrs
+	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.core = mesh.New(mesh.Config{
 		ID: mesh.NodeID(n.id), Incarnation: n.incarnation, Key: key[ed25519.PrivateKeySize-ed25519.PublicKeySize:],
@@ -226,6 +239,9 @@ func (n *Node) Group(name string, members []string, opts ...GroupOption) (*Names
 	n.publish()
 	ns := &Namespace{node: n, name: name, members: slices.Clone(members), isGroup: true, bridged: o.bridged}
 	n.namespaces[name] = ns
+	n.callMu.Lock()
+	n.groups = append(n.groups, ns)
+	n.callMu.Unlock()
 	return ns, nil
 }
 
@@ -240,22 +256,29 @@ func (n *Node) Shutdown(ctx context.Context) error {
 		_ = n.waitVisible(known, names...) // those that are too slow are told by the goodbye
 		cancel()
 	}
-	err := n.origins.drain(ctx)
+	remind := n.remind(ctx)
+	defer remind.stop()
+	err := n.origins.drain(ctx, remind)
 	if err == nil {
-		err = n.drainRelayed(ctx)
+		err = n.drainRelayed(ctx, remind)
 	}
 	n.end()
 	return err
 }
 
 // drainRelayed passes no more calls on, and waits until those that it did pass on have ended or ctx has.
-func (n *Node) drainRelayed(ctx context.Context) error {
+func (n *Node) drainRelayed(ctx context.Context, remind *reminder) error {
 	n.passing.Store(false)
 	for _, s := range n.linked() {
-		select {
-		case <-s.link.Drained():
-		case <-ctx.Done():
-			return context.Cause(ctx)
+		for drained := s.link.Drained(); drained != nil; {
+			select {
+			case <-drained:
+				drained = nil
+			case <-remind.c():
+				remind.log("Shutdown waits for calls on their way through this node", attrPeer(s.link.Peer()))
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
 		}
 	}
 	return nil
@@ -270,6 +293,7 @@ func (n *Node) leave() ([]string, bool) {
 		return nil, false
 	}
 	n.phase = draining
+	n.leaving.Store(true)
 	n.core.Leave(time.Now())
 	n.publish()
 	var names []string
@@ -293,6 +317,7 @@ func (n *Node) end() {
 		n.publish()
 	}
 	n.phase = closed
+	n.leaving.Store(true)
 	sessions := maps.Clone(n.live)
 	watchers := maps.Clone(n.watchers)
 	n.mu.Unlock()

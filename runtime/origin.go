@@ -270,13 +270,15 @@ func (os *origins) end() {
 }
 
 // drain waits until no call is active or ctx ends.
-func (os *origins) drain(ctx context.Context) error {
+func (os *origins) drain(ctx context.Context, remind *reminder) error {
 	idle := make(chan struct{}, 1)
 	os.idle.CompareAndSwap(nil, &idle)
 	os.draining.Store(true)
 	for os.active.Load() > 0 {
 		select {
 		case <-*os.idle.Load():
+		case <-remind.c():
+			remind.log("Shutdown waits for calls", "calls", os.active.Load())
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}

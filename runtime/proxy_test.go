@@ -43,12 +43,12 @@ func TestProxy(t *testing.T) {
 		c.Cut("a", "b")
 		synctest.Wait()
 		_, err := greet(t.Context(), p, "Ada")
-		wantError(t, err, connect.CodeUnimplemented, "withdrawn")
+		wantError(t, err, connect.CodeUnavailable, "withdrawn")
 		if err := p.Close(); err != nil {
 			t.Error(err)
 		}
 		_, err = greet(t.Context(), p, "Ada")
-		wantError(t, err, connect.CodeFailedPrecondition, "closed")
+		wantError(t, err, connect.CodeUnavailable, "closed")
 		synctest.Wait()
 		if got := linksOf(c.Node("c")); len(got) != 1 {
 			t.Errorf("c still has the links %+v", got)
@@ -65,7 +65,7 @@ func TestProxyRedials(t *testing.T) {
 		c.Kill("a")
 		synctest.Wait()
 		_, err := greet(t.Context(), p, "Ada")
-		wantError(t, err, connect.CodeUnimplemented, "")
+		wantError(t, err, connect.CodeUnavailable, "")
 		time.Sleep(time.Minute) // fake time
 		c.Start("a")
 		if err := p.WaitFor(t.Context(), greeterProcedures...); err != nil {

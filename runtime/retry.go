@@ -86,6 +86,9 @@ func (s *outgoing) current() (*link.ClientCall, error) {
 		if !isUnavailable(err) || !s.reroute(refused) {
 			return nil, err
 		}
+		if s.call != nil {
+			return s.call, nil // another goroutine has opened it meanwhile
+		}
 	}
 }
 
@@ -125,13 +128,13 @@ func (s *outgoing) open() (*link.ClientCall, error) {
 	if t.Local {
 		m := n.origins.find(t.Namespace, s.spec.Procedure)
 		if m == nil {
-			return nil, n.notStarted("the function was withdrawn")
+			return nil, n.notStarted(n.withdrawnInfo(t.Namespace, s.spec.Procedure), "the function was withdrawn")
 		}
 		if limit := n.cfg.Limits.MaxCalls; n.origins.own.Load() >= int64(limit) {
 			return nil, n.failed(connect.CodeResourceExhausted, notStarted, fmt.Sprintf("%d handlers are running for the node's own calls", limit))
 		}
 		if !n.locals.add(s) {
-			return nil, n.failedBy(errClosed(), notStarted)
+			return nil, n.closedCall()
 		}
 		s.countPending(s.route.pending)
 		o.Namespace = t.Namespace
@@ -140,7 +143,7 @@ func (s *outgoing) open() (*link.ClientCall, error) {
 	}
 	session := n.session(t.Link)
 	if session == nil {
-		return nil, n.notStarted("the link was lost")
+		return nil, n.linkLost()
 	}
 	if err := session.link.OpenAs(s.ctx, o, call); err != nil {
 		return nil, n.failedBy(err, notStarted)
@@ -176,6 +179,9 @@ func (s *outgoing) again(failed *link.ClientCall) bool {
 	}
 	s.unsure = s.unsure || why == uncertain
 	for s.reroute(why) {
+		if s.call != failed {
+			return true // another goroutine has gone on meanwhile
+		}
 		call, err := s.open()
 		if isUnavailable(err) {
 			why = refused
@@ -268,7 +274,7 @@ func (s *outgoing) replay(call *link.ClientCall) bool {
 
 // reroute looks for another attempt's way, and reports whether there is one: at once to an origin that has not
 // been tried yet; otherwise to any, at once where the table has changed since, else after a pause. The caller
-// holds s.mu.
+// holds s.mu, which may be let go of meanwhile.
 func (s *outgoing) reroute(why retry) bool {
 	if s.attempts >= maxAttempts || s.expired() {
 		return false
@@ -284,7 +290,7 @@ func (s *outgoing) reroute(why retry) bool {
 	}
 	s.tried = s.tried[:0]
 	table := s.route.table
-	if !s.ns.node.awaitTable(s.ctx, table, s.pause()) || s.expired() || s.find() != nil {
+	if !s.ns.node.awaitTable(s.ctx, table, s.pause()) || s.expired() || !s.rerouteLater() {
 		return false
 	}
 	return why == refused && s.route.table != table || budget.take()

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"connectrpc.com/connect/v2"
 
@@ -21,16 +22,16 @@ type route struct {
 	pending *atomic.Int64 // the target's, where the policy goes by it
 }
 
-// find picks the origin for a call of spec, other than at the nodes in but.
+// find picks the origin for a call of spec, other than at the nodes in but. It fails with errAbsent where there is
+// none.
 func (ns *Namespace) find(spec connect.Spec, but ...mesh.NodeID) (route, error) {
 	table := ns.node.table.Load()
 	choice, ok := table.Find(ns.name, spec.Procedure)
 	if !ok {
-		return route{}, ns.node.failed(connect.CodeUnimplemented, notStarted, absence(table, ns.name, spec.Procedure))
+		return route{}, errAbsent
 	}
 	if kind := connect.StreamType(choice.Function.StreamType); kind != spec.StreamType {
-		return route{}, ns.node.failed(connect.CodeUnimplemented, notStarted, fmt.Sprintf(
-			"%s is a %s function at node %q, and was called as a %s one", spec.Procedure, kind, choice.Targets[0].Name, spec.StreamType))
+		return route{}, ns.mismatch(spec, kind, choice.Targets[0].Name)
 	}
 	targets := choice.Targets
 	if len(but) > 0 {
@@ -45,6 +46,15 @@ func (ns *Namespace) find(spec connect.Spec, but ...mesh.NodeID) (route, error) 
 		r.pending = b.count(r.target.Node)
 	}
 	return r, nil
+}
+
+// mismatch is the error of a call of a function as another kind.
+func (ns *Namespace) mismatch(spec connect.Spec, kind connect.StreamType, origin string) error {
+	info := ErrorInfo{Reason: ReasonKindMismatch, Metadata: map[string]string{
+		"namespace": ns.name, "procedure": spec.Procedure, "origin": origin,
+	}}
+	return info.with(ns.node.failed(connect.CodeUnimplemented, notStarted, fmt.Sprintf(
+		"%s is a %s function at node %q, and was called as a %s one", spec.Procedure, kind, origin, spec.StreamType)))
 }
 
 // errNoOther tells a retry to look elsewhere; no caller sees it.
@@ -112,7 +122,7 @@ func (n *Node) route(in *link.Incoming) link.Route {
 		if m := n.origins.find(d.Namespace, in.Procedure); m != nil && !n.origins.draining.Load() {
 			return link.Route{Serve: m.handle}
 		}
-		return refuse("the function was withdrawn")
+		return n.refuseWithdrawn(in)
 	case mesh.Forward:
 		if len(d.Targets) > 1 {
 			d.Target = n.balance.pick(in.Procedure, d.Policy, d.Targets)
@@ -120,23 +130,44 @@ func (n *Node) route(in *link.Incoming) link.Route {
 		return n.forward(&d.Target)
 	case mesh.None:
 	}
-	return refuseLost()
+	return n.refuseLost()
 }
 
 // forward sends a call on towards t.
 func (n *Node) forward(t *mesh.Target) link.Route {
 	if !n.passing.Load() {
-		return refuse("the node on the way is leaving")
+		return refuse(n.leavingInfo(), "the node on the way is leaving")
 	}
 	next := n.session(t.Link)
 	if next == nil {
-		return refuseLost()
+		return n.refuseLost()
 	}
 	return link.Route{
 		Next: next.link, Namespace: t.LinkNamespace, Origin: link.NodeID(t.Node), OriginNamespace: t.Namespace,
 	}
 }
 
-func refuseLost() link.Route { return refuse("the way to the function's node was lost") }
+// refuseLost refuses a call that has no way on from here.
+func (n *Node) refuseLost() link.Route {
+	return refuse(ErrorInfo{Reason: ReasonRouteLost, Metadata: map[string]string{"node": n.name}}, "the way to the function's node was lost")
+}
 
-func refuse(why string) link.Route { return refuseBy(connect.CodeUnavailable, why) }
+// refuseWithdrawn refuses a call of a function that this node had.
+func (n *Node) refuseWithdrawn(in *link.Incoming) link.Route {
+	if n.leaving.Load() {
+		return refuse(n.leavingInfo(), "the node is leaving")
+	}
+	return refuse(n.withdrawnInfo(in.Namespace, in.Procedure), "the function was withdrawn")
+}
+
+// withdrawnInfo is of a function that this node had a moment ago.
+func (n *Node) withdrawnInfo(namespace, procedure string) ErrorInfo {
+	return ErrorInfo{Reason: ReasonFunctionGone, Metadata: map[string]string{
+		"namespace": namespace, "procedure": procedure, "origin": n.name, "origin_id": n.id.String(),
+		"gone": time.Now().UTC().Format(time.RFC3339Nano), "cause": n.name + " withdrew it",
+	}}
+}
+
+func refuse(info ErrorInfo, why string) link.Route {
+	return refuseBy(info, connect.CodeUnavailable, why)
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"time"
 
 	"connectrpc.com/connect/v2"
@@ -68,10 +69,16 @@ func (ns *Namespace) Schema(ctx context.Context, procedure string) (*Schema, err
 	}
 	for attempt := 1; ; attempt++ {
 		if n.ctx.Err() != nil {
-			return nil, errClosed()
+			return nil, n.closedCall()
 		}
 		table := n.table.Load()
 		w, err := wanted(table, ns.name, procedure)
+		if errors.Is(err, errAbsent) {
+			deadline, _ := ctx.Deadline()
+			if err = ns.awaitFunction(ctx, deadline, procedure, nil); err == nil {
+				continue
+			}
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -101,11 +108,11 @@ type wantedSchema struct {
 	from      mesh.Target
 }
 
-// wanted looks a function's schema up.
+// wanted looks a function's schema up. It fails with errAbsent where there is no such function.
 func wanted(table *mesh.Snapshot, namespace, procedure string) (wantedSchema, error) {
 	f, target, ok := table.Lead(namespace, procedure)
 	if !ok {
-		return wantedSchema{}, connect.NewError(connect.CodeUnimplemented, "rpcmesh: "+absence(table, namespace, procedure))
+		return wantedSchema{}, errAbsent
 	}
 	w := wantedSchema{procedure: procedure, kind: connect.StreamType(f.StreamType), hash: schemaHash(f.Schema), from: target}
 	if w.hash == (SchemaHash{}) {
@@ -128,7 +135,7 @@ func (n *Node) schema(ctx context.Context, w wantedSchema) (*Schema, error) {
 		if m := n.origins.find(w.from.Namespace, w.procedure); m != nil && m.schema != nil {
 			return m.schema, nil
 		}
-		return nil, n.notStarted("the function was withdrawn")
+		return nil, n.notStarted(n.withdrawnInfo(w.from.Namespace, w.procedure), "the function was withdrawn")
 	}
 	set, err := n.schemas.get(ctx, n, w)
 	if err != nil {

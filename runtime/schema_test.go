@@ -396,6 +396,6 @@ func TestSchemaOfClosedNode(t *testing.T) {
 		}
 		synctest.Wait()
 		_, err := n.Namespace("public").Schema(t.Context(), doProcedure)
-		wantError(t, err, connect.CodeFailedPrecondition, "closed")
+		wantError(t, err, connect.CodeUnavailable, "closed")
 	})
 }

@@ -38,7 +38,8 @@ func reserved(procedure string) bool { return strings.HasPrefix(procedure, schem
 func (n *Node) routeSchema(in *link.Incoming) link.Route {
 	header, err := in.Header()
 	if err != nil || in.Procedure != schemaProcedure || in.StreamType != connect.StreamTypeServer {
-		return refuseBy(connect.CodeUnimplemented, "the node serves no such function")
+		return refuseBy(ErrorInfo{Reason: ReasonFunctionUnknown, Metadata: map[string]string{"procedure": clip(in.Procedure)}},
+			connect.CodeUnimplemented, "the node serves no such function")
 	}
 	procedure := header.Get(schemaFunction)
 	d := n.table.Load().RouteLead(in.Namespace, mesh.NodeID(in.Origin), in.OriginNamespace, procedure)
@@ -47,12 +48,12 @@ func (n *Node) routeSchema(in *link.Incoming) link.Route {
 		if m := n.origins.find(d.Namespace, procedure); m != nil {
 			return link.Route{Serve: m.serveSchema}
 		}
-		return refuse("the function was withdrawn")
+		return n.refuseWithdrawn(in)
 	case mesh.Forward:
 		return n.forward(&d.Target)
 	case mesh.None:
 	}
-	return refuseLost()
+	return n.refuseLost()
 }
 
 // serveSchema answers one call of GetSchema for the function, on a worker of the node.
@@ -122,7 +123,7 @@ func schemaError(code connect.Code, w wantedSchema, what string) error {
 func (n *Node) fetchEncoded(ctx context.Context, w wantedSchema) ([]byte, error) {
 	s := n.session(w.from.Link)
 	if s == nil {
-		return nil, n.notStarted("the link was lost")
+		return nil, n.linkLost()
 	}
 	var header connect.Header
 	header.Set(schemaFunction, w.procedure)

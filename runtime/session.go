@@ -3,11 +3,13 @@ package rpcmesh
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -32,7 +34,11 @@ type session struct {
 	refused    atomic.Uint64 // calls that named another
 	refusals   sparing
 	tables     tableQueue
+	ended      chan struct{} // closed once it is out of the table
 }
+
+// featureTableAck is what both ends have that say when the other one's table is in effect: see table.proto.
+const featureTableAck = "table-ack"
 
 // channel is what a node asks of the conn under a link.
 type channel interface {
@@ -105,11 +111,49 @@ func (n *Node) admit(ctx context.Context, peer link.Peer, conn channel) error {
 }
 
 // checkIdentity refuses a second living node of one name: the one that this node has a link with stays. The
-// other one dials again, and is let in when that link is gone.
+// other one dials again, and is let in when that link is gone. A later start of the node takes its place at once
+// where the earlier one does not answer any more.
 func (n *Node) checkIdentity(peer link.Peer) error {
+	err := n.checkPeer(peer)
+	if _, twin := errors.AsType[*mesh.DuplicateError](err); twin && n.bury(peer) {
+		err = n.checkPeer(peer)
+	}
+	return asConnect(err)
+}
+
+func (n *Node) checkPeer(peer link.Peer) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return asConnect(n.core.CheckPeer(time.Now(), meshPeer(peer, nil)))
+	return n.core.CheckPeer(time.Now(), meshPeer(peer, nil))
+}
+
+// buryShare is the share of the keepalive time within which an earlier start of a node has to answer a later one's
+// coming.
+const buryShare = 6
+
+// bury asks the earlier starts of a peer that this node has links with for a sign of life, and ends the links of
+// those that give none. It reports whether there are none left.
+func (n *Node) bury(peer link.Peer) bool {
+	var asking sync.WaitGroup
+	var alive atomic.Bool
+	for _, s := range n.linked() {
+		old := s.link.Peer()
+		if old.Node != peer.Node || old.Join.GetProxy() || old.Incarnation == peer.Incarnation {
+			continue
+		}
+		if old.Incarnation > peer.Incarnation {
+			return false
+		}
+		asking.Go(func() {
+			if s.link.Probe(n.cfg.Keepalive / buryShare) {
+				alive.Store(true)
+				return
+			}
+			<-s.ended
+		})
+	}
+	asking.Wait()
+	return !alive.Load()
 }
 
 // meshPeer is a peer as the routing core sees it. local is what this end's Join said of the link.
@@ -117,6 +161,7 @@ func meshPeer(peer link.Peer, local []*linkv1.LinkNamespace) mesh.Peer {
 	return mesh.Peer{
 		ID: mesh.NodeID(peer.Node), Incarnation: peer.Incarnation, Key: peer.Key, Info: peer.Join.GetInfo(),
 		Observer: peer.Join.GetProxy(), Local: local, Remote: peer.Join.GetNamespaces(),
+		Acknowledges: slices.Contains(peer.Features, featureTableAck),
 	}
 }
 
@@ -152,6 +197,7 @@ func (n *Node) linkConfig() link.Config {
 		KeepaliveInterval: n.cfg.Keepalive / 3,
 		KeepaliveTimeout:  n.cfg.Keepalive,
 		Workers:           n.workers,
+		Features:          []string{featureTableAck},
 	}
 	if secrets := *n.secrets.Load(); len(secrets) > 0 {
 		cfg.AcceptAnyone, cfg.Secret, cfg.OtherSecrets = false, secrets[0], secrets[1:]
@@ -172,7 +218,7 @@ func causeOf(ended *link.Ended) mesh.Cause {
 // runSession adds a link that has come up and runs it to its end. It returns why the link ended.
 func (n *Node) runSession(ls *link.Session, addr string, local []*linkv1.LinkNamespace, owner *Link) error {
 	peer := ls.Peer()
-	s := &session{node: n, link: ls, owner: owner, addr: addr, since: time.Now()}
+	s := &session{node: n, link: ls, owner: owner, addr: addr, since: time.Now(), ended: make(chan struct{})}
 	s.tables.room.L = &n.tables.mu
 	for _, ns := range local {
 		s.namespaces = append(s.namespaces, ns.GetName())
@@ -201,9 +247,14 @@ func (n *Node) add(s *session, peer link.Peer, local []*linkv1.LinkNamespace) er
 	}
 	s.link.Bind(s)
 	n.live[s.id] = s
+	if s.owner == nil && !peer.Join.GetProxy() {
+		n.callMu.Lock()
+		n.opening[s] = struct{}{}
+		n.callMu.Unlock()
+	}
 	n.stale = true
 	if s.owner != nil {
-		s.owner.note(s, nil, false)
+		s.owner.noteUp(s)
 	}
 	n.tables.changedLocked(afterRest)
 	return nil
@@ -221,7 +272,12 @@ func (s *session) Ended(cause *link.Ended) {
 	}
 	n.core.LinkDown(time.Now(), s.id, causeOf(cause))
 	delete(n.live, s.id)
+	n.opened(s)
+	if s.owner != nil {
+		s.owner.noteEnded(cause)
+	}
 	n.stale = true
+	close(s.ended)
 	n.tables.changedLocked(atOnce)
 	moved, told := n.moved.wait(), n.tables.told.wait()
 	n.mu.Unlock()
@@ -266,7 +322,8 @@ func (s *session) refuseUncarried(namespace string) link.Route {
 		s.node.log.Warn("call refused: its link does not carry calls into its namespace",
 			attrPeer(peer), attrAddr(s.addr), slog.String("namespace", clip(namespace)), slog.Uint64("refused", total))
 	}
-	return refuseBy(connect.CodePermissionDenied, fmt.Sprintf("the link does not carry calls into the namespace %q", clip(namespace)))
+	info := ErrorInfo{Reason: ReasonNotCarried, Metadata: map[string]string{"namespace": clip(namespace), "node": s.node.name}}
+	return refuseBy(info, connect.CodePermissionDenied, fmt.Sprintf("the link does not carry calls into the namespace %q", clip(namespace)))
 }
 
 func (s *session) info() LinkInfo {

@@ -205,8 +205,6 @@ func (s *storm) call(rnd *rand.Rand) {
 			s.t.Errorf("%s: %q after %d runs", what, got, s.ran(number))
 		}
 		return
-	case code == connect.CodeUnimplemented:
-		// Out of reach, for now.
 	case code == connect.CodeUnavailable, code == connect.CodeDeadlineExceeded:
 		if failure, ok := rpcmesh.FailureOf(err); ok && failure.GetCertainty() == notStarted {
 			s.never.Store(number, what)

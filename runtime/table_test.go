@@ -116,7 +116,7 @@ func TestUnregisterLetsCallsEnd(t *testing.T) {
 		mustSend(w, stream, "after")
 		wantLines(w, stream, "after")
 		_, err := greet(w.Context(), w.caller, "Ada")
-		wantError(w.T, err, connect.CodeUnimplemented, "withdrawn")
+		wantError(w.T, err, connect.CodeUnavailable, "withdrawn")
 		stream.CloseSend()
 		wantEnd(w, stream)
 		if diff := cmp.Diff(greeterProcedures, slices.Sorted(slices.Values(origin.Procedures()))); diff != "" {
@@ -208,8 +208,8 @@ func TestWaitForEndsWithTheNode(t *testing.T) {
 	})
 }
 
-// TestUnimplementedExplainsItself: never seen here, or withdrawn when, and because which link fell.
-func TestUnimplementedExplainsItself(t *testing.T) {
+// TestAbsenceExplainsItself: never seen here, or withdrawn when, and because which link fell.
+func TestAbsenceExplainsItself(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *rpcmeshtest.Cluster) {
 		chain(c, 3, "public")
 		ns := c.Node("c").Namespace("public")
@@ -225,9 +225,9 @@ func TestUnimplementedExplainsItself(t *testing.T) {
 		origin.Unregister()
 		synctest.Wait()
 		_, err = greet(t.Context(), ns, "Ada")
-		wantError(t, err, connect.CodeUnimplemented, greetv1rpcmesh.GreeterGreetProcedure)
-		wantError(t, err, connect.CodeUnimplemented, time.Now().UTC().Format(time.RFC3339))
-		wantError(t, err, connect.CodeUnimplemented, `"a"`)
+		wantError(t, err, connect.CodeUnavailable, greetv1rpcmesh.GreeterGreetProcedure)
+		wantError(t, err, connect.CodeUnavailable, time.Now().UTC().Format(time.RFC3339))
+		wantError(t, err, connect.CodeUnavailable, `"a"`)
 
 		register(t, c.Node("a").Namespace("public"), greeter{})
 		synctest.Wait()
@@ -235,9 +235,9 @@ func TestUnimplementedExplainsItself(t *testing.T) {
 		c.Cut("a", "b")
 		synctest.Wait()
 		_, err = greet(t.Context(), ns, "Ada")
-		wantError(t, err, connect.CodeUnimplemented, time.Now().UTC().Format(time.RFC3339))
+		wantError(t, err, connect.CodeUnavailable, time.Now().UTC().Format(time.RFC3339))
 		for _, text := range []string{`"a"`, "link", "b"} { // the link between a and b fell
-			wantError(t, err, connect.CodeUnimplemented, text)
+			wantError(t, err, connect.CodeUnavailable, text)
 		}
 
 		_, err = greet(t.Context(), c.Node("c").Namespace("elsewhere"), "Ada")

@@ -182,6 +182,13 @@ func (n *Node) handle(e mesh.Event) {
 	case mesh.LinkSynced:
 		if s := n.live[e.Link]; s != nil && s.owner != nil {
 			s.owner.noteSynced()
+		} else if s != nil {
+			n.opened(s)
+		}
+		return
+	case mesh.LinkKnown:
+		if s := n.live[e.Link]; s != nil && s.owner != nil {
+			s.owner.noteKnown()
 		}
 		return
 	case mesh.NodeDisputed:

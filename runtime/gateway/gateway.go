@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 	"net/http"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
 	"github.com/rpcmesh/rpcmesh/runtime/gateway/internal/bridge"
+	"github.com/rpcmesh/rpcmesh/runtime/gateway/internal/grpc"
 )
 
 // Gateway lets callers from outside into the namespaces of a node. It is an [http.Handler] and belongs to
@@ -135,18 +137,39 @@ func (g *Gateway) admit(r *http.Request, t target, who *client) (*call, error) {
 	if m, ok := g.own.find(ns, t.procedure); ok {
 		return &call{ns: ns, spec: m.Spec, own: m.Handler}, nil
 	}
+	spec, err := lookUp(r, ns, t.procedure)
+	if err != nil {
+		return nil, err
+	}
+	return &call{ns: ns, spec: spec}, nil
+}
+
+// lookUp finds what r calls, and waits for it as calls do, for no longer than the caller.
+func lookUp(r *http.Request, ns *rpcmesh.Namespace, procedure string) (connect.Spec, error) {
 	for {
-		if f, ok := ns.Find(t.procedure); ok {
-			return &call{ns: ns, spec: connect.Spec{
-				Procedure: f.Procedure, StreamType: f.Kind, IdempotencyLevel: f.Idempotency,
-			}}, nil
+		if f, ok := ns.Find(procedure); ok {
+			return connect.Spec{Procedure: f.Procedure, StreamType: f.Kind, IdempotencyLevel: f.Idempotency}, nil
 		}
-		stream, err := ns.NewClientStream(r.Context(), connect.Spec{Procedure: t.procedure})
+		ctx, cancel := withTimeoutOf(r)
+		stream, err := ns.NewClientStream(ctx, connect.Spec{Procedure: procedure})
+		cancel()
 		if err != nil {
-			return nil, err // says what is known of it
+			return connect.Spec{}, err // says what is known of it
 		}
 		_ = stream.Close() // it has just appeared
 	}
+}
+
+// withTimeoutOf returns the context of a request until its caller's time is up, as far as a header says when: what
+// it says wrong, the protocol's handler refuses.
+func withTimeoutOf(r *http.Request) (context.Context, context.CancelFunc) {
+	if timeout, ok := grpc.Timeout(r.Header.Get("Grpc-Timeout")); ok {
+		return context.WithTimeout(r.Context(), timeout)
+	}
+	if ms, err := strconv.ParseUint(r.Header.Get("Connect-Timeout-Ms"), 10, 32); err == nil {
+		return context.WithTimeout(r.Context(), time.Duration(ms)*time.Millisecond) // short: 32 bits of milliseconds
+	}
+	return r.Context(), func() {}
 }
 
 // namespace returns the namespace called name if calls may go there.

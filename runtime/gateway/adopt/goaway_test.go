@@ -203,6 +203,44 @@ func wantNotStarted(t *testing.T, what string, err error) {
 	}
 }
 
+// TestStreamsAreRepeated: streams of requests whose connection goes before the server has begun with them are sent
+// again on another one, with all that was sent.
+func TestStreamsAreRepeated(t *testing.T) {
+	for name, refuse := range map[string]func(f *http2.Framer, stream uint32) error{
+		"refused stream": func(f *http2.Framer, stream uint32) error {
+			return f.WriteRSTStream(stream, http2.ErrCodeRefusedStream)
+		},
+		"GOAWAY": func(f *http2.Framer, stream uint32) error {
+			return errors.Join(f.WriteGoAway(max(stream, 2)-2, http2.ErrCodeNo, nil), io.EOF)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := &refuser{}
+			server.refuse = func(f *http2.Framer, stream uint32) error {
+				server.refusing.Store(false)
+				return refuse(f, stream)
+			}
+			url := server.serve(t)
+			node := lone(t)
+			ready(t, node, url, quick(func(cfg *adopt.Config) { cfg.Descriptors, cfg.ProbeInterval = greeterSet(t), time.Hour }))
+			client := greetv1rpcmesh.NewGreeterClient(node.Namespace("public"))
+			for range 10 {
+				server.refusing.Store(true)
+				stream, err := client.Chat(within(t))
+				if err != nil {
+					t.Fatal(err)
+				}
+				_ = stream.Send(&greetv1.ChatRequest{Line: "hello"})
+				_, err = stream.Receive()
+				if connect.CodeOf(err) != connect.CodeUnimplemented || server.refusing.Load() {
+					t.Errorf("it ends with %v, not as the server ends it", err)
+				}
+				stream.Close()
+			}
+		})
+	}
+}
+
 // refuser is a gRPC server by hand that has no health service, and may refuse all else.
 type refuser struct {
 	refuse   func(f *http2.Framer, stream uint32) error

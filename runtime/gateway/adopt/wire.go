@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -85,10 +84,9 @@ func (w *wire) Do(req *http.Request) (*http.Response, error) {
 		client = w.http1
 	}
 	if req.ContentLength < 0 {
-		req = req.WithContext(req.Context()) // a copy: the caller's stays as it is
-		req.Body = &body{req.Body, req.Context()}
-		// HTTP/2's client does not see the context end while it waits for more of a stream's body.
-		context.AfterFunc(req.Context(), func() { _ = req.Body.Close() })
+		res, err := sendStream(client, req)
+		respond(req.Context(), res)
+		return res, err
 	}
 	res, err := sendOnce(client, req)
 	if err != nil && req.GetBody != nil && req.Context().Err() == nil && unprocessed(err) {
@@ -109,21 +107,6 @@ func sendOnce(client *http.Client, req *http.Request) (*http.Response, error) {
 	once := req.WithContext(req.Context())
 	once.GetBody = nil
 	return client.Do(once) //nolint:gosec // the URL is the one that the server was adopted by
-}
-
-// body is that of a stream of requests. Once the call is given up it has no end: one would tell the server
-// that all has been sent.
-type body struct {
-	io.ReadCloser
-	ctx context.Context //nolint:containedctx // the call's
-}
-
-func (b *body) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	if ended := b.ctx.Err(); ended != nil {
-		return 0, ended
-	}
-	return n, err
 }
 
 // dialClear returns what dials in cleartext.

@@ -28,6 +28,9 @@ func (s *Session) keep() {
 		case <-s.rearm:
 		case <-timer.C:
 		}
+		if s.mute.Load() {
+			s.fail(&Ended{Kind: EndSilent})
+		}
 		now := s.now()
 		if now >= tick {
 			tick = now + interval

@@ -55,6 +55,7 @@ type Session struct {
 	received atomic.Uint64 // packets
 	reading  atomic.Bool   // the reader is in the conn's Receive
 	shut     atomic.Bool   // closed returns an error
+	mute     atomic.Bool   // a probe was not answered
 
 	mu       sync.Mutex
 	cause    *Ended

@@ -27,6 +27,7 @@ type Core struct {
 	order     []*link       // by id
 	fresh     []*link       // that came up since routes were found last
 	digests   []*linkDomain // with some of the peer's to compare
+	completed []*linkDomain // whose peers have told all since the last snapshot
 
 	unsettled bool
 	renamed   bool // spaces or databases came or went

@@ -19,6 +19,8 @@ type database struct {
 	fns      index // of functions, removed ones too
 	size     int   // live functions of all records
 	staged   int   // functions of all stages
+	graves   int   // of all records
+	burial   *extra
 
 	sets      replicaSets
 	contested map[string]*contest // procedures of several items
@@ -91,9 +93,6 @@ func (d *database) join(v vertex, inc uint64, p process) *record {
 // forget removes a record with all that it told.
 func (d *database) forget(r *record) {
 	d.clear(r, "")
-	for _, it := range r.graves {
-		d.update(it.fn.Procedure, it, nil, "")
-	}
 	d.shuffled++
 	delete(d.byVertex, r.vertex)
 	if d.byNode[r.node] = slices.DeleteFunc(d.byNode[r.node], func(o *record) bool { return o == r }); len(d.byNode[r.node]) == 0 {
@@ -118,10 +117,9 @@ func (d *database) forget(r *record) {
 
 // clear takes all items out of a record. With a cause, it is remembered of the functions.
 func (d *database) clear(r *record, cause string) {
-	for _, it := range r.graves {
-		d.update(it.fn.Procedure, it, nil, "")
+	if cause == "" {
+		d.unbury(r, func(*item) bool { return true })
 	}
-	r.graves = nil
 	for _, e := range r.feed {
 		if it := e.it; it.kind == kindFunction && !it.stale {
 			d.update(it.fn.Procedure, it, d.grave(r, it, cause), cause)
@@ -140,19 +138,6 @@ func (d *database) clear(r *record, cause string) {
 	d.moved = true
 }
 
-// grave makes what stays of a function after its record is gone, if it is to stay.
-func (d *database) grave(r *record, it *item, cause string) *item {
-	if cause == "" || it.removed || len(r.graves) >= maxGraves || r.graves[it.fn.Procedure] != nil {
-		return nil
-	}
-	g := &item{rec: r.idx, removed: true, fn: Function{Procedure: it.fn.Procedure}, extra: &extra{at: d.core.now, cause: cause}}
-	if r.graves == nil {
-		r.graves = map[string]*item{}
-	}
-	r.graves[it.fn.Procedure] = g
-	return g
-}
-
 // put adds an item to a record, in the place of what the record told before.
 func (d *database) put(r *record, it *item) {
 	it.rec = r.idx
@@ -169,22 +154,6 @@ func (d *database) put(r *record, it *item) {
 		d.moved = true
 	case kindAsk:
 		d.noteAsk(r)
-	}
-}
-
-// install puts a function of a record into the index, in the place of old or of a grave.
-func (d *database) install(r *record, old, it *item) {
-	if g := r.graves[it.fn.Procedure]; g != nil && old == nil {
-		delete(r.graves, it.fn.Procedure)
-		old = g
-	}
-	d.update(it.fn.Procedure, old, it, "")
-}
-
-// trim lets go of old removals of a record.
-func (d *database) trim(r *record) {
-	for _, it := range r.trim(d.core.spare) {
-		d.update(it.fn.Procedure, it, nil, "")
 	}
 }
 
@@ -247,7 +216,13 @@ func (d *database) relink(r *record, id NodeID) {
 // expire forgets the records that have been out of reach for long, and returns when the next will be.
 func (d *database) expire(now time.Time) (next time.Time) {
 	for _, r := range slices.Clone(d.records) {
-		if r == nil || r.path.reached || d.isOwn(r) {
+		if r == nil {
+			continue
+		}
+		if due := d.expireGraves(r, now); !due.IsZero() && (next.IsZero() || due.Before(next)) {
+			next = due
+		}
+		if r.path.reached || d.isOwn(r) {
 			continue
 		}
 		due := r.path.lost.at.Add(ForgetAfter)

@@ -15,7 +15,8 @@ const (
 	FunctionShadowed                          // two origins are in each other's way; Owner's serves
 	FunctionIncompatible                      // a replica is kept out: its schema is not known to fit that of Owner's
 	FunctionDiffers                           // as above, of this node's own: the two are to be compared; see Core.Fit
-	LinkSynced                                // the first exchange over Link is done
+	LinkSynced                                // all that the peer at Link had to tell is known here
+	LinkKnown                                 // and all that this node had to tell is in effect at the peer, where that says so
 	NodeDisputed                              // records of this node go round that are not its own; they are outdone
 	RecordsDropped                            // what the peer at Link told of others was not taken in
 	FunctionCrowded                           // a function has more origins than count
@@ -32,7 +33,7 @@ type Event struct {
 	Owner     NodeID // of FunctionShadowed and those after it: the origin that serves instead of Node's
 	OwnerName string
 	Schema    []byte // of FunctionIncompatible and FunctionDiffers: the hash of Owner's
-	Link      LinkID // of LinkSynced and RecordsDropped
+	Link      LinkID // of LinkSynced, LinkKnown and RecordsDropped
 	Count     int    // of NodeDisputed and RecordsDropped: how many records since the last such event
 	Cause     string // for people: why a member or function went, or what is wrong
 }

@@ -20,6 +20,7 @@ type link struct {
 	pending bool
 	settled bool // routes have been found since it came up
 	synced  bool
+	known   bool      // so is this node's, at the peer
 	digest  time.Time // when the next is due
 	dropped tally     // records of others that the peer told
 	excess  string    // why the last of them was
@@ -40,6 +41,8 @@ type linkDomain struct {
 	known     bool   // what the peer has
 	complete  bool   // said so
 	completed bool   // the peer said so
+	owed      bool   // the peer is to be told that what it told up to then is in effect
+	answered  bool   // the peer said so of what it was told
 	sums      int    // of the digest that is to be sent: 0, 1 or 64
 	summarize uint64 // the buckets to summarize, and to be answered
 	answer    uint64 // the buckets to answer for

@@ -70,6 +70,8 @@ type Peer struct {
 	Key         []byte           // as in Config, proven; empty where the peer has none
 	Info        *linkv1.NodeInfo // must not be changed afterwards
 	Observer    bool             // the peer is a proxy
+	// Acknowledges: both ends say when what the other has told first is in effect.
+	Acknowledges bool
 	// Local is what this end's Join said that the link carries, Remote what the peer's did.
 	Local, Remote []*linkv1.LinkNamespace
 	Cost          uint32 // of one hop over this link; zero: 1

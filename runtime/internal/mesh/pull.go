@@ -48,6 +48,9 @@ func (ld *linkDomain) pull(room int) *linkv1.Table {
 		t.Digest, t.Complete = ld.digest(ld.sums, false), ld.complete
 		ld.sums, some = 0, true
 	}
+	if ld.owed {
+		t.Acknowledged, ld.owed, some = true, false, true
+	}
 	if !some {
 		ld.sent--
 		return nil

@@ -46,20 +46,37 @@ func (c *Core) Receive(now time.Time, id LinkID, t *linkv1.Table) error {
 	}
 	if t.GetComplete() && !ld.completed {
 		ld.completed = true
+		c.completed = append(c.completed, ld)
+		c.synced(l)
+	}
+	if t.GetAcknowledged() && !ld.answered {
+		ld.answered = true
 		c.synced(l)
 	}
 	return nil
 }
 
-// synced looks whether the first exchange on a link is done.
+// synced looks whether the first exchange on a link is done, in either direction.
 func (c *Core) synced(l *link) {
-	for _, ld := range l.domains {
-		if !ld.completed {
-			return
+	tell := func(done *bool, kind EventKind, lacks func(ld *linkDomain) bool) {
+		if !*done && !slices.ContainsFunc(l.domains, lacks) {
+			*done = true
+			c.events = append(c.events, Event{Kind: kind, Link: l.id, Node: l.peer.ID, Name: l.peer.Info.GetName()})
 		}
 	}
-	l.synced = true
-	c.events = append(c.events, Event{Kind: LinkSynced, Link: l.id, Node: l.peer.ID, Name: l.peer.Info.GetName()})
+	tell(&l.synced, LinkSynced, func(ld *linkDomain) bool { return !ld.completed })
+	acknowledges := l.peer.Acknowledges && !c.cfg.Observer // which tells nothing
+	tell(&l.known, LinkKnown, func(ld *linkDomain) bool { return !ld.completed || acknowledges && !ld.answered })
+}
+
+// acknowledge has the peers told that what they told first is in effect now: it is in the snapshot.
+func (c *Core) acknowledge() {
+	for _, ld := range c.completed {
+		if ld.link.peer.Acknowledges && !ld.link.peer.Observer {
+			ld.owed, ld.link.pending = true, true
+		}
+	}
+	c.completed = nil
 }
 
 func (l *link) domain(name string) *linkDomain {

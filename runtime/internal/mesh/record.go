@@ -52,7 +52,8 @@ type record struct {
 	shown   *shown           // for snapshots; nil: to be made again
 	goodbye bool             // said on a link to here
 	fell    string           // why the last link from here to the node fell
-	graves  map[string]*item // functions that went with an earlier incarnation
+	graves  map[string]*item // functions that are gone, beyond the removals that are told on
+	buried  time.Time        // when the first of them went
 	stage   *stage           // the record as it is being told anew
 	suspect *linkDomain      // where it is to be told anew, as it differs there at the same version
 	refused claim            // another one that was told, and may be right if this one goes
@@ -62,9 +63,6 @@ type record struct {
 	whole   bool             // nothing was missing of it at some time
 	before  time.Time        // when the node's life before this one was last in reach
 }
-
-// maxGraves bounds how many functions of a node's earlier life are remembered.
-const maxGraves = 1024
 
 // entry is an item's place in a record's feed.
 type entry struct {

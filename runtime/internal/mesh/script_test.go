@@ -307,6 +307,9 @@ func (s *script) showEvents(args []string) {
 	n := s.node(args[0])
 	s.collect()
 	for _, e := range n.events {
+		if e.Kind == LinkKnown {
+			continue // with LinkSynced, as no end here acknowledges
+		}
 		line := fmt.Sprintf("%s: %s %s", e.Namespace, eventNames[e.Kind], e.Name)
 		if e.Namespace == "" {
 			line = line[2:]

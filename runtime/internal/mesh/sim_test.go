@@ -33,6 +33,7 @@ type cluster struct {
 	old    func() bool          // whether a node has no key
 	judge  bool                 // nodes compare schemas that differ: those fit that begin alike
 	skew   func() time.Duration // by which a node's clocks are off
+	acks   bool                 // nodes say when what they were told is in effect
 	stats  stats
 }
 
@@ -192,7 +193,7 @@ func (n *simNode) peer(local, remote []*linkv1.LinkNamespace) Peer {
 	}
 	return Peer{
 		Cost: cost, ID: n.core.cfg.ID, Incarnation: n.started, Key: n.core.cfg.Key, Info: n.core.cfg.Info, Observer: n.core.cfg.Observer,
-		Local: local, Remote: remote,
+		Local: local, Remote: remote, Acknowledges: n.c.acks,
 	}
 }
 

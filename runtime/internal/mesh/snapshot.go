@@ -38,6 +38,7 @@ type Choice struct {
 // Snapshot returns what is known now. It is the same as before if nothing changed.
 func (c *Core) Snapshot() *Snapshot {
 	c.settle()
+	c.acknowledge()
 	fresh := c.snapshot == nil || c.renamed
 	for _, d := range c.databases {
 		if d.changed || d.view == nil {

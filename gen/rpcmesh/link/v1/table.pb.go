@@ -239,7 +239,10 @@ type Table struct {
 	Acks     []*Seen  `protobuf:"bytes,7,rep,name=acks,proto3" json:"acks,omitempty"`
 	// Records that go round and that the sender does not believe, on their way to the nodes that they are
 	// said to be of.
-	Claims        []*Claim `protobuf:"bytes,8,rep,name=claims,proto3" json:"claims,omitempty"`
+	Claims []*Claim `protobuf:"bytes,8,rep,name=claims,proto3" json:"claims,omitempty"`
+	// All that the receiver told up to its complete is in effect at the sender: calls can be made by it. Said
+	// once, to an end whose Hello has the feature "table-ack" by one whose Hello has it.
+	Acknowledged  bool `protobuf:"varint,9,opt,name=acknowledged,proto3" json:"acknowledged,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -328,6 +331,13 @@ func (x *Table) GetClaims() []*Claim {
 		return x.Claims
 	}
 	return nil
+}
+
+func (x *Table) GetAcknowledged() bool {
+	if x != nil {
+		return x.Acknowledged
+	}
+	return false
 }
 
 // Record tells of one member in one namespace.
@@ -1405,7 +1415,7 @@ const file_rpcmesh_link_v1_table_proto_rawDesc = "" +
 	"\bmetadata\x18\x04 \x03(\v2'.rpcmesh.link.v1.NodeInfo.MetadataEntryR\bmetadata\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xc8\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xec\x02\n" +
 	"\x05Table\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x12\n" +
 	"\x04seen\x18\x02 \x01(\x04R\x04seen\x121\n" +
@@ -1414,7 +1424,8 @@ const file_rpcmesh_link_v1_table_proto_rawDesc = "" +
 	"\x06digest\x18\x05 \x01(\v2\x17.rpcmesh.link.v1.DigestR\x06digest\x122\n" +
 	"\asummary\x18\x06 \x01(\v2\x18.rpcmesh.link.v1.SummaryR\asummary\x12)\n" +
 	"\x04acks\x18\a \x03(\v2\x15.rpcmesh.link.v1.SeenR\x04acks\x12.\n" +
-	"\x06claims\x18\b \x03(\v2\x16.rpcmesh.link.v1.ClaimR\x06claims\"\xdc\x03\n" +
+	"\x06claims\x18\b \x03(\v2\x16.rpcmesh.link.v1.ClaimR\x06claims\x12\"\n" +
+	"\facknowledged\x18\t \x01(\bR\facknowledged\"\xdc\x03\n" +
 	"\x06Record\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\fR\x04node\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12 \n" +

@@ -3,11 +3,13 @@ package bridge
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
 	"connectrpc.com/connect/v2"
 
 	rpcmeshv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/v1"
+	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
 )
 
 // Verdict turns the error of a call into that of the handler that made the call for another: the verdict
@@ -34,6 +36,9 @@ func Verdict(err error) error {
 // failureType is the detail by which the mesh says how far a call had come.
 var failureType = string((*rpcmeshv1.CallFailure)(nil).ProtoReflect().Descriptor().FullName())
 
+// infoType is the detail by which it says why, among others' errors.
+const infoType = "google.rpc.ErrorInfo"
+
 // outside reports whether an error of a code is told as the protocols have it, without what the mesh adds: that
 // a call's time is up, or its function is none, says all by itself.
 func outside(code connect.Code) bool {
@@ -47,9 +52,16 @@ func plain(e *connect.Error) bool {
 
 // own returns e as a local error. What e is of its own is not lost: it is the cause.
 func own(e *connect.Error) error {
-	again := connect.NewError(e.Code(), e.Message()).WithCause(e)
+	message := e.Message()
+	info, meshs := rpcmesh.ErrorInfoOf(e)
+	if meshs && info.Reason == rpcmesh.ReasonFunctionUnknown && !e.IsRemote() {
+		// What else there is, the caller may not be allowed to see.
+		message = fmt.Sprintf("namespace %q has no function %s", info.Metadata["namespace"], info.Metadata["procedure"])
+	}
+	again := connect.NewError(e.Code(), message).WithCause(e)
 	for _, detail := range e.Details() {
-		if detail.Type != failureType || !outside(e.Code()) {
+		ours := detail.Type == failureType || meshs && detail.Type == infoType
+		if !ours || !outside(e.Code()) {
 			again = again.WithDetail(detail)
 		}
 	}

@@ -1,0 +1,163 @@
+package rpcmesh
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"connectrpc.com/connect/v2"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/duration"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/mesh"
+)
+
+// maxElsewhere is how many namespaces that have a function are named.
+const maxElsewhere = 8
+
+// absence is why a function cannot be called from here.
+type absence struct {
+	ns        *Namespace
+	procedure string
+	table     *mesh.Snapshot
+	links     []linkState // that may yet bring it
+	last      mesh.Absence
+	reason    Reason
+}
+
+// absence returns why there is no way to procedure in table.
+func (ns *Namespace) absence(table *mesh.Snapshot, procedure string, links []linkState) absence {
+	a := absence{ns: ns, procedure: procedure, table: table, links: links, last: table.Absent(ns.name, procedure)}
+	switch {
+	case ns.node.leaving.Load():
+		a.reason = ReasonNodeLeaving
+	case a.lately():
+		a.reason = ReasonFunctionGone
+	case len(links) > 0:
+		a.reason = ReasonLinkDown
+	default:
+		a.reason = ReasonFunctionUnknown
+	}
+	return a
+}
+
+// lately reports whether the function was there not long ago.
+func (a *absence) lately() bool {
+	return a.last.Seen && time.Since(a.last.Withdrawn) < mesh.ForgetAfter
+}
+
+// passing reports whether the function may yet come.
+func (a *absence) passing() bool { return a.reason != ReasonFunctionUnknown }
+
+// opening reports whether a link that may bring it is about to come up.
+func (a *absence) opening() bool {
+	for _, l := range a.links {
+		if l.opening {
+			return true
+		}
+	}
+	return false
+}
+
+// wantLinks has links that are down dialled ahead of their time.
+func (a *absence) wantLinks() {
+	for _, l := range a.links {
+		if l.link != nil {
+			l.link.want()
+		}
+	}
+}
+
+func (a *absence) code() connect.Code {
+	if a.passing() {
+		return connect.CodeUnavailable
+	}
+	return connect.CodeUnimplemented
+}
+
+// failure is the error of a call.
+func (a *absence) failure(code connect.Code, prefix string) *connect.Error {
+	info := ErrorInfo{Reason: a.reason, Metadata: map[string]string{"namespace": a.ns.name, "procedure": a.procedure}}
+	text := a.describe(info.Metadata)
+	return info.with(a.ns.node.failed(code, notStarted, prefix+text))
+}
+
+// String says in words what is known of the function.
+func (a *absence) String() string { return a.describe(map[string]string{}) }
+
+// describe is String, and adds to the metadata of the reason.
+func (a *absence) describe(metadata map[string]string) string {
+	var text strings.Builder
+	if a.reason == ReasonNodeLeaving {
+		metadata["node"] = a.ns.node.name
+		text.WriteString("this node is shutting down, and ")
+	}
+	if a.lately() {
+		a.describeGone(&text, metadata)
+	} else {
+		fmt.Fprintf(&text, "no node that can be reached in namespace %q has registered %s, nor has one lately", a.ns.name, a.procedure)
+	}
+	for _, l := range a.links {
+		fmt.Fprintf(&text, "; %v", l)
+		metadata["links"] = joined(metadata["links"], l.String(), "; ")
+	}
+	if a.reason == ReasonFunctionUnknown {
+		a.suggest(&text, metadata)
+	}
+	return text.String()
+}
+
+func (a *absence) describeGone(text *strings.Builder, metadata map[string]string) {
+	at := a.last.Withdrawn.UTC().Format(time.RFC3339Nano)
+	metadata["origin"], metadata["origin_id"] = a.last.Name, NodeID(a.last.Node).String()
+	metadata["gone"], metadata["cause"] = at, a.last.Cause
+	fmt.Fprintf(text, "%s of node %q was withdrawn from namespace %q at %s: %s", a.procedure, a.last.Name, a.ns.name, at, a.last.Cause)
+}
+
+// suggest says what may have been meant.
+func (a *absence) suggest(text *strings.Builder, metadata map[string]string) {
+	if near := a.ns.node.nearby.find(a.table, a.ns.name, a.procedure); len(near) > 0 {
+		metadata["near"] = strings.Join(near, ",")
+		fmt.Fprintf(text, "; did you mean %s?", strings.Join(near, " or "))
+	}
+	elsewhere := a.table.Elsewhere(a.ns.name, a.procedure)
+	if len(elsewhere) > maxElsewhere {
+		elsewhere = elsewhere[:maxElsewhere]
+	}
+	if len(elsewhere) > 0 {
+		metadata["elsewhere"] = strings.Join(elsewhere, ",")
+		fmt.Fprintf(text, "; it is in namespace %q of this node", strings.Join(elsewhere, `", "`))
+	}
+}
+
+func joined(text, more, separator string) string {
+	if text == "" {
+		return more
+	}
+	return text + separator + more
+}
+
+// nearby looks for names that are spelled alike, which takes long where there are many functions: for a tenth of
+// one processor's time at most, however many calls want it.
+type nearby struct {
+	mu   sync.Mutex
+	free time.Time
+}
+
+// nearbyRest is how many times as long as a search took there is none.
+const nearbyRest = 9
+
+func (b *nearby) find(table *mesh.Snapshot, namespace, procedure string) []string {
+	if !b.mu.TryLock() {
+		return nil
+	}
+	defer b.mu.Unlock()
+	began := time.Now()
+	if began.Before(b.free) {
+		return nil
+	}
+	near := table.Near(namespace, procedure)
+	ended := time.Now()
+	b.free = ended.Add(duration.Times(ended.Sub(began), nearbyRest))
+	return near
+}

@@ -1,0 +1,195 @@
+package adopt
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"sync"
+)
+
+// maxReplay bounds, in bytes, what is kept of a stream of requests for being sent again.
+const maxReplay = 64 << 10
+
+// source is the body of a streaming request, which may be sent once more: on another connection, where the server
+// has let the first one go before it came to the request. It keeps what was read for that, as long as there is no
+// response and it is not too long.
+type source struct {
+	ctx context.Context //nolint:containedctx // the call's
+
+	mu      sync.Mutex
+	cond    sync.Cond
+	from    io.ReadCloser
+	kept    []byte // from the beginning, or once that is not needed any more, what is still to be read
+	start   int    // where in the body kept begins
+	once    bool   // there is no other attempt than the current one
+	current *attempt
+	reading bool  // somebody reads from from
+	err     error // what that ended by
+}
+
+func newSource(ctx context.Context, from io.ReadCloser) *source {
+	s := &source{ctx: ctx, from: from}
+	s.cond.L = &s.mu
+	return s
+}
+
+// attempt returns the body for one more request, from the beginning.
+func (s *source) attempt() io.ReadCloser {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.current = &attempt{source: s}
+	return s.current
+}
+
+// repeatable reports whether the body may be had from the beginning.
+func (s *source) repeatable() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.once
+}
+
+// settle says that there will be no other attempt: the source ends with this one.
+func (s *source) settle() {
+	s.mu.Lock()
+	s.once = true
+	s.drop(s.current.at)
+	over := s.current.closed
+	s.mu.Unlock()
+	if over {
+		_ = s.Close() // fails as the next Read does
+	}
+}
+
+// Close ends the source, and with it the reading of all attempts.
+func (s *source) Close() error {
+	err := s.from.Close()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err == nil {
+		s.err = io.ErrClosedPipe
+	}
+	s.cond.Broadcast()
+	return err
+}
+
+// fill has more read, on a goroutine of its own, which ends with the source: an attempt that is closed does not wait
+// for it. The lock is held.
+func (s *source) fill() {
+	s.reading = true
+	go func() {
+		b := make([]byte, 16<<10)
+		n, err := s.from.Read(b)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.reading = false
+		s.kept = append(s.kept, b[:n]...)
+		s.note(err)
+	}()
+}
+
+// through reads what nobody else will want. The lock is held, and let go of meanwhile.
+func (s *source) through(p []byte) int {
+	s.reading = true
+	s.mu.Unlock()
+	n, err := s.from.Read(p)
+	s.mu.Lock()
+	s.reading = false
+	s.start += n
+	s.note(err)
+	return n
+}
+
+// note takes what reading has ended by. Once the call is given up its body has no end: one would tell the server
+// that all has been sent.
+func (s *source) note(err error) {
+	if s.err == nil {
+		s.err = err
+	}
+	if ended := s.ctx.Err(); ended != nil {
+		s.err = ended
+	}
+	s.cond.Broadcast()
+}
+
+// attempt is one reading of a source.
+type attempt struct {
+	source *source
+	at     int // in the body
+	closed bool
+}
+
+func (a *attempt) Read(p []byte) (int, error) {
+	s := a.source
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for {
+		switch rest := s.kept[min(max(a.at-s.start, 0), len(s.kept)):]; {
+		case a.closed:
+			return 0, io.ErrClosedPipe
+		case s.ctx.Err() != nil:
+			return 0, s.ctx.Err()
+		case len(rest) > 0:
+			n := copy(p, rest)
+			a.at += n
+			s.drop(a.at)
+			return n, nil
+		case s.err != nil:
+			return 0, s.err
+		case s.reading:
+			s.cond.Wait()
+		case !s.once:
+			s.fill()
+		case s.current != a:
+			return 0, io.ErrClosedPipe
+		default:
+			if n := s.through(p); n > 0 && s.ctx.Err() == nil {
+				a.at += n
+				return n, nil
+			}
+		}
+	}
+}
+
+// drop lets go of what is not needed, once the body has been read up to there. The lock is held.
+func (s *source) drop(read int) {
+	s.once = s.once || read > maxReplay
+	if s.once {
+		s.kept = append(s.kept[:0], s.kept[read-s.start:]...)
+		s.start = read
+	}
+}
+
+// Close ends the source too, where there will be no other attempt.
+func (a *attempt) Close() error {
+	s := a.source
+	s.mu.Lock()
+	a.closed = true
+	over := s.once && s.current == a
+	s.cond.Broadcast()
+	s.mu.Unlock()
+	if !over {
+		return nil
+	}
+	return s.Close()
+}
+
+// sendStream sends a request whose body is a stream, and once more where the server has not begun with it.
+func sendStream(client *http.Client, req *http.Request) (*http.Response, error) {
+	from := newSource(req.Context(), req.Body)
+	// HTTP/2's client does not see the context end while it waits for more of a stream's body.
+	context.AfterFunc(req.Context(), func() { _ = from.Close() })
+	send := func() (*http.Response, error) {
+		again := req.WithContext(req.Context())
+		again.Body = from.attempt()
+		return sendOnce(client, again)
+	}
+	res, err := send()
+	if err != nil && req.Context().Err() == nil && unprocessed(err) && from.repeatable() {
+		res, err = send()
+	}
+	from.settle()
+	if err != nil {
+		_ = from.Close() // it is nobody's any more
+	}
+	return res, err
+}

@@ -1,0 +1,110 @@
+package rpcmesh
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
+)
+
+// linkState is why a link does not bring functions now, as calls see it.
+type linkState struct {
+	link *Link // nil where the other end dialled
+	name string
+	// opening: it is in its first dial, in the one at once after it broke, or in the exchange of tables. Calls
+	// wait for that.
+	opening bool
+	why     string
+}
+
+func (s linkState) String() string { return "the link to " + s.name + " is " + s.why }
+
+// linkStates returns the links of the node that may bring functions of the namespace and have not yet, in order,
+// and a channel that closes when that may have changed. It does not wait for the node's lock.
+func (ns *Namespace) linkStates() (states []linkState, moved <-chan struct{}) {
+	n := ns.node
+	n.callMu.Lock()
+	moved = n.linksMoved.wait()
+	groups := slices.Clone(n.groups)
+	links := slices.Collect(maps.Keys(n.links))
+	opening := slices.Collect(maps.Keys(n.opening))
+	n.callMu.Unlock()
+	mine := expand(groups, []string{ns.name})
+	for _, l := range links {
+		if state, lacking := l.state(); lacking && meet(mine, expand(groups, l.namespaces)) {
+			states = append(states, state)
+		}
+	}
+	for _, s := range opening {
+		if meet(mine, expand(groups, s.namespaces)) {
+			states = append(states, linkState{name: peerName(s.link.Peer()), opening: true, why: whyExchanging})
+		}
+	}
+	slices.SortFunc(states, func(a, b linkState) int { return strings.Compare(a.name, b.name) })
+	return states, moved
+}
+
+const (
+	whyExchanging = "still exchanging tables"
+	whyDialling   = "being dialled"
+)
+
+func peerName(p link.Peer) string { return fmt.Sprintf("node %q", p.Join.GetInfo().GetName()) }
+
+// state returns how a link is that does not bring functions now, and false where it does.
+func (l *Link) state() (linkState, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := linkState{link: l, name: l.url.String(), opening: l.session != nil || !l.failed}
+	switch {
+	case l.synced:
+		return s, false
+	case l.session != nil:
+		s.why = whyExchanging
+	case l.err != nil:
+		s.why = "down: " + l.err.Error()
+	default:
+		s.why = whyDialling
+	}
+	return s, true
+}
+
+// expand returns the namespaces whose functions may come with some names: those of the groups among them, and of
+// those that bridge any of them.
+func expand(groups []*Namespace, names []string) map[string]bool {
+	all := map[string]bool{}
+	for _, name := range names {
+		all[name] = true
+	}
+	for before := 0; before != len(all); {
+		before = len(all)
+		for _, g := range groups {
+			bridged := g.bridged && slices.ContainsFunc(g.members, func(m string) bool { return all[m] })
+			if all[g.name] || bridged {
+				for _, m := range g.members {
+					all[m] = true
+				}
+			}
+		}
+	}
+	return all
+}
+
+func meet(a, b map[string]bool) bool {
+	for name := range a {
+		if b[name] {
+			return true
+		}
+	}
+	return false
+}
+
+// opened notes that the other end of a session has told its table, or that the session is over.
+func (n *Node) opened(s *session) {
+	n.callMu.Lock()
+	defer n.callMu.Unlock()
+	delete(n.opening, s)
+	n.linksMoved.fire()
+}

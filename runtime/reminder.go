@@ -1,0 +1,62 @@
+package rpcmesh
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/duration"
+)
+
+const (
+	// remindAfter is when it is logged first that something waits and has no deadline. The pause doubles up to
+	// remindEvery.
+	remindAfter  = 3 * time.Second
+	remindGrowth = 2
+	remindEvery  = 5 * time.Minute
+)
+
+// reminder says when it is to be logged that something waits which may do so for ever. A nil one says nothing.
+type reminder struct {
+	logger *slog.Logger
+	began  time.Time
+	pause  time.Duration
+	timer  *time.Timer // nil: never
+}
+
+// remindUnless returns a reminder for what waits from now on, unless that has a deadline. It is to be stopped.
+func (n *Node) remindUnless(limited bool) *reminder {
+	r := &reminder{logger: n.log, pause: remindAfter}
+	if !limited {
+		r.began, r.timer = time.Now(), time.NewTimer(remindAfter)
+	}
+	return r
+}
+
+// remind is remindUnless for what ends with ctx.
+func (n *Node) remind(ctx context.Context) *reminder {
+	_, limited := ctx.Deadline()
+	return n.remindUnless(limited)
+}
+
+func (r *reminder) c() <-chan time.Time {
+	if r == nil || r.timer == nil {
+		return nil
+	}
+	return r.timer.C
+}
+
+// log says what waits, and sets the next time.
+func (r *reminder) log(what string, args ...any) { r.logAt(slog.LevelWarn, what, args...) }
+
+func (r *reminder) logAt(level slog.Level, what string, args ...any) {
+	r.logger.Log(context.Background(), level, what, append(args, "for", time.Since(r.began).Round(time.Millisecond))...)
+	r.pause = min(duration.Times(r.pause, remindGrowth), remindEvery)
+	r.timer.Reset(r.pause)
+}
+
+func (r *reminder) stop() {
+	if r != nil && r.timer != nil {
+		r.timer.Stop()
+	}
+}
