@@ -29,11 +29,7 @@ func TestLameDuck(t *testing.T) {
 		c.Link("b", "a", "public")
 		register(t, a.Namespace("public"), says("a"))
 		synctest.Wait()
-		ready := func() int {
-			w := httptest.NewRecorder()
-			a.Readiness().ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil))
-			return w.Code
-		}
+		ready := func() int { return readiness(t, a) }
 		state := func() [3]bool {
 			return [3]bool{closed(a.Stopping()), closed(a.Draining()), a.Admit(t.Context()) != nil}
 		}
@@ -70,6 +66,42 @@ func TestLameDuck(t *testing.T) {
 		wantError(t, err, connect.CodeUnavailable, "shutting down")
 		if failure, ok := rpcmesh.FailureOf(err); !ok || failure.GetCertainty() != rpcmeshv1.CallFailure_CERTAINTY_NOT_STARTED {
 			t.Errorf("a call that is not admitted: %v", failure)
+		}
+	})
+}
+
+// readiness is the status that a node's readiness answers with.
+func readiness(t *testing.T, n *rpcmesh.Node) int {
+	w := httptest.NewRecorder()
+	n.Readiness().ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil))
+	return w.Code
+}
+
+// TestReadiness: a node that dials is not ready before one of its links has been, and stays so when it falls.
+func TestReadiness(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *rpcmeshtest.Cluster) {
+		a := c.Node("a")
+		if got := readiness(t, a); got != http.StatusOK {
+			t.Errorf("a node without links: %d", got)
+		}
+		for _, name := range []string{"absent", "b"} {
+			if _, err := a.Link(rpcmeshtest.URL(name), "public"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		if got := readiness(t, a); got != http.StatusServiceUnavailable {
+			t.Errorf("before a link is up: %d", got)
+		}
+		c.Node("b").Namespace("public")
+		time.Sleep(time.Minute) // fake time
+		if got := readiness(t, a); got != http.StatusOK {
+			t.Errorf("linked: %d", got)
+		}
+		c.Stop("b")
+		synctest.Wait()
+		if got := readiness(t, a); got != http.StatusOK {
+			t.Errorf("after the link has fallen: %d", got)
 		}
 	})
 }

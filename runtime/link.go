@@ -248,6 +248,9 @@ func (l *Link) noteSynced() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.synced = l.session != nil
+	if l.synced {
+		l.node.hasLinked.Store(true)
+	}
 	l.changed.fire()
 }
 

@@ -65,6 +65,8 @@ type Node struct {
 	outside  outside
 	ending   ending
 
+	hasLinked atomic.Bool // a link that the node dials has been ready
+
 	// What a call may have to wait for, which has a deadline: mu may be held for long when tables are large.
 	callMu  sync.Mutex
 	changed signal // the table has changed

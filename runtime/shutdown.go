@@ -60,18 +60,37 @@ func (n *Node) Stopping() <-chan struct{} { return n.ending.stopping.Done() }
 // should be shut down then.
 func (n *Node) Draining() <-chan struct{} { return n.ending.draining.Done() }
 
-// Readiness returns a handler that answers 200 (OK) until the node begins to stop, see [Node.Stopping], and 503
-// (Service Unavailable) from then on: for load balancers and the readiness probes of Kubernetes. It tells nothing
-// else and asks for no token.
+// Readiness returns a handler that answers 200 (OK) while the node is ready for callers and 503 (Service Unavailable)
+// otherwise, for load balancers and the readiness probes of Kubernetes. The node is ready once one of the links that
+// it dials has been, see [Link.Ready], and until it stops, see [Node.Stopping]. The handler tells nothing else and
+// asks for no token.
 func (n *Node) Readiness() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
-		if n.ending.stopping.Err() != nil {
-			http.Error(w, "stopping", http.StatusServiceUnavailable)
+		if why := n.unready(); why != "" {
+			http.Error(w, why, http.StatusServiceUnavailable)
 			return
 		}
 		_, _ = w.Write([]byte("ready\n")) // fails where the caller has gone
 	})
+}
+
+// unready says why the node is not ready; nothing where it is.
+func (n *Node) unready() string {
+	switch {
+	case n.ending.stopping.Err() != nil:
+		return "stopping"
+	case !n.hasLinked.Load() && n.dials():
+		return "starting: no link has been ready yet"
+	}
+	return ""
+}
+
+// dials reports whether the node dials links.
+func (n *Node) dials() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.links) > 0
 }
 
 // Admit returns nil where a call from outside the mesh may begin at the node, and what to tell its caller where the
