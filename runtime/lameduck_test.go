@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,10 +17,10 @@ import (
 
 	greetv1 "github.com/rpcmesh/rpcmesh/gen/example/greet/v1"
 	"github.com/rpcmesh/rpcmesh/gen/example/greet/v1/greetv1rpcmesh"
-	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
-	"github.com/rpcmesh/rpcmesh/runtime/rpcmeshtest"
-
 	rpcmeshv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/v1"
+	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/h2serve"
+	"github.com/rpcmesh/rpcmesh/runtime/rpcmeshtest"
 )
 
 // TestLameDuck: at first only what tells load balancers changes; the rest when the lame-duck time is over.
@@ -238,6 +241,51 @@ func TestDrainingHandlers(t *testing.T) {
 					t.Errorf("its caller: %v", err)
 				}
 			})
+		})
+	}
+}
+
+// noWhole is an h2serve.Source, for which a node serves HTTP/2 itself.
+type noWhole struct{ http.Handler }
+
+func (noWhole) NewWhole() h2serve.Whole { return nil }
+
+// TestShutdownBehindProxy: a link that comes by a connection for HTTP is no caller to wait for, and carries the calls
+// that run to their ends.
+func TestShutdownBehindProxy(t *testing.T) {
+	for name, handler := range map[string]http.Handler{"net/http": http.NotFoundHandler(), "own": noWhole{}} {
+		t.Run(name, func(t *testing.T) {
+			a, backend := serveNode(t, rpcmesh.Config{Name: "a", Secret: "s"})
+			a.Handle("/nothing", handler)
+			register(t, a.Namespace("public"), funcs{chat: echo})
+			target, err := url.Parse(backend)
+			if err != nil {
+				t.Fatal(err)
+			}
+			transport := &http.Transport{Protocols: h2c()}
+			t.Cleanup(transport.CloseIdleConnections)
+			front := serveHTTP(t, &http.Server{Protocols: h2c(), Handler: &httputil.ReverseProxy{
+				Transport: transport, FlushInterval: -1, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
+				Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target) },
+			}})
+			b := mustNode(t, rpcmesh.Config{Name: "b", Secret: "s"})
+			mustLink(t, b, front, "public")
+			stream := mustChat(t, b.Namespace("public"))
+			mustSend(t, stream, "before")
+			wantLines(t, stream, "before")
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			down := make(chan error, 1)
+			go func() { down <- a.Shutdown(ctx) }()
+			<-a.Draining()
+			mustSend(t, stream, "while it drains")
+			wantLines(t, stream, "while it drains")
+			stream.CloseSend()
+			wantEnd(t, stream)
+			if err := <-down; err != nil {
+				t.Error(err)
+			}
+			b.Close()
 		})
 	}
 }
