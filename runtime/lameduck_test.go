@@ -289,3 +289,49 @@ func TestShutdownBehindProxy(t *testing.T) {
 		})
 	}
 }
+
+// TestShutdownWaitsForHandlers: requests of other HTTP handlers of the node's end by themselves, too, and their
+// connections are told to.
+func TestShutdownWaitsForHandlers(t *testing.T) {
+	inBubble(t, func(t *testing.T, c *rpcmeshtest.Cluster) {
+		const long = 10 * time.Second
+		a := c.Node("a")
+		a.Handle("/long", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			time.Sleep(long) // fake time
+			_, _ = io.WriteString(w, "done")
+		}))
+		a.Handle("/short", http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+		transport := &http.Transport{DialContext: c.Dialer("client")}
+		defer transport.CloseIdleConnections()
+		get := func(path string) (string, bool) {
+			res, err := (&http.Client{Transport: transport}).Get(rpcmeshtest.URL("a") + path)
+			if err != nil {
+				return err.Error(), false
+			}
+			defer res.Body.Close()
+			body, _ := io.ReadAll(res.Body)
+			return string(body), res.Close
+		}
+		answer := make(chan string, 1)
+		go func() {
+			body, _ := get("/long")
+			answer <- body
+		}()
+		synctest.Wait()
+		get("/short") // over another connection, which is idle then
+		synctest.Wait()
+		begin := time.Now()
+		down := make(chan error, 1)
+		go func() { down <- a.Shutdown(t.Context()) }()
+		synctest.Wait()
+		if text, closes := get("/short"); text != "" || !closes {
+			t.Errorf("a request while the node drains: %q, closes %v", text, closes)
+		}
+		if err := <-down; err != nil || time.Since(begin) < long || time.Since(begin) > long+time.Second {
+			t.Errorf("Shutdown: %v after %v", err, time.Since(begin))
+		}
+		if got := <-answer; got != "done" {
+			t.Errorf("the long request: %q", got)
+		}
+	})
+}

@@ -97,6 +97,9 @@ func (c *cluster) restart(kind string, r *rand.Rand, over <-chan struct{}) (time
 	if kind == anyOrder {
 		all = slices.Clone(c.processes)
 	}
+	if len(all) == 0 {
+		c.Fatalf("there is no kind %q", kind)
+	}
 	for {
 		r.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 		for _, p := range all {
