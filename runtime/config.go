@@ -112,6 +112,12 @@ type Config struct {
 	// Default: 3 s; at least 100 ms.
 	Keepalive time.Duration
 
+	// LameDuck is how long [Node.Shutdown] goes on as before once it has said that the node is not ready, so that
+	// load balancers can notice before connections end. Default: 0. Behind a Service of Kubernetes it should be as
+	// long as an endpoint that is not ready may still be sent connections, say 5 s, and the Pod's
+	// terminationGracePeriodSeconds longer than it and the time for draining together.
+	LameDuck time.Duration
+
 	// IdleTimeout is how long a connection that [Node.Serve] has accepted may stay without a request or a
 	// link. Default: 2 min; negative: for ever. The first request or link must begin within 5 s.
 	IdleTimeout time.Duration
@@ -233,6 +239,8 @@ func (cfg *Config) resolveTimes() error {
 		cfg.RedialMax = max(DefaultRedialLast, cfg.RedialMin)
 	}
 	switch {
+	case cfg.LameDuck < 0:
+		return connect.NewError(connect.CodeInvalidArgument, "rpcmesh: Config.LameDuck must not be negative")
 	case cfg.Keepalive < 100*time.Millisecond:
 		return connect.NewError(connect.CodeInvalidArgument, "rpcmesh: Config.Keepalive must be 100 ms or more")
 	case cfg.RedialMin < time.Millisecond || cfg.RedialMax < cfg.RedialMin:

@@ -24,6 +24,10 @@ func (m *method) serve(call *link.ServerCall) {
 		n.origins.own.Add(1)
 		defer n.origins.own.Add(-1)
 	}
+	if m.spec.StreamType != connect.StreamTypeUnary {
+		n.origins.streams.add(call)
+		defer n.origins.streams.remove(call)
+	}
 	s := &incoming{call: call, info: connect.CallInfo{
 		Spec: m.spec, Protocol: protocolName, Codec: connect.CodecNameProto,
 		RequestEncoding: connect.CompressionNameIdentity, ResponseEncoding: connect.CompressionNameIdentity,
@@ -45,6 +49,9 @@ func (m *method) call(ctx context.Context, s *incoming) (verdict *connect.Error,
 	n := m.origin.ns.node
 	err := guard.Try("the handler", func() error {
 		err := m.server.Call(ctx, m.spec.Procedure, &s.info, s)
+		if err != nil && context.Cause(ctx) == ErrDraining { //nolint:errorlint // it is this very one
+			err = n.draining(err)
+		}
 		verdict, said = toWire(err), n.said(err)
 		return nil
 	})

@@ -259,6 +259,9 @@ func (l *Link) noteSynced() {
 	l.mu.Lock()
 	back := l.failed
 	l.synced, l.failed = l.session != nil, false
+	if l.synced {
+		l.node.hasLinked.Store(true)
+	}
 	l.mu.Unlock()
 	l.fire()
 	if back {

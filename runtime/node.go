@@ -66,6 +66,10 @@ type Node struct {
 
 	handlers http.ServeMux // what Serve and Handler have besides links; see Handle
 	wholes   atomic.Bool   // one of them is an h2serve.Source
+	outside  outside
+	ending   ending
+
+	hasLinked atomic.Bool // a link that the node dials has been ready
 
 	// What a call may have to wait for, which has a deadline: mu may be held for long when tables are large.
 	callMu     sync.Mutex
@@ -147,6 +151,7 @@ func newNode(cfg Config, proxy bool) (*Node, error) {
 		n.network.addresses = net.InterfaceAddrs
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
+	n.ending.init()
 	n.core = mesh.New(mesh.Config{
 		ID: mesh.NodeID(n.id), Incarnation: n.incarnation, Key: key[ed25519.PrivateKeySize-ed25519.PublicKeySize:],
 		Info: n.info(), Observer: proxy,
@@ -245,72 +250,16 @@ func (n *Node) Group(name string, members []string, opts ...GroupOption) (*Names
 	return ns, nil
 }
 
-// Shutdown leaves the mesh in order: it withdraws the node's functions and waits until the others know,
-// for [Config.Keepalive] at most; waits until the calls that run here, those made from here and those on
-// their way through here have ended or ctx has; says goodbye on every link and closes the node. New calls
-// go around the node where there is another way. It returns ctx's error if calls were cut off.
-func (n *Node) Shutdown(ctx context.Context) error {
-	if names, ok := n.leave(); ok {
-		// A call that is on its way while the link is closed would be lost.
-		known, cancel := context.WithTimeout(ctx, n.cfg.Keepalive)
-		_ = n.waitVisible(known, names...) // those that are too slow are told by the goodbye
-		cancel()
-	}
-	remind := n.remind(ctx)
-	defer remind.stop()
-	err := n.origins.drain(ctx, remind)
-	if err == nil {
-		err = n.drainRelayed(ctx, remind)
-	}
-	n.end()
-	return err
-}
-
-// drainRelayed passes no more calls on, and waits until those that it did pass on have ended or ctx has.
-func (n *Node) drainRelayed(ctx context.Context, remind *reminder) error {
-	n.passing.Store(false)
-	for _, s := range n.linked() {
-		for drained := s.link.Drained(); drained != nil; {
-			select {
-			case <-drained:
-				drained = nil
-			case <-remind.c():
-				remind.log("Shutdown waits for calls on their way through this node", attrPeer(s.link.Peer()))
-			case <-ctx.Done():
-				return context.Cause(ctx)
-			}
-		}
-	}
-	return nil
-}
-
-// leave withdraws the node's functions and returns the namespaces that it leaves. It reports false where
-// the node is leaving already.
-func (n *Node) leave() ([]string, bool) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.phase != running {
-		return nil, false
-	}
-	n.phase = draining
-	n.leaving.Store(true)
-	n.core.Leave(time.Now())
-	n.publish()
-	var names []string
-	for name := range n.namespaces {
-		names = append(names, name)
-	}
-	return names, true
-}
-
 // Close leaves the mesh at once: it ends every link and every call, and returns when every goroutine
 // of the node has, handlers included: a handler that ignores its context holds Close up.
 func (n *Node) Close() error {
+	n.ending.abrupt.Store(true)
 	n.end()
 	return nil
 }
 
 func (n *Node) end() {
+	n.ending.all()
 	n.mu.Lock()
 	if n.phase == running && !n.proxy {
 		n.core.Leave(time.Now()) // so that those behind the neighbours know, too
@@ -329,6 +278,7 @@ func (n *Node) end() {
 		goodbyes.Go(func() { s.link.Close(&linkv1.Goodbye{Leaving: !n.proxy}) })
 	}
 	goodbyes.Wait()
+	n.lastWords()
 	n.cancel()
 	n.locals.close()
 	for w := range watchers {

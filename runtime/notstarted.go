@@ -1,7 +1,10 @@
 package rpcmesh
 
 import (
+	"context"
 	"errors"
+
+	"connectrpc.com/connect/v2"
 
 	rpcmeshv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/v1"
 )
@@ -40,4 +43,13 @@ func (n *Node) said(err error) *rpcmeshv1.CallFailure {
 		return &rpcmeshv1.CallFailure{Certainty: e.certainty, Node: n.id[:], NodeName: n.name, ByHandler: true}
 	}
 	return nil
+}
+
+// draining is the error of a handler that was told that the node is shutting down. Where that is why it has ended, its
+// caller is to know: it looks as if the caller had let go.
+func (n *Node) draining(err error) error {
+	if !errors.Is(err, ErrDraining) && !errors.Is(err, context.Canceled) && connect.CodeOf(err) != connect.CodeCanceled {
+		return err
+	}
+	return WithCertainty(ErrDraining, started)
 }

@@ -3,6 +3,7 @@ package rpcmesh
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -210,6 +211,44 @@ type origins struct {
 	own      atomic.Int64 // handlers that run for calls of this node, ended ones too
 	draining atomic.Bool
 	idle     atomic.Pointer[chan struct{}] // set by drain
+	streams  streams
+}
+
+// streams are the streams whose handlers run here.
+type streams struct {
+	mu    sync.Mutex
+	calls map[*link.ServerCall]struct{}
+	told  error // nil: they have not been told
+}
+
+func (s *streams) add(call *link.ServerCall) {
+	s.mu.Lock()
+	if s.calls == nil {
+		s.calls = map[*link.ServerCall]struct{}{}
+	}
+	s.calls[call] = struct{}{}
+	told := s.told
+	s.mu.Unlock()
+	if told != nil {
+		call.Tell(told)
+	}
+}
+
+func (s *streams) remove(call *link.ServerCall) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.calls, call)
+}
+
+// tell ends the contexts of all streams with cause, and of those to come.
+func (s *streams) tell(cause error) {
+	s.mu.Lock()
+	s.told = cause
+	calls := slices.Collect(maps.Keys(s.calls))
+	s.mu.Unlock()
+	for _, call := range calls {
+		call.Tell(cause)
+	}
 }
 
 type originKey struct{ namespace, procedure string }

@@ -53,7 +53,8 @@ func (n *Node) Handler() http.Handler { return &n.handlers }
 
 // Serve accepts connections on l and serves the node on them, over HTTP/1.1, HTTP/2 and, without
 // [Config.TLS], HTTP/2 in cleartext. It blocks until ctx ends or the node is closed, and returns nil
-// then; any other end is an error, that l was closed by others too, and so is a node that was closed before, or
+// then: ctx's end cuts off what is under way, and [Node.Shutdown] does not, so ctx should not be one that ends when
+// the process is told to stop. Any other end is an error, that l was closed by others too, and so is a node that was closed before, or
 // whose secret is too short for an address beyond the host's loopback. It closes l and, at its end, the
 // connections that came in by it. [Limits.MaxConns] and [Config.IdleTimeout] bound them.
 //
@@ -82,7 +83,9 @@ func (n *Node) Serve(ctx context.Context, l net.Listener) error {
 	defer cancel()
 	stop := context.AfterFunc(n.ctx, cancel)
 	defer stop()
-	options := h2.Options{MaxMessage: link.MaxPacket, HTTP2: n.serveHTTP2(ctx), Admit: n.admitConn}
+	conns, cut := context.WithCancel(context.WithoutCancel(ctx)) // which may outlive ctx
+	defer cut()
+	options := h2.Options{MaxMessage: link.MaxPacket, HTTP2: n.serveHTTP2(conns), Admit: n.admitConn}
 	links := h2.NewListener(l, options, func(c *h2.Conn) error {
 		stop := context.AfterFunc(ctx, func() { c.Close(errStopped) })
 		defer stop()
@@ -90,20 +93,19 @@ func (n *Node) Serve(ctx context.Context, l net.Listener) error {
 		return nil
 	})
 	server := n.server()
-	server.ConnState = func(nc net.Conn, state http.ConnState) {
-		if state == http.StateClosed || state == http.StateHijacked {
-			links.Release(nc)
-		}
-	}
+	server.ConnState = n.countConn(links)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		<-ctx.Done()
+		n.windUp(ctx, links, server)
+		cut()
 		_ = server.Close() // it reports the listener's own error, which Serve returns
 	}()
 	err := server.Serve(links)
-	asked := ctx.Err() != nil
-	cancel()
+	asked := ctx.Err() != nil || n.ending.draining.Err() != nil
+	if !asked {
+		cancel()
+	}
 	<-ended
 	links.Wait()
 	guard.Log(n.log, err)
@@ -118,11 +120,13 @@ func (n *Node) Serve(ctx context.Context, l net.Listener) error {
 func (n *Node) serveHTTP2(ctx context.Context) func() func(nc net.Conn, head []byte) {
 	buffers := carrier.ServerConfig()
 	options := h2serve.Options{
-		Handler: n.Handler(), Source: n.source,
+		Handler: n.counted(&n.handlers), Source: n.source, Drain: n.ending.draining,
 		MaxStreams: maxStreams, BodyWindow: buffers.MaxReceiveBufferPerStream, ConnWindow: buffers.MaxReceiveBufferPerConnection,
 		HandshakeTimeout: headerTimeout, IdleTimeout: n.cfg.IdleTimeout, Log: n.log,
 	}
 	serve := func(nc net.Conn, head []byte) {
+		n.outside.conns.begin()
+		defer n.outside.conns.end()
 		err := h2serve.Serve(ctx, nc, head, options)
 		addr := nc.RemoteAddr().String()
 		n.quiet.Log(slog.LevelDebug, "connection ended", hostOf(addr), attrAddr(addr), attrError(err))
@@ -158,7 +162,7 @@ func (n *Node) server() *http.Server {
 	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(true)
 	return &http.Server{
-		Handler:           http.HandlerFunc(n.serveHTTP),
+		Handler:           n.counted(http.HandlerFunc(n.serveHTTP)),
 		Protocols:         protocols,
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       n.cfg.IdleTimeout,

@@ -49,6 +49,7 @@ type channel interface {
 
 // accept serves a stream that another node has opened.
 func (n *Node) accept(ctx context.Context, conn channel) {
+	uncount(ctx)
 	n.mu.Lock()
 	if n.phase != running {
 		n.mu.Unlock()

@@ -126,7 +126,7 @@ func TestShutdownRefuses(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		wantError(t, link.Ready(ctx), connect.CodeDeadlineExceeded, "shutting down")
+		wantError(t, link.Ready(ctx), connect.CodeDeadlineExceeded, "refused")
 		stream.CloseSend()
 		wantEnd(t, stream)
 		if err := <-down; err != nil {

@@ -30,7 +30,9 @@ type config struct {
 	LinkTLS    *tlsConfig     `json:"link_tls"`
 	Adopt      []adoptConfig  `json:"adopt"`
 	Gateway    *gatewayConfig `json:"gateway"`
-	// Drain is how long calls may run on when the node is told to stop. Default: 10s.
+	// LameDuck is how long the node goes on when it is told to stop, and says that it is not ready. Default: none.
+	LameDuck duration `json:"lame_duck"`
+	// Drain is how long calls may run on after that. Default: 10s.
 	Drain duration `json:"drain"`
 
 	path string // of the file; empty where flags say it all
@@ -100,6 +102,7 @@ func (d *duration) UnmarshalJSON(b []byte) error {
 // node returns the configuration of the node itself.
 func (c *config) node(t *terminal, log *slog.Logger) (rpcmesh.Config, error) {
 	cfg := rpcmesh.Config{Name: c.Name, AcceptAnyone: c.AcceptAnyone, Logger: log, Addresses: c.Listen, Dial: dial}
+	cfg.LameDuck = time.Duration(c.LameDuck)
 	var err error
 	if cfg.Secrets, err = c.secrets(t); err != nil {
 		return cfg, err

@@ -21,8 +21,11 @@ import (
 
 const aboutNode = `
 
-Runs a node that a file describes, until it gets SIGTERM or SIGINT: then it withdraws its functions, lets
-running calls end for the time of "drain", and leaves. SIGHUP reads the secrets and the file with tokens again.
+Runs a node that a file describes, until it gets SIGTERM or SIGINT: then it says that it is not ready, goes on for
+the time of "lame_duck", sends the gateway's callers elsewhere, withdraws its functions, lets running calls end for
+the time of "drain", and leaves. A second signal ends the waiting. SIGHUP reads the secrets and the file with tokens
+again. GET /readyz, without a token, says whether it is ready, as Kubernetes' readiness probes ask; there,
+"lame_duck" should be some 5s, and terminationGracePeriodSeconds longer than both times together.
 
 The file is JSON; each field may be left out. Paths are relative to where the command runs.
 
@@ -51,6 +54,7 @@ The file is JSON; each field may be left out. Paths are relative to where the co
       "tokens_file": "tokens.json",          {"tokens": [what rpcmesh token prints]}; or "open": true
       "cors_origins": ["https://app.example.com"]
     },
+    "lame_duck": "5s",                       for load balancers to notice; default: none
     "drain": "10s"
   }
 `
@@ -185,7 +189,7 @@ func (c *config) run(ctx context.Context, t *terminal, log *slog.Logger) error {
 	for {
 		select {
 		case <-ctx.Done():
-			return r.shutDown(time.Duration(c.Drain))
+			return r.shutDown(time.Duration(c.LameDuck), time.Duration(c.Drain))
 		case err := <-r.failed:
 			r.close()
 			return err
@@ -222,6 +226,7 @@ func (r *running) reloadSecrets(c *config, t *terminal) {
 
 // setUp makes of the node what c says.
 func (r *running) setUp(ctx context.Context, c *config) error {
+	r.node.Handle("GET /readyz", r.node.Readiness())
 	for _, name := range c.Namespaces {
 		if err := r.join(name); err != nil {
 			return err
@@ -325,16 +330,17 @@ func (r *running) listen(ctx context.Context, address string) error {
 }
 
 // shutDown leaves the mesh in order.
-func (r *running) shutDown(drain time.Duration) error {
+func (r *running) shutDown(lameDuck, drain time.Duration) error {
 	if drain == 0 {
 		drain = defaultDrain
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), drain)
+	deadline := time.Now().Add(lameDuck).Add(drain)
+	ctx, cancel := context.WithDeadline(context.Background(), deadline)
 	defer cancel()
 	// A second signal ends the waiting.
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	r.log.Info("stopping", "drain", drain)
+	r.log.Info("stopping", "lame_duck", lameDuck, "drain", drain)
 	err := r.node.Shutdown(ctx)
 	r.close()
 	if err != nil {

@@ -52,6 +52,15 @@
 // are calls like others: who may call a procedure of theirs may ask. [Config.NoReflection] and
 // [Config.NoHealth] turn them off.
 //
+// # When the node stops
+//
+// As soon as [rpcmesh.Node.Shutdown] is called, every service is NOT_SERVING, and the node itself; calls go on for
+// [rpcmesh.Config.LameDuck]. Then callers are told to use other connections, those of the gateway's own streams have
+// theirs ended, and what still comes is refused: with unavailable, and a CallFailure that says that it has not
+// started, in every protocol. Where [rpcmesh.Node.Serve] serves the gateway, connections are ended in order; a server
+// of your own should be shut down when [rpcmesh.Node.Draining] is closed. Calls that outlast Shutdown end with
+// unavailable.
+//
 // # Who may call
 //
 // Nobody may unless the Config says so: by [Tokens], a check of the header Authorization: Bearer against a

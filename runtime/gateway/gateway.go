@@ -95,7 +95,13 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) {
 		err = connect.NewError(connect.CodeUnimplemented,
 			"the path is none of a function's: one is like /pkg.Service/Method or /ns/NAMESPACE/pkg.Service/Method")
 	}
+	if g.draining() {
+		w.Header().Set("Connection", "close") // which net/http makes a GOAWAY over HTTP/2
+	}
 	who := clientAt(r.RemoteAddr) // until it is found to have a token
+	if err == nil {
+		err = g.node.Admit(r.Context())
+	}
 	if err == nil {
 		err = g.calls.begin(who)
 	}
@@ -134,7 +140,7 @@ func (g *Gateway) admit(r *http.Request, t target, who *client) (*call, error) {
 	if !ok {
 		return nil, connect.Errorf(connect.CodeNotFound, "the gateway has no namespace %.64q", t.namespace)
 	}
-	if m, ok := g.own.find(ns, t.procedure); ok {
+	if m, ok := g.own.find(g.node, ns, t.procedure); ok {
 		return &call{ns: ns, spec: m.Spec, own: m.Handler}, nil
 	}
 	spec, err := lookUp(r, ns, t.procedure)
@@ -239,7 +245,7 @@ func (g *Gateway) call(ctx context.Context, _ connect.Spec, stream connect.Serve
 	}
 	c := callOf(ctx)
 	if c.own != nil {
-		return c.own(ctx, c.spec, stream)
+		return g.callOwn(ctx, c, stream)
 	}
 	if info, _ := connect.CallInfoForServerContext(ctx); info.Codec == connect.CodecNameJSON {
 		var err error

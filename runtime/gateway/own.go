@@ -1,8 +1,11 @@
 package gateway
 
 import (
+	"context"
+	"net/http"
 	"strings"
 	"sync"
+	"time"
 
 	"connectrpc.com/connect/v2"
 
@@ -23,7 +26,7 @@ type own struct {
 }
 
 // find returns the method for a procedure, if it is one of the own.
-func (o *own) find(ns *rpcmesh.Namespace, procedure string) (connect.Method, bool) {
+func (o *own) find(node *rpcmesh.Node, ns *rpcmesh.Namespace, procedure string) (connect.Method, bool) {
 	if !strings.HasPrefix(procedure, ownPrefix) {
 		return connect.Method{}, false
 	}
@@ -34,17 +37,17 @@ func (o *own) find(ns *rpcmesh.Namespace, procedure string) (connect.Method, boo
 	}
 	methods, ok := o.methods[ns]
 	if !ok {
-		methods = o.make(ns)
+		methods = o.make(ns, node)
 		o.methods[ns] = methods
 	}
 	m, ok := methods[procedure]
 	return m, ok
 }
 
-func (o *own) make(ns *rpcmesh.Namespace) map[string]connect.Method {
+func (o *own) make(ns *rpcmesh.Namespace, node *rpcmesh.Node) map[string]connect.Method {
 	var all []connect.Method
 	if !o.noHealth {
-		all = health.Methods(ns)
+		all = health.Methods(ns, node.Stopping())
 	}
 	if !o.noReflection {
 		all = append(all, reflection.Methods(ns, all...)...)
@@ -54,4 +57,38 @@ func (o *own) make(ns *rpcmesh.Namespace) map[string]connect.Method {
 		methods[m.Spec.Procedure] = m
 	}
 	return methods
+}
+
+// callOwn calls one of the own methods. Streams of theirs end when the node drains, which nobody else would tell them.
+func (g *Gateway) callOwn(ctx context.Context, c *call, stream connect.ServerStream) error {
+	if c.spec.StreamType == connect.StreamTypeUnary {
+		return c.own(ctx, c.spec, stream)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		select {
+		case <-ctx.Done():
+		case <-g.node.Draining():
+			cancel()
+			_ = http.NewResponseController(c.w).SetReadDeadline(time.Unix(1, 0)) // see New
+		}
+	})
+	err := c.own(ctx, c.spec, stream)
+	cancel()
+	watch.Wait()
+	if err != nil && g.draining() {
+		return rpcmesh.ErrDraining
+	}
+	return err
+}
+
+// draining reports whether callers should go elsewhere.
+func (g *Gateway) draining() bool {
+	select {
+	case <-g.node.Draining():
+		return true
+	default:
+		return false
+	}
 }

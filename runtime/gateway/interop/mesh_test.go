@@ -6,6 +6,7 @@ package interop
 import (
 	"context"
 	"net"
+	"os"
 	"testing"
 	"time"
 
@@ -17,7 +18,12 @@ import (
 	"github.com/rpcmesh/rpcmesh/runtime/gateway/interop/gen/interop/v1/interopv1rpcmesh"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if as := os.Getenv(processEnv); as != "" {
+		os.Exit(runProcess(as))
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // mesh is a chain of three nodes: a gateway at one end, the service at the other.
 type mesh struct {

@@ -23,9 +23,13 @@ type Listener struct {
 
 	accepted chan accepted
 	done     chan struct{} // closed by Close
+	drained  chan struct{} // closed by Drain
+	draining sync.Once
 	closing  sync.Once
 	accept   sync.WaitGroup // the accepting goroutine and those that sniff
 	taken    sync.WaitGroup // connections that are not net/http's
+
+	closeErr error // inner's, once drained
 
 	mu     sync.Mutex
 	sniffs map[net.Conn]struct{} // nil once closed
@@ -45,7 +49,7 @@ type accepted struct {
 func NewListener(inner net.Listener, o Options, handle func(*Conn) error) *Listener {
 	l := &Listener{
 		inner: inner, opts: o.withDefaults(), handle: handle,
-		accepted: make(chan accepted), done: make(chan struct{}),
+		accepted: make(chan accepted), done: make(chan struct{}), drained: make(chan struct{}),
 		sniffs: make(map[net.Conn]struct{}), handed: make(map[net.Conn]func()),
 	}
 	l.accept.Go(l.run)
@@ -65,12 +69,22 @@ func (l *Listener) Accept() (net.Conn, error) {
 	}
 }
 
+// Drain stops listening, but goes on with the connections that there are: Accept returns those of them that it has
+// not returned yet, and then waits for Close.
+func (l *Listener) Drain() {
+	l.draining.Do(func() {
+		close(l.drained)
+		l.closeErr = l.inner.Close()
+	})
+}
+
 // Close stops listening. Links that are open stay so: see Wait.
 func (l *Listener) Close() error {
 	var err error
 	l.closing.Do(func() {
 		close(l.done)
-		err = l.inner.Close()
+		l.Drain()
+		err = l.closeErr
 		l.mu.Lock()
 		for nc := range l.sniffs {
 			_ = nc.Close()
@@ -98,9 +112,14 @@ func (l *Listener) run() {
 		})
 		if err != nil {
 			select {
+			case <-l.drained:
+				return
+			default:
+			}
+			select {
 			case l.accepted <- accepted{err: err}:
 				continue // it may be a passing want of file descriptors
-			case <-l.done:
+			case <-l.drained:
 				return
 			}
 		}

@@ -319,3 +319,31 @@ func TestOpenRefusesServersWithoutHTTP2(t *testing.T) {
 		})
 	}
 }
+
+// A listener that drains refuses new connections, and goes on with one that has not said yet what it wants.
+func TestListenerDrains(t *testing.T) {
+	inner, l := listenTLS(t, nil)
+	links := NewListener(l, Options{}, echoOwn)
+	t.Cleanup(links.Wait)
+	serveHTTP(t, links, stockMux("", echo))
+	early, err := net.Dial("tcp", inner.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer early.Close()
+	open := dialOwn(t, inner.Addr().String(), nil, Options{})
+	roundTrip(t, ownStream{open}, []byte("accepted in turn")) // so was early
+	links.Drain()
+	links.Drain()
+	if c, err := net.Dial("tcp", inner.Addr().String()); err == nil {
+		t.Error("it takes a new connection")
+		_ = c.Close()
+	}
+	if _, err := io.WriteString(early, "GET /hello HTTP/1.1\r\nHost: node.test\r\nConnection: close\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if answer, err := io.ReadAll(early); !bytes.Contains(answer, []byte("hello over HTTP/1.1")) {
+		t.Errorf("the answer is %q, %v", answer, err)
+	}
+	roundTrip(t, ownStream{open}, []byte("still open"))
+}

@@ -41,6 +41,8 @@ type Conn struct {
 	control int  // bytes of out that the client has had this end say
 	cond    sync.Cond
 
+	partingTimer *time.Timer // once the client was asked to leave
+
 	head     bytes.Buffer // of the encoder
 	encoder  *hpack.Encoder
 	idleness idleness
@@ -52,6 +54,8 @@ type Conn struct {
 // state is of the protocol.
 type state struct {
 	err     error // why the connection is over
+	leaving leaving
+	final   uint32 // the last stream that is served, once leaving is gone
 	breach  *breach
 	streams map[uint32]*stream
 	open    int              // streams, and handlers that still run
@@ -76,10 +80,13 @@ func Serve(ctx context.Context, nc net.Conn, head []byte, o Options) error {
 	stop := context.AfterFunc(ctx, func() { _ = c.fail(errConn) })
 	stopIdle := c.watchIdle()
 	err := c.handshake()
+	undrain := context.AfterFunc(c.opts.Drain, c.goAway)
 	if err == nil {
 		err = c.read()
 	}
 	err = c.fail(err)
+	undrain()
+	c.stopParting()
 	stop()
 	stopIdle()
 	c.farewell()
@@ -167,7 +174,7 @@ func (c *Conn) farewell() {
 	if b == nil {
 		b = &breach{code: http2.ErrCodeNo}
 	}
-	c.putGoAway(b)
+	c.putGoAway(c.lastServedLocked(), b)
 	c.writing = true // for good
 	out, broken := c.out, c.broken
 	c.out = nil

@@ -123,6 +123,9 @@ func (c *Conn) resetFrame(f *http2.RSTStreamFrame) error {
 
 func (c *Conn) ping(f *http2.PingFrame) error {
 	if f.IsAck() {
+		if f.Data == parting {
+			c.gone()
+		}
 		return c.useless()
 	}
 	c.mu.Lock()

@@ -18,6 +18,12 @@
 // writes it: the one that flushes first, and it takes along what is said meanwhile. The reader never
 // waits for a write: what does not go at once it leaves to a goroutine that ends with it.
 //
+// # Leaving
+//
+// When [Options.Drain] ends, each client is told by a GOAWAY to open no more streams, and a PING behind it tells when
+// it has read that, or a second passes. Until then its requests are served; then it is told which was the last, and
+// later ones are refused (REFUSED_STREAM): it knows that they have not begun. The connection ends with its last stream.
+//
 // # Bounds
 //
 // Streams that are open, and handlers that still run, are bounded by [Options.MaxStreams]; bodies that have

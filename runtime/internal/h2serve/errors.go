@@ -26,6 +26,7 @@ func breachf(code http2.ErrCode, format string, args ...any) error {
 var (
 	errConn   = fmt.Errorf("h2serve: the connection has ended: %w", net.ErrClosed)
 	errIdle   = fmt.Errorf("h2serve: nothing was asked for too long: %w", net.ErrClosed)
+	errLeft   = fmt.Errorf("h2serve: the client was told to leave: %w", net.ErrClosed)
 	errReset  = errors.New("h2serve: the client has reset the stream")
 	errStream = errors.New("h2serve: the stream has ended")
 	errClosed = errors.New("h2serve: the body was closed")

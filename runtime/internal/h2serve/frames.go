@@ -77,9 +77,10 @@ func (c *Conn) putSettings(ack bool, settings ...http2.Setting) {
 	}
 }
 
-func (c *Conn) putGoAway(b *breach) {
+// putGoAway says that no stream after last is served.
+func (c *Conn) putGoAway(last uint32, b *breach) {
 	c.out = appendFrameHeader(c.out, 8+len(b.reason), http2.FrameGoAway, 0, 0)
-	c.out = binary.BigEndian.AppendUint32(c.out, c.state.last)
+	c.out = binary.BigEndian.AppendUint32(c.out, last)
 	c.out = binary.BigEndian.AppendUint32(c.out, uint32(b.code))
 	c.out = append(c.out, b.reason...)
 }

@@ -88,8 +88,7 @@ func (c *Conn) returned(st *stream, w *response, properly bool) {
 	st.handling, st.cancel = false, nil
 	switch {
 	case st.over:
-		c.state.open--
-		st.stopTimers()
+		c.closedLocked(st)
 	case st.waiting != nil: // for windows, without a goroutine
 	case !st.localEnd:
 		c.reset(st, http2.ErrCodeInternal)

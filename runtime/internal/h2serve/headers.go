@@ -33,7 +33,7 @@ func (c *Conn) headers(f *http2.MetaHeadersFrame) error {
 		return c.streamError(id, http2.ErrCodeProtocol)
 	}
 	c.state.last = id
-	if c.state.open >= c.opts.MaxStreams {
+	if c.state.open >= c.opts.MaxStreams || c.state.leaving == gone {
 		c.refuse(id, http2.ErrCodeRefusedStream, c.opts.StreamWindow)
 		err := c.say(frameHeaderSize + 4)
 		c.mu.Unlock()

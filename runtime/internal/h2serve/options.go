@@ -1,6 +1,7 @@
 package h2serve
 
 import (
+	"context"
 	"log/slog"
 	"math"
 	"net/http"
@@ -36,6 +37,8 @@ type Options struct {
 	// IdleTimeout is how long a connection is kept on which nothing is asked, or a quarter longer. Default 3 min;
 	// negative: for ever.
 	IdleTimeout time.Duration
+	// Drain ends when no more requests are to come: see the package's documentation. May be nil.
+	Drain context.Context //nolint:containedctx // connections go by its end
 	// Log gets the panics of handlers. Default: nobody.
 	Log *slog.Logger
 }
@@ -64,6 +67,9 @@ func (o Options) withDefaults() Options {
 	if o.IdleTimeout == 0 {
 		o.IdleTimeout = 3 * time.Minute
 	}
+	if o.Drain == nil {
+		o.Drain = context.Background()
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -89,6 +95,7 @@ const (
 	maxYields     = 8                     // how often one who is about to write lets others go before
 	forgotten     = 128                   // streams reset by this end of which frames may still come
 	lastWords     = time.Second           // how long the end of a connection may take
+	goAwayTime    = time.Second           // how long a client may take to answer that it was told to go away
 )
 
 // What holds before SETTINGS change it: RFC 9113 section 6.5.2.

@@ -89,8 +89,7 @@ func (c *Conn) forget(st *stream) {
 	delete(c.state.streams, st.id)
 	c.state.progress = c.state.progress || st.localEnd || st.answered
 	if !st.handling {
-		c.state.open--
-		st.stopTimers()
+		c.closedLocked(st)
 	}
 	c.eatenOfConn(len(st.body) - st.read - st.prepaid)
 	st.body, st.read, st.prepaid = nil, 0, 0

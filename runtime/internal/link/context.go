@@ -15,10 +15,11 @@ type callContext struct {
 
 	mu    sync.Mutex
 	err   error
-	told  bool            // cancel has been called
+	cause error           // what tell ended it with; nil: err
+	told  bool            // inner has been ended, or need not be
 	inner context.Context // ends with this one, and by the same error
 	hook  func()          // ends inner by the error of this one
-	free  func()
+	free  context.CancelCauseFunc
 }
 
 // Deadline implements context.Context.
@@ -34,8 +35,11 @@ func (c *callContext) Err() error {
 // Value implements context.Context.
 func (c *callContext) Value(key any) any {
 	c.mu.Lock()
-	inner := c.inner
+	inner, cause := c.inner, c.cause
 	c.mu.Unlock()
+	if inner == nil && cause != nil {
+		inner = c.child() // context.Cause asks it
+	}
 	if inner == nil {
 		return nil
 	}
@@ -43,21 +47,24 @@ func (c *callContext) Value(key any) any {
 }
 
 // Done implements context.Context.
-func (c *callContext) Done() <-chan struct{} {
+func (c *callContext) Done() <-chan struct{} { return c.child().Done() }
+
+// child returns inner, which it makes where there is none yet.
+func (c *callContext) child() context.Context {
 	c.mu.Lock()
 	if c.inner != nil {
 		defer c.mu.Unlock()
-		return c.inner.Done()
+		return c.inner
 	}
 	parent := &contextRoot{c: c}
-	c.inner, c.free = context.WithCancel(parent)
+	c.inner, c.free = context.WithCancelCause(parent)
 	c.hook = parent.hook
 	inner, ended := c.inner, c.err != nil
 	c.mu.Unlock()
 	if ended {
 		c.end()
 	}
-	return inner.Done()
+	return inner
 }
 
 // mark sets the context's error, so that a handler whose Send or Receive fails finds it. cancel must
@@ -83,10 +90,25 @@ func (c *callContext) cancel(err error) {
 	}
 }
 
-// end ends inner.
+// tell ends the context with cause, which [context.Cause] finds, while the call goes on.
+func (c *callContext) tell(cause error) {
+	c.mu.Lock()
+	if c.err == nil {
+		c.err, c.cause = context.Canceled, cause
+	}
+	c.mu.Unlock()
+	c.cancel(context.Canceled)
+}
+
+// end ends inner. That it has ended before does not matter.
 func (c *callContext) end() {
-	c.hook()
-	c.free()
+	c.mu.Lock()
+	cause := c.cause
+	c.mu.Unlock()
+	if cause == nil {
+		c.hook()
+	}
+	c.free(cause)
 }
 
 // contextRoot is the parent of callContext.inner. It hands the function that ends inner, with the

@@ -62,6 +62,10 @@ var (
 // link is lost, or the call has ended.
 func (c *ServerCall) Context() context.Context { return &c.ctx }
 
+// Tell ends the handler's context with cause, by which the handler may know why it should come to an end. The call
+// goes on: what it receives and sends still counts, and the end is its own to say. Any goroutine may call it.
+func (c *ServerCall) Tell(cause error) { c.ctx.tell(cause) }
+
 // Incoming says what is called.
 func (c *ServerCall) Incoming() *Incoming { return &c.incoming }
 

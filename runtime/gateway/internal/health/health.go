@@ -23,9 +23,10 @@ const (
 
 // Methods returns the service's methods for ns. A service serves while an origin of any of its functions
 // can be called; it does not serve once that is no longer so, and after a time it is not known any more.
-// The service "" is the node, and serves. The methods may be called concurrently.
-func Methods(ns *rpcmesh.Namespace) []connect.Method {
-	s := &server{ns}
+// The service "" is the node, and serves. Once stopping is closed nothing serves any more. The methods may be called
+// concurrently.
+func Methods(ns *rpcmesh.Namespace, stopping <-chan struct{}) []connect.Method {
+	s := &server{ns: ns, stopping: stopping}
 	bind := []rpcmesh.ServiceMethod[*server]{
 		rpcmesh.UnaryMethod(spec("Check"), (*server).check),
 		rpcmesh.UnaryMethod(spec("List"), (*server).list),
@@ -38,7 +39,22 @@ func Methods(ns *rpcmesh.Namespace) []connect.Method {
 	return methods
 }
 
-type server struct{ ns *rpcmesh.Namespace }
+type server struct {
+	ns       *rpcmesh.Namespace
+	stopping <-chan struct{}
+}
+
+// as is a state as it is told: nothing serves any more once the node is stopping.
+func (s *server) as(status healthv1.HealthCheckResponse_ServingStatus) healthv1.HealthCheckResponse_ServingStatus {
+	select {
+	case <-s.stopping:
+		if status == serving {
+			return notServing
+		}
+	default:
+	}
+	return status
+}
 
 func (s *server) check(_ context.Context, req *healthv1.HealthCheckRequest) (*healthv1.HealthCheckResponse, error) {
 	status := s.status(req.GetService())
@@ -47,7 +63,7 @@ func (s *server) check(_ context.Context, req *healthv1.HealthCheckRequest) (*he
 			"no node that can be reached in namespace %q has registered a function of service %q, nor has one lately",
 			s.ns.Name(), req.GetService())
 	}
-	return &healthv1.HealthCheckResponse{Status: status}, nil
+	return &healthv1.HealthCheckResponse{Status: s.as(status)}, nil
 }
 
 func (s *server) status(service string) healthv1.HealthCheckResponse_ServingStatus {
@@ -66,12 +82,12 @@ func (s *server) status(service string) healthv1.HealthCheckResponse_ServingStat
 }
 
 func (s *server) list(context.Context, *healthv1.HealthListRequest) (*healthv1.HealthListResponse, error) {
-	statuses := map[string]*healthv1.HealthCheckResponse{"": {Status: serving}}
+	statuses := map[string]*healthv1.HealthCheckResponse{"": {Status: s.as(serving)}}
 	for f := range s.ns.Gone() {
 		statuses[serviceOf(f.Procedure)] = &healthv1.HealthCheckResponse{Status: notServing}
 	}
 	for service := range s.ns.Services() {
-		statuses[service] = &healthv1.HealthCheckResponse{Status: serving}
+		statuses[service] = &healthv1.HealthCheckResponse{Status: s.as(serving)}
 	}
 	if len(statuses) > maxListed {
 		return nil, connect.Errorf(connect.CodeResourceExhausted,

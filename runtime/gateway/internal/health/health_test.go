@@ -38,7 +38,7 @@ func inBubble(t *testing.T, test func(t *testing.T, w *world)) {
 		w.Node("a")
 		w.Node("b")
 		w.Link("b", "a", "public")
-		methods := health.Methods(w.Node("a").Namespace("public"))
+		methods := health.Methods(w.Node("a").Namespace("public"), w.Node("a").Stopping())
 		server := connect.NewServer()
 		server.Register(methods...)
 		for _, m := range methods {
@@ -184,6 +184,7 @@ func TestWatchWhole(t *testing.T) {
 		want(t, "the node", next(), "SERVING")
 		w.register(t)
 		w.Stop("a")
+		want(t, "its end", next(), "NOT_SERVING")
 		want(t, "its end", next(), "unavailable")
 	})
 }

@@ -2,6 +2,7 @@ package health
 
 import (
 	"context"
+	"sync"
 
 	"connectrpc.com/connect/v2"
 
@@ -14,6 +15,41 @@ type stream = rpcmesh.ServerSendStream[healthv1.HealthCheckResponse]
 // watch tells a service's status now and after each change, until the caller leaves or the node is closed.
 func (s *server) watch(ctx context.Context, req *healthv1.HealthCheckRequest, stream stream) error {
 	w := &watcher{ns: s.ns, service: req.GetService(), callable: map[string]bool{}}
+	if err := s.untilStopping(ctx, func(ctx context.Context) error { return s.follow(ctx, w, stream) }); err != nil {
+		return err
+	}
+	if ctx.Err() == nil && s.as(serving) != serving && w.last != notServing {
+		if err := stream.Send(&healthv1.HealthCheckResponse{Status: s.as(w.last)}); err != nil {
+			return err
+		}
+	}
+	for range s.ns.Watch(ctx) { // nothing changes any more
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return connect.NewError(connect.CodeUnavailable, "the node has left the mesh")
+}
+
+// untilStopping calls f with a context that ends with ctx, or when the node is stopping.
+func (s *server) untilStopping(ctx context.Context, f func(context.Context) error) error {
+	var wait sync.WaitGroup
+	defer wait.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	wait.Go(func() {
+		select {
+		case <-s.stopping:
+			cancel()
+		case <-ctx.Done():
+		}
+	})
+	return f(ctx)
+}
+
+// follow tells a service's status until ctx ends or the node is closed.
+func (s *server) follow(ctx context.Context, w *watcher, stream stream) error {
+	w.last = s.status(w.service)
 	first := true
 	for e := range s.ns.Watch(ctx) {
 		changed := first
@@ -32,10 +68,7 @@ func (s *server) watch(ctx context.Context, req *healthv1.HealthCheckRequest, st
 			return err
 		}
 	}
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	return connect.NewError(connect.CodeUnavailable, "the node has left the mesh")
+	return nil
 }
 
 // watcher follows one service.

@@ -1,0 +1,256 @@
+package rpcmesh
+
+import (
+	"context"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"connectrpc.com/connect/v2"
+)
+
+const (
+	// lastRequest is how long the connections of callers from outside may take, once they are told to end, for one
+	// more request each: one that was on its way when they were told.
+	lastRequest = time.Second
+	// lastWords is how long callers from outside may take to read how their calls were cut off.
+	lastWords = time.Second
+	// streamsTold is how long streams may go on by themselves while their node drains, before it tells them: so
+	// long, or half of the time that there is.
+	streamsTold = 5 * time.Second
+)
+
+// ErrDraining is why the context of a stream's handler has ended, by [context.Cause], when its node is shutting down.
+// The handler should come to an end, and may send and receive until it has. An error of it that goes back to
+// this one, or to [context.Canceled], reaches the caller as unavailable. It is told 5 s after the node has begun to
+// drain, or after half of the time that [Node.Shutdown] has for that if it is less: shorter streams end by themselves.
+// Handlers of unary calls are not told.
+var ErrDraining error = connect.NewError(connect.CodeUnavailable, "the node is shutting down")
+
+// ending is how far a node has come with its end.
+type ending struct {
+	stopping context.Context //nolint:containedctx // ended by stop, when Shutdown or Close begins
+	draining context.Context //nolint:containedctx // ended by drain, when the lame-duck time is over
+	refusing context.Context //nolint:containedctx // ended by refuse, when no more calls from outside are taken
+	stop     context.CancelFunc
+	drain    context.CancelFunc
+	refuse   context.CancelFunc
+	abrupt   atomic.Bool // Close was called: nothing is waited for
+}
+
+func (e *ending) init() {
+	e.stopping, e.stop = context.WithCancel(context.Background())
+	e.draining, e.drain = context.WithCancel(context.Background())
+	e.refusing, e.refuse = context.WithCancel(context.Background())
+}
+
+func (e *ending) all() {
+	e.stop()
+	e.drain()
+	e.refuse()
+}
+
+// Stopping returns a channel that is closed as soon as [Node.Shutdown] or [Node.Close] is called. Whoever tells load
+// balancers that the node is ready should say no from then on, as the gateway's health service and [Node.Readiness] do.
+func (n *Node) Stopping() <-chan struct{} { return n.ending.stopping.Done() }
+
+// Draining returns a channel that is closed when [Config.LameDuck] has passed since Shutdown was called, or the node
+// is closed: from then on its callers should go elsewhere. A server of the user's own that has the node's gateway
+// should be shut down then.
+func (n *Node) Draining() <-chan struct{} { return n.ending.draining.Done() }
+
+// Readiness returns a handler that answers 200 (OK) while the node is ready for callers and 503 (Service Unavailable)
+// otherwise, for load balancers and the readiness probes of Kubernetes. The node is ready once one of the links that
+// it dials has been, see [Link.Ready], and until it stops, see [Node.Stopping]. The handler tells nothing else and
+// asks for no token.
+func (n *Node) Readiness() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Cache-Control", "no-store")
+		if why := n.unready(); why != "" {
+			http.Error(w, why, http.StatusServiceUnavailable)
+			return
+		}
+		_, _ = w.Write([]byte("ready\n")) // fails where the caller has gone
+	})
+}
+
+// unready says why the node is not ready; nothing where it is.
+func (n *Node) unready() string {
+	switch {
+	case n.ending.stopping.Err() != nil:
+		return "stopping"
+	case !n.hasLinked.Load() && n.dials():
+		return "starting: no link has been ready yet"
+	}
+	return ""
+}
+
+// dials reports whether the node dials links.
+func (n *Node) dials() bool {
+	n.callMu.Lock()
+	defer n.callMu.Unlock()
+	return len(n.links) > 0
+}
+
+// Admit returns nil where a call from outside the mesh may begin at the node, and what to tell its caller where the
+// node is shutting down: unavailable, and not started. Gateways ask it for each call, with its request's context.
+func (n *Node) Admit(ctx context.Context) error {
+	if _, own := ctx.Value(requestKey{}).(*request); !own && !n.outside.elsewhere.Load() {
+		n.outside.elsewhere.Store(true)
+	}
+	if n.ending.refusing.Err() == nil {
+		return nil
+	}
+	return n.failedBy(ErrDraining, notStarted)
+}
+
+// Shutdown ends the node in order, so that no call is lost for it where there are other nodes to take them.
+//
+//  1. It is told to be unready: [Node.Stopping], the health service of its gateway, [Node.Readiness]. For the time of
+//     [Config.LameDuck] nothing else changes, so that load balancers can notice.
+//  2. Its listeners close, and callers from outside are told to use other connections: by GOAWAY over HTTP/2, by
+//     "Connection: close" with the answer to their next request over HTTP/1.1. What they had asked before they could
+//     know is served; for at most a second the node waits for connections that are idle. Then no call from outside is
+//     taken on: it fails with unavailable, and has not started.
+//  3. It withdraws the node's functions and waits until the others know, for [Config.Keepalive] at most; new calls go
+//     around the node where there is another way.
+//  4. It waits until the calls that run here, those made from here, those on their way through here and the requests of
+//     other HTTP handlers have ended, or ctx has. Streams that do not end by themselves are told: see [ErrDraining].
+//  5. It says goodbye on every link and closes the node. Calls that still run are cut off, with unavailable.
+//
+// ctx bounds all of it, the lame-duck time too. Shutdown returns ctx's error if calls were cut off.
+func (n *Node) Shutdown(ctx context.Context) error {
+	n.beLame(ctx)
+	n.turnAway(ctx)
+	if names, ok := n.leave(); ok {
+		// A call that is on its way while the link is closed would be lost.
+		known, cancel := context.WithTimeout(ctx, n.cfg.Keepalive)
+		_ = n.waitVisible(known, names...) // those that are too slow are told by the goodbye
+		cancel()
+	}
+	drained := n.tellStreams(ctx)
+	err := n.drain(ctx)
+	drained()
+	n.end()
+	return err
+}
+
+// beLame says that the node is not ready, and waits until that can have been noticed.
+func (n *Node) beLame(ctx context.Context) {
+	e := &n.ending
+	first := e.stopping.Err() == nil
+	e.stop()
+	if n.cfg.LameDuck == 0 || e.draining.Err() != nil {
+		return
+	}
+	if first {
+		n.log.Info("lame duck", "for", n.cfg.LameDuck)
+	}
+	timer := time.NewTimer(n.cfg.LameDuck)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-e.draining.Done(): // another Shutdown has begun before
+	case <-ctx.Done():
+	}
+}
+
+// turnAway has callers from outside go elsewhere, and waits until they have, for lastRequest at most.
+func (n *Node) turnAway(ctx context.Context) {
+	n.ending.drain()
+	defer n.ending.refuse()
+	ctx, cancel := context.WithTimeout(ctx, lastRequest)
+	defer cancel()
+	stop := context.AfterFunc(n.ending.refusing, cancel)
+	defer stop()
+	_ = n.outside.conns.wait(ctx)
+	if n.outside.elsewhere.Load() { // on connections that are not known here
+		<-ctx.Done()
+	}
+}
+
+// leave withdraws the node's functions and returns the namespaces that it leaves. It reports false where
+// the node is leaving already.
+func (n *Node) leave() ([]string, bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.phase != running {
+		return nil, false
+	}
+	n.phase = draining
+	n.leaving.Store(true)
+	n.core.Leave(time.Now())
+	n.publish()
+	var names []string
+	for name := range n.namespaces {
+		names = append(names, name)
+	}
+	return names, true
+}
+
+// tellStreams tells the handlers of streams, after a while, that the node is shutting down, unless the function that
+// it returns has been called: which waits.
+func (n *Node) tellStreams(ctx context.Context) (drained func()) {
+	patience := streamsTold
+	if deadline, ok := ctx.Deadline(); ok {
+		patience = min(patience, time.Until(deadline)/2)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var told sync.WaitGroup
+	told.Go(func() {
+		timer := time.NewTimer(patience)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			n.origins.streams.tell(ErrDraining)
+		case <-ctx.Done():
+		}
+	})
+	return func() {
+		cancel()
+		told.Wait()
+	}
+}
+
+// drain waits until all has ended that runs here, or ctx has.
+func (n *Node) drain(ctx context.Context) error {
+	remind := n.remind(ctx)
+	defer remind.stop()
+	if err := n.origins.drain(ctx, remind); err != nil {
+		return err
+	}
+	if err := n.drainRelayed(ctx, remind); err != nil {
+		return err
+	}
+	return n.outside.requests.wait(ctx)
+}
+
+// drainRelayed passes no more calls on, and waits until those that it did pass on have ended or ctx has.
+func (n *Node) drainRelayed(ctx context.Context, remind *reminder) error {
+	n.passing.Store(false)
+	for _, s := range n.linked() {
+		for drained := s.link.Drained(); drained != nil; {
+			select {
+			case <-drained:
+				drained = nil
+			case <-remind.c():
+				remind.log("Shutdown waits for calls on their way through this node", attrPeer(s.link.Peer()))
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+		}
+	}
+	return nil
+}
+
+// lastWords lets callers from outside be told how their calls were cut off.
+func (n *Node) lastWords() {
+	if n.ending.abrupt.Load() {
+		return
+	}
+	n.locals.close()
+	ctx, cancel := context.WithTimeout(context.Background(), lastWords)
+	defer cancel()
+	_ = n.outside.requests.wait(ctx)
+}
