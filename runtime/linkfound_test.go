@@ -166,7 +166,7 @@ func unserved(f finds) {
 	f.run(l, func() { f.accept(l, func(net.Conn) { <-f.Context().Done() }) })
 }
 
-// accept has serve serve each connection, which is closed with the listener at the latest.
+// accept gives each connection to serve, which is closed with the listener at the latest.
 func (f finds) accept(l net.Listener, serve func(nc net.Conn)) {
 	var conns sync.WaitGroup
 	defer conns.Wait()

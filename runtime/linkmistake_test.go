@@ -85,7 +85,7 @@ func wrongTLS() map[string]found {
 			f.run(l, func() { f.accept(l, func(nc net.Conn) { _, _ = io.Copy(io.Discard, nc) }) })
 		}
 	}
-	distrusting := func(_ finds, cfg *rpcmesh.Config) { cfg.DialTLS = &tls.Config{InsecureSkipVerify: true} } //nolint:gosec // it is not about that
+	distrusting := func(_ finds, cfg *rpcmesh.Config) { cfg.DialTLS = &tls.Config{InsecureSkipVerify: true} }
 	return map[string]found{
 		"unknown-authority": secured(certifiesA, asItIs, func(_ authority, cfg *tls.Config) { cfg.RootCAs = x509.NewCertPool() }),
 		"wrong-name":        secured(func(c *x509.Certificate) { c.DNSNames = []string{"other.example"} }, asItIs, asItIs),

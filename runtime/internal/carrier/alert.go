@@ -5,26 +5,29 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"slices"
 	"sync/atomic"
 
 	"connectrpc.com/connect/v2"
 )
 
-// Alerts of TLS: RFC 8446 section 6.
+// alert is one of TLS: RFC 8446 section 6.
+type alert uint8
+
 const (
-	alertHandshakeFailure       tls.AlertError = 40
-	alertBadCertificate         tls.AlertError = 42
-	alertUnsupportedCertificate tls.AlertError = 43
-	alertCertificateRevoked     tls.AlertError = 44
-	alertCertificateExpired     tls.AlertError = 45
-	alertCertificateUnknown     tls.AlertError = 46
-	alertUnknownCA              tls.AlertError = 48
-	alertAccessDenied           tls.AlertError = 49
-	alertProtocolVersion        tls.AlertError = 70
-	alertInsufficientSecurity   tls.AlertError = 71
-	alertUnrecognizedName       tls.AlertError = 112
-	alertCertificateRequired    tls.AlertError = 116
-	alertNoApplicationProtocol  tls.AlertError = 120
+	alertHandshakeFailure       alert = 40
+	alertBadCertificate         alert = 42
+	alertUnsupportedCertificate alert = 43
+	alertCertificateRevoked     alert = 44
+	alertCertificateExpired     alert = 45
+	alertCertificateUnknown     alert = 46
+	alertUnknownCA              alert = 48
+	alertAccessDenied           alert = 49
+	alertProtocolVersion        alert = 70
+	alertInsufficientSecurity   alert = 71
+	alertUnrecognizedName       alert = 112
+	alertCertificateRequired    alert = 116
+	alertNoApplicationProtocol  alert = 120
 )
 
 // alertOf returns the alert of the peer's that err is of, nil where there is none.
@@ -37,13 +40,8 @@ func alertOf(err error) *net.OpError {
 
 // alerted explains a peer's alert. Package tls keeps the alert's number to itself, but for its text.
 func (a *attempt) alerted(op *net.OpError) error {
-	is := func(alerts ...tls.AlertError) bool {
-		for _, alert := range alerts {
-			if op.Err.Error() == alert.Error() {
-				return true
-			}
-		}
-		return false
+	is := func(alerts ...alert) bool {
+		return slices.ContainsFunc(alerts, func(one alert) bool { return op.Err.Error() == tls.AlertError(one).Error() })
 	}
 	switch {
 	case is(alertNoApplicationProtocol):
@@ -75,22 +73,26 @@ func (c *clientCert) missing() bool { return c != nil && c.asked.Load() && !c.gi
 // watch has cfg, of a dialler, note when it is asked for a certificate. What it answers stays as it was.
 func (c *clientCert) watch(cfg *tls.Config) {
 	get := cfg.GetClientCertificate
-	if get == nil {
-		get = func(request *tls.CertificateRequestInfo) (*tls.Certificate, error) {
-			for i := range cfg.Certificates {
-				if request.SupportsCertificate(&cfg.Certificates[i]) == nil {
-					return &cfg.Certificates[i], nil
-				}
-			}
-			return new(tls.Certificate), nil
-		}
-	}
-	cfg.GetClientCertificate = func(request *tls.CertificateRequestInfo) (*tls.Certificate, error) {
+	cfg.GetClientCertificate = func(request *tls.CertificateRequestInfo) (cert *tls.Certificate, err error) {
 		c.asked.Store(true)
-		cert, err := get(request)
+		if get != nil {
+			cert, err = get(request)
+		} else {
+			cert = suitable(cfg.Certificates, request)
+		}
 		c.given.Store(cert != nil && len(cert.Certificate) > 0)
 		return cert, err
 	}
+}
+
+// suitable chooses as crypto/tls does where nobody else is to.
+func suitable(certs []tls.Certificate, request *tls.CertificateRequestInfo) *tls.Certificate {
+	for i := range certs {
+		if request.SupportsCertificate(&certs[i]) == nil {
+			return &certs[i]
+		}
+	}
+	return new(tls.Certificate)
 }
 
 // firstLine returns the first line of what a server said.

@@ -9,7 +9,7 @@ import (
 )
 
 // answered explains an HTTP answer that is no node's.
-func (a *attempt) answered(e *h2.Answer) error {
+func (a *attempt) answered(e *h2.AnswerError) error {
 	code, todo := a.todo(e)
 	server := "the server"
 	if e.Server != "" {
@@ -23,7 +23,7 @@ func (a *attempt) answered(e *h2.Answer) error {
 }
 
 // todo is what there is to do about an answer. Its code says whether that has to be done.
-func (a *attempt) todo(e *h2.Answer) (connect.Code, string) {
+func (a *attempt) todo(e *h2.AnswerError) (connect.Code, string) {
 	path := a.path + Procedure
 	switch e.Status {
 	case 301, 302, 303, 307, 308:

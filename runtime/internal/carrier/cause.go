@@ -51,13 +51,13 @@ func (a *attempt) explain(err error, stage h2.Stage) error {
 	if e, ok := errors.AsType[*h2.TLSError](err); ok {
 		return a.unsecured(e.Err)
 	}
-	if e, ok := errors.AsType[*h2.NotHTTP2](err); ok {
+	if e, ok := errors.AsType[*h2.NotHTTP2Error](err); ok {
 		return a.notHTTP2(e)
 	}
-	if e, ok := errors.AsType[*h2.Answer](err); ok {
+	if e, ok := errors.AsType[*h2.AnswerError](err); ok {
 		return a.answered(e)
 	}
-	if e, ok := errors.AsType[*h2.GoAway](err); ok {
+	if e, ok := errors.AsType[*h2.GoAwayError](err); ok {
 		return a.sentAway(err, e)
 	}
 	if e := alertOf(err); e != nil {
@@ -78,7 +78,7 @@ func isClosed(err error) bool {
 		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
-func (a *attempt) notHTTP2(e *h2.NotHTTP2) error {
+func (a *attempt) notHTTP2(e *h2.NotHTTP2Error) error {
 	switch {
 	case e.TLS():
 		return a.wantsTLS(e)
@@ -98,7 +98,7 @@ func (a *attempt) wantsTLS(cause error) error {
 		"the server at %s speaks TLS: link to https://%s%s", a.shown, a.authority, a.path)
 }
 
-func (a *attempt) sentAway(err error, e *h2.GoAway) error {
+func (a *attempt) sentAway(err error, e *h2.GoAwayError) error {
 	switch {
 	case e.Code == http2.ErrCodeInadequateSecurity && a.scheme != "https":
 		return a.wantsTLS(e)
@@ -142,7 +142,8 @@ func (a *attempt) closed(cause error) error {
 
 // undialled explains why no connection was made.
 func (a *attempt) undialled(err error) error {
-	code, text := connect.CodeUnavailable, ""
+	code := connect.CodeUnavailable
+	var text string
 	switch name, unknown := errors.AsType[*net.DNSError](err); {
 	case unknown && name.IsNotFound:
 		text = fmt.Sprintf("the host name %q is not known: correct the URL, or the name service", name.Name)

@@ -101,7 +101,7 @@ func (c *Conn) drain() {
 
 // lost reports whether no further frame can be read after err.
 func lost(err error) bool {
-	if _, ok := errors.AsType[*NotHTTP2](err); ok {
+	if _, ok := errors.AsType[*NotHTTP2Error](err); ok {
 		return true
 	}
 	if _, ok := errors.AsType[*connect.Error](err); ok || errors.Is(err, errRequestEnd) || err == nil {

@@ -266,7 +266,7 @@ func (c *Conn) resetFrame(f *http2.RSTStreamFrame) error {
 // goAwayFrame takes note: a server that shuts down lets the stream go on.
 func (c *Conn) goAwayFrame(f *http2.GoAwayFrame) error {
 	debug := f.DebugData()
-	said := &GoAway{Code: f.ErrCode, Debug: string(debug[:min(len(debug), 200)])}
+	said := &GoAwayError{Code: f.ErrCode, Debug: string(debug[:min(len(debug), 200)])}
 	c.mu.Lock()
 	c.state.goAway = said.Error()
 	c.mu.Unlock()

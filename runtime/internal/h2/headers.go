@@ -141,7 +141,7 @@ func (c *Conn) responseHead(h head) error {
 
 // refusal is the error of a response that is no call's.
 func (h *head) refusal(code connect.Code, status int) error {
-	err := &Answer{Status: status, ContentType: h.contentType, Location: h.location, Server: h.server}
+	err := &AnswerError{Status: status, ContentType: h.contentType, Location: h.location, Server: h.server}
 	return connect.NewError(code, err.Error()).WithCause(err)
 }
 

@@ -29,12 +29,12 @@ const (
 	sayTime = 250 * time.Millisecond
 )
 
-// NotHTTP2 is the cause of an error of a client whose peer began otherwise than HTTP/2 does.
-type NotHTTP2 struct {
+// NotHTTP2Error is the cause of an error of a client whose peer began otherwise than HTTP/2 does.
+type NotHTTP2Error struct {
 	Said []byte // the beginning of it, 1 KiB at most
 }
 
-func (e *NotHTTP2) Error() string {
+func (e *NotHTTP2Error) Error() string {
 	if e.HTTP1() {
 		return "the peer speaks HTTP/1, not HTTP/2"
 	}
@@ -42,10 +42,10 @@ func (e *NotHTTP2) Error() string {
 }
 
 // HTTP1 reports whether it was an answer of HTTP/1.
-func (e *NotHTTP2) HTTP1() bool { return bytes.HasPrefix(e.Said, []byte("HTTP/")) }
+func (e *NotHTTP2Error) HTTP1() bool { return bytes.HasPrefix(e.Said, []byte("HTTP/")) }
 
 // TLS reports whether it was a record of TLS, or the answer of an HTTP/1 server that waits for TLS.
-func (e *NotHTTP2) TLS() bool {
+func (e *NotHTTP2Error) TLS() bool {
 	if len(e.Said) > 1 && (e.Said[0] == 21 || e.Said[0] == 22) && e.Said[1] == 3 { // RFC 8446 section 5.1
 		return true
 	}
@@ -53,28 +53,28 @@ func (e *NotHTTP2) TLS() bool {
 	return e.HTTP1() && (bytes.Contains(e.Said, []byte("HTTPS")) || bytes.Contains(e.Said, []byte("SSL-enabled")))
 }
 
-// Answer is the cause of an error of a client whose request was answered otherwise than a call is.
-type Answer struct {
+// AnswerError is the cause of an error of a client whose request was answered otherwise than a call is.
+type AnswerError struct {
 	Status      int
 	ContentType string
 	Location    string // of a redirect
 	Server      string // as it names itself
 }
 
-func (e *Answer) Error() string {
+func (e *AnswerError) Error() string {
 	if e.Status == 200 {
 		return fmt.Sprintf("the server answered with content type %q, not %q", e.ContentType, contentType)
 	}
 	return fmt.Sprintf("the server answered with HTTP status %d", e.Status)
 }
 
-// GoAway is the cause of an error of a client whose peer takes no call.
-type GoAway struct {
+// GoAwayError is the cause of an error of a client whose peer takes no call.
+type GoAwayError struct {
 	Code  http2.ErrCode
 	Debug string // what it says besides, 200 bytes at most
 }
 
-func (e *GoAway) Error() string {
+func (e *GoAwayError) Error() string {
 	if e.Debug == "" {
 		return fmt.Sprintf("GOAWAY %s", e.Code)
 	}
@@ -95,7 +95,7 @@ func (c *Conn) checkStranger() error {
 		_ = in.Wait(maxSaid) // or what there is
 	}
 	said := in.Buffered()
-	err := &NotHTTP2{Said: bytes.Clone(said[:min(len(said), maxSaid)])}
+	err := &NotHTTP2Error{Said: bytes.Clone(said[:min(len(said), maxSaid)])}
 	return connect.NewError(connect.CodeUnavailable, err.Error()).WithCause(err)
 }
 

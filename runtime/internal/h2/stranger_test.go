@@ -41,7 +41,7 @@ func TestStrangers(t *testing.T) {
 			_, err2 := io.WriteString(p.nc, test.says[2:])
 			p.do(err, err2)
 			got := <-result
-			stranger, ok := errors.AsType[*NotHTTP2](got)
+			stranger, ok := errors.AsType[*NotHTTP2Error](got)
 			if !ok || stranger.TLS() != test.tls || stranger.HTTP1() != test.http1 || string(stranger.Said) != test.says {
 				t.Fatalf("got %v (%+v)", got, stranger)
 			}
@@ -75,8 +75,8 @@ func TestAnswers(t *testing.T) {
 	p.request()
 	p.do(p.WriteSettings())
 	p.head(1, true, ":status", "301", "location", "https://elsewhere.test/", "server", "nginx", "content-type", "text/html")
-	want := Answer{Status: 301, ContentType: "text/html", Location: "https://elsewhere.test/", Server: "nginx"}
-	if got, ok := errors.AsType[*Answer](<-result); !ok || *got != want {
+	want := AnswerError{Status: 301, ContentType: "text/html", Location: "https://elsewhere.test/", Server: "nginx"}
+	if got, ok := errors.AsType[*AnswerError](<-result); !ok || *got != want {
 		t.Errorf("got %+v", got)
 	}
 }
@@ -124,7 +124,7 @@ func TestCleartextToTLS(t *testing.T) {
 	defer c.Close(errTestOver)
 	_ = c.Send(packet([]byte("hello")))
 	_, err = c.Receive()
-	said, ok := errors.AsType[*GoAway](err)
+	said, ok := errors.AsType[*GoAwayError](err)
 	if !ok || said.Code != http2.ErrCodeInadequateSecurity || !strings.Contains(said.Debug, "https") {
 		t.Errorf("got %v", err)
 	}
