@@ -57,18 +57,30 @@ func TestAbsence(t *testing.T) {
 		reason rpcmesh.Reason
 		texts  []string
 	}{
-		{"never there", func(*testing.T, *rpcmeshtest.Cluster) {}, "b/other", connect.CodeUnimplemented, rpcmesh.ReasonFunctionUnknown,
-			[]string{`it is in namespace "public" of this node`}},
-		{"the link fell", func(_ *testing.T, c *rpcmeshtest.Cluster) { c.Cut("a", "b") }, "b", connect.CodeUnavailable, rpcmesh.ReasonFunctionGone,
-			[]string{`of node "a"`, "the link to a fell", "the link to http://a is down: unavailable"}},
-		{"the link fell behind another", func(_ *testing.T, c *rpcmeshtest.Cluster) { c.Cut("a", "b") }, "c", connect.CodeUnavailable, rpcmesh.ReasonFunctionGone,
-			[]string{`of node "a"`, "the link from b to a fell"}},
-		{"the origin died", func(_ *testing.T, c *rpcmeshtest.Cluster) { c.Kill("a") }, "c", connect.CodeUnavailable, rpcmesh.ReasonFunctionGone,
-			[]string{`of node "a"`}},
-		{"the origin left", func(_ *testing.T, c *rpcmeshtest.Cluster) { c.Stop("a") }, "c", connect.CodeUnavailable, rpcmesh.ReasonFunctionGone,
-			[]string{`of node "a"`, "a left"}},
-		{"the hub died", func(_ *testing.T, c *rpcmeshtest.Cluster) { c.Kill("b") }, "c", connect.CodeUnavailable, rpcmesh.ReasonFunctionGone,
-			[]string{`of node "a"`, "the link to http://b is down"}},
+		{
+			"never there", func(*testing.T, *rpcmeshtest.Cluster) {}, "b/other", connect.CodeUnimplemented, rpcmesh.ReasonFunctionUnknown,
+			[]string{`it is in namespace "public" of this node`},
+		},
+		{
+			"the link fell", func(_ *testing.T, c *rpcmeshtest.Cluster) { c.Cut("a", "b") }, "b", connect.CodeUnavailable, rpcmesh.ReasonFunctionGone,
+			[]string{`of node "a"`, "the link to a fell", "the link to http://a is down: unavailable"},
+		},
+		{
+			"the link fell behind another", func(_ *testing.T, c *rpcmeshtest.Cluster) { c.Cut("a", "b") }, "c", connect.CodeUnavailable, rpcmesh.ReasonFunctionGone,
+			[]string{`of node "a"`, "the link from b to a fell"},
+		},
+		{
+			"the origin died", func(_ *testing.T, c *rpcmeshtest.Cluster) { c.Kill("a") }, "c", connect.CodeUnavailable, rpcmesh.ReasonFunctionGone,
+			[]string{`of node "a"`},
+		},
+		{
+			"the origin left", func(_ *testing.T, c *rpcmeshtest.Cluster) { c.Stop("a") }, "c", connect.CodeUnavailable, rpcmesh.ReasonFunctionGone,
+			[]string{`of node "a"`, "a left"},
+		},
+		{
+			"the hub died", func(_ *testing.T, c *rpcmeshtest.Cluster) { c.Kill("b") }, "c", connect.CodeUnavailable, rpcmesh.ReasonFunctionGone,
+			[]string{`of node "a"`, "the link to http://b is down"},
+		},
 		{"the hub comes back alone", func(t *testing.T, c *rpcmeshtest.Cluster) {
 			c.Kill("a")
 			c.Restart("b")
@@ -80,8 +92,10 @@ func TestAbsence(t *testing.T) {
 			time.Sleep(time.Minute) // fake time
 		}, "b", connect.CodeUnavailable, rpcmesh.ReasonLinkDown, []string{"the link to http://a is down: unavailable", "refused"}},
 		{"another namespace's link is down", func(t *testing.T, c *rpcmeshtest.Cluster) { c.Kill("a") }, "b/other", connect.CodeUnimplemented, rpcmesh.ReasonFunctionUnknown, nil},
-		{"this node is closed", func(t *testing.T, c *rpcmeshtest.Cluster) { c.Node("b").Close() }, "b", connect.CodeUnavailable, rpcmesh.ReasonNodeLeaving,
-			[]string{"the node is closed"}},
+		{
+			"this node is closed", func(t *testing.T, c *rpcmeshtest.Cluster) { c.Node("b").Close() }, "b", connect.CodeUnavailable, rpcmesh.ReasonNodeLeaving,
+			[]string{"the node is closed"},
+		},
 		{"long ago", func(t *testing.T, c *rpcmeshtest.Cluster) {
 			c.Stop("a")
 			time.Sleep(time.Hour) // fake time
