@@ -27,6 +27,7 @@ type Gateway struct {
 	errors     *connecthttp.ErrorWriter
 	front      http.Handler // serve, behind CORS
 	calls      *calls
+	drop       *headerSet // of callers' headers
 }
 
 // New returns a gateway to namespaces of node. It fails with invalid_argument where cfg has a mistake.
@@ -43,6 +44,9 @@ func New(node *rpcmesh.Node, cfg Config) (*Gateway, error) {
 		cfg: cfg, node: node, namespaces: map[string]*atomic.Pointer[rpcmesh.Namespace]{},
 		calls: newCalls(cfg.MaxCalls, cfg.MaxCallsPerCaller),
 	}
+	if g.drop, err = newHeaderSet(cfg.DropHeaders); err != nil {
+		return nil, err
+	}
 	for _, name := range append([]string{cfg.Namespace}, cfg.Namespaces...) {
 		g.namespaces[name] = new(atomic.Pointer[rpcmesh.Namespace])
 	}
@@ -56,14 +60,14 @@ func New(node *rpcmesh.Node, cfg Config) (*Gateway, error) {
 	if cfg.Tokens != nil {
 		g.cfg.Authorize = cfg.Tokens.Authorize
 	}
-	g.pump = bridge.Pump{To: inward{}, Skip: g.skip, StopReceiving: stopReceiving}
+	g.pump = bridge.Pump{To: inward{}, Skip: g.skip, StopReceiving: stopReceiving, Discreet: !cfg.NameNodes}
 	options := []connecthttp.Option{
 		connecthttp.WithCodecs(new(bridge.Codec), jsonCodec{}),
 		connecthttp.WithReadMaxBytes(g.cfg.MaxMessage),
 	}
 	g.errors = connecthttp.NewErrorWriter(options...)
 	g.handlers = newHandlers(g.call, options)
-	g.own.noReflection, g.own.noHealth = cfg.NoReflection, cfg.NoHealth
+	g.own.noReflection, g.own.noHealth, g.own.told = cfg.NoReflection, cfg.NoHealth, g.toldSchema
 	g.front = cfg.CORS.handler(webText(http.HandlerFunc(g.serve)))
 	return g, nil
 }
@@ -120,7 +124,7 @@ func (g *Gateway) admit(r *http.Request, t target, who *client) (*call, error) {
 	if t.namespace == "" {
 		t.namespace = g.cfg.Namespace
 	}
-	admitted, err := g.authorize(r, t, *who)
+	admitted, token, err := g.authorize(r, t, *who)
 	if err != nil {
 		return nil, err
 	}
@@ -137,16 +141,36 @@ func (g *Gateway) admit(r *http.Request, t target, who *client) (*call, error) {
 	}
 	for {
 		if f, ok := ns.Find(t.procedure); ok {
-			return &call{ns: ns, spec: connect.Spec{
-				Procedure: f.Procedure, StreamType: f.Kind, IdempotencyLevel: f.Idempotency,
-			}}, nil
+			spec := connect.Spec{Procedure: f.Procedure, StreamType: f.Kind, IdempotencyLevel: f.Idempotency}
+			return &call{ns: ns, spec: spec, from: g.outside(token, r.RemoteAddr)}, nil
 		}
 		stream, err := ns.NewClientStream(r.Context(), connect.Spec{Procedure: t.procedure})
 		if err != nil {
-			return nil, err // says what is known of it
+			return nil, g.told(err, t.procedure) // says what is known of it
 		}
 		_ = stream.Close() // it has just appeared
 	}
+}
+
+// outside says how a call came in, by the name of the token that it was admitted by, if any.
+func (g *Gateway) outside(token, addr string) rpcmesh.Outside {
+	return rpcmesh.Outside{Gateway: g.cfg.Name, Token: token, Addr: addr}
+}
+
+// told is an error of the mesh's as those outside are told it.
+func (g *Gateway) told(err error, procedure string) error {
+	if g.cfg.NameNodes {
+		return err
+	}
+	return bridge.Discreet(err, procedure)
+}
+
+// toldSchema is told for what keeps a schema from being had.
+func (g *Gateway) toldSchema(err error, name string) error {
+	if g.cfg.NameNodes {
+		return err
+	}
+	return bridge.DiscreetSchema(err, name)
 }
 
 // namespace returns the namespace called name if calls may go there.
@@ -187,15 +211,16 @@ func (u unknown) WriteHeader(status int) {
 	u.ResponseWriter.WriteHeader(status)
 }
 
-// skip drops what is meant for the gateway.
+// skip drops what is meant for the gateway, or not the caller's to say.
 func (g *Gateway) skip(key string) bool {
-	return key == namespaceHeader || key == "Authorization" && !g.cfg.PassAuthorization
+	return key == "Authorization" && !g.cfg.PassAuthorization || g.drop.has(key)
 }
 
 // call is one call on its way through the gateway, in the context of its request.
 type call struct {
 	ns   *rpcmesh.Namespace
 	spec connect.Spec
+	from rpcmesh.Outside
 	w    http.ResponseWriter
 	r    *http.Request
 	json *transcoder        // of a JSON call
@@ -232,7 +257,8 @@ func (g *Gateway) call(ctx context.Context, _ connect.Spec, stream connect.Serve
 type inward struct{}
 
 func (inward) NewClientStream(ctx context.Context, spec connect.Spec) (connect.ClientStream, error) {
-	return callOf(ctx).ns.NewClientStream(ctx, spec)
+	c := callOf(ctx)
+	return c.ns.NewClientStream(rpcmesh.WithOutside(ctx, c.from), spec)
 }
 
 // stopReceiving is the pump's. It works for HTTP/1.1, where closing the body would wait, and for HTTP/2.
