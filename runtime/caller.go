@@ -125,10 +125,26 @@ func peerAddr(c *link.Caller) string {
 
 type outsideKey struct{}
 
+// outsideContext is a context of [WithOutside]. It is one piece of memory, where one of the context package's would be
+// two.
+type outsideContext struct {
+	context.Context
+
+	outside Outside
+}
+
+// Value implements context.Context.
+func (c *outsideContext) Value(key any) any {
+	if key == (outsideKey{}) {
+		return &c.outside
+	}
+	return c.Context.Value(key)
+}
+
 // WithOutside has the calls that are made in ctx come from outside, as handlers see it: it is for gateways, which let
 // calls in that others make. Texts of more than 256 bytes are cut. See [RawCall.Outside] for calls of that kind.
 func WithOutside(ctx context.Context, o Outside) context.Context {
-	return context.WithValue(ctx, outsideKey{}, &o)
+	return &outsideContext{ctx, o}
 }
 
 // outside returns the caller of a call that this node lets in.
