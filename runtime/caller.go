@@ -1,6 +1,7 @@
 package rpcmesh
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 
@@ -18,9 +19,12 @@ import (
 //   - A call of a [Proxy] has the member that it dialled as Node, which writes all of the Caller: the proxy cannot.
 //   - A call that was relayed has what the last node on the way says. A node, relays included, does not believe
 //     that a call is of a member of the call's namespace which, by the tables, cannot be behind the neighbour
-//     that it came from: a node with one link speaks for itself alone, and a part of the mesh that hangs
-//     together through this node alone speaks for none outside it. Such a call goes on, its Caller the zero one. Beyond that,
-//     every node between may say what it likes.
+//     that the call came from, nor of one by such a member's name: a node with one link speaks for itself alone,
+//     and a part of the mesh that hangs together with the rest through this node only speaks for none outside it.
+//     Such a call goes on, and its Caller is the zero one. Beyond that, every node between may say what it likes.
+//
+// Where it matters who it is, compare Node with [NodeIDOf] a name, and mind IsMember: any node may have any name that
+// no member goes by at the moment.
 //
 // So a Caller is as good as the nodes that share the secret. It tells calls of programs in the mesh from those
 // that were let in from outside, as long as no member lies.
@@ -31,8 +35,7 @@ type Caller struct {
 	Node     NodeID
 	NodeName string
 
-	// Outside says how the call came in from outside. Zero for a call of a program in the mesh, whose text
-	// this is not.
+	// Outside says how the call came in from outside. Zero for a call of a program in the mesh.
 	Outside
 
 	// Proxy is the name of the [Proxy] that made the call, empty where none did. Any proxy may have any name.
@@ -75,6 +78,12 @@ func callerOf(c *link.Caller) Caller {
 		Node: NodeID(c.Node), NodeName: c.Name, Proxy: c.Proxy,
 		Outside: Outside{Gateway: c.Gateway, Token: c.Token, Addr: c.Address},
 	}
+}
+
+// IsMember reports whether a program in the mesh made the call, which runs at Node. A call that a gateway of Node's let
+// in, or that a proxy made, is none of Node's own; nor is one of which nobody says whose it is.
+func (c Caller) IsMember() bool {
+	return c.Node != NodeID{} && c.Outside == Outside{} && c.Proxy == ""
 }
 
 // String says who it is, for people.
@@ -142,7 +151,7 @@ func (c *outsideContext) Value(key any) any {
 }
 
 // WithOutside has the calls that are made in ctx come from outside, as handlers see it: it is for gateways, which let
-// calls in that others make. Texts of more than 256 bytes are cut. See [RawCall.Outside] for calls of that kind.
+// calls in that others make. A text of more than 256 bytes is cut; a Gateway without a name is called gateway. See [RawCall.Outside] for calls of that kind.
 func WithOutside(ctx context.Context, o Outside) context.Context {
 	return &outsideContext{ctx, o}
 }
@@ -150,7 +159,8 @@ func WithOutside(ctx context.Context, o Outside) context.Context {
 // outside returns the caller of a call that this node lets in.
 func (n *Node) outside(o *Outside) link.Caller {
 	c := n.self
-	c.Gateway, c.Token, c.Address = link.CallerText(o.Gateway), link.CallerText(o.Token), link.CallerText(o.Addr)
+	c.Gateway = cmp.Or(link.CallerText(o.Gateway), "gateway")
+	c.Token, c.Address = link.CallerText(o.Token), link.CallerText(o.Addr)
 	return c
 }
 

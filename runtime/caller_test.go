@@ -104,7 +104,7 @@ func TestCaller(t *testing.T) {
 		} else if addr != want.NodeName {
 			w.Errorf("the peer's address is %q", addr)
 		}
-		if caller != want {
+		if caller != want || caller.IsMember() != (want.Proxy == "") {
 			w.Errorf("got %+v, want %+v", caller, want)
 		}
 	})
@@ -122,7 +122,7 @@ func TestCallerOutside(t *testing.T) {
 			want := callerAt(name)
 			want.Outside = outside
 			ns := c.Node(name).Namespace("public")
-			if caller, addr := got.from(rpcmesh.WithOutside(t.Context(), outside), ns); caller != want || addr != outside.Addr {
+			if caller, addr := got.from(rpcmesh.WithOutside(t.Context(), outside), ns); caller != want || addr != outside.Addr || caller.IsMember() {
 				t.Errorf("got %+v at %s", caller, addr)
 			}
 			caller, _ := got.by(func() error {
@@ -140,6 +140,10 @@ func TestCallerOutside(t *testing.T) {
 			})
 			if caller != want {
 				t.Errorf("raw: got %+v", caller)
+			}
+			caller, _ = got.from(rpcmesh.WithOutside(t.Context(), rpcmesh.Outside{}), ns)
+			if caller.Gateway != "gateway" || caller.IsMember() {
+				t.Errorf("from nowhere: got %+v", caller)
 			}
 			long := rpcmesh.Outside{Gateway: "x\n" + strings.Repeat("ü", 300), Token: "\xff"}
 			caller, _ = got.from(rpcmesh.WithOutside(t.Context(), long), ns)
@@ -187,7 +191,7 @@ func TestCallerOfHandler(t *testing.T) {
 			_, err := do(t.Context(), c.Node("a").Namespace("public"), connect.Spec{Procedure: first}, "")
 			return err
 		})
-		if caller != callerAt("b") {
+		if caller != callerAt("b") || !caller.IsMember() || (rpcmesh.Caller{}).IsMember() {
 			t.Errorf("got %+v", caller)
 		}
 	})

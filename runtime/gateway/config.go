@@ -91,6 +91,11 @@ type Config struct {
 	// a namespace is told which services can be called there.
 	NoHealth bool
 
+	// OpenHealth lets anyone who can reach the gateway call Check and Watch of grpc.health.v1.Health, as the probes
+	// of orchestrators do, which have no token. They learn whether a service that they name can be called. Default:
+	// health is for those who may call.
+	OpenHealth bool
+
 	// CORS lets web pages of other origins call. Default: none may.
 	CORS *CORS
 
