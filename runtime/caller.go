@@ -156,8 +156,8 @@ func WithOutside(ctx context.Context, o Outside) context.Context {
 	return &outsideContext{ctx, o}
 }
 
-// outside returns the caller of a call that this node lets in.
-func (n *Node) outside(o *Outside) link.Caller {
+// callerOutside returns the caller of a call that this node lets in.
+func (n *Node) callerOutside(o *Outside) link.Caller {
 	c := n.self
 	c.Gateway = cmp.Or(link.CallerText(o.Gateway), "gateway")
 	c.Token, c.Address = link.CallerText(o.Token), link.CallerText(o.Addr)
@@ -170,7 +170,7 @@ func (n *Node) callerFor(ctx context.Context) *link.Caller {
 		return nil
 	}
 	if o, ok := ctx.Value(outsideKey{}).(*Outside); ok {
-		c := n.outside(o)
+		c := n.callerOutside(o)
 		return &c
 	}
 	return &n.self

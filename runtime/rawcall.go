@@ -96,7 +96,7 @@ func (r *RawCaller) Begin(ns *Namespace, c *RawCall) bool {
 	s.ns, s.ctx, s.spec, s.info = ns, context.Background(), c.info.Spec, &c.info
 	s.deadline, s.waiter = c.Deadline, (*rawWaiter)(c)
 	if c.Outside != nil {
-		c.caller = ns.node.outside(c.Outside)
+		c.caller = ns.node.callerOutside(c.Outside)
 		s.caller = &c.caller
 	}
 	if s.deadline.IsZero() && ns.node.cfg.CallTimeout > 0 {

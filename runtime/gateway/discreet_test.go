@@ -13,6 +13,9 @@ import (
 	"time"
 
 	"connectrpc.com/connect/v2"
+	"connectrpc.com/connect/v2/connecthttp"
+	"connectrpc.com/grpcreflect/v2"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	greetv1 "github.com/rpcmesh/rpcmesh/gen/example/greet/v1"
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
@@ -169,11 +172,32 @@ func TestErrorsNameNoNodes(t *testing.T) {
 					})
 				}
 			}
+			named += s.reflects(t, d, names)
 			if names == (named == 0) {
 				t.Errorf("%d answers have names", named)
 			}
 		}
 	}
+}
+
+// reflects asks for what has no schema, and returns how many nodes are named.
+func (s *secretive) reflects(t *testing.T, d door, allowed bool) int {
+	stream := grpcreflect.NewClient(connect.NewClient(connecthttp.NewTransport(d.client, d.url, connecthttp.WithGRPC()))).NewStream(limited(t))
+	defer stream.Close()
+	named := 0
+	for _, name := range []protoreflect.FullName{"test.v1.Fails", "test.v1.Fails.NoSchema", "no.such.Name"} {
+		_, err := stream.FileContainingSymbol(name)
+		if err == nil {
+			t.Errorf("%s has a file", name)
+			continue
+		}
+		n := len(names(err.Error()))
+		if n > 0 && !allowed {
+			t.Errorf("reflection says %v", err)
+		}
+		named += n
+	}
+	return named
 }
 
 // fail makes a call fail and returns how many nodes its caller is told of.

@@ -146,7 +146,7 @@ func (g *Gateway) admit(r *http.Request, t target, who *client) (*call, error) {
 		}
 		stream, err := ns.NewClientStream(r.Context(), connect.Spec{Procedure: t.procedure})
 		if err != nil {
-			return nil, g.told(err, t.procedure) // says what is known of it
+			return nil, err // says what is known of it
 		}
 		_ = stream.Close() // it has just appeared
 	}
@@ -197,7 +197,8 @@ func (g *Gateway) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	if connect.CodeOf(err) == connect.CodeUnimplemented {
 		w = unknown{w}
 	}
-	_ = g.errors.Write(w, r, bridge.Verdict(err)) // fails where the caller has gone
+	t, _ := parsePath(r.URL.Path)
+	_ = g.errors.Write(w, r, bridge.Verdict(g.told(err, t.procedure))) // fails where the caller has gone
 }
 
 // unknown has the status of a path that is not there, as servers of Connect answer, where the code
