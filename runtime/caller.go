@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"strings"
 
 	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
 )
@@ -91,15 +92,16 @@ func (c Caller) String() string {
 	if c.Node == (NodeID{}) {
 		return "unknown"
 	}
-	s := "node " + c.NodeName
+	var s strings.Builder
+	s.WriteString("node " + c.NodeName)
 	for _, part := range []struct{ before, text string }{
 		{" for proxy ", c.Proxy}, {" by gateway ", c.Gateway}, {" with token ", c.Token}, {" from ", c.Addr},
 	} {
 		if part.text != "" {
-			s += part.before + part.text
+			s.WriteString(part.before + part.text)
 		}
 	}
-	return s
+	return s.String()
 }
 
 // LogValue implements [slog.LogValuer]: what is known, as a group.

@@ -336,7 +336,7 @@ func TestNode(t *testing.T) {
 	if body, status := post("wrong"); status != http.StatusUnauthorized {
 		t.Errorf("with a wrong token the gateway answers %d: %s", status, body)
 	}
-	res, err := http.Post(node.addr()+"/grpc.health.v1.Health/Check", "application/json", strings.NewReader("{}")) //nolint:noctx // of a node of this test's
+	res, err := http.Post(node.addr()+"/grpc.health.v1.Health/Check", "application/json", strings.NewReader("{}"))
 	if err != nil {
 		t.Fatal(err)
 	}

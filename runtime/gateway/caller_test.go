@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"context"
 	"encoding/base64"
+	"maps"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -34,10 +35,7 @@ func (w *witness) note(ctx context.Context) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.caller, _ = rpcmesh.CallerFrom(ctx)
-	w.addr, w.header = info.PeerAddr, map[string][]string{}
-	for key, values := range info.RequestHeader().All() {
-		w.header[key] = values
-	}
+	w.addr, w.header = info.PeerAddr, maps.Collect(info.RequestHeader().All())
 }
 
 func (w *witness) Greet(ctx context.Context, req *greetv1.GreetRequest) (*greetv1.GreetResponse, error) {

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -58,7 +59,7 @@ func TestDiscreet(t *testing.T) {
 func TestDiscreetLeavesHandlers(t *testing.T) {
 	e := ofMesh(t, connect.CodeUnavailable, rpcmeshv1.CallFailure_CERTAINTY_NOT_STARTED, true)
 	told, _ := errors.AsType[*connect.Error](Discreet(e, "/a.B/C"))
-	if told.Message() != e.Message() || len(told.Details()) != 3 || string(told.Details()[1].Value) != string(e.Details()[1].Value) {
+	if told.Message() != e.Message() || len(told.Details()) != 3 || !bytes.Equal(told.Details()[1].Value, e.Details()[1].Value) {
 		t.Errorf("got %v with %v", told, told.Details())
 	}
 	if failure, _ := rpcmesh.FailureOf(told); len(failure.GetNode()) > 0 || failure.GetNodeName() != "" || !failure.GetByHandler() {
@@ -66,7 +67,7 @@ func TestDiscreetLeavesHandlers(t *testing.T) {
 	}
 	own := connect.NewError(connect.CodeUnavailable, "hidden")
 	for _, err := range []error{nil, io.EOF, own, (*connect.Error)(nil)} {
-		if got := Discreet(err, "/a.B/C"); got != err { //nolint:errorlint // it is to be the very same
+		if got := Discreet(err, "/a.B/C"); got != err {
 			t.Errorf("%v became %v", err, got)
 		}
 	}
@@ -85,7 +86,7 @@ func TestDiscreetSchema(t *testing.T) {
 		}
 	}
 	for _, err := range []error{nil, protoregistry.NotFound} {
-		if got := DiscreetSchema(err, "a.B"); got != err { //nolint:errorlint // it is to be the very same
+		if got := DiscreetSchema(err, "a.B"); got != err {
 			t.Errorf("%v became %v", err, got)
 		}
 	}
@@ -94,7 +95,7 @@ func TestDiscreetSchema(t *testing.T) {
 func FuzzErrorInfo(f *testing.F) {
 	f.Add([]byte("\x0a\x04GONE\x12\x07rpcmesh\x1a\x0e\x0a\x04node\x12\x06hidden"))
 	f.Fuzz(func(t *testing.T, info []byte) {
-		if rest := withoutMetadata(info); len(rest) > len(info) || string(withoutMetadata(rest)) != string(rest) {
+		if rest := withoutMetadata(info); len(rest) > len(info) || !bytes.Equal(withoutMetadata(rest), rest) {
 			t.Fatalf("%x became %x", info, rest)
 		}
 	})
