@@ -352,7 +352,7 @@ func filled(m protoreflect.Message, field protoreflect.FieldDescriptor) {
 func TestEveryFieldOfACall(t *testing.T) {
 	known := map[string]string{
 		"Frame": "call hops open headers window data more close_send cancel end",
-		"Open":  "namespace procedure origin origin_namespace timeout stream_type headers",
+		"Open":  "namespace procedure origin origin_namespace timeout stream_type headers caller",
 	}
 	for _, m := range []proto.Message{&linkv1.Frame{}, &linkv1.Open{}} {
 		d := m.ProtoReflect().Descriptor()

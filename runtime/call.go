@@ -60,9 +60,10 @@ type outgoing struct {
 	deadline time.Time       // zero: none
 	spec     connect.Spec
 	info     *connect.CallInfo
-	ended    bool        // Receive has reported the end; Receive's goroutine only
-	prompt   bool        // the caller is in Send or Receive until the call ends
-	waiter   link.Waiter // of the first attempt, where nobody waits
+	ended    bool         // Receive has reported the end; Receive's goroutine only
+	prompt   bool         // the caller is in Send or Receive until the call ends
+	waiter   link.Waiter  // of the first attempt, where nobody waits
+	caller   *link.Caller // nil before the first attempt, and for a proxy
 
 	mu       sync.Mutex
 	route    route

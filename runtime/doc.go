@@ -23,6 +23,12 @@
 // Errors are *connect.Error. Those that the mesh, not a handler, ended a call with say how far it had
 // come: see [FailureOf].
 //
+// # Who calls
+//
+// [CallerFrom] tells handlers and interceptors who made their call: the node, or the gateway, token and address by
+// which it came in from outside. [Caller] says what of that can be relied on, and prints itself in logs (it is a
+// [slog.LogValuer]). Headers are the caller's own words: those of callers outside pass a gateway, which drops some.
+//
 // # Retries
 //
 // The node that makes a call tries it again by itself, within its deadline and ten times in all, where that

@@ -29,7 +29,7 @@ func (m *method) serve(call *link.ServerCall) {
 		defer n.origins.streams.remove(call)
 	}
 	s := &incoming{call: call, info: connect.CallInfo{
-		Spec: m.spec, Protocol: protocolName, Codec: connect.CodecNameProto,
+		Spec: m.spec, PeerAddr: peerAddr(call.Incoming().Caller), Protocol: protocolName, Codec: connect.CodecNameProto,
 		RequestEncoding: connect.CompressionNameIdentity, ResponseEncoding: connect.CompressionNameIdentity,
 	}, single: m.spec.StreamType&connect.StreamTypeServer == 0}
 	s.info.TransportInfo = s
@@ -56,7 +56,7 @@ func (m *method) call(ctx context.Context, s *incoming) (verdict *connect.Error,
 		return nil
 	})
 	if err != nil {
-		n.quiet.Panic(err, m.spec.Procedure, slog.String("procedure", m.spec.Procedure))
+		n.quiet.Panic(err, m.spec.Procedure, slog.String("procedure", m.spec.Procedure), attrCaller(s.call.Incoming().Caller))
 		return connect.NewError(connect.CodeInternal, "the handler failed"), nil
 	}
 	return verdict, said

@@ -19,6 +19,9 @@ func idOf(name string) NodeID {
 	return NodeID(sum[:16])
 }
 
+// NodeIDOf returns the id of the node that [Config.Name] names so.
+func NodeIDOf(name string) NodeID { return idOf(name) }
+
 // randomID returns an id for a node that was given no name.
 func randomID() NodeID {
 	var id NodeID

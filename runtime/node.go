@@ -32,6 +32,7 @@ type Node struct {
 	cfg         Config
 	id          NodeID
 	name        string
+	self        link.Caller // of its own calls
 	incarnation uint64
 	key         ed25519.PrivateKey // of this start
 	secrets     atomic.Pointer[secretList]
@@ -141,6 +142,7 @@ func newNode(cfg Config, proxy bool) (*Node, error) {
 	if !named || proxy {
 		n.id = randomID()
 	}
+	n.self = link.Caller{Node: link.NodeID(n.id), Name: link.CallerText(n.name)}
 	n.secrets.Store(&secrets)
 	n.log = guard.Logger(cfg.Logger).With("node", n.name)
 	n.cfg.Dial = guard.Dial(n.log, "Config.Dial", cfg.Dial)

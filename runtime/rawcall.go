@@ -24,6 +24,9 @@ type RawCall struct {
 	Idempotency connect.IdempotencyLevel
 	// Deadline ends the call. Zero: [Config.CallTimeout] from its beginning.
 	Deadline time.Time
+	// Outside says how the call came in from outside, nil for a call of this program's own. It is not changed
+	// until Done is called.
+	Outside *Outside
 	// Request is the encoded request. Begin copies it.
 	Request []byte
 	// Done is called once when the call is over, by any goroutine and perhaps before Begin has returned. It
@@ -37,6 +40,7 @@ type RawCall struct {
 
 	call     outgoing
 	info     connect.CallInfo
+	caller   link.Caller // where Outside is set
 	opened   atomic.Bool // the first attempt is there
 	canceled atomic.Bool
 	unretry  atomic.Pointer[context.CancelFunc] // ends further attempts
@@ -91,6 +95,10 @@ func (r *RawCaller) Begin(ns *Namespace, c *RawCall) bool {
 	s := &c.call
 	s.ns, s.ctx, s.spec, s.info = ns, context.Background(), c.info.Spec, &c.info
 	s.deadline, s.waiter = c.Deadline, (*rawWaiter)(c)
+	if c.Outside != nil {
+		c.caller = ns.node.callerOutside(c.Outside)
+		s.caller = &c.caller
+	}
 	if s.deadline.IsZero() && ns.node.cfg.CallTimeout > 0 {
 		s.deadline = time.Now().Add(ns.node.cfg.CallTimeout)
 	}

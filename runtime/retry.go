@@ -114,10 +114,13 @@ func (s *outgoing) currentReplayed() (*link.ClientCall, error) {
 func (s *outgoing) open() (*link.ClientCall, error) {
 	s.attempts++
 	n, t := s.ns.node, s.route.target
+	if s.caller == nil {
+		s.caller = n.callerFor(s.ctx)
+	}
 	o := link.Open{
 		Namespace: t.LinkNamespace, Procedure: s.spec.Procedure,
 		Origin: link.NodeID(t.Node), OriginNamespace: t.Namespace,
-		Hops: link.MaxHops, StreamType: s.spec.StreamType, Deadline: s.deadline, Prompt: s.prompt, Waiter: s.waiter,
+		Hops: link.MaxHops, StreamType: s.spec.StreamType, Deadline: s.deadline, Prompt: s.prompt, Waiter: s.waiter, Caller: s.caller,
 		Header: s.info.RequestHeader(), ResponseHeader: s.info.ResponseHeader(), ResponseTrailer: s.info.ResponseTrailer(),
 	}
 	s.info.PeerAddr = t.Name

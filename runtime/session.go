@@ -31,6 +31,8 @@ type session struct {
 	carried    []string // by which calls over the link may name where they go, sorted
 	addr       string
 	since      time.Time
+	proxied    *link.Caller // of the calls of a proxy; nil where the other end is none
+	believing  believing
 	refused    atomic.Uint64 // calls that named another
 	refusals   sparing
 	tables     tableQueue
@@ -219,7 +221,10 @@ func causeOf(ended *link.Ended) mesh.Cause {
 // runSession adds a link that has come up and runs it to its end. It returns why the link ended.
 func (n *Node) runSession(ls *link.Session, addr string, local []*linkv1.LinkNamespace, owner *Link) error {
 	peer := ls.Peer()
-	s := &session{node: n, link: ls, owner: owner, addr: addr, since: time.Now(), ended: make(chan struct{})}
+	s := &session{
+		node: n, link: ls, owner: owner, addr: addr, since: time.Now(), ended: make(chan struct{}),
+		proxied: n.callerOfProxy(peer, addr),
+	}
 	s.tables.room.L = &n.tables.mu
 	for _, ns := range local {
 		s.namespaces = append(s.namespaces, ns.GetName())
@@ -311,6 +316,7 @@ func (s *session) Route(in *link.Incoming) link.Route {
 	if _, ok := slices.BinarySearch(s.carried, in.Namespace); !ok {
 		return s.refuseUncarried(in.Namespace)
 	}
+	in.Caller = s.believe(in)
 	return s.node.route(in)
 }
 

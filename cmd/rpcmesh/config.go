@@ -61,7 +61,9 @@ type adoptConfig struct {
 	Services        []string `json:"services"`
 	// HeaderFiles are files with the values of headers that are sent to the server, by their keys.
 	HeaderFiles map[string]string `json:"header_files"`
-	TLS         *tlsConfig        `json:"tls"`
+	// NoCaller: the server is not told who calls.
+	NoCaller bool       `json:"no_caller"`
+	TLS      *tlsConfig `json:"tls"`
 }
 
 type gatewayConfig struct {
@@ -73,6 +75,11 @@ type gatewayConfig struct {
 	TokensFile        string   `json:"tokens_file"`
 	PassAuthorization bool     `json:"pass_authorization"`
 	CORSOrigins       []string `json:"cors_origins"`
+	// As in gateway.Config; an empty list of headers is none.
+	Name        string    `json:"name"`
+	DropHeaders *[]string `json:"drop_headers"`
+	NameNodes   bool      `json:"name_nodes"`
+	OpenHealth  bool      `json:"open_health"`
 }
 
 // token is an entry of the file with tokens, as rpcmesh token prints it.
@@ -137,7 +144,7 @@ func (c *config) secretsAgain(t *terminal) ([]string, error) {
 
 // config returns the configuration of the adopted server.
 func (c *adoptConfig) config(log *slog.Logger) (adopt.Config, error) {
-	cfg := adopt.Config{Namespace: c.Namespace, Services: c.Services, Logger: log, Header: http.Header{}}
+	cfg := adopt.Config{Namespace: c.Namespace, Services: c.Services, Logger: log, Header: http.Header{}, NoCaller: c.NoCaller}
 	var err error
 	if c.Protocol != "" {
 		if cfg.Protocol, err = adopt.ParseProtocol(c.Protocol); err != nil {
@@ -167,6 +174,10 @@ func (c *adoptConfig) config(log *slog.Logger) (adopt.Config, error) {
 func (c *gatewayConfig) config() (gateway.Config, *gateway.Tokens, error) {
 	cfg := gateway.Config{
 		Namespace: c.Namespace, Namespaces: c.Namespaces, Open: c.Open, PassAuthorization: c.PassAuthorization,
+		Name: c.Name, NameNodes: c.NameNodes, OpenHealth: c.OpenHealth,
+	}
+	if c.DropHeaders != nil {
+		cfg.DropHeaders = append([]string{}, *c.DropHeaders...)
 	}
 	if len(c.CORSOrigins) > 0 {
 		cfg.CORS = &gateway.CORS{Origins: c.CORSOrigins}

@@ -298,9 +298,10 @@ func TestNode(t *testing.T) {
 			"url": "`+server.url+`", "namespace": "all", "protocol": "connect", "policy": "nearest",
 			"descriptors_file": "`+write(t, "image.binpb", string(set))+`",
 			"services": ["example.greet.v1.Greeter"],
-			"header_files": {"Authorization": "`+write(t, "token", "Bearer x")+`"}
+			"header_files": {"Authorization": "`+write(t, "token", "Bearer x")+`"}, "no_caller": true
 		}],
-		"gateway": {"namespace": "public", "tokens_file": "`+tokens+`", "cors_origins": ["https://app.example.com"]},
+		"gateway": {"namespace": "public", "tokens_file": "`+tokens+`", "cors_origins": ["https://app.example.com"],
+			"name": "door", "drop_headers": [], "name_nodes": true, "open_health": true},
 		"drain": "1s"
 	}`))
 	node.await("adopted server up.*functions=4")
@@ -334,6 +335,13 @@ func TestNode(t *testing.T) {
 	}
 	if body, status := post("wrong"); status != http.StatusUnauthorized {
 		t.Errorf("with a wrong token the gateway answers %d: %s", status, body)
+	}
+	res, err := http.Post(node.addr()+"/grpc.health.v1.Health/Check", "application/json", strings.NewReader("{}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _ = res.Body.Close(); res.StatusCode != http.StatusOK {
+		t.Errorf("a probe without a token is answered %d", res.StatusCode)
 	}
 	if err := os.WriteFile(tokens, []byte(`{"tokens": []}`), 0o600); err != nil {
 		t.Fatal(err)

@@ -46,13 +46,18 @@ The file is JSON; each field may be left out. Paths are relative to where the co
       "descriptors_file": "image.binpb",     default: the server's reflection
       "services": ["pkg.Service"],           default: all
       "header_files": {"Authorization": "token"},
+      "no_caller": false,                    or true: the server is not told who calls
       "tls": {"ca_file": "ca.pem"}
     }],
     "gateway": {
       "namespace": "public",                 of calls that name none
       "namespaces": ["private"],             that they may name
       "tokens_file": "tokens.json",          {"tokens": [what rpcmesh token prints]}; or "open": true
-      "cors_origins": ["https://app.example.com"]
+      "cors_origins": ["https://app.example.com"],
+      "name": "gateway",                     as functions are told that a call came in by it
+      "drop_headers": ["Cookie", "X-Forwarded-*"],  of callers that end here; default: those that say who calls
+      "name_nodes": false,                   or true: callers are told at which nodes calls fail
+      "open_health": false                   or true: probes of health need no token
     },
     "lame_duck": "5s",                       for load balancers to notice; default: none
     "drain": "10s"

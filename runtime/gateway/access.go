@@ -30,28 +30,46 @@ func (c Caller) String() string { return c.RemoteAddr + " calls " + c.Procedure 
 // GoString is String, so that no verb shows the token.
 func (c Caller) GoString() string { return c.String() }
 
-// authorize asks whether r's call of t may be made, and returns whose it is; without a token it is who's.
-func (g *Gateway) authorize(r *http.Request, t target, who client) (client, error) {
-	if g.cfg.Open {
-		return who, nil
+// authorize asks whether r's call of t may be made, and returns whose it is; without a token it is who's. name is the
+// token's, where the gateway knows it.
+func (g *Gateway) authorize(r *http.Request, t target, who client) (_ client, name string, err error) {
+	if g.cfg.Open || g.cfg.OpenHealth && !g.cfg.NoHealth && isProbe(t.procedure) {
+		return who, "", nil
 	}
 	token, err := bearer(r.Header)
 	if err != nil {
-		return who, err
+		return who, "", err
 	}
-	err = g.cfg.Authorize(r.Context(), Caller{
-		Token: token, Namespace: t.namespace, Procedure: t.procedure, RemoteAddr: r.RemoteAddr,
-	})
+	c := Caller{Token: token, Namespace: t.namespace, Procedure: t.procedure, RemoteAddr: r.RemoteAddr}
+	if tokens := g.cfg.Tokens; tokens != nil {
+		g, err := tokens.authorize(c)
+		if err != nil {
+			return who, "", err
+		}
+		return clientWith(g.hash), g.Name, nil
+	}
+	who, err = g.ask(r.Context(), c, who)
+	return who, "", err
+}
+
+// isProbe reports whether a procedure is one of health's that tells only of what is named.
+func isProbe(procedure string) bool {
+	return procedure == "/grpc.health.v1.Health/Check" || procedure == "/grpc.health.v1.Health/Watch"
+}
+
+// ask is authorize by the Config's own check.
+func (g *Gateway) ask(ctx context.Context, c Caller, who client) (client, error) {
+	err := g.cfg.Authorize(ctx, c)
 	switch {
-	case err == nil && token == "":
+	case err == nil && c.Token == "":
 		return who, nil
 	case err == nil:
-		return clientWith(sha256.Sum256([]byte(token))), nil
+		return clientWith(sha256.Sum256([]byte(c.Token))), nil
 	}
 	if e, ok := errors.AsType[*connect.Error](err); ok && !e.IsRemote() {
 		return who, e
 	}
-	if ctx := r.Context(); ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		return who, connect.NewError(codeOf(ctx.Err()), "the call ended before it was admitted")
 	}
 	return who, connect.NewError(connect.CodeUnauthenticated, "the gateway does not admit the call")

@@ -185,7 +185,7 @@ func TestWhatIsMeantForTheGateway(t *testing.T) {
 					t.Errorf("%s arrived: %q", key, h.Values(key))
 				}
 			}
-			if h.Get("User-Agent") != "mine" || h.Get("Cookie") != "a=b" {
+			if h.Get("User-Agent") != "mine" || h.Get("Ask") != "a=b" {
 				t.Error("what is the caller's did not arrive")
 			}
 			info.ResponseHeader().Set("Access-Control-Allow-Origin", "*")
@@ -194,7 +194,7 @@ func TestWhatIsMeantForTheGateway(t *testing.T) {
 		}})
 		d := open(t, "h2c", node, gateway.Config{Namespace: "public", Open: true, PassAuthorization: pass})
 		_, header, _ := d.post(t, greetPath, "application/grpc", "\x00\x00\x00\x00\x00", "Authorization", "Basic x", "Te", "trailers",
-			"Rpcmesh-Namespace", "public", "Grpc-Timeout", "9S", "User-Agent", "mine", "Cookie", "a=b", "Grpc-Accept-Encoding", "gzip")
+			"Rpcmesh-Namespace", "public", "Grpc-Timeout", "9S", "User-Agent", "mine", "Ask", "a=b", "Grpc-Accept-Encoding", "gzip")
 		if header.Get("Grpc-Status") != "0" || header.Get("Access-Control-Allow-Origin") != "" || header.Get("Content-Type") != "application/grpc" {
 			t.Errorf("answer: %v", header)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"connectrpc.com/connect/v2"
@@ -13,12 +14,17 @@ import (
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
 )
 
+// DefaultName is the default of [Config.Name].
+const DefaultName = "gateway"
+
 // DefaultMaxCalls is the default of [Config.MaxCalls].
 const DefaultMaxCalls = 4096
 
 const (
 	// maxNamespaces bounds [Config.Namespaces].
 	maxNamespaces = 256
+	// maxName bounds [Config.Name], in bytes.
+	maxName = 128
 	// maxJSONLimit bounds [Config.MaxJSON].
 	maxJSONLimit = 1 << 30
 	// defaultCORSAge is how long a browser may go by an answer to its preflight.
@@ -28,6 +34,10 @@ const (
 // Config says whom a gateway lets in, and to what. The zero value lets nobody in: [New] fails unless one
 // of Authorize, Tokens and Open is set. It is read by New only.
 type Config struct {
+	// Name is what functions know the gateway by: [rpcmesh.Caller]'s Gateway. At most 128 bytes of printable ASCII. Default:
+	// [DefaultName].
+	Name string
+
 	// Namespace is that of calls which name none. Default: [rpcmesh.DefaultNamespace].
 	Namespace string
 
@@ -51,6 +61,17 @@ type Config struct {
 	// Default: it ends at the gateway.
 	PassAuthorization bool
 
+	// DropHeaders are headers of callers that end at the gateway, besides all that begin with Rpcmesh-: names, or
+	// what names begin with and *, in any case; 256 at most. An empty list that is not nil is none. Default:
+	// [DefaultDropHeaders]. Behind a proxy that sets some of them itself, and lets nobody else's through, leave those
+	// out.
+	DropHeaders []string
+
+	// NameNodes says that callers are told by which nodes, links and addresses a call has failed. Default: of
+	// what the mesh says itself they are told the code, whether the call may have been begun, and a text that names
+	// nothing they did not name; what functions say arrives as it was said.
+	NameNodes bool
+
 	// MaxMessage bounds the messages that callers may send, in bytes as they send them, uncompressed; a
 	// longer one ends its call with resource_exhausted. Default: [rpcmesh.Limits.MaxMessage] of the node.
 	MaxMessage int
@@ -69,6 +90,11 @@ type Config struct {
 	// NoHealth says that the gateway does not serve grpc.health.v1.Health. Default: whoever may call it in
 	// a namespace is told which services can be called there.
 	NoHealth bool
+
+	// OpenHealth lets anyone who can reach the gateway call Check and Watch of grpc.health.v1.Health, as the probes
+	// of orchestrators do, which have no token. They learn whether a service that they name can be called. Default:
+	// health is for those who may call.
+	OpenHealth bool
 
 	// CORS lets web pages of other origins call. Default: none may.
 	CORS *CORS
@@ -119,11 +145,19 @@ func resolved(cfg Config) (Config, error) {
 			"gateway: Config.MaxMessage must not be negative, and Config.MaxJSON must be between 0 and %d", maxJSONLimit)
 	case len(cfg.Namespaces) > maxNamespaces:
 		return cfg, connect.Errorf(connect.CodeInvalidArgument, "gateway: Config.Namespaces has more than %d entries", maxNamespaces)
+	case len(cfg.Name) > maxName || strings.ContainsFunc(cfg.Name, func(r rune) bool { return r < ' ' || r > '~' }):
+		return cfg, connect.Errorf(connect.CodeInvalidArgument, "gateway: Config.Name must be printable ASCII of at most %d bytes", maxName)
 	case slices.Contains(cfg.Namespaces, ""):
 		return cfg, connect.NewError(connect.CodeInvalidArgument, "gateway: one of Config.Namespaces is empty")
 	case cfg.CORS != nil && (len(cfg.CORS.Origins) == 0 || slices.Contains(cfg.CORS.Origins, "")):
 		return cfg, connect.NewError(connect.CodeInvalidArgument,
 			`gateway: Config.CORS needs Origins like "https://app.example.com", none of them empty`)
+	}
+	if cfg.Name == "" {
+		cfg.Name = DefaultName
+	}
+	if cfg.DropHeaders == nil {
+		cfg.DropHeaders = DefaultDropHeaders()
 	}
 	if cfg.Namespace == "" {
 		cfg.Namespace = rpcmesh.DefaultNamespace

@@ -22,8 +22,7 @@
 //  2. the header rpcmesh-namespace;
 //  3. [Config.Namespace].
 //
-// Only the namespaces of the Config can be named, and a call never makes the node join one. A function
-// that cannot be called fails with unimplemented, and the mesh's words for why.
+// Only the namespaces of the Config can be named, and a call never makes the node join one.
 //
 // # What arrives
 //
@@ -35,10 +34,22 @@
 // namespace defines.
 //
 // Headers and trailers arrive, in both directions, but for those of the connection, of the message's
-// encoding, of the protocols and of CORS; User-Agent arrives. Authorization and rpcmesh-namespace are for
-// the gateway and end here, see [Config.PassAuthorization]. The headers of a stream of responses arrive when
-// its handler sends them. Codes, messages and details of errors arrive as they were sent, and so does the
-// mesh's own detail, rpcmesh.v1.CallFailure.
+// encoding, of the protocols and of CORS; User-Agent arrives. The headers of a stream of responses arrive when
+// its handler sends them. Codes, messages and details of a function's errors arrive as they were sent.
+//
+// What a caller sends is his own word, and reaches functions that are used to what members say. So these of his
+// headers end at the gateway, whichever protocol they come by: Authorization, unless [Config.PassAuthorization] lets
+// it pass; all that begin with Rpcmesh-, which are the mesh's; and those of [Config.DropHeaders], by which proxies,
+// sign-on gates and browsers tell servers who calls, see [DefaultDropHeaders]. A name with _ for - counts as with -, as some servers
+// take it. The trailers of a request end here, too. Functions learn from [rpcmesh.CallerFrom] by which gateway, token
+// and address a call came in; with a Config.Authorize of your own, the token has no name.
+//
+// # What callers are told
+//
+// A call that the mesh itself refuses or loses fails by the code that the mesh gives it, with rpcmesh.v1.CallFailure
+// as a detail where that says whether it may have been begun, and google.rpc.ErrorInfo for the reason where there is
+// one. The text is the gateway's, and names no node, link or address; nor does a detail. [Config.NameNodes] has all
+// of it arrive as the mesh says it. The node's log has it in any case where it says that something is wrong.
 //
 // A call's timeout goes along, and ends it everywhere; one without gets that of the node's calls,
 // [rpcmesh.Config.CallTimeout]. When the caller cancels or its connection breaks, the handler's context
@@ -50,7 +61,7 @@
 // (grpc.reflection.v1.ServerReflection and its v1alpha), which describes every function of the namespace,
 // and for grpc.health.v1.Health, by which a service serves while any of its functions can be called. Both
 // are calls like others: who may call a procedure of theirs may ask. [Config.NoReflection] and
-// [Config.NoHealth] turn them off.
+// [Config.NoHealth] turn them off, and [Config.OpenHealth] lets the probes of orchestrators in, which have no token.
 //
 // # When the node stops
 //

@@ -29,6 +29,7 @@ type Gateway struct {
 	errors     *connecthttp.ErrorWriter
 	front      http.Handler // serve, behind CORS
 	calls      *calls
+	drop       *headerSet // of callers' headers
 }
 
 // New returns a gateway to namespaces of node. It fails with invalid_argument where cfg has a mistake.
@@ -45,6 +46,9 @@ func New(node *rpcmesh.Node, cfg Config) (*Gateway, error) {
 		cfg: cfg, node: node, namespaces: map[string]*atomic.Pointer[rpcmesh.Namespace]{},
 		calls: newCalls(cfg.MaxCalls, cfg.MaxCallsPerCaller),
 	}
+	if g.drop, err = newHeaderSet(cfg.DropHeaders); err != nil {
+		return nil, err
+	}
 	for _, name := range append([]string{cfg.Namespace}, cfg.Namespaces...) {
 		g.namespaces[name] = new(atomic.Pointer[rpcmesh.Namespace])
 	}
@@ -58,14 +62,14 @@ func New(node *rpcmesh.Node, cfg Config) (*Gateway, error) {
 	if cfg.Tokens != nil {
 		g.cfg.Authorize = cfg.Tokens.Authorize
 	}
-	g.pump = bridge.Pump{To: inward{}, Skip: g.skip, StopReceiving: stopReceiving}
+	g.pump = bridge.Pump{To: inward{}, Skip: g.skip, StopReceiving: stopReceiving, Discreet: !cfg.NameNodes}
 	options := []connecthttp.Option{
 		connecthttp.WithCodecs(new(bridge.Codec), jsonCodec{}),
 		connecthttp.WithReadMaxBytes(g.cfg.MaxMessage),
 	}
 	g.errors = connecthttp.NewErrorWriter(options...)
 	g.handlers = newHandlers(g.call, options)
-	g.own.noReflection, g.own.noHealth = cfg.NoReflection, cfg.NoHealth
+	g.own.noReflection, g.own.noHealth, g.own.told = cfg.NoReflection, cfg.NoHealth, g.toldSchema
 	g.front = cfg.CORS.handler(webText(http.HandlerFunc(g.serve)))
 	return g, nil
 }
@@ -128,7 +132,7 @@ func (g *Gateway) admit(r *http.Request, t target, who *client) (*call, error) {
 	if t.namespace == "" {
 		t.namespace = g.cfg.Namespace
 	}
-	admitted, err := g.authorize(r, t, *who)
+	admitted, token, err := g.authorize(r, t, *who)
 	if err != nil {
 		return nil, err
 	}
@@ -147,7 +151,7 @@ func (g *Gateway) admit(r *http.Request, t target, who *client) (*call, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &call{ns: ns, spec: spec}, nil
+	return &call{ns: ns, spec: spec, from: g.outside(token, r.RemoteAddr)}, nil
 }
 
 // lookUp finds what r calls, and waits for it as calls do, for no longer than the caller.
@@ -178,6 +182,27 @@ func withTimeoutOf(r *http.Request) (context.Context, context.CancelFunc) {
 	return r.Context(), func() {}
 }
 
+// outside says how a call came in, by the name of the token that it was admitted by, if any.
+func (g *Gateway) outside(token, addr string) rpcmesh.Outside {
+	return rpcmesh.Outside{Gateway: g.cfg.Name, Token: token, Addr: addr}
+}
+
+// told is an error of the mesh's as those outside are told it.
+func (g *Gateway) told(err error, procedure string) error {
+	if g.cfg.NameNodes {
+		return err
+	}
+	return bridge.Discreet(err, procedure)
+}
+
+// toldSchema is told for what keeps a schema from being had.
+func (g *Gateway) toldSchema(err error, name string) error {
+	if g.cfg.NameNodes {
+		return err
+	}
+	return bridge.DiscreetSchema(err, name)
+}
+
 // namespace returns the namespace called name if calls may go there.
 func (g *Gateway) namespace(name string) (*rpcmesh.Namespace, bool) {
 	known, ok := g.namespaces[name]
@@ -202,7 +227,8 @@ func (g *Gateway) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	if connect.CodeOf(err) == connect.CodeUnimplemented {
 		w = unknown{w}
 	}
-	_ = g.errors.Write(w, r, bridge.Verdict(err)) // fails where the caller has gone
+	t, _ := parsePath(r.URL.Path)
+	_ = g.errors.Write(w, r, bridge.Verdict(g.told(err, t.procedure))) // fails where the caller has gone
 }
 
 // unknown has the status of a path that is not there, as servers of Connect answer, where the code
@@ -216,15 +242,16 @@ func (u unknown) WriteHeader(status int) {
 	u.ResponseWriter.WriteHeader(status)
 }
 
-// skip drops what is meant for the gateway.
+// skip drops what is meant for the gateway, or not the caller's to say.
 func (g *Gateway) skip(key string) bool {
-	return key == namespaceHeader || key == "Authorization" && !g.cfg.PassAuthorization
+	return key == "Authorization" && !g.cfg.PassAuthorization || g.drop.has(key)
 }
 
 // call is one call on its way through the gateway, in the context of its request.
 type call struct {
 	ns   *rpcmesh.Namespace
 	spec connect.Spec
+	from rpcmesh.Outside
 	w    http.ResponseWriter
 	r    *http.Request
 	json *transcoder        // of a JSON call
@@ -261,7 +288,8 @@ func (g *Gateway) call(ctx context.Context, _ connect.Spec, stream connect.Serve
 type inward struct{}
 
 func (inward) NewClientStream(ctx context.Context, spec connect.Spec) (connect.ClientStream, error) {
-	return callOf(ctx).ns.NewClientStream(ctx, spec)
+	c := callOf(ctx)
+	return c.ns.NewClientStream(rpcmesh.WithOutside(ctx, c.from), spec)
 }
 
 // stopReceiving is the pump's. It works for HTTP/1.1, where closing the body would wait, and for HTTP/2.

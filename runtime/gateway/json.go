@@ -83,24 +83,44 @@ type transcoder struct {
 	in, out protoreflect.MessageType
 	room    *room
 	limit   int // of a response
+	told    func(err error, name string) error
 }
 
 // newTranscoder returns what a JSON call of procedure in ns needs.
 func (g *Gateway) newTranscoder(ctx context.Context, ns *rpcmesh.Namespace, procedure string) (*transcoder, error) {
 	schema, err := ns.Schema(ctx, procedure)
 	if err != nil {
-		return nil, err
+		return nil, g.toldSchema(err, procedure)
 	}
 	return &transcoder{
 		ns: ns, schema: schema,
 		in:   dynamicpb.NewMessageType(schema.Method().Input()),
 		out:  dynamicpb.NewMessageType(schema.Method().Output()),
-		room: g.room, limit: g.cfg.MaxJSON,
+		room: g.room, limit: g.cfg.MaxJSON, told: g.toldSchema,
 	}, nil
 }
 
 // types finds what an Any holds, which any schema of the namespace may have, and extensions.
-func (t *transcoder) types(ctx context.Context) *rpcmesh.Types { return t.ns.Types(ctx, t.schema) }
+func (t *transcoder) types(ctx context.Context) resolver {
+	return toldTypes{t.ns.Types(ctx, t.schema), t.told}
+}
+
+// toldTypes are types whose errors are for those outside.
+type toldTypes struct {
+	*rpcmesh.Types
+
+	told func(err error, name string) error
+}
+
+func (t toldTypes) FindMessageByName(name protoreflect.FullName) (protoreflect.MessageType, error) {
+	mt, err := t.Types.FindMessageByName(name)
+	return mt, t.told(err, string(name))
+}
+
+func (t toldTypes) FindMessageByURL(url string) (protoreflect.MessageType, error) {
+	mt, err := t.Types.FindMessageByURL(url)
+	return mt, t.told(err, url)
+}
 
 func (t *transcoder) unmarshal(ctx context.Context, src io.Reader, raw *rpcmesh.Raw) (err error) {
 	defer rescue(&err)

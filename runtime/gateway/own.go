@@ -20,6 +20,7 @@ const ownPrefix = "/grpc."
 // own are the services that the gateway itself serves in each namespace, in the place of the mesh.
 type own struct {
 	noReflection, noHealth bool
+	told                   func(err error, name string) error // as those outside are
 
 	mu      sync.Mutex
 	methods map[*rpcmesh.Namespace]map[string]connect.Method // by procedure
@@ -50,7 +51,7 @@ func (o *own) make(ns *rpcmesh.Namespace, node *rpcmesh.Node) map[string]connect
 		all = health.Methods(ns, node.Stopping())
 	}
 	if !o.noReflection {
-		all = append(all, reflection.Methods(ns, all...)...)
+		all = append(all, reflection.Methods(ns, o.told, all...)...)
 	}
 	methods := make(map[string]connect.Method, len(all))
 	for _, m := range all {

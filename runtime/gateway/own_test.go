@@ -114,6 +114,34 @@ func TestOwnServicesAuthorized(t *testing.T) {
 	_ = stream.Close() // it was refused
 }
 
+// TestOpenHealth: probes that have no token are told of health, and of nothing else.
+func TestOpenHealth(t *testing.T) {
+	node := entry(t, 0, greeter{})
+	for _, open := range []bool{false, true} {
+		g, err := gateway.New(node, gateway.Config{Namespace: "public", Tokens: new(gateway.Tokens), OpenHealth: open})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := serve(t, "h2c", g)
+		want := http.StatusUnauthorized
+		if open {
+			want = http.StatusOK
+		}
+		for _, body := range []string{"{}", greeterIs} {
+			for _, header := range [][]string{nil, {"Authorization", "Basic x"}} {
+				if status, _, got := d.post(t, healthPath, "application/json", body, header...); status != want {
+					t.Errorf("open %v, %s: %d, %s", open, body, status, got)
+				}
+			}
+		}
+		for _, path := range []string{"/grpc.health.v1.Health/List", greetPath, "/grpc.health.v1.Health/Check2"} {
+			if status, _, got := d.post(t, path, "application/json", "{}"); status != http.StatusUnauthorized {
+				t.Errorf("open %v, %s: %d, %s", open, path, status, got)
+			}
+		}
+	}
+}
+
 // TestMaxMessage bounds what callers send, not what they are sent.
 func TestMaxMessage(t *testing.T) {
 	c := rpcmeshtest.New(t)

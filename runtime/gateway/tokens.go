@@ -17,7 +17,8 @@ const maxTokens = 1024
 
 // Token is a token that callers may have, known by its hash.
 type Token struct {
-	// Name is for people: errors and configurations tell tokens apart by it. Required.
+	// Name is for people: errors and configurations tell tokens apart by it, and functions know it, see
+	// [rpcmesh.Caller]. Required.
 	Name string
 	// SHA256 is the hash of the token, 64 hexadecimal digits; see [HashToken]. A token should be random,
 	// of 16 bytes or more: what can be guessed can be found by its hash.
@@ -89,21 +90,21 @@ func (t *Tokens) Authorize(_ context.Context, c Caller) error {
 	return err
 }
 
-// authorize is Authorize, and returns the token's hash.
-func (t *Tokens) authorize(c Caller) (hash [sha256.Size]byte, err error) {
+// authorize is Authorize, and returns the token.
+func (t *Tokens) authorize(c Caller) (*grant, error) {
 	if c.Token == "" {
-		return hash, connect.NewError(connect.CodeUnauthenticated, "the call needs a header Authorization: Bearer TOKEN")
+		return nil, connect.NewError(connect.CodeUnauthenticated, "the call needs a header Authorization: Bearer TOKEN")
 	}
 	g := t.find(c.Token)
 	switch {
 	case g == nil:
-		return hash, connect.NewError(connect.CodeUnauthenticated, "the token is not known, or was revoked")
+		return nil, connect.NewError(connect.CodeUnauthenticated, "the token is not known, or was revoked")
 	case !slices.Contains(g.Namespaces, c.Namespace):
-		return hash, connect.Errorf(connect.CodePermissionDenied, "the token %q is not for the namespace %.64q", g.Name, c.Namespace)
+		return nil, connect.Errorf(connect.CodePermissionDenied, "the token %q is not for the namespace %.64q", g.Name, c.Namespace)
 	case !strings.HasPrefix(c.Procedure, g.Functions):
-		return hash, connect.Errorf(connect.CodePermissionDenied, "the token %q is not for this function", g.Name)
+		return nil, connect.Errorf(connect.CodePermissionDenied, "the token %q is not for this function", g.Name)
 	}
-	return g.hash, nil
+	return g, nil
 }
 
 // find looks at every token, whether or not it has found the one.

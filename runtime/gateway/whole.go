@@ -36,8 +36,10 @@ func (f front) NewWhole() h2serve.Whole {
 type whole struct {
 	g      *Gateway
 	caller *rpcmesh.RawCaller
-	keys   map[string]string // canonical forms of headers' names
+	keys   map[string]string // canonical forms of headers' names; empty: they end here
 	at     client            // those without a token
+	addr   string
+	from   *rpcmesh.Outside // of the last call
 }
 
 // maxKeys bounds whole.keys.
@@ -119,16 +121,29 @@ func (c *wholeCall) head(t *target) bool {
 
 // admits reports whether a call may be made, and notes whose it is.
 func (w *whole) admits(c *wholeCall, t target) bool {
+	if w.addr == "" {
+		w.addr = c.request.RemoteAddr().String()
+		w.at = clientAt(w.addr)
+	}
 	if w.g.cfg.Open {
-		if w.at == (client{}) {
-			w.at = clientAt(c.request.RemoteAddr().String())
-		}
-		c.who = w.at
+		c.who, c.Outside = w.at, w.outside("")
 		return true
 	}
-	hash, err := w.g.cfg.Tokens.authorize(Caller{Token: c.token, Namespace: t.namespace, Procedure: t.procedure})
-	c.who = clientWith(hash)
-	return err == nil
+	token, err := w.g.cfg.Tokens.authorize(Caller{Token: c.token, Namespace: t.namespace, Procedure: t.procedure})
+	if err != nil {
+		return false
+	}
+	c.who, c.Outside = clientWith(token.hash), w.outside(token.Name)
+	return true
+}
+
+// outside is [Gateway.outside] for a connection whose calls mostly come by one token.
+func (w *whole) outside(token string) *rpcmesh.Outside {
+	if w.from == nil || w.from.Token != token {
+		from := w.g.outside(token, w.addr)
+		w.from = &from
+	}
+	return w.from
 }
 
 // Handle implements [h2serve.Whole].
@@ -139,7 +154,7 @@ func (w *whole) Handle(r *h2serve.Request) bool {
 		return false
 	}
 	for _, f := range r.Fields {
-		if key := w.key(f.Name); bridge.Forwarded(key) && !w.g.skip(key) {
+		if key := w.key(f.Name); key != "" {
 			c.RequestHeader().Add(key, f.Value)
 		}
 	}
@@ -155,11 +170,13 @@ func (w *whole) Handle(r *h2serve.Request) bool {
 	return true
 }
 
-// key returns the canonical form of a header's name.
+// key returns the canonical form of a header's name, or nothing where the header ends here.
 func (w *whole) key(name string) string {
 	key, ok := w.keys[name]
 	if !ok {
-		key = textproto.CanonicalMIMEHeaderKey(name)
+		if key = textproto.CanonicalMIMEHeaderKey(name); !bridge.Forwarded(key) || w.g.skip(key) {
+			key = ""
+		}
 		if len(w.keys) < maxKeys {
 			w.keys[name] = key
 		}
@@ -184,7 +201,7 @@ func (c *wholeCall) respond(*rpcmesh.RawCall) rpcmesh.Output {
 	c.g.calls.end(c.who)
 	var head, trailer [8]hpack.HeaderField
 	var body [2][]byte
-	err := verdict(c.Err)
+	err := verdict(c.g.told(c.Err, c.Procedure))
 	r := h2serve.Response{
 		Head:    appendUser(append(head[:0], fieldStatus, fieldType, fieldAccept), c.ResponseHeader()),
 		Trailer: grpc.AppendStatus(appendUser(trailer[:0], c.ResponseTrailer()), err),

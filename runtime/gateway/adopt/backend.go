@@ -24,6 +24,7 @@ type backend struct {
 	transport connect.Transport
 	pump      bridge.Pump
 	header    http.Header
+	noCaller  bool            // the server is not told who calls
 	ctx       context.Context // ends all calls
 	slots     chan struct{}   // one for each call that is with the server
 	mu        sync.Mutex
@@ -33,7 +34,7 @@ type backend struct {
 
 func newBackend(a *Adopted) *backend {
 	b := &backend{
-		wire: newWire(&a.cfg, a.url), header: a.cfg.Header, ctx: a.ctx,
+		wire: newWire(&a.cfg, a.url), header: a.cfg.Header, noCaller: a.cfg.NoCaller, ctx: a.ctx,
 		slots: make(chan struct{}, a.cfg.Limits.MaxCalls),
 	}
 	options := []connecthttp.Option{
@@ -54,7 +55,7 @@ func newBackend(a *Adopted) *backend {
 	case Connect:
 	}
 	b.transport = connecthttp.NewTransport(b.wire, a.url.String(), options...)
-	b.pump = bridge.Pump{To: limited{b}, StopReceiving: bridge.StopMesh}
+	b.pump = bridge.Pump{To: limited{b}, Skip: skip, StopReceiving: bridge.StopMesh}
 	return b
 }
 
@@ -118,6 +119,9 @@ func (b *backend) open(ctx context.Context, spec connect.Spec) (*stream, error) 
 	info, ok := connect.CallInfoForClientContext(ctx)
 	if !ok {
 		ctx, info = connect.NewClientContext(ctx)
+	}
+	if caller, ok := rpcmesh.CallerFrom(ctx); ok && !b.noCaller {
+		tellCaller(info.RequestHeader(), caller)
 	}
 	for key, values := range b.header {
 		info.RequestHeader().SetValues(key, values)

@@ -96,6 +96,10 @@ type Config struct {
 	// a token of the node's own, say.
 	Header http.Header
 
+	// NoCaller says that the server is not told who calls, by which names inside the mesh reach it. Default: it is, see
+	// the package's documentation.
+	NoCaller bool
+
 	// TLS is what an https URL is dialled with. Default: the host's root certificates.
 	TLS *tls.Config
 

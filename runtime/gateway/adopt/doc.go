@@ -14,6 +14,14 @@
 // Calls of all four kinds pass through as they are: the bytes of the messages, headers, trailers, errors
 // with their details, what is left of the deadline, and the end of a call whichever side it comes from.
 //
+// # Who calls
+//
+// The server is told what a handler knows by [rpcmesh.CallerFrom], in headers: Rpcmesh-Caller-Id and
+// Rpcmesh-Caller-Node, the id and the name of the member at which the call came into the mesh;
+// Rpcmesh-Caller-Gateway, -Token and -Addr of one from outside; Rpcmesh-Caller-Proxy and -Addr of a proxy's. What is
+// not printable ASCII, and %, is percent-encoded. What is not known is not there, and no caller can set a header
+// that begins so. All that is true of a Caller is true of these. [Config.NoCaller] leaves them out.
+//
 // # When the server is there
 //
 // The functions are registered while the server is up and withdrawn while it is down, and come back by

@@ -31,6 +31,8 @@ type Open struct {
 	Prompt bool
 	// Waiter, if there is one, is told of the call's end, and nobody waits in Receive: see Waiter.
 	Waiter Waiter
+	// Caller is who makes the call. May be nil.
+	Caller *Caller
 	// Header is sent when the call is opened; until then it may be changed. May be nil.
 	Header *connect.Header
 	// ResponseHeader and ResponseTrailer are filled in as they arrive, before the Receive that finds
@@ -94,7 +96,7 @@ func (c *ClientCall) transmit(f outFrame) error {
 		defer c.mu.Unlock()
 		return c.send(nil, &f)
 	}
-	var scratch [256]byte
+	var scratch [384]byte
 	head, err := c.encodeOpen(scratch[:0])
 	if err != nil {
 		c.giveUp(err)

@@ -12,6 +12,7 @@ import (
 // those that derive find a parent which they know and need no goroutine.
 type callContext struct {
 	deadline time.Time
+	incoming *Incoming
 
 	mu    sync.Mutex
 	err   error
@@ -34,6 +35,9 @@ func (c *callContext) Err() error {
 
 // Value implements context.Context.
 func (c *callContext) Value(key any) any {
+	if key == (incomingKey{}) {
+		return c.incoming
+	}
 	c.mu.Lock()
 	inner, cause := c.inner, c.cause
 	c.mu.Unlock()
@@ -44,6 +48,14 @@ func (c *callContext) Value(key any) any {
 		return nil
 	}
 	return inner.Value(key)
+}
+
+type incomingKey struct{}
+
+// IncomingOf returns what is called where ctx is a handler's or derived from it, which is not to be changed.
+func IncomingOf(ctx context.Context) (*Incoming, bool) {
+	in, ok := ctx.Value(incomingKey{}).(*Incoming)
+	return in, ok
 }
 
 // Done implements context.Context.

@@ -47,6 +47,9 @@ type Incoming struct {
 	Timeout time.Duration
 	// StreamType is the method's kind.
 	StreamType connect.StreamType
+	// Caller is who made the call, as the other end says; nil where it does not. What Route leaves here is what
+	// the handler is told, or the next link.
+	Caller *Caller
 
 	rawHeader []byte
 }

@@ -21,7 +21,7 @@ type handlerEnd struct {
 // serve starts the handler of a call that the other end opens.
 func (s *Session) serve(f *frame, in *Incoming, handle func(*ServerCall)) {
 	c := &ServerCall{incoming: *in, handle: handle, limits: &s.cfg.Limits, mu: &s.mu}
-	c.incoming.rawHeader = nil
+	c.incoming.rawHeader, c.ctx.incoming = nil, &c.incoming
 	if len(in.rawHeader) > 0 {
 		c.incoming.rawHeader = append([]byte(nil), in.rawHeader...)
 	}

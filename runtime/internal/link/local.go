@@ -69,8 +69,9 @@ func (p *localPair) start(c *ClientCall, headers []byte) *callerEnd {
 	s, o := p.server, &c.open
 	s.incoming = Incoming{
 		Namespace: o.Namespace, Procedure: o.Procedure, Origin: o.Origin, OriginNamespace: o.OriginNamespace,
-		Hops: o.Hops, StreamType: o.StreamType, rawHeader: bytes.Clone(headers),
+		Hops: o.Hops, StreamType: o.StreamType, Caller: o.Caller, rawHeader: bytes.Clone(headers),
 	}
+	s.ctx.incoming = &s.incoming
 	if deadline := c.deadline(); !deadline.IsZero() {
 		s.ctx.deadline = deadline
 		s.incoming.Timeout = time.Until(deadline)

@@ -23,6 +23,7 @@ const (
 	tagTimeout         = 5<<3 | 0
 	tagStreamType      = 6<<3 | 0
 	tagOpenHeaders     = 7<<3 | 2
+	tagCaller          = 8<<3 | 2
 )
 
 // check says what keeps the call from being opened, and how long its headers are.
@@ -68,6 +69,9 @@ func (o *Open) size(timeout time.Duration, headers int) int {
 	if headers > 0 {
 		n += 1 + sizeBytes(headers)
 	}
+	if o.Caller != nil {
+		n += 1 + sizeBytes(o.Caller.size())
+	}
 	return n
 }
 
@@ -95,11 +99,11 @@ func (o *Open) appendTo(b []byte, timeout time.Duration, headers int) []byte {
 		b = protowire.AppendVarint(b, uint64(headers))
 		b = appendHeaders(b, o.Header)
 	}
-	return b
+	return o.Caller.appendTo(b)
 }
 
 // parse reads the body of an Open. It does not look into the headers.
-func (in *Incoming) parse(b []byte, names *nameCache) error {
+func (in *Incoming) parse(b []byte, names *nameCache, callers *callerCache) error {
 	for len(b) > 0 {
 		num, typ, n := protowire.ConsumeTag(b)
 		if n < 0 {
@@ -109,7 +113,7 @@ func (in *Incoming) parse(b []byte, names *nameCache) error {
 		if size < 0 {
 			return errFrame("truncated")
 		}
-		if err := in.field(num, typ, b[n:n+size], names); err != nil {
+		if err := in.field(num, typ, b[n:n+size], names, callers); err != nil {
 			return err
 		}
 		b = b[n+size:]
@@ -117,7 +121,9 @@ func (in *Incoming) parse(b []byte, names *nameCache) error {
 	return nil
 }
 
-func (in *Incoming) field(num protowire.Number, typ protowire.Type, b []byte, names *nameCache) (err error) {
+func (in *Incoming) field(
+	num protowire.Number, typ protowire.Type, b []byte, names *nameCache, callers *callerCache,
+) (err error) {
 	switch typ {
 	case protowire.BytesType:
 		v, _ := protowire.ConsumeBytes(b)
@@ -135,6 +141,8 @@ func (in *Incoming) field(num protowire.Number, typ protowire.Type, b []byte, na
 			in.OriginNamespace, err = names.get(v, maxNamespace)
 		case 7:
 			in.rawHeader = v
+		case 8:
+			in.Caller, err = callers.get(v)
 		}
 	case protowire.VarintType:
 		v, _ := protowire.ConsumeVarint(b)
@@ -151,9 +159,13 @@ func (in *Incoming) field(num protowire.Number, typ protowire.Type, b []byte, na
 // Header decodes and returns the request's headers, which are not to be changed.
 func (in *Incoming) Header() (*connect.Header, error) { return decodeHeaders(in.rawHeader) }
 
-// readdress returns the frame with another namespace and origin in its open, all else as it was.
-func readdress(f *frame, to *Route) []byte {
-	open := make([]byte, 0, len(f.open)+len(to.Namespace)+len(to.OriginNamespace)+32)
+// readdress returns the frame with another namespace, origin and caller in its open, all else as it was.
+func readdress(f *frame, to *Route, caller *Caller) []byte {
+	size := len(f.open) + len(to.Namespace) + len(to.OriginNamespace) + 32
+	if caller != nil {
+		size += caller.size() + 4
+	}
+	open := make([]byte, 0, size)
 	open = appendString(open, tagNamespace, to.Namespace)
 	open = appendBytes(open, tagOrigin, to.Origin[:])
 	if to.OriginNamespace != "" {
@@ -161,11 +173,12 @@ func readdress(f *frame, to *Route) []byte {
 	}
 	for b := f.open; len(b) > 0; {
 		num, _, n := protowire.ConsumeField(b)
-		if num != 1 && num != 3 && num != 4 {
+		if num != 1 && num != 3 && num != 4 && num != 8 {
 			open = append(open, b[:n]...)
 		}
 		b = b[n:]
 	}
+	open = caller.appendTo(open)
 	raw := append(make([]byte, 0, len(f.raw)+len(open)), f.raw[:5]...)
 	raw = append(raw, tagHops, 0, 0, 0, 0)
 	raw = appendBytes(raw, tagOpen, open)

@@ -17,6 +17,7 @@ type readerState struct {
 	frame   frame
 	call    Incoming
 	names   nameCache
+	callers callerCache
 	touched []flusher // what has been given something to write
 }
 
@@ -217,14 +218,15 @@ func (s *Session) takeOpen(i int) bool {
 func (s *Session) incoming(f *frame) {
 	in := &s.reader.call
 	*in = Incoming{Session: s, Hops: min(f.hops, MaxHops)}
-	if err := in.parse(f.open, &s.reader.names); err != nil {
+	if err := in.parse(f.open, &s.reader.names, &s.reader.callers); err != nil {
 		s.refuse(f.call, connect.NewError(connect.CodeInvalidArgument, err.Error()))
 		return
 	}
+	said := in.Caller
 	route := s.handler.Route(in)
 	switch {
 	case route.Next != nil:
-		s.relay(f, in, &route)
+		s.relay(f, in, &route, said)
 	case route.Serve != nil:
 		s.serve(f, in, route.Serve)
 	default:

@@ -31,8 +31,8 @@ type relayHalf struct {
 	closed bool
 }
 
-// relay forwards a call that the other end opens.
-func (s *Session) relay(f *frame, in *Incoming, to *Route) {
+// relay forwards a call that the other end opens, which said who made it.
+func (s *Session) relay(f *frame, in *Incoming, to *Route, said *Caller) {
 	if in.Hops == 0 {
 		s.refuse(f.call, errHops)
 		return
@@ -65,8 +65,8 @@ func (s *Session) relay(f *frame, in *Incoming, to *Route) {
 		return
 	}
 
-	if to.Namespace != in.Namespace || to.Origin != in.Origin || to.OriginNamespace != in.OriginNamespace {
-		f.raw = readdress(f, to)
+	if to.Namespace != in.Namespace || to.Origin != in.Origin || to.OriginNamespace != in.OriginNamespace || in.Caller != said {
+		f.raw = readdress(f, to, in.Caller)
 	}
 	binary.LittleEndian.PutUint32(f.raw[6:], in.Hops-1)
 	s.mu.Lock()

@@ -191,6 +191,7 @@ func TestReaddress(t *testing.T) {
 		Call: 5, Hops: 7,
 		Open: &linkv1.Open{
 			Namespace: "public", Procedure: "/a.B/C", Origin: make([]byte, 16), OriginNamespace: "x", Timeout: 5, StreamType: 2,
+			Caller:  &linkv1.Caller{Node: make([]byte, 16), Name: "what was said before"},
 			Headers: &linkv1.Headers{Headers: []*linkv1.Header{{Key: "K", Values: [][]byte{{1}}}}},
 		},
 		Data: []byte("data"), CloseSend: true,
@@ -205,13 +206,15 @@ func TestReaddress(t *testing.T) {
 	if err := f.parse(raw); err != nil {
 		t.Fatal(err)
 	}
-	raw = readdress(&f, &Route{Namespace: "inner", Origin: NodeID{9}, OriginNamespace: "deep"})
+	caller := &Caller{Node: NodeID{7}, Name: "n", Address: "a"}
+	raw = readdress(&f, &Route{Namespace: "inner", Origin: NodeID{9}, OriginNamespace: "deep"}, caller)
 	got := new(linkv1.Frame)
 	if err := proto.Unmarshal(raw, got); err != nil {
 		t.Fatal(err)
 	}
 	origin := NodeID{9}
 	want.Hops, want.Open.Namespace, want.Open.OriginNamespace, want.Open.Origin = 0, "inner", "deep", origin[:]
+	want.Open.Caller = &linkv1.Caller{Node: caller.Node[:], Name: "n", Address: "a"}
 	want.ProtoReflect().SetUnknown(unknown)
 	if diff := cmp.Diff(want, got, protocmp.Transform()); diff != "" {
 		t.Errorf("frame (-want +got):\n%s", diff)
@@ -240,7 +243,7 @@ func TestIncomingParse(t *testing.T) {
 		t.Fatal(err)
 	}
 	var in Incoming
-	if err := in.parse(raw, new(nameCache)); err != nil {
+	if err := in.parse(raw, new(nameCache), new(callerCache)); err != nil {
 		t.Fatal(err)
 	}
 	h, err := in.Header()
@@ -344,10 +347,10 @@ func FuzzFrame(f *testing.F) {
 		}
 		if got.has&hasOpen != 0 {
 			var in Incoming
-			if in.parse(got.open, new(nameCache)) == nil && want.GetOpen().GetNamespace() != in.Namespace {
+			if in.parse(got.open, new(nameCache), new(callerCache)) == nil && want.GetOpen().GetNamespace() != in.Namespace {
 				t.Fatalf("namespace %q and %q", in.Namespace, want.GetOpen().GetNamespace())
 			}
-			if err := got.parse(readdress(&got, &Route{Namespace: "n"})); err != nil && len(raw) < maxBlock/2 {
+			if err := got.parse(readdress(&got, &Route{Namespace: "n"}, nil)); err != nil && len(raw) < maxBlock/2 {
 				t.Fatalf("readdressed: %v", err)
 			}
 		}

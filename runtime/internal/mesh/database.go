@@ -49,6 +49,7 @@ type database struct {
 
 	routes   []*route
 	reached  []bool
+	branches []int32
 	vertices map[vertex]int32
 	view     *view
 }

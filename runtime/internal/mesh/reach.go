@@ -51,6 +51,7 @@ func (d *database) reroute(now time.Time) {
 	}
 	d.lose(now, lost, old)
 	d.setRoutes(s, old)
+	d.findBranches()
 	d.gain(gained)
 	d.census()
 	d.sets.sort(d)

@@ -74,7 +74,7 @@ func (d *database) freeze() *view {
 // current returns the view of a database until it changes.
 func (d *database) current() view {
 	d.flush()
-	return view{names: d.names, fns: d.fns, routes: d.routes, reached: d.reached, vertices: d.vertices, sets: d.sets.targets}
+	return view{names: d.names, fns: d.fns, routes: d.routes, reached: d.reached, branches: d.branches, vertices: d.vertices, sets: d.sets.targets}
 }
 
 func (c *Core) places() map[string]*place {

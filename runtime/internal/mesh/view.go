@@ -11,6 +11,7 @@ type view struct {
 	fns      index
 	routes   []*route // what is as it was is shared with the view before
 	reached  []bool   // by record, as in routes; all that most look-ups need of them
+	branches []int32  // by record: of what hangs together without this node, one record
 	vertices map[vertex]int32
 	sets     [][]Target
 }

@@ -301,7 +301,12 @@ type Open struct {
 	// The method's kind as in connect.StreamType: 0 unary, 1 client, 2 server, 3 bidi.
 	StreamType uint32 `protobuf:"varint,6,opt,name=stream_type,json=streamType,proto3" json:"stream_type,omitempty"`
 	// The request's headers.
-	Headers       *Headers `protobuf:"bytes,7,opt,name=headers,proto3" json:"headers,omitempty"`
+	Headers *Headers `protobuf:"bytes,7,opt,name=headers,proto3" json:"headers,omitempty"`
+	// Who made the call, as the node says at which it came into the mesh. A member says it of its own calls and
+	// of those that it lets in; it passes on what it was told with the calls of others. A proxy says nothing:
+	// the member that it is linked to does. Absent from a node that does not say, and where what was said
+	// cannot be.
+	Caller        *Caller `protobuf:"bytes,8,opt,name=caller,proto3" json:"caller,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -385,6 +390,104 @@ func (x *Open) GetHeaders() *Headers {
 	return nil
 }
 
+func (x *Open) GetCaller() *Caller {
+	if x != nil {
+		return x.Caller
+	}
+	return nil
+}
+
+// Caller is who made a call. Each text in it is at most 256 bytes, without control characters.
+type Caller struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The 16 bytes of the id of the member at which the call came into the mesh.
+	Node []byte `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	// That member's name.
+	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// The name of the gateway of that member's that let the call in; empty where none did.
+	Gateway string `protobuf:"bytes,3,opt,name=gateway,proto3" json:"gateway,omitempty"`
+	// The name of the token that the gateway admitted it by; empty where there was none.
+	Token string `protobuf:"bytes,4,opt,name=token,proto3" json:"token,omitempty"`
+	// The proxy of that member's that made the call, by its own name, which proves nothing; empty where none did.
+	Proxy string `protobuf:"bytes,5,opt,name=proxy,proto3" json:"proxy,omitempty"`
+	// The network address outside, of the gateway's caller or of the proxy.
+	Address       string `protobuf:"bytes,6,opt,name=address,proto3" json:"address,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Caller) Reset() {
+	*x = Caller{}
+	mi := &file_rpcmesh_link_v1_link_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Caller) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Caller) ProtoMessage() {}
+
+func (x *Caller) ProtoReflect() protoreflect.Message {
+	mi := &file_rpcmesh_link_v1_link_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Caller.ProtoReflect.Descriptor instead.
+func (*Caller) Descriptor() ([]byte, []int) {
+	return file_rpcmesh_link_v1_link_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Caller) GetNode() []byte {
+	if x != nil {
+		return x.Node
+	}
+	return nil
+}
+
+func (x *Caller) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Caller) GetGateway() string {
+	if x != nil {
+		return x.Gateway
+	}
+	return ""
+}
+
+func (x *Caller) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *Caller) GetProxy() string {
+	if x != nil {
+		return x.Proxy
+	}
+	return ""
+}
+
+func (x *Caller) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
 // Headers are headers or trailers.
 type Headers struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -395,7 +498,7 @@ type Headers struct {
 
 func (x *Headers) Reset() {
 	*x = Headers{}
-	mi := &file_rpcmesh_link_v1_link_proto_msgTypes[3]
+	mi := &file_rpcmesh_link_v1_link_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -407,7 +510,7 @@ func (x *Headers) String() string {
 func (*Headers) ProtoMessage() {}
 
 func (x *Headers) ProtoReflect() protoreflect.Message {
-	mi := &file_rpcmesh_link_v1_link_proto_msgTypes[3]
+	mi := &file_rpcmesh_link_v1_link_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -420,7 +523,7 @@ func (x *Headers) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Headers.ProtoReflect.Descriptor instead.
 func (*Headers) Descriptor() ([]byte, []int) {
-	return file_rpcmesh_link_v1_link_proto_rawDescGZIP(), []int{3}
+	return file_rpcmesh_link_v1_link_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Headers) GetHeaders() []*Header {
@@ -441,7 +544,7 @@ type Header struct {
 
 func (x *Header) Reset() {
 	*x = Header{}
-	mi := &file_rpcmesh_link_v1_link_proto_msgTypes[4]
+	mi := &file_rpcmesh_link_v1_link_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -453,7 +556,7 @@ func (x *Header) String() string {
 func (*Header) ProtoMessage() {}
 
 func (x *Header) ProtoReflect() protoreflect.Message {
-	mi := &file_rpcmesh_link_v1_link_proto_msgTypes[4]
+	mi := &file_rpcmesh_link_v1_link_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -466,7 +569,7 @@ func (x *Header) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Header.ProtoReflect.Descriptor instead.
 func (*Header) Descriptor() ([]byte, []int) {
-	return file_rpcmesh_link_v1_link_proto_rawDescGZIP(), []int{4}
+	return file_rpcmesh_link_v1_link_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Header) GetKey() string {
@@ -501,7 +604,7 @@ type End struct {
 
 func (x *End) Reset() {
 	*x = End{}
-	mi := &file_rpcmesh_link_v1_link_proto_msgTypes[5]
+	mi := &file_rpcmesh_link_v1_link_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -513,7 +616,7 @@ func (x *End) String() string {
 func (*End) ProtoMessage() {}
 
 func (x *End) ProtoReflect() protoreflect.Message {
-	mi := &file_rpcmesh_link_v1_link_proto_msgTypes[5]
+	mi := &file_rpcmesh_link_v1_link_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -526,7 +629,7 @@ func (x *End) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use End.ProtoReflect.Descriptor instead.
 func (*End) Descriptor() ([]byte, []int) {
-	return file_rpcmesh_link_v1_link_proto_rawDescGZIP(), []int{5}
+	return file_rpcmesh_link_v1_link_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *End) GetCode() uint32 {
@@ -576,7 +679,7 @@ type Detail struct {
 
 func (x *Detail) Reset() {
 	*x = Detail{}
-	mi := &file_rpcmesh_link_v1_link_proto_msgTypes[6]
+	mi := &file_rpcmesh_link_v1_link_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -588,7 +691,7 @@ func (x *Detail) String() string {
 func (*Detail) ProtoMessage() {}
 
 func (x *Detail) ProtoReflect() protoreflect.Message {
-	mi := &file_rpcmesh_link_v1_link_proto_msgTypes[6]
+	mi := &file_rpcmesh_link_v1_link_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -601,7 +704,7 @@ func (x *Detail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Detail.ProtoReflect.Descriptor instead.
 func (*Detail) Descriptor() ([]byte, []int) {
-	return file_rpcmesh_link_v1_link_proto_rawDescGZIP(), []int{6}
+	return file_rpcmesh_link_v1_link_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Detail) GetType() string {
@@ -645,7 +748,7 @@ type Control struct {
 
 func (x *Control) Reset() {
 	*x = Control{}
-	mi := &file_rpcmesh_link_v1_link_proto_msgTypes[7]
+	mi := &file_rpcmesh_link_v1_link_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -657,7 +760,7 @@ func (x *Control) String() string {
 func (*Control) ProtoMessage() {}
 
 func (x *Control) ProtoReflect() protoreflect.Message {
-	mi := &file_rpcmesh_link_v1_link_proto_msgTypes[7]
+	mi := &file_rpcmesh_link_v1_link_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -670,7 +773,7 @@ func (x *Control) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Control.ProtoReflect.Descriptor instead.
 func (*Control) Descriptor() ([]byte, []int) {
-	return file_rpcmesh_link_v1_link_proto_rawDescGZIP(), []int{7}
+	return file_rpcmesh_link_v1_link_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Control) GetBody() isControl_Body {
@@ -813,7 +916,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_rpcmesh_link_v1_link_proto_msgTypes[8]
+	mi := &file_rpcmesh_link_v1_link_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -825,7 +928,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_rpcmesh_link_v1_link_proto_msgTypes[8]
+	mi := &file_rpcmesh_link_v1_link_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -838,7 +941,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_rpcmesh_link_v1_link_proto_rawDescGZIP(), []int{8}
+	return file_rpcmesh_link_v1_link_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Hello) GetVersion() uint32 {
@@ -906,7 +1009,7 @@ type Proof struct {
 
 func (x *Proof) Reset() {
 	*x = Proof{}
-	mi := &file_rpcmesh_link_v1_link_proto_msgTypes[9]
+	mi := &file_rpcmesh_link_v1_link_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -918,7 +1021,7 @@ func (x *Proof) String() string {
 func (*Proof) ProtoMessage() {}
 
 func (x *Proof) ProtoReflect() protoreflect.Message {
-	mi := &file_rpcmesh_link_v1_link_proto_msgTypes[9]
+	mi := &file_rpcmesh_link_v1_link_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -931,7 +1034,7 @@ func (x *Proof) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Proof.ProtoReflect.Descriptor instead.
 func (*Proof) Descriptor() ([]byte, []int) {
-	return file_rpcmesh_link_v1_link_proto_rawDescGZIP(), []int{9}
+	return file_rpcmesh_link_v1_link_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Proof) GetMac() []byte {
@@ -997,7 +1100,7 @@ type Join struct {
 
 func (x *Join) Reset() {
 	*x = Join{}
-	mi := &file_rpcmesh_link_v1_link_proto_msgTypes[10]
+	mi := &file_rpcmesh_link_v1_link_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1009,7 +1112,7 @@ func (x *Join) String() string {
 func (*Join) ProtoMessage() {}
 
 func (x *Join) ProtoReflect() protoreflect.Message {
-	mi := &file_rpcmesh_link_v1_link_proto_msgTypes[10]
+	mi := &file_rpcmesh_link_v1_link_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1022,7 +1125,7 @@ func (x *Join) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Join.ProtoReflect.Descriptor instead.
 func (*Join) Descriptor() ([]byte, []int) {
-	return file_rpcmesh_link_v1_link_proto_rawDescGZIP(), []int{10}
+	return file_rpcmesh_link_v1_link_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Join) GetInfo() *NodeInfo {
@@ -1079,7 +1182,7 @@ type LinkNamespace struct {
 
 func (x *LinkNamespace) Reset() {
 	*x = LinkNamespace{}
-	mi := &file_rpcmesh_link_v1_link_proto_msgTypes[11]
+	mi := &file_rpcmesh_link_v1_link_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1091,7 +1194,7 @@ func (x *LinkNamespace) String() string {
 func (*LinkNamespace) ProtoMessage() {}
 
 func (x *LinkNamespace) ProtoReflect() protoreflect.Message {
-	mi := &file_rpcmesh_link_v1_link_proto_msgTypes[11]
+	mi := &file_rpcmesh_link_v1_link_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1104,7 +1207,7 @@ func (x *LinkNamespace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LinkNamespace.ProtoReflect.Descriptor instead.
 func (*LinkNamespace) Descriptor() ([]byte, []int) {
-	return file_rpcmesh_link_v1_link_proto_rawDescGZIP(), []int{11}
+	return file_rpcmesh_link_v1_link_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *LinkNamespace) GetName() string {
@@ -1131,7 +1234,7 @@ type Ping struct {
 
 func (x *Ping) Reset() {
 	*x = Ping{}
-	mi := &file_rpcmesh_link_v1_link_proto_msgTypes[12]
+	mi := &file_rpcmesh_link_v1_link_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1143,7 +1246,7 @@ func (x *Ping) String() string {
 func (*Ping) ProtoMessage() {}
 
 func (x *Ping) ProtoReflect() protoreflect.Message {
-	mi := &file_rpcmesh_link_v1_link_proto_msgTypes[12]
+	mi := &file_rpcmesh_link_v1_link_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1156,7 +1259,7 @@ func (x *Ping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ping.ProtoReflect.Descriptor instead.
 func (*Ping) Descriptor() ([]byte, []int) {
-	return file_rpcmesh_link_v1_link_proto_rawDescGZIP(), []int{12}
+	return file_rpcmesh_link_v1_link_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Ping) GetToken() uint64 {
@@ -1176,7 +1279,7 @@ type Pong struct {
 
 func (x *Pong) Reset() {
 	*x = Pong{}
-	mi := &file_rpcmesh_link_v1_link_proto_msgTypes[13]
+	mi := &file_rpcmesh_link_v1_link_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1188,7 +1291,7 @@ func (x *Pong) String() string {
 func (*Pong) ProtoMessage() {}
 
 func (x *Pong) ProtoReflect() protoreflect.Message {
-	mi := &file_rpcmesh_link_v1_link_proto_msgTypes[13]
+	mi := &file_rpcmesh_link_v1_link_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1201,7 +1304,7 @@ func (x *Pong) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pong.ProtoReflect.Descriptor instead.
 func (*Pong) Descriptor() ([]byte, []int) {
-	return file_rpcmesh_link_v1_link_proto_rawDescGZIP(), []int{13}
+	return file_rpcmesh_link_v1_link_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Pong) GetToken() uint64 {
@@ -1229,7 +1332,7 @@ type Goodbye struct {
 
 func (x *Goodbye) Reset() {
 	*x = Goodbye{}
-	mi := &file_rpcmesh_link_v1_link_proto_msgTypes[14]
+	mi := &file_rpcmesh_link_v1_link_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1241,7 +1344,7 @@ func (x *Goodbye) String() string {
 func (*Goodbye) ProtoMessage() {}
 
 func (x *Goodbye) ProtoReflect() protoreflect.Message {
-	mi := &file_rpcmesh_link_v1_link_proto_msgTypes[14]
+	mi := &file_rpcmesh_link_v1_link_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1254,7 +1357,7 @@ func (x *Goodbye) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Goodbye.ProtoReflect.Descriptor instead.
 func (*Goodbye) Descriptor() ([]byte, []int) {
-	return file_rpcmesh_link_v1_link_proto_rawDescGZIP(), []int{14}
+	return file_rpcmesh_link_v1_link_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Goodbye) GetLeaving() bool {
@@ -1299,7 +1402,7 @@ const file_rpcmesh_link_v1_link_proto_rawDesc = "" +
 	"\x06cancel\x18\t \x01(\rR\x06cancel\x12&\n" +
 	"\x03end\x18\n" +
 	" \x01(\v2\x14.rpcmesh.link.v1.EndR\x03endB\a\n" +
-	"\x05_data\"\xf4\x01\n" +
+	"\x05_data\"\xa5\x02\n" +
 	"\x04Open\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1c\n" +
 	"\tprocedure\x18\x02 \x01(\tR\tprocedure\x12\x16\n" +
@@ -1308,7 +1411,15 @@ const file_rpcmesh_link_v1_link_proto_rawDesc = "" +
 	"\atimeout\x18\x05 \x01(\x03R\atimeout\x12\x1f\n" +
 	"\vstream_type\x18\x06 \x01(\rR\n" +
 	"streamType\x122\n" +
-	"\aheaders\x18\a \x01(\v2\x18.rpcmesh.link.v1.HeadersR\aheaders\"<\n" +
+	"\aheaders\x18\a \x01(\v2\x18.rpcmesh.link.v1.HeadersR\aheaders\x12/\n" +
+	"\x06caller\x18\b \x01(\v2\x17.rpcmesh.link.v1.CallerR\x06caller\"\x90\x01\n" +
+	"\x06Caller\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\fR\x04node\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
+	"\agateway\x18\x03 \x01(\tR\agateway\x12\x14\n" +
+	"\x05token\x18\x04 \x01(\tR\x05token\x12\x14\n" +
+	"\x05proxy\x18\x05 \x01(\tR\x05proxy\x12\x18\n" +
+	"\aaddress\x18\x06 \x01(\tR\aaddress\"<\n" +
 	"\aHeaders\x121\n" +
 	"\aheaders\x18\x01 \x03(\v2\x17.rpcmesh.link.v1.HeaderR\aheaders\"2\n" +
 	"\x06Header\x12\x10\n" +
@@ -1385,54 +1496,56 @@ func file_rpcmesh_link_v1_link_proto_rawDescGZIP() []byte {
 	return file_rpcmesh_link_v1_link_proto_rawDescData
 }
 
-var file_rpcmesh_link_v1_link_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_rpcmesh_link_v1_link_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_rpcmesh_link_v1_link_proto_goTypes = []any{
 	(*Packet)(nil),         // 0: rpcmesh.link.v1.Packet
 	(*Frame)(nil),          // 1: rpcmesh.link.v1.Frame
 	(*Open)(nil),           // 2: rpcmesh.link.v1.Open
-	(*Headers)(nil),        // 3: rpcmesh.link.v1.Headers
-	(*Header)(nil),         // 4: rpcmesh.link.v1.Header
-	(*End)(nil),            // 5: rpcmesh.link.v1.End
-	(*Detail)(nil),         // 6: rpcmesh.link.v1.Detail
-	(*Control)(nil),        // 7: rpcmesh.link.v1.Control
-	(*Hello)(nil),          // 8: rpcmesh.link.v1.Hello
-	(*Proof)(nil),          // 9: rpcmesh.link.v1.Proof
-	(*Join)(nil),           // 10: rpcmesh.link.v1.Join
-	(*LinkNamespace)(nil),  // 11: rpcmesh.link.v1.LinkNamespace
-	(*Ping)(nil),           // 12: rpcmesh.link.v1.Ping
-	(*Pong)(nil),           // 13: rpcmesh.link.v1.Pong
-	(*Goodbye)(nil),        // 14: rpcmesh.link.v1.Goodbye
-	(*v1.CallFailure)(nil), // 15: rpcmesh.v1.CallFailure
-	(*Table)(nil),          // 16: rpcmesh.link.v1.Table
-	(*NodeInfo)(nil),       // 17: rpcmesh.link.v1.NodeInfo
+	(*Caller)(nil),         // 3: rpcmesh.link.v1.Caller
+	(*Headers)(nil),        // 4: rpcmesh.link.v1.Headers
+	(*Header)(nil),         // 5: rpcmesh.link.v1.Header
+	(*End)(nil),            // 6: rpcmesh.link.v1.End
+	(*Detail)(nil),         // 7: rpcmesh.link.v1.Detail
+	(*Control)(nil),        // 8: rpcmesh.link.v1.Control
+	(*Hello)(nil),          // 9: rpcmesh.link.v1.Hello
+	(*Proof)(nil),          // 10: rpcmesh.link.v1.Proof
+	(*Join)(nil),           // 11: rpcmesh.link.v1.Join
+	(*LinkNamespace)(nil),  // 12: rpcmesh.link.v1.LinkNamespace
+	(*Ping)(nil),           // 13: rpcmesh.link.v1.Ping
+	(*Pong)(nil),           // 14: rpcmesh.link.v1.Pong
+	(*Goodbye)(nil),        // 15: rpcmesh.link.v1.Goodbye
+	(*v1.CallFailure)(nil), // 16: rpcmesh.v1.CallFailure
+	(*Table)(nil),          // 17: rpcmesh.link.v1.Table
+	(*NodeInfo)(nil),       // 18: rpcmesh.link.v1.NodeInfo
 }
 var file_rpcmesh_link_v1_link_proto_depIdxs = []int32{
-	7,  // 0: rpcmesh.link.v1.Packet.controls:type_name -> rpcmesh.link.v1.Control
+	8,  // 0: rpcmesh.link.v1.Packet.controls:type_name -> rpcmesh.link.v1.Control
 	1,  // 1: rpcmesh.link.v1.Packet.frames:type_name -> rpcmesh.link.v1.Frame
 	2,  // 2: rpcmesh.link.v1.Frame.open:type_name -> rpcmesh.link.v1.Open
-	3,  // 3: rpcmesh.link.v1.Frame.headers:type_name -> rpcmesh.link.v1.Headers
-	5,  // 4: rpcmesh.link.v1.Frame.end:type_name -> rpcmesh.link.v1.End
-	3,  // 5: rpcmesh.link.v1.Open.headers:type_name -> rpcmesh.link.v1.Headers
-	4,  // 6: rpcmesh.link.v1.Headers.headers:type_name -> rpcmesh.link.v1.Header
-	6,  // 7: rpcmesh.link.v1.End.details:type_name -> rpcmesh.link.v1.Detail
-	3,  // 8: rpcmesh.link.v1.End.trailers:type_name -> rpcmesh.link.v1.Headers
-	15, // 9: rpcmesh.link.v1.End.failure:type_name -> rpcmesh.v1.CallFailure
-	8,  // 10: rpcmesh.link.v1.Control.hello:type_name -> rpcmesh.link.v1.Hello
-	9,  // 11: rpcmesh.link.v1.Control.proof:type_name -> rpcmesh.link.v1.Proof
-	10, // 12: rpcmesh.link.v1.Control.join:type_name -> rpcmesh.link.v1.Join
-	16, // 13: rpcmesh.link.v1.Control.table:type_name -> rpcmesh.link.v1.Table
-	12, // 14: rpcmesh.link.v1.Control.ping:type_name -> rpcmesh.link.v1.Ping
-	13, // 15: rpcmesh.link.v1.Control.pong:type_name -> rpcmesh.link.v1.Pong
-	14, // 16: rpcmesh.link.v1.Control.goodbye:type_name -> rpcmesh.link.v1.Goodbye
-	17, // 17: rpcmesh.link.v1.Join.info:type_name -> rpcmesh.link.v1.NodeInfo
-	11, // 18: rpcmesh.link.v1.Join.namespaces:type_name -> rpcmesh.link.v1.LinkNamespace
-	0,  // 19: rpcmesh.link.v1.LinkService.Session:input_type -> rpcmesh.link.v1.Packet
-	0,  // 20: rpcmesh.link.v1.LinkService.Session:output_type -> rpcmesh.link.v1.Packet
-	20, // [20:21] is the sub-list for method output_type
-	19, // [19:20] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	4,  // 3: rpcmesh.link.v1.Frame.headers:type_name -> rpcmesh.link.v1.Headers
+	6,  // 4: rpcmesh.link.v1.Frame.end:type_name -> rpcmesh.link.v1.End
+	4,  // 5: rpcmesh.link.v1.Open.headers:type_name -> rpcmesh.link.v1.Headers
+	3,  // 6: rpcmesh.link.v1.Open.caller:type_name -> rpcmesh.link.v1.Caller
+	5,  // 7: rpcmesh.link.v1.Headers.headers:type_name -> rpcmesh.link.v1.Header
+	7,  // 8: rpcmesh.link.v1.End.details:type_name -> rpcmesh.link.v1.Detail
+	4,  // 9: rpcmesh.link.v1.End.trailers:type_name -> rpcmesh.link.v1.Headers
+	16, // 10: rpcmesh.link.v1.End.failure:type_name -> rpcmesh.v1.CallFailure
+	9,  // 11: rpcmesh.link.v1.Control.hello:type_name -> rpcmesh.link.v1.Hello
+	10, // 12: rpcmesh.link.v1.Control.proof:type_name -> rpcmesh.link.v1.Proof
+	11, // 13: rpcmesh.link.v1.Control.join:type_name -> rpcmesh.link.v1.Join
+	17, // 14: rpcmesh.link.v1.Control.table:type_name -> rpcmesh.link.v1.Table
+	13, // 15: rpcmesh.link.v1.Control.ping:type_name -> rpcmesh.link.v1.Ping
+	14, // 16: rpcmesh.link.v1.Control.pong:type_name -> rpcmesh.link.v1.Pong
+	15, // 17: rpcmesh.link.v1.Control.goodbye:type_name -> rpcmesh.link.v1.Goodbye
+	18, // 18: rpcmesh.link.v1.Join.info:type_name -> rpcmesh.link.v1.NodeInfo
+	12, // 19: rpcmesh.link.v1.Join.namespaces:type_name -> rpcmesh.link.v1.LinkNamespace
+	0,  // 20: rpcmesh.link.v1.LinkService.Session:input_type -> rpcmesh.link.v1.Packet
+	0,  // 21: rpcmesh.link.v1.LinkService.Session:output_type -> rpcmesh.link.v1.Packet
+	21, // [21:22] is the sub-list for method output_type
+	20, // [20:21] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_rpcmesh_link_v1_link_proto_init() }
@@ -1442,7 +1555,7 @@ func file_rpcmesh_link_v1_link_proto_init() {
 	}
 	file_rpcmesh_link_v1_table_proto_init()
 	file_rpcmesh_link_v1_link_proto_msgTypes[1].OneofWrappers = []any{}
-	file_rpcmesh_link_v1_link_proto_msgTypes[7].OneofWrappers = []any{
+	file_rpcmesh_link_v1_link_proto_msgTypes[8].OneofWrappers = []any{
 		(*Control_Hello)(nil),
 		(*Control_Proof)(nil),
 		(*Control_Join)(nil),
@@ -1451,14 +1564,14 @@ func file_rpcmesh_link_v1_link_proto_init() {
 		(*Control_Pong)(nil),
 		(*Control_Goodbye)(nil),
 	}
-	file_rpcmesh_link_v1_link_proto_msgTypes[14].OneofWrappers = []any{}
+	file_rpcmesh_link_v1_link_proto_msgTypes[15].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rpcmesh_link_v1_link_proto_rawDesc), len(file_rpcmesh_link_v1_link_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   15,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

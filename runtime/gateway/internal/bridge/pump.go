@@ -23,6 +23,8 @@ type Pump struct {
 	// StopReceiving ends a Receive of the handler's stream that waits, and every later one; ctx is the
 	// handler's. It is called for requests that have not come to their end when the call has, or its time.
 	StopReceiving func(ctx context.Context)
+	// Discreet has errors of To's go back as [Discreet] has them.
+	Discreet bool
 }
 
 var _ connect.ServerFunc = (*Pump)(nil).Call
@@ -35,7 +37,7 @@ func (p *Pump) Call(ctx context.Context, spec connect.Spec, stream connect.Serve
 	if !ok {
 		return connect.NewError(connect.CodeInternal, "bridge: the handler's context is not that of a call")
 	}
-	c := &call{spec: spec, server: stream, info: info}
+	c := &call{spec: spec, server: stream, info: info, discreet: p.Discreet}
 	if spec.StreamType&connect.StreamTypeClient == 0 {
 		return p.single(ctx, c)
 	}
@@ -50,6 +52,15 @@ type call struct {
 	client   connect.ClientStream
 	sent     *connect.CallInfo // of client
 	answered bool              // the response's headers have been copied
+	discreet bool
+}
+
+// verdict is [Verdict] for an error of the client's side.
+func (c *call) verdict(err error) error {
+	if c.discreet {
+		err = Discreet(err, c.spec.Procedure)
+	}
+	return Verdict(err)
 }
 
 // open opens the call that c is passed on by.
@@ -57,7 +68,7 @@ func (p *Pump) open(ctx context.Context, c *call) (err error) {
 	ctx, c.sent = connect.NewClientContext(ctx)
 	copyHeaders(c.sent.RequestHeader(), c.info.RequestHeader(), p.Skip)
 	c.client, err = p.To.NewClientStream(ctx, c.spec)
-	return Verdict(err)
+	return c.verdict(err)
 }
 
 // single passes on a call with one request. It needs no second goroutine.
@@ -72,7 +83,7 @@ func (p *Pump) single(ctx context.Context, c *call) error {
 	}
 	defer c.client.Close()
 	if err := c.client.Send(msg); err != nil && !errors.Is(err, io.EOF) {
-		return Verdict(err)
+		return c.verdict(err)
 	}
 	_ = c.client.CloseSend() // Receive says what is wrong with the call
 	if c.spec.StreamType == connect.StreamTypeServer {
@@ -153,7 +164,7 @@ func (c *call) answer(err error, msg *rpcmesh.Raw) error {
 		return connect.Errorf(connect.CodeUnimplemented, "%s has one response, and gave none", c.spec.Procedure)
 	}
 	if err != nil {
-		return Verdict(err)
+		return c.verdict(err)
 	}
 	return c.server.Send(msg)
 }
@@ -173,7 +184,7 @@ func (c *call) respond(msg *rpcmesh.Raw) error {
 			return nil
 		case err != nil:
 			copyHeaders(c.info.ResponseTrailer(), c.sent.ResponseTrailer(), nil)
-			return Verdict(err)
+			return c.verdict(err)
 		}
 		if err := c.server.Send(msg); err != nil {
 			return err
@@ -191,7 +202,7 @@ func (p *Pump) many(ctx context.Context, c *call) error {
 	defer c.client.Close()
 	// The function may be the first to speak, so it is called before there is a request.
 	if err := c.client.SendHeaders(); err != nil && !errors.Is(err, io.EOF) {
-		return Verdict(err)
+		return c.verdict(err)
 	}
 	r := &requests{call: c, cancel: cancel, ended: make(chan struct{})}
 	go r.run()
@@ -268,7 +279,7 @@ func (r *requests) pass() error {
 		case errors.Is(err, io.EOF):
 			return nil
 		case err != nil:
-			return Verdict(err)
+			return c.verdict(err)
 		}
 	}
 }

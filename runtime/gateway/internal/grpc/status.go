@@ -19,7 +19,7 @@ func AppendStatus(trailers []hpack.HeaderField, err *connect.Error) []hpack.Head
 	}
 	trailers = append(trailers,
 		hpack.HeaderField{Name: "grpc-status", Value: strconv.Itoa(int(err.Code()))},
-		hpack.HeaderField{Name: "grpc-message", Value: escaped(err.Message())})
+		hpack.HeaderField{Name: "grpc-message", Value: Escape(err.Message())})
 	if details := err.Details(); len(details) > 0 {
 		trailers = append(trailers, hpack.HeaderField{
 			Name: "grpc-status-details-bin", Value: connect.EncodeBinaryHeader(status(err, details)),
@@ -62,8 +62,8 @@ func status(err *connect.Error, details []*connect.ErrorDetail) []byte {
 	return b
 }
 
-// escaped returns a message as grpc-message has it: what is not printable ASCII, and %, as %XX.
-func escaped(message string) string {
+// Escape returns a message as grpc-message has it: what is not printable ASCII, and %, as %XX.
+func Escape(message string) string {
 	plain := func(c byte) bool { return ' ' <= c && c <= '~' && c != '%' }
 	i := 0
 	for i < len(message) && plain(message[i]) {

@@ -15,9 +15,10 @@ import (
 )
 
 // Methods returns the methods of both versions for ns. Beside the namespace's functions and itself,
-// reflection tells of the services of also, by their schemas. The methods may be called concurrently.
-func Methods(ns *rpcmesh.Namespace, also ...connect.Method) []connect.Method {
-	r := &reflector{ns: ns, own: new(protoregistry.Files), ownServices: map[string]bool{}}
+// reflection tells of the services of also, by their schemas. told is what callers are told of an error by which the
+// schema of a name cannot be had. The methods may be called concurrently.
+func Methods(ns *rpcmesh.Namespace, told func(err error, name string) error, also ...connect.Method) []connect.Method {
+	r := &reflector{ns: ns, tell: told, own: new(protoregistry.Files), ownServices: map[string]bool{}}
 	described := connect.NewServer()
 	grpcreflect.Register(described)
 	var methods []connect.Method
@@ -35,6 +36,7 @@ func Methods(ns *rpcmesh.Namespace, also ...connect.Method) []connect.Method {
 
 type reflector struct {
 	ns          *rpcmesh.Namespace
+	tell        func(err error, name string) error
 	own         *protoregistry.Files // of services that are not the namespace's
 	ownServices map[string]bool
 }

@@ -47,7 +47,7 @@ func inBubble(t *testing.T, test func(t *testing.T, w *world)) {
 		}
 		synctest.Wait()
 		ns := w.Node("a").Namespace("public")
-		w.server.Register(reflection.Methods(ns, health.Methods(ns, nil)...)...)
+		w.server.Register(reflection.Methods(ns, func(err error, _ string) error { return err }, health.Methods(ns, nil)...)...)
 		w.ClientStream = w.open(t.Context())
 		defer func() {
 			if err := w.ClientStream.Close(); err != nil {

@@ -66,7 +66,7 @@ func (v *view) find(name protoreflect.FullName) (protoreflect.Descriptor, error)
 	if procedure, ok := v.procedure(name); ok {
 		schema, err := v.ns.Schema(v.ctx, procedure)
 		if err != nil {
-			return nil, err
+			return nil, v.tell(err, string(name))
 		}
 		return schema.Method(), nil
 	}
@@ -91,7 +91,7 @@ func (v *view) explain(name string, err error) error {
 	if err == protoregistry.NotFound { //nolint:errorlint // it is returned as it is
 		return fmt.Errorf("no service in namespace %q knows %q", v.ns.Name(), name)
 	}
-	return err
+	return v.tell(err, name)
 }
 
 // FindExtensionByName returns the extension of that name.
