@@ -120,7 +120,7 @@ func (c *Core) Answer(asked []*linkv1.LinkNamespace) (answer []*linkv1.LinkNames
 	done := map[string]bool{}
 	for _, a := range asked {
 		name := a.GetName()
-		if err := CheckNamespace(name); err != nil {
+		if err := checkForeign(name); err != nil {
 			return nil, nil, broken("%v", err)
 		}
 		if done[name] {
