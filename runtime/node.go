@@ -97,6 +97,9 @@ func NewNode(cfg Config) (*Node, error) {
 
 func newNode(cfg Config, proxy bool) (*Node, error) {
 	named := cfg.Name != ""
+	if err := cfg.checkWhom(proxy); err != nil {
+		return nil, err
+	}
 	cfg, err := resolved(cfg)
 	if err != nil {
 		return nil, err

@@ -145,7 +145,7 @@ func (b *backend) open(ctx context.Context, spec connect.Spec) (*stream, error) 
 }
 
 var (
-	errSlots = connect.NewError(connect.CodeResourceExhausted, "adopt: the node has as many calls with the server as it may")
+	errSlots = connect.NewError(connect.CodeResourceExhausted, "adopt: the node has as many calls with the server as Limits.MaxCalls allows: try again later")
 	errGone  = connect.NewError(connect.CodeUnavailable, "adopt: the node no longer offers the server's functions")
 )
 

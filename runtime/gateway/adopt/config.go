@@ -102,7 +102,8 @@ type Config struct {
 	// Dial makes the connections. Default: TCP.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 
-	// Logger is told when the server comes and goes and what is wrong with it. Default: nothing is logged.
+	// Logger is told when the server comes and goes and what is wrong with it. Default: [slog.Default] as it is
+	// then, from warnings up.
 	Logger *slog.Logger
 
 	// Limits bound what the server and its callers may take.
@@ -137,20 +138,17 @@ func resolved(cfg Config) (Config, error) {
 	cfg.Header = cfg.Header.Clone()
 	cfg.Services = slices.Clone(cfg.Services)
 	cfg.Descriptors = slices.Clone(cfg.Descriptors)
-	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
-	}
 	cfg.Logger = guard.Logger(cfg.Logger)
 	cfg.TLS = guard.TLS(cfg.Logger, "adopt: Config.TLS", cfg.TLS)
 	if cfg.Dial = guard.Dial(cfg.Logger, "adopt: Config.Dial", cfg.Dial); cfg.Dial == nil {
 		cfg.Dial = (&net.Dialer{}).DialContext
 	}
 	if cfg.Protocol > Connect {
-		return cfg, connect.Errorf(connect.CodeInvalidArgument, "adopt: there is no protocol %d", cfg.Protocol)
+		return cfg, connect.Errorf(connect.CodeInvalidArgument, "adopt: Config.Protocol must be GRPC, GRPCWeb or Connect, and is %d", cfg.Protocol)
 	}
 	for key, values := range cfg.Header {
 		if !httpguts.ValidHeaderFieldName(key) || slices.ContainsFunc(values, func(v string) bool { return !httpguts.ValidHeaderFieldValue(v) }) {
-			return cfg, connect.Errorf(connect.CodeInvalidArgument, "adopt: Config.Header has a key or value that HTTP does not allow: %.100q", key)
+			return cfg, connect.Errorf(connect.CodeInvalidArgument, "adopt: Config.Header must have keys and values that HTTP allows: those of %.100q are not", key)
 		}
 	}
 	if err := cfg.Limits.resolve(); err != nil {
@@ -175,11 +173,12 @@ func (cfg *Config) resolveTimes() error {
 			*t.value = t.def
 		}
 		if *t.value < time.Millisecond {
-			return connect.Errorf(connect.CodeInvalidArgument, "adopt: Config.%s must be 1 ms or more", t.field)
+			return connect.Errorf(connect.CodeInvalidArgument, "adopt: Config.%s must be 1 ms or more, and is %v", t.field, *t.value)
 		}
 	}
 	if cfg.RetryMax < cfg.RetryMin {
-		return connect.NewError(connect.CodeInvalidArgument, "adopt: Config.RetryMax must be no less than Config.RetryMin")
+		return connect.Errorf(connect.CodeInvalidArgument,
+			"adopt: Config.RetryMax must be no less than Config.RetryMin, which is %v, and is %v", cfg.RetryMin, cfg.RetryMax)
 	}
 	return nil
 }
@@ -200,7 +199,7 @@ func (l *Limits) resolve() error {
 			*n.value = n.def
 		}
 		if *n.value < 1 || *n.value > n.max {
-			return connect.Errorf(connect.CodeInvalidArgument, "adopt: Limits.%s must be between 1 and %d", n.field, n.max)
+			return connect.Errorf(connect.CodeInvalidArgument, "adopt: Limits.%s must be between 1 and %d, and is %d", n.field, n.max, *n.value)
 		}
 	}
 	return nil
