@@ -14,6 +14,10 @@ func errClosed() error {
 	return connect.NewError(connect.CodeFailedPrecondition, "rpcmesh: the node is closed")
 }
 
+// errSentAll is what comes of sending more than there can be.
+var errSentAll = connect.NewError(connect.CodeFailedPrecondition,
+	"rpcmesh: the call's requests are complete: use Send before CloseSend or CloseAndReceive, and once where there is one request")
+
 // asConnect gives an error of the routing core the code that fits it.
 func asConnect(err error) error {
 	if err == nil {

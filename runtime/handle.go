@@ -45,12 +45,16 @@ func (m *method) call(ctx context.Context, s *incoming) (verdict *connect.Error,
 	n := m.origin.ns.node
 	err := guard.Try("the handler", func() error {
 		err := m.server.Call(ctx, m.spec.Procedure, &s.info, s)
-		verdict, said = toWire(err), n.said(err)
+		told, hidden := verdictOf(err)
+		if hidden {
+			m.logHidden(err, told)
+		}
+		verdict, said = told, n.said(err)
 		return nil
 	})
 	if err != nil {
 		n.quiet.Panic(err, m.spec.Procedure, slog.String("procedure", m.spec.Procedure))
-		return connect.NewError(connect.CodeInternal, "the handler failed"), nil
+		return connect.NewError(connect.CodeInternal, textPanic), nil
 	}
 	return verdict, said
 }
@@ -71,7 +75,7 @@ func (s *incoming) Receive(msg any) error {
 	}
 	s.info.ReceiveStats = connect.MessageStats{Size: len(b)}
 	if err := unmarshal(b, msg); err != nil {
-		return connect.NewError(connect.CodeInvalidArgument, "the request is not a valid message of its type").WithCause(err)
+		return connect.NewError(connect.CodeInvalidArgument, invalid("request", b, msg)).WithCause(err)
 	}
 	return nil
 }
@@ -122,7 +126,7 @@ func (s *incoming) end(err *connect.Error, failure *rpcmeshv1.CallFailure) {
 		if failed == nil {
 			return
 		}
-		err = toWire(failed) // it is too long, say
+		err, _ = verdictOf(failed) // it is too long, say
 	}
 	if s.info.ResponseHeader().Len() > 0 {
 		_ = s.SendHeaders()
@@ -154,12 +158,12 @@ func marshal(msg any) (*link.Buffer, error) {
 	}
 	m, ok := msg.(proto.Message)
 	if !ok {
-		return nil, connect.Errorf(connect.CodeInternal, "rpcmesh: calls carry protobuf messages, not a %T", msg)
+		return nil, connect.Errorf(connect.CodeInternal, "rpcmesh: calls carry protobuf messages, not a %T: use a generated type", msg)
 	}
 	b := link.NewBuffer(proto.Size(m))
 	var err error
 	if b.B, err = marshalOptions.MarshalAppend(b.B, m); err != nil {
-		return nil, connect.NewError(connect.CodeInternal, "rpcmesh: the message can't be encoded").WithCause(err)
+		return nil, connect.NewError(connect.CodeInternal, "rpcmesh: "+unencodable(m)).WithCause(err)
 	}
 	return b, nil
 }
@@ -171,7 +175,7 @@ func unmarshal(b []byte, msg any) error {
 	}
 	m, ok := msg.(proto.Message)
 	if !ok {
-		return connect.Errorf(connect.CodeInternal, "rpcmesh: calls carry protobuf messages, not a %T", msg)
+		return connect.Errorf(connect.CodeInternal, "rpcmesh: calls carry protobuf messages, not a %T: use a generated type", msg)
 	}
 	return proto.Unmarshal(b, m)
 }

@@ -92,7 +92,7 @@ func (r *RawCaller) Begin(ns *Namespace, c *RawCall) bool {
 	s.ns, s.ctx, s.spec, s.info = ns, context.Background(), c.info.Spec, &c.info
 	s.deadline, s.waiter = c.Deadline, (*rawWaiter)(c)
 	if s.deadline.IsZero() && ns.node.cfg.CallTimeout > 0 {
-		s.deadline = time.Now().Add(ns.node.cfg.CallTimeout)
+		s.limit()
 	}
 	return s.find() == nil && r.start(c)
 }

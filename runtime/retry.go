@@ -128,7 +128,8 @@ func (s *outgoing) open() (*link.ClientCall, error) {
 			return nil, n.notStarted("the function was withdrawn")
 		}
 		if limit := n.cfg.Limits.MaxCalls; n.origins.own.Load() >= int64(limit) {
-			return nil, n.failed(connect.CodeResourceExhausted, notStarted, fmt.Sprintf("%d handlers are running for the node's own calls", limit))
+			return nil, n.failed(connect.CodeResourceExhausted, notStarted, fmt.Sprintf(
+				"node %q runs as many handlers for its own calls as its Limits.MaxCalls of %d allows: try again later", n.name, limit))
 		}
 		if !n.locals.add(s) {
 			return nil, n.failedBy(errClosed(), notStarted)
@@ -242,7 +243,7 @@ func (s *outgoing) told(last *link.ClientCall, err error) error {
 	s.mu.Lock()
 	unsure := s.unsure
 	s.mu.Unlock()
-	return s.ns.node.told(last, err, unsure)
+	return s.ns.node.told(last, s.timedOut(err), unsure)
 }
 
 func (s *outgoing) expired() bool {

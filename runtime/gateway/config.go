@@ -2,8 +2,12 @@ package gateway
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"math"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"connectrpc.com/connect/v2"
@@ -111,22 +115,18 @@ func resolved(cfg Config) (Config, error) {
 	case cfg.Open && (cfg.Authorize != nil || cfg.Tokens != nil):
 		return cfg, connect.NewError(connect.CodeInvalidArgument,
 			"gateway: Config.Open contradicts Config.Authorize and Config.Tokens: set one of them")
-	case cfg.MaxCalls < 0 || cfg.MaxCallsPerCaller < 0:
-		return cfg, connect.NewError(connect.CodeInvalidArgument,
-			"gateway: Config.MaxCalls and Config.MaxCallsPerCaller must not be negative")
-	case cfg.MaxMessage < 0 || cfg.MaxJSON < 0 || cfg.MaxJSON > maxJSONLimit:
-		return cfg, connect.Errorf(connect.CodeInvalidArgument,
-			"gateway: Config.MaxMessage must not be negative, and Config.MaxJSON must be between 0 and %d", maxJSONLimit)
-	case len(cfg.Namespaces) > maxNamespaces:
-		return cfg, connect.Errorf(connect.CodeInvalidArgument, "gateway: Config.Namespaces has more than %d entries", maxNamespaces)
-	case slices.Contains(cfg.Namespaces, ""):
-		return cfg, connect.NewError(connect.CodeInvalidArgument, "gateway: one of Config.Namespaces is empty")
 	case cfg.CORS != nil && (len(cfg.CORS.Origins) == 0 || slices.Contains(cfg.CORS.Origins, "")):
 		return cfg, connect.NewError(connect.CodeInvalidArgument,
-			`gateway: Config.CORS needs Origins like "https://app.example.com", none of them empty`)
+			`gateway: Config.CORS.Origins must be given, none of them empty: one looks like "https://app.example.com"`)
 	}
 	if cfg.Namespace == "" {
 		cfg.Namespace = rpcmesh.DefaultNamespace
+	}
+	if err := cfg.checkNamespaces(); err != nil {
+		return cfg, err
+	}
+	if err := cfg.checkBounds(); err != nil {
+		return cfg, err
 	}
 	if cfg.MaxCalls == 0 {
 		cfg.MaxCalls = DefaultMaxCalls
@@ -135,6 +135,51 @@ func resolved(cfg Config) (Config, error) {
 		cfg.MaxCallsPerCaller = max(1, cfg.MaxCalls/2)
 	}
 	return cfg, nil
+}
+
+func (cfg *Config) checkNamespaces() error {
+	if err := rpcmesh.CheckNamespace(cfg.Namespace); err != nil {
+		return inField("gateway: Config.Namespace", err)
+	}
+	if n := len(cfg.Namespaces); n > maxNamespaces {
+		return connect.Errorf(connect.CodeInvalidArgument, "gateway: Config.Namespaces may have %d entries at most, and has %d", maxNamespaces, n)
+	}
+	for i, name := range cfg.Namespaces {
+		if err := rpcmesh.CheckNamespace(name); err != nil {
+			return inField(fmt.Sprintf("gateway: Config.Namespaces[%d]", i), err)
+		}
+	}
+	return nil
+}
+
+// inField says where the namespace stands that err is about.
+func inField(field string, err error) error {
+	text := err.Error()
+	if e, ok := errors.AsType[*connect.Error](err); ok {
+		text = strings.TrimPrefix(e.Message(), "rpcmesh: ")
+	}
+	return connect.NewError(connect.CodeInvalidArgument, field+": "+text)
+}
+
+func (cfg *Config) checkBounds() error {
+	for _, n := range []struct {
+		field string
+		value int
+		most  int
+	}{
+		{"MaxMessage", cfg.MaxMessage, math.MaxInt},
+		{"MaxJSON", cfg.MaxJSON, maxJSONLimit},
+		{"MaxCalls", cfg.MaxCalls, math.MaxInt},
+		{"MaxCallsPerCaller", cfg.MaxCallsPerCaller, math.MaxInt},
+	} {
+		if n.value < 0 {
+			return connect.Errorf(connect.CodeInvalidArgument, "gateway: Config.%s must not be negative, and is %d", n.field, n.value)
+		}
+		if n.value > n.most {
+			return connect.Errorf(connect.CodeInvalidArgument, "gateway: Config.%s must be %d at most, and is %d", n.field, n.most, n.value)
+		}
+	}
+	return nil
 }
 
 // handler returns next behind what answers browsers.

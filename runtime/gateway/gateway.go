@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"math"
 	"net/http"
 	"sync/atomic"
@@ -12,6 +13,7 @@ import (
 
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
 	"github.com/rpcmesh/rpcmesh/runtime/gateway/internal/bridge"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/guard"
 )
 
 // Gateway lets callers from outside into the namespaces of a node. It is an [http.Handler] and belongs to
@@ -35,6 +37,9 @@ type Gateway struct {
 // between must not hide the deadlines and the flushing of [http.ResponseController] (an Unwrap method
 // does). Under a path, put [http.StripPrefix] before it.
 func New(node *rpcmesh.Node, cfg Config) (*Gateway, error) {
+	if node == nil {
+		return nil, connect.NewError(connect.CodeInvalidArgument, "gateway: the node is nil: give it one of rpcmesh.NewNode")
+	}
 	cfg, err := resolved(cfg)
 	if err != nil {
 		return nil, err
@@ -70,13 +75,20 @@ func New(node *rpcmesh.Node, cfg Config) (*Gateway, error) {
 
 // Mount adds a new gateway to namespaces of node to mux: under "/", which leaves to mux's other patterns
 // what they match. With node itself as mux, [rpcmesh.Node.Serve] serves the gateway beside links, and unary
-// gRPC calls cost least. See [New].
+// gRPC calls cost least. A mux takes one gateway: where "/" is taken it fails with already_exists. See [New].
 func Mount(mux connecthttp.ServeMux, node *rpcmesh.Node, cfg Config) error {
 	g, err := New(node, cfg)
 	if err != nil {
 		return err
 	}
-	mux.Handle("/", front{g})
+	err = guard.Try("the mux", func() error {
+		mux.Handle("/", front{g})
+		return nil
+	})
+	if p, ok := errors.AsType[*guard.PanicError](err); ok {
+		return connect.Errorf(connect.CodeAlreadyExists, "gateway: the mux does not take a gateway at %q (%s): "+
+			"one gateway serves all that Config.Namespaces names, and another one needs a mux, or a node, of its own", "/", p.Value)
+	}
 	return nil
 }
 
@@ -218,6 +230,7 @@ func (g *Gateway) call(ctx context.Context, _ connect.Spec, stream connect.Serve
 	if c.own != nil {
 		return c.own(ctx, c.spec, stream)
 	}
+	stream = bounded{stream, g.cfg.MaxMessage}
 	if info, _ := connect.CallInfoForServerContext(ctx); info.Codec == connect.CodecNameJSON {
 		var err error
 		if c.json, err = g.newTranscoder(ctx, c.ns, c.spec.Procedure); err != nil {
@@ -226,6 +239,24 @@ func (g *Gateway) call(ctx context.Context, _ connect.Spec, stream connect.Serve
 		stream = jsonStream{ServerStream: stream, ctx: ctx, t: c.json}
 	}
 	return g.pump.Call(ctx, c.spec, stream)
+}
+
+// bounded is a stream that says whose limit it is that a request exceeds.
+type bounded struct {
+	connect.ServerStream
+	limit int
+}
+
+func (b bounded) Receive(msg any) error {
+	err := b.ServerStream.Receive(msg)
+	if err == nil || connect.CodeOf(err) != connect.CodeResourceExhausted {
+		return err
+	}
+	if e, ok := errors.AsType[*connect.Error](err); ok && e.IsRemote() {
+		return err
+	}
+	return connect.Errorf(connect.CodeResourceExhausted,
+		"the request is longer than the gateway takes: set its Config.MaxMessage of %d bytes higher, or send less at once", b.limit).WithCause(err)
 }
 
 // inward is the transport of every call.
