@@ -210,7 +210,7 @@ func parseURL(raw string) (*url.URL, error) {
 	switch {
 	case err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.Opaque != "":
 		return nil, connect.NewError(connect.CodeInvalidArgument,
-			"adopt: the URL of a server looks like http://host:50051 or https://host/path")
+			"adopt: this is not the URL of a server: one looks like http://host:50051 or https://host/path")
 	case u.RawQuery != "" || u.Fragment != "" || u.User != nil:
 		return nil, connect.NewError(connect.CodeInvalidArgument,
 			"adopt: the URL of a server has no query, fragment or user: give credentials by Config.Header")
