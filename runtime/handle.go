@@ -95,7 +95,7 @@ func (s *incoming) Send(msg any) error {
 	s.info.SendStats = connect.MessageStats{Size: len(b.B)}
 	if s.single {
 		if s.sent {
-			return connect.NewError(connect.CodeInternal, "the method has one response, and it was sent")
+			return connect.NewError(connect.CodeInternal, "the method has one response, and it was sent: use Send once")
 		}
 		s.sent, s.last = true, b
 		return nil
@@ -118,7 +118,7 @@ func (s *incoming) end(err *connect.Error, failure *rpcmeshv1.CallFailure) {
 		return
 	}
 	if err == nil && s.single && !s.sent {
-		err = connect.NewError(connect.CodeInternal, "the handler sent no response")
+		err = connect.NewError(connect.CodeInternal, "the handler sent no response: it must give one, or an error")
 	}
 	if err == nil && s.single {
 		failed := s.call.Reply(s.info.ResponseHeader(), s.last.B, s.info.ResponseTrailer())

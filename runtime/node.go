@@ -19,6 +19,7 @@ import (
 	"github.com/rpcmesh/rpcmesh/runtime/internal/guard"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/mesh"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/quiet"
 )
 
 // DefaultNamespace is the namespace that a name of "" stands for. Every node is a member of it.
@@ -46,7 +47,7 @@ type Node struct {
 	workers  *link.Workers
 	budget   *link.Budget
 	conns    connections
-	quiet    quiet
+	quiet    quiet.Logger
 	table    atomic.Pointer[mesh.Snapshot]
 	sessions atomic.Pointer[map[mesh.LinkID]*session] // those of table; replaced under mu, never changed
 	tables   exchange
@@ -135,7 +136,7 @@ func newNode(cfg Config, proxy bool) (*Node, error) {
 	n.cfg.Dial = guard.Dial(n.log, "Config.Dial", cfg.Dial)
 	n.cfg.TLS = guard.TLS(n.log, "Config.TLS", cfg.TLS)
 	n.cfg.DialTLS = guard.TLS(n.log, "Config.DialTLS", cfg.DialTLS)
-	n.quiet.log, n.conns.limits = n.log, &n.cfg.Limits
+	n.quiet.To, n.conns.limits = n.log, &n.cfg.Limits
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.core = mesh.New(mesh.Config{
 		ID: mesh.NodeID(n.id), Incarnation: n.incarnation, Key: key[ed25519.PrivateKeySize-ed25519.PublicKeySize:],

@@ -30,7 +30,7 @@ func (ns *Namespace) find(spec connect.Spec, but ...mesh.NodeID) (route, error) 
 	}
 	if kind := connect.StreamType(choice.Function.StreamType); kind != spec.StreamType {
 		return route{}, ns.node.failed(connect.CodeUnimplemented, notStarted, fmt.Sprintf(
-			"%s is a %s function at node %q, and was called as a %s one", spec.Procedure, kind, choice.Targets[0].Name, spec.StreamType))
+			"%s is a %s function at node %q, and was called as a %s one: use code generated from its .proto file", spec.Procedure, kind, choice.Targets[0].Name, spec.StreamType))
 	}
 	targets := choice.Targets
 	if len(but) > 0 {

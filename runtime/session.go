@@ -133,7 +133,7 @@ func (n *Node) answer(asked *linkv1.Join) ([]*linkv1.LinkNamespace, error) {
 	}
 	if len(unknown) > 0 {
 		return nil, connect.Errorf(connect.CodeNotFound,
-			"node %q has no namespace %q; it has those that it names with Node.Namespace, Node.Group or Node.Link",
+			"node %q has no namespace %q: name it there by Node.Namespace, Node.Group or Node.Link",
 			n.name, strings.Join(unknown, ", "))
 	}
 	return answer, nil

@@ -122,7 +122,7 @@ func isNil(v any) bool {
 // UnimplementedError is what the methods of a generated Unimplemented…Server return: unimplemented,
 // with a text that tells it from a function that the mesh does not know.
 func UnimplementedError(procedure string) error {
-	return connect.Errorf(connect.CodeUnimplemented, "%s is registered but its server does not implement it", procedure)
+	return connect.Errorf(connect.CodeUnimplemented, "%s is registered but its server does not implement it: give the server that method", procedure)
 }
 
 // bindMethod makes a ServiceMethod of what serves one call of kind.

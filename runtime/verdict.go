@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"connectrpc.com/connect/v2"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/coded"
 )
 
 // What callers are told in place of a handler's error that is not for them.
@@ -23,7 +25,7 @@ func verdictOf(err error) (verdict *connect.Error, hidden bool) {
 	if err == nil {
 		return nil, false
 	}
-	if e := codedOf(err); e != nil {
+	if e := coded.Of(err); e != nil {
 		switch {
 		case e.IsRemote():
 			return connect.NewError(connect.CodeInternal, textOtherCall), true

@@ -4,10 +4,13 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"log/slog"
 	"net/http"
 	"strings"
 
 	"connectrpc.com/connect/v2"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/coded"
 )
 
 // maxToken bounds the length of a token, in bytes.
@@ -48,13 +51,16 @@ func (g *Gateway) authorize(r *http.Request, t target, who client) (client, erro
 	case err == nil:
 		return clientWith(sha256.Sum256([]byte(token))), nil
 	}
-	if e, ok := errors.AsType[*connect.Error](err); ok && !e.IsRemote() {
+	if e := coded.Of(err); e != nil && !e.IsRemote() {
 		return who, e
 	}
 	if ctx := r.Context(); ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		return who, connect.NewError(codeOf(ctx.Err()), "the call ended before it was admitted")
 	}
-	return who, connect.NewError(connect.CodeUnauthenticated, "the gateway does not admit the call")
+	g.quiet.Log(slog.LevelWarn, "a call was not admitted by an error that its caller is not told", t.procedure,
+		slog.String("namespace", t.namespace), slog.String("procedure", t.procedure), slog.String("addr", r.RemoteAddr),
+		slog.String("error", err.Error()))
+	return who, connect.NewError(connect.CodeUnauthenticated, "the gateway does not admit the call: its log has why")
 }
 
 func codeOf(contextErr error) connect.Code {

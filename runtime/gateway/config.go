@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"net/http"
 	"slices"
@@ -40,8 +41,8 @@ type Config struct {
 	Namespaces []string
 
 	// Authorize decides on each call before anything of it is looked up; see [Tokens.Authorize] for one
-	// that is ready. A *connect.Error of its own reaches the caller as it is; any other error as
-	// unauthenticated, without its text. It is called concurrently and should be quick.
+	// that is ready. A *connect.Error of its own reaches the caller as it is, and so do errors of gRPC and of
+	// connect's first version; any other error as unauthenticated, without its text, which goes to the log. It is called concurrently and should be quick.
 	Authorize func(ctx context.Context, c Caller) error
 
 	// Tokens admits those whose token is in the set, as [Tokens.Authorize] does. Calls cost less than with
@@ -73,6 +74,10 @@ type Config struct {
 	// NoHealth says that the gateway does not serve grpc.health.v1.Health. Default: whoever may call it in
 	// a namespace is told which services can be called there.
 	NoHealth bool
+
+	// Logger is told why Authorize did not admit a call, where the caller is not. Default: [slog.Default] as it is
+	// then, from warnings up. Tokens are never logged.
+	Logger *slog.Logger
 
 	// CORS lets web pages of other origins call. Default: none may.
 	CORS *CORS

@@ -14,6 +14,7 @@ import (
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
 	"github.com/rpcmesh/rpcmesh/runtime/gateway/internal/bridge"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/guard"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/quiet"
 )
 
 // Gateway lets callers from outside into the namespaces of a node. It is an [http.Handler] and belongs to
@@ -28,6 +29,7 @@ type Gateway struct {
 	own        own
 	errors     *connecthttp.ErrorWriter
 	front      http.Handler // serve, behind CORS
+	quiet      quiet.Logger
 	calls      *calls
 }
 
@@ -47,6 +49,7 @@ func New(node *rpcmesh.Node, cfg Config) (*Gateway, error) {
 	g := &Gateway{
 		cfg: cfg, node: node, namespaces: map[string]*atomic.Pointer[rpcmesh.Namespace]{},
 		calls: newCalls(cfg.MaxCalls, cfg.MaxCallsPerCaller),
+		quiet: quiet.Logger{To: guard.Logger(cfg.Logger).With("gateway", node.Name())},
 	}
 	for _, name := range append([]string{cfg.Namespace}, cfg.Namespaces...) {
 		g.namespaces[name] = new(atomic.Pointer[rpcmesh.Namespace])
@@ -87,7 +90,7 @@ func Mount(mux connecthttp.ServeMux, node *rpcmesh.Node, cfg Config) error {
 	})
 	if p, ok := errors.AsType[*guard.PanicError](err); ok {
 		return connect.Errorf(connect.CodeAlreadyExists, "gateway: the mux does not take a gateway at %q (%s): "+
-			"one gateway serves all that Config.Namespaces names, and another one needs a mux, or a node, of its own", "/", p.Value)
+			"one gateway serves all that Config.Namespaces names, and another one must be given a mux, or a node, of its own", "/", p.Value)
 	}
 	return nil
 }
@@ -103,7 +106,7 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	if !found {
 		err = connect.NewError(connect.CodeUnimplemented,
-			"the path is none of a function's: one is like /pkg.Service/Method or /ns/NAMESPACE/pkg.Service/Method")
+			"the path is none of a function's: one looks like /pkg.Service/Method or /ns/NAMESPACE/pkg.Service/Method")
 	}
 	who := clientAt(r.RemoteAddr) // until it is found to have a token
 	if err == nil {
@@ -142,7 +145,7 @@ func (g *Gateway) admit(r *http.Request, t target, who *client) (*call, error) {
 	*who = admitted
 	ns, ok := g.namespace(t.namespace)
 	if !ok {
-		return nil, connect.Errorf(connect.CodeNotFound, "the gateway has no namespace %.64q", t.namespace)
+		return nil, connect.Errorf(connect.CodeNotFound, "the gateway has no namespace %.64q: use one that it serves", t.namespace)
 	}
 	if m, ok := g.own.find(ns, t.procedure); ok {
 		return &call{ns: ns, spec: m.Spec, own: m.Handler}, nil

@@ -100,16 +100,16 @@ func (t *Tokens) Authorize(_ context.Context, c Caller) error {
 // authorize is Authorize, and returns the token's hash.
 func (t *Tokens) authorize(c Caller) (hash [sha256.Size]byte, err error) {
 	if c.Token == "" {
-		return hash, connect.NewError(connect.CodeUnauthenticated, "the call needs a header Authorization: Bearer TOKEN")
+		return hash, connect.NewError(connect.CodeUnauthenticated, "the call must be given a header Authorization: Bearer TOKEN")
 	}
 	g := t.find(c.Token)
 	switch {
 	case g == nil:
-		return hash, connect.NewError(connect.CodeUnauthenticated, "the token is not known, or was revoked")
+		return hash, connect.NewError(connect.CodeUnauthenticated, "the token is not known, or was revoked: ask for another one")
 	case !slices.Contains(g.Namespaces, c.Namespace):
-		return hash, connect.Errorf(connect.CodePermissionDenied, "the token %q is not for the namespace %.64q", g.Name, c.Namespace)
+		return hash, connect.Errorf(connect.CodePermissionDenied, "the token %q is not for the namespace %.64q: use one that is", g.Name, c.Namespace)
 	case !strings.HasPrefix(c.Procedure, g.Functions):
-		return hash, connect.Errorf(connect.CodePermissionDenied, "the token %q is not for this function", g.Name)
+		return hash, connect.Errorf(connect.CodePermissionDenied, "the token %q is not for this function: use one that is", g.Name)
 	}
 	return g.hash, nil
 }

@@ -1,4 +1,6 @@
-package rpcmesh
+// Package coded finds the errors that have a code: connect's, and those of gRPC and of connect's first version, which
+// are known by their methods, so that neither is linked for them.
+package coded
 
 import (
 	"reflect"
@@ -9,11 +11,11 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// codedOf returns the first error of err's tree, from the outside in, that has a code: a *connect.Error, or as one
+// Of returns the first error of err's tree, from the outside in, that has a code: a *connect.Error, or as one
 // what gRPC or the first version of connect has. nil: there is none.
-func codedOf(err error) *connect.Error {
+func Of(err error) *connect.Error {
 	for err != nil {
-		if e := coded(err); e != nil {
+		if e := one(err); e != nil {
 			return e
 		}
 		switch w := err.(type) { //nolint:errorlint // it walks the tree
@@ -21,7 +23,7 @@ func codedOf(err error) *connect.Error {
 			err = w.Unwrap()
 		case interface{ Unwrap() []error }:
 			for _, err := range w.Unwrap() {
-				if e := codedOf(err); e != nil {
+				if e := Of(err); e != nil {
 					return e
 				}
 			}
@@ -33,9 +35,9 @@ func codedOf(err error) *connect.Error {
 	return nil
 }
 
-// coded returns err itself as a *connect.Error, nil if it has no code.
-func coded(err error) *connect.Error {
-	switch e := err.(type) { //nolint:errorlint // codedOf walks the tree
+// one returns err itself as a *connect.Error, nil if it has no code.
+func one(err error) *connect.Error {
+	switch e := err.(type) { //nolint:errorlint // Of walks the tree
 	case *connect.Error:
 		return e
 	case interface{ As(target any) bool }:
@@ -85,7 +87,7 @@ func fromGRPC(err error) *connect.Error {
 
 // fromV1 returns an error of connect's first version: one with methods Code, Message and Details.
 func fromV1(err error) *connect.Error {
-	v1, ok := err.(interface{ Message() string }) //nolint:errorlint // codedOf walks the tree
+	v1, ok := err.(interface{ Message() string }) //nolint:errorlint // Of walks the tree
 	if !ok {
 		return nil
 	}
