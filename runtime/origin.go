@@ -179,7 +179,7 @@ func (o *Origin) register(policy Policy, server *connect.Server, methods []conne
 
 func checkMethods(policy Policy, methods []connect.Method) error {
 	if policy > Nearest {
-		return connect.Errorf(connect.CodeInvalidArgument, "rpcmesh: there is no policy %d", policy)
+		return connect.Errorf(connect.CodeInvalidArgument, "rpcmesh: there is no policy %d: use Single, RoundRobin, Random, LeastPending or Nearest", policy)
 	}
 	if len(methods) > maxMethods {
 		return connect.Errorf(connect.CodeInvalidArgument, "rpcmesh: register %d methods at a time at most", maxMethods)

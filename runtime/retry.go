@@ -77,6 +77,9 @@ func (s *outgoing) current() (*link.ClientCall, error) {
 	if s.call != nil {
 		return s.call, nil
 	}
+	if s.finished && s.ctx.Err() == nil {
+		return nil, s.ns.node.failed(connect.CodeCanceled, notStarted, "the caller closed the call before it began: use it before Close")
+	}
 	for {
 		call, err := s.open()
 		if err == nil {

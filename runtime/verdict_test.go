@@ -86,7 +86,7 @@ func TestEndStays(t *testing.T) {
 			return err
 		}
 		defer stream.Close()
-		if err := stream.Send(new(greetv1.GreetRequest)); err != nil {
+		if err := stream.Send(&greetv1.GreetRequest{Name: "Ada"}); err != nil {
 			return err
 		}
 		wantError(p.T, stream.Send(new(greetv1.GreetRequest)), connect.CodeFailedPrecondition, "once where there is one request")

@@ -3,7 +3,7 @@ package errortest
 import "strings"
 
 // Groups are all groups, in the order of the page.
-var Groups = []*Group{&Configuration, &Names, &Calls, &GatewayConfiguration, &GatewayCalls}
+var Groups = []*Group{&Configuration, &Names, &Calls, &GatewayConfiguration, &GatewayCalls, &AdoptConfiguration, &Command}
 
 const head = `<!-- Generated from the table in runtime/internal/errortest by "go generate ./runtime/internal/errortest". -->
 
