@@ -69,8 +69,10 @@ func TestEndStays(t *testing.T) {
 	o := between(func(p *pair) error {
 		p.serve(funcs{
 			greet: greeter{}.Greet,
-			count: func(context.Context, *greetv1.CountRequest, greetv1rpcmesh.GreeterCountServerStream) error { return refused },
-			chat:  echo,
+			count: func(context.Context, *greetv1.CountRequest, greetv1rpcmesh.GreeterCountServerStream) error {
+				return refused
+			},
+			chat: echo,
 		})
 		counting, err := p.client().Count(p.Context(), new(greetv1.CountRequest))
 		if err != nil {

@@ -42,11 +42,11 @@ func (f *flags) parse(args []string, least, most int) error {
 		f.PrintDefaults()
 		return err
 	case err != nil:
-		return usagef("%w (-h lists the flags)", err)
+		return usagef("%w (use -h, which lists the flags)", err)
 	case f.NArg() < least:
 		return usagef("an argument is missing (-h says which)")
 	case f.NArg() > most:
-		return usagef("%q is one argument too many: flags come before arguments (see -h)", f.Arg(most))
+		return usagef("%q is one argument too many: flags come before arguments (use -h)", f.Arg(most))
 	}
 	return nil
 }
@@ -227,7 +227,7 @@ func parsePolicy(name string) (rpcmesh.Policy, error) {
 	}
 	i := slices.Index(policies(), name)
 	if i < 0 {
-		return 0, usagef("there is no policy %q: it is one of %s", name, strings.Join(policies(), ", "))
+		return 0, usagef("there is no policy %q: use one of %s", name, strings.Join(policies(), ", "))
 	}
 	return rpcmesh.Policy(i), nil
 }

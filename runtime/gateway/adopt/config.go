@@ -67,7 +67,7 @@ func ParseProtocol(name string) (Protocol, error) {
 			return p, nil
 		}
 	}
-	return 0, connect.Errorf(connect.CodeInvalidArgument, "adopt: there is no protocol %.40q: it is %v, %v or %v", name, GRPC, GRPCWeb, Connect)
+	return 0, connect.Errorf(connect.CodeInvalidArgument, "adopt: there is no protocol %.40q: use %v, %v or %v", name, GRPC, GRPCWeb, Connect)
 }
 
 // Config says how a server is adopted. The zero value of a field means its default. A Config is read by

@@ -24,7 +24,9 @@ func TestMistakesOfConfigs(t *testing.T) {
 			return errortest.Failed(err, "")
 		}
 	}
-	made := func(change func(*adopt.Config)) func(*testing.T) errortest.Outcome { return of(node, "http://127.0.0.1:1", change) }
+	made := func(change func(*adopt.Config)) func(*testing.T) errortest.Outcome {
+		return of(node, "http://127.0.0.1:1", change)
+	}
 	limit := func(change func(*adopt.Limits)) func(*testing.T) errortest.Outcome {
 		return made(func(c *adopt.Config) { change(&c.Limits) })
 	}

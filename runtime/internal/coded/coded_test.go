@@ -71,7 +71,9 @@ func (e asError) As(target any) bool {
 // statusOf returns a google.rpc.Status.
 func statusOf(t *testing.T, code int32, text string, details ...*anypb.Any) proto.Message {
 	t.Helper()
-	label := func(l descriptorpb.FieldDescriptorProto_Label) *descriptorpb.FieldDescriptorProto_Label { return l.Enum() }
+	label := func(l descriptorpb.FieldDescriptorProto_Label) *descriptorpb.FieldDescriptorProto_Label {
+		return l.Enum()
+	}
 	one, many := descriptorpb.FieldDescriptorProto_LABEL_OPTIONAL, descriptorpb.FieldDescriptorProto_LABEL_REPEATED
 	file, err := protodesc.NewFile(&descriptorpb.FileDescriptorProto{
 		Name: proto.String("google/rpc/status.proto"), Package: proto.String("google.rpc"), Syntax: proto.String("proto3"),

@@ -13,11 +13,11 @@ var Command = Group{
 			"set RPCMESH_SECRET, or link with anyone (-accept-anyone, or accept_anyone)", "Nodes of one mesh share one secret."),
 		usage("secret-and-anyone", "There is a file with a secret, and anyone is accepted", "rpcmesh node: a file with a secret (-secret-file, or secret_file) "+
 			"contradicts accepting anyone: give one of them", "Leave accept_anyone out."),
-		usage("unknown-field", "A file has a field that there is not", `rpcmesh node: node.json, line 2: json: unknown field "nmae"; look it up by rpcmesh node -h`,
+		usage("unknown-field", "A file has a field that there is not", `rpcmesh node: node.json, line 2: json: unknown field "nmae" (use -h to see what it may have)`,
 			"`rpcmesh node -h` lists the fields."),
-		usage("wrong-type", "A field of a file has a value of the wrong type", "rpcmesh node: node.json, line 2: json: cannot unmarshal …; look it up by rpcmesh node -h",
+		usage("wrong-type", "A field of a file has a value of the wrong type", "rpcmesh node: node.json, line 2: json: cannot unmarshal … (use -h to see what it may have)",
 			"`rpcmesh node -h` shows values of all fields."),
-		usage("duration", "A duration of a file is none", `rpcmesh node: node.json, line 2: "soon" is no duration; one looks like "10s"; look it up by rpcmesh node -h`,
+		usage("duration", "A duration of a file is none", `rpcmesh node: node.json, line 2: "soon" is no duration like "10s" (use -h to see what it may have)`,
 			"Write a number and a unit."),
 		usage("alone", "A node neither listens nor links", `rpcmesh node: there is neither "listen" nor "links", and the node would be alone: give one of them`,
 			"Name where other nodes are, or where they are to link to."),
@@ -53,7 +53,7 @@ var Command = Group{
 			"Write it in lower case everywhere."),
 		usage("flag", "A flag is unknown", "rpcmesh ls: flag provided but not defined: -lnik (use -h, which lists the flags)", "Mind the spelling."),
 		usage("argument", "A flag stands behind an argument",
-			`rpcmesh call: "-link" is one argument too many: give flags before arguments, flags come before arguments (see -h)`, "Move the flag before it."),
+			`rpcmesh call: "-link" is one argument too many: flags come before arguments (use -h)`, "Move the flag before it."),
 	},
 }
 

@@ -54,7 +54,7 @@ func TestRows(t *testing.T) {
 // tells reports whether a text says what to do: by a verb, or by what a field must be.
 func tells(text string) bool {
 	for _, hint := range []string{
-		"set ", "give ", "must be", "must not", "may have", "use ", "call ", "start ", "wait", "try again", "looks like",
+		"set ", "give ", "must be", "must have", "must not", "may have", "use ", "call ", "start ", "wait", "try again", "looks like",
 		"log has", "mount ", "make ", "name it", "ask for",
 	} {
 		if strings.Contains(strings.ToLower(text), hint) {

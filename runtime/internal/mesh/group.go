@@ -54,7 +54,7 @@ func (c *Core) DeclareGroup(now time.Time, name string, members []string, bridge
 func (c *Core) mayGroup(name string, members []string) error {
 	bad := func(reason string) error { return &NameError{What: "group", Name: clip(name), Reason: reason} }
 	if len(members) == 0 {
-		return bad("has no members")
+		return bad("has no members: give it some")
 	}
 	n := 1
 	for i, m := range members {
