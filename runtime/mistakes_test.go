@@ -88,7 +88,7 @@ func TestMistakesOfConfigs(t *testing.T) {
 // serving is what comes of serving at an address.
 func serving(t *testing.T, cfg rpcmesh.Config, address string) outcome {
 	t.Helper()
-	l, err := net.Listen("tcp", address) //nolint:noctx // it does not wait
+	l, err := net.Listen("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}

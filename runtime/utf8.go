@@ -2,6 +2,7 @@ package rpcmesh
 
 import (
 	"fmt"
+	"slices"
 	"unicode/utf8"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -32,8 +33,8 @@ func unencodable(m proto.Message) string {
 
 // fieldOf returns the name of the field that a path leads to, or into.
 func fieldOf(p protopath.Values) protoreflect.FullName {
-	for i := len(p.Path) - 1; i >= 0; i-- {
-		if step := p.Path[i]; step.Kind() == protopath.FieldAccessStep {
+	for _, step := range slices.Backward(p.Path) {
+		if step.Kind() == protopath.FieldAccessStep {
 			return step.FieldDescriptor().FullName()
 		}
 	}

@@ -50,7 +50,7 @@ func TestHiddenErrorsAreSparing(t *testing.T) {
 // TestDefaultLogger: who sets no logger is told of warnings by slog's.
 func TestDefaultLogger(t *testing.T) {
 	var log lockedBuffer
-	was := slog.Default() //nolint:sloglint // it is what is tested
+	was := slog.Default()
 	slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
 	n := mustNode(t, rpcmesh.Config{Name: "a", Secret: "s"})
 	slog.SetDefault(was)

@@ -63,7 +63,7 @@ func fromGRPC(err error) *connect.Error {
 	if !ok {
 		return nil
 	}
-	p, ok := message.Interface().(proto.Message)
+	p, ok := reflect.TypeAssert[proto.Message](message)
 	if !ok || !p.ProtoReflect().IsValid() || p.ProtoReflect().Descriptor().FullName() != "google.rpc.Status" {
 		return nil
 	}
@@ -87,7 +87,7 @@ func fromGRPC(err error) *connect.Error {
 
 // fromV1 returns an error of connect's first version: one with methods Code, Message and Details.
 func fromV1(err error) *connect.Error {
-	v1, ok := err.(interface{ Message() string }) //nolint:errorlint // Of walks the tree
+	v1, ok := err.(interface{ Message() string })
 	if !ok {
 		return nil
 	}
@@ -99,16 +99,19 @@ func fromV1(err error) *connect.Error {
 	}
 	e := newForeign(code.Uint(), v1.Message())
 	for i := range details.Len() {
-		d, ok := details.Index(i).Interface().(interface {
-			Type() string
-			Bytes() []byte
-		})
+		d, ok := reflect.TypeAssert[v1Detail](details.Index(i))
 		if !ok || e == nil {
 			return e
 		}
 		e = e.WithDetail(&connect.ErrorDetail{Type: typeOfURL(d.Type()), Value: d.Bytes()})
 	}
 	return e
+}
+
+// v1Detail is a detail of an error of connect's first version.
+type v1Detail interface {
+	Type() string
+	Bytes() []byte
 }
 
 // newForeign returns an error of a code, whose numbers gRPC and both versions of connect share; nil where there is no

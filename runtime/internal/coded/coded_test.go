@@ -31,22 +31,22 @@ func (e *grpcError) GRPCStatus() *grpcStatus { return e.status }
 
 type v1Code uint32
 
-type v1Detail struct{ m *anypb.Any }
+type oldDetail struct{ m *anypb.Any }
 
-func (d *v1Detail) Type() string  { return string(d.m.MessageName()) }
-func (d *v1Detail) Bytes() []byte { return d.m.GetValue() }
+func (d *oldDetail) Type() string  { return string(d.m.MessageName()) }
+func (d *oldDetail) Bytes() []byte { return d.m.GetValue() }
 
 // v1Error is like *connect.Error of connectrpc.com/connect.
 type v1Error struct {
 	code    v1Code
 	text    string
-	details []*v1Detail
+	details []*oldDetail
 }
 
-func (e *v1Error) Error() string        { return "v1: " + e.text }
-func (e *v1Error) Code() v1Code         { return e.code }
-func (e *v1Error) Message() string      { return e.text }
-func (e *v1Error) Details() []*v1Detail { return e.details }
+func (e *v1Error) Error() string         { return "v1: " + e.text }
+func (e *v1Error) Code() v1Code          { return e.code }
+func (e *v1Error) Message() string       { return e.text }
+func (e *v1Error) Details() []*oldDetail { return e.details }
 
 // otherError has methods of these names that are something else.
 type otherError struct{}
@@ -76,16 +76,16 @@ func statusOf(t *testing.T, code int32, text string, details ...*anypb.Any) prot
 	}
 	one, many := descriptorpb.FieldDescriptorProto_LABEL_OPTIONAL, descriptorpb.FieldDescriptorProto_LABEL_REPEATED
 	file, err := protodesc.NewFile(&descriptorpb.FileDescriptorProto{
-		Name: proto.String("google/rpc/status.proto"), Package: proto.String("google.rpc"), Syntax: proto.String("proto3"),
+		Name: new("google/rpc/status.proto"), Package: new("google.rpc"), Syntax: new("proto3"),
 		Dependency: []string{"google/protobuf/any.proto"},
 		MessageType: []*descriptorpb.DescriptorProto{{
-			Name: proto.String("Status"),
+			Name: new("Status"),
 			Field: []*descriptorpb.FieldDescriptorProto{
-				{Name: proto.String("code"), Number: proto.Int32(1), Label: label(one), Type: descriptorpb.FieldDescriptorProto_TYPE_INT32.Enum()},
-				{Name: proto.String("message"), Number: proto.Int32(2), Label: label(one), Type: descriptorpb.FieldDescriptorProto_TYPE_STRING.Enum()},
+				{Name: new("code"), Number: proto.Int32(1), Label: label(one), Type: descriptorpb.FieldDescriptorProto_TYPE_INT32.Enum()},
+				{Name: new("message"), Number: proto.Int32(2), Label: label(one), Type: descriptorpb.FieldDescriptorProto_TYPE_STRING.Enum()},
 				{
-					Name: proto.String("details"), Number: proto.Int32(3), Label: label(many),
-					Type: descriptorpb.FieldDescriptorProto_TYPE_MESSAGE.Enum(), TypeName: proto.String(".google.protobuf.Any"),
+					Name: new("details"), Number: proto.Int32(3), Label: label(many),
+					Type: descriptorpb.FieldDescriptorProto_TYPE_MESSAGE.Enum(), TypeName: new(".google.protobuf.Any"),
 				},
 			},
 		}},
@@ -122,7 +122,7 @@ func TestOf(t *testing.T) {
 	want := &connect.ErrorDetail{Type: "google.protobuf.Duration", Value: detail.GetValue()}
 	plain := errors.New("plain")
 	grpc := &grpcError{&grpcStatus{statusOf(t, 5, "no book", detail)}}
-	v1 := &v1Error{5, "no book", []*v1Detail{{detail}}}
+	v1 := &v1Error{5, "no book", []*oldDetail{{detail}}}
 	v2 := connect.NewError(connect.CodeNotFound, "no book").WithDetail(want)
 	for name, err := range map[string]error{
 		"connect": v2, "gRPC": grpc, "connect v1": v1,

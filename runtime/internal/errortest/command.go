@@ -13,7 +13,7 @@ var Command = Group{
 			"set RPCMESH_SECRET, or link with anyone (-accept-anyone, or accept_anyone)", "Nodes of one mesh share one secret."),
 		usage("secret-and-anyone", "There is a file with a secret, and anyone is accepted", "rpcmesh node: a file with a secret (-secret-file, or secret_file) "+
 			"contradicts accepting anyone: give one of them", "Leave accept_anyone out."),
-		usage("unknown-field", "A file has a field that there is not", `rpcmesh node: node.json, line 2: json: unknown field "nmae" (use -h to see what it may have)`,
+		usage("unknown-field", "A file has a field that there is not", `rpcmesh node: node.json, line 2: json: unknown field "named" (use -h to see what it may have)`,
 			"`rpcmesh node -h` lists the fields."),
 		usage("wrong-type", "A field of a file has a value of the wrong type", "rpcmesh node: node.json, line 2: json: cannot unmarshal … (use -h to see what it may have)",
 			"`rpcmesh node -h` shows values of all fields."),

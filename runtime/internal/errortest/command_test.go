@@ -36,7 +36,7 @@ func (p program) run(t *testing.T, secret, text string, args ...string) Outcome 
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, p.path, args...) //nolint:gosec // it was built here
+	cmd := exec.CommandContext(ctx, p.path, args...)
 	cmd.Dir = t.TempDir()
 	cmd.Env = append(os.Environ(), "RPCMESH_SECRET="+secret)
 	if err := os.WriteFile(filepath.Join(cmd.Dir, "node.json"), []byte(text), 0o600); err != nil {
@@ -67,7 +67,7 @@ func TestCommand(t *testing.T) {
 			return p.run(t, "", `{"listen": ["127.0.0.1:0"]}`, "node", "-config", "node.json")
 		},
 		"secret-and-anyone": node(`{"accept_anyone": true, "secret_file": "secret"}`),
-		"unknown-field":     node("{\n\"nmae\": \"a\"}"),
+		"unknown-field":     node("{\n\"named\": \"a\"}"),
 		"wrong-type":        node("{\n\"name\": 5}"),
 		"duration":          node("{\n\"drain\": \"soon\"}"),
 		"alone":             node(`{}`),

@@ -13,7 +13,7 @@ import (
 // panics, since a log that fails cannot tell. nil is [slog.Default] as it is now, from warnings up.
 func Logger(log *slog.Logger) *slog.Logger {
 	if log == nil {
-		log = slog.New(warnings{slog.Default().Handler()}) //nolint:sloglint // who sets no logger has this one
+		log = slog.New(warnings{slog.Default().Handler()})
 	}
 	return slog.New(&handler{Handler: log.Handler(), told: new(sync.Once), fallback: os.Stderr})
 }
