@@ -61,7 +61,9 @@ func between(call func(p *pair) error, configure ...func(a, b *rpcmesh.Config)) 
 				}
 			})
 			c.Link("a", "b", "public")
-			o = errortest.Failed(call(p), log.String())
+			err := call(p)
+			synctest.Wait() // for the log
+			o = errortest.Failed(err, log.String())
 		})
 		return o
 	}

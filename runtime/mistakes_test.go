@@ -117,6 +117,7 @@ func TestMistakesOfNames(t *testing.T) {
 				c.Node("b", logTo(&log))
 				c.Link("b", "a", "public")
 				err := do(t, c.Node("a"), c.Node("b"))
+				synctest.Wait() // for the log
 				o = errortest.Failed(err, log.String())
 			})
 			return o

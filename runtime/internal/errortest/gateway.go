@@ -122,12 +122,12 @@ var GatewayCalls = Group{
 		},
 		{
 			ID: "busy", When: "A gateway has as many calls as it may", Code: "resource_exhausted",
-			Text: "the gateway has as many calls under way as its Config.MaxCalls of 1 allows: try again later",
+			Text: "the gateway has 1 calls under way, as many as its Config.MaxCalls allows: try again later",
 			Do:   "The call has not started. Raise MaxCalls, or spread the callers over more nodes.",
 		},
 		{
 			ID: "busy-caller", When: "One caller has as many calls as it may", Code: "resource_exhausted",
-			Text: "as many calls from this address are under way as the gateway's Config.MaxCallsPerCaller of 1 allows: wait for some to end",
+			Text: "1 calls from this address are under way, and the gateway takes no more of one caller, by its Config.MaxCallsPerCaller: wait for some to end",
 			Do:   "The call has not started. Callers behind one proxy have one address: give each a token, or raise MaxCallsPerCaller.",
 		},
 	},
