@@ -32,7 +32,7 @@ func newSecretList(one string, many []string) (secretList, error) {
 		many = []string{one}
 	}
 	if len(many) > link.MaxSecrets {
-		return nil, connect.Errorf(connect.CodeInvalidArgument, "rpcmesh: Config.Secrets may have %d entries at most, and has %d", link.MaxSecrets, len(many))
+		return nil, connect.Errorf(connect.CodeInvalidArgument, "rpcmesh: Config.Secrets has %d entries, and may have %d at most", len(many), link.MaxSecrets)
 	}
 	var list secretList
 	for i, s := range many {

@@ -32,7 +32,7 @@ var Configuration = Group{
 		},
 		{
 			ID: "many-secrets", When: "Config.Secrets has more than eight entries", Code: "invalid_argument",
-			Text: "rpcmesh: Config.Secrets may have 8 entries at most, and has 9",
+			Text: "rpcmesh: Config.Secrets has 9 entries, and may have 8 at most",
 			Do:   "Keep those that nodes of the mesh still have.",
 		},
 		{
