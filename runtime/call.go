@@ -1,6 +1,7 @@
 package rpcmesh
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -42,7 +43,7 @@ func (ns *Namespace) NewClientStream(ctx context.Context, spec connect.Spec) (co
 	if deadline, limited := ctx.Deadline(); limited {
 		s.deadline = deadline
 	} else if spec.StreamType == connect.StreamTypeUnary && ns.node.cfg.CallTimeout > 0 {
-		s.deadline = time.Now().Add(ns.node.cfg.CallTimeout)
+		s.limit()
 	}
 	if err := s.find(); err != nil {
 		if err = s.awaitRoute(err); err != nil {
@@ -58,9 +59,10 @@ type outgoing struct {
 	ns       *Namespace
 	ctx      context.Context //nolint:containedctx // a stream's operations run on the context it was opened with
 	deadline time.Time       // zero: none
+	limited  bool            // the deadline is of [Config.CallTimeout]
 	spec     connect.Spec
 	info     *connect.CallInfo
-	ended    bool         // Receive has reported the end; Receive's goroutine only
+	over     error        // how the call has ended, once Receive has reported it; Receive's goroutine only
 	prompt   bool         // the caller is in Send or Receive until the call ends
 	waiter   link.Waiter  // of the first attempt, where nobody waits
 	caller   *link.Caller // nil before the first attempt, and for a proxy
@@ -79,7 +81,7 @@ type outgoing struct {
 	sentCost int             // of sent
 	sends    int             // how many are under way
 	tooLong  bool            // sent is not complete
-	closed   bool            // the send side is closed
+	closed   bool            // the send side is closed, or has had its one message
 	replayed chan struct{}   // closed when the current attempt has been sent all that was sent before it; nil: it has
 	finished bool
 	unwatch  func() bool   // ends the watch on ctx
@@ -147,11 +149,15 @@ func (s *outgoing) Send(msg any) error {
 	}
 	s.info.SendStats = connect.MessageStats{Size: len(b.B)}
 	call, kept, err := s.sending(b)
+	if errors.Is(err, errSentAll) {
+		b.Free()
+		return s.cannotSend(err)
+	}
 	if err != nil {
 		return err
 	}
 	err = call.Send(b.B)
-	s.hasSent()
+	s.hasSent(err)
 	if !kept {
 		b.Free()
 	}
@@ -192,6 +198,9 @@ func (s *outgoing) cannotSend(err error) error {
 func (s *outgoing) sending(b *link.Buffer) (call *link.ClientCall, kept bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.closed {
+		return nil, false, errSentAll
+	}
 	call, err = s.currentReplayed()
 	if err == nil {
 		kept = s.keep(b)
@@ -200,10 +209,12 @@ func (s *outgoing) sending(b *link.Buffer) (call *link.ClientCall, kept bool, er
 	return call, kept, err
 }
 
-func (s *outgoing) hasSent() {
+// hasSent notes how sending ended: what was a single request's is all there is to send.
+func (s *outgoing) hasSent(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.sends--
+	s.closed = s.closed || err == nil && s.single()
 }
 
 func (s *outgoing) CloseSend() error {
@@ -245,20 +256,23 @@ func (s *outgoing) ReceiveHeaders() bool {
 }
 
 func (s *outgoing) Receive(msg any) error {
-	if s.ended {
-		return io.EOF
+	if s.over != nil {
+		return s.over
 	}
 	b, err := s.receive()
 	if err != nil {
-		s.ended = true
+		s.over = err
 		return err
 	}
 	if err := unmarshal(b, msg); err != nil {
 		_ = s.Close() // always nil
-		return s.ns.node.failed(connect.CodeInternal, started, "the response is not a valid message of its type").WithCause(err)
+		s.over = s.ns.node.failed(connect.CodeInternal, started, invalid("response", b, msg)).WithCause(err)
+		return s.over
 	}
 	if s.spec.StreamType&connect.StreamTypeServer == 0 {
-		return s.receiveEnd()
+		err := s.receiveEnd()
+		s.over = cmp.Or(err, io.EOF)
+		return err
 	}
 	return nil
 }
@@ -289,7 +303,6 @@ func (s *outgoing) receive() ([]byte, error) {
 
 // receiveEnd takes the end of a call that has one response, after it.
 func (s *outgoing) receiveEnd() error {
-	s.ended = true
 	s.mu.Lock()
 	call := s.call
 	s.mu.Unlock()

@@ -75,12 +75,16 @@ func TestCallErrorsThatStay(t *testing.T) {
 		code connect.Code
 		text string
 	}{
-		{"not an rpc error", secret, connect.CodeUnknown, ""},
+		{"not an rpc error", secret, connect.CodeUnknown, "the handler returned an error that callers are not told: " +
+			"its node's log has it (use a *connect.Error for what they may know)"},
 		{"cause", connect.NewError(connect.CodeNotFound, "gone").WithCause(secret), connect.CodeNotFound, "gone"},
 		{"wrapped", fmt.Errorf("%w while %w", connect.NewError(connect.CodeNotFound, "gone"), secret), connect.CodeNotFound, "gone"},
 		{"canceled", fmt.Errorf("%w: %w", secret, context.Canceled), connect.CodeCanceled, ""},
 		{"deadline", fmt.Errorf("%w: %w", secret, context.DeadlineExceeded), connect.CodeDeadlineExceeded, ""},
-		{"another call's", connect.NewError(connect.CodeNotFound, "the password is 1234").WithRemote(), connect.CodeInternal, ""},
+		{
+			"another call's", connect.NewError(connect.CodeNotFound, "the password is 1234").WithRemote(), connect.CodeInternal,
+			"the handler returned another call's error, which is not its own: its node's log has it (use a new *connect.Error to pass it on)",
+		},
 	}
 	everywhere(t, func(w *world) {
 		var next error

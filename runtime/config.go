@@ -5,10 +5,8 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"log/slog"
-	"maps"
 	"net"
 	"os"
-	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -77,8 +75,9 @@ type Config struct {
 	// Authenticate, where leaving it unset is an error.
 	AcceptAnyone bool
 
-	// Logger gets lifecycle events: links up, lost and refused, nodes joining and leaving. Default:
-	// nothing is logged. Secrets, headers and payloads are never logged.
+	// Logger gets lifecycle events: links up, lost and refused, nodes joining and leaving; and the errors of
+	// handlers that callers are not told. Default: [slog.Default] as it is when the node is made, from warnings
+	// up; for silence, a logger of [slog.DiscardHandler]. Secrets, headers and payloads are never logged.
 	Logger *slog.Logger
 
 	// Interceptors wrap every origin of this node, the first outermost.
@@ -165,126 +164,6 @@ type Limits struct {
 	// many of one host's, which is an IPv4 address or a /64 of IPv6. One more is closed. Defaults: 8,192, and
 	// half of MaxConns; mind proxies, behind which all hosts are one.
 	MaxConns, MaxConnsPerHost int
-}
-
-// resolved checks cfg and returns a copy with its defaults filled in.
-func resolved(cfg Config) (Config, error) {
-	secret := cfg.Secret != "" || len(cfg.Secrets) > 0
-	if !secret && cfg.Authenticate == nil && !cfg.AcceptAnyone {
-		return cfg, connect.NewError(connect.CodeInvalidArgument,
-			"rpcmesh: Config has no Secret: set Secret or Authenticate, or AcceptAnyone to link with whoever can reach this node")
-	}
-	if cfg.AcceptAnyone && (secret || cfg.Authenticate != nil) {
-		return cfg, connect.NewError(connect.CodeInvalidArgument,
-			"rpcmesh: Config.AcceptAnyone contradicts Config.Secret and Config.Authenticate: set one of them")
-	}
-	if err := cfg.checkIdentity(); err != nil {
-		return cfg, err
-	}
-	if err := cfg.Limits.resolve(); err != nil {
-		return cfg, err
-	}
-	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
-	}
-	cfg.Interceptors = slices.Clone(cfg.Interceptors)
-	cfg.Addresses = slices.Clone(cfg.Addresses)
-	cfg.Metadata = maps.Clone(cfg.Metadata)
-	err := cfg.resolveTimes()
-	return cfg, err
-}
-
-func (cfg *Config) checkIdentity() error {
-	if len(cfg.Name) > maxNameBytes || !printable(cfg.Name) {
-		return connect.Errorf(connect.CodeInvalidArgument,
-			"rpcmesh: Config.Name must be printable text of at most %d bytes", maxNameBytes)
-	}
-	if len(cfg.Addresses) > maxAddresses {
-		return connect.Errorf(connect.CodeInvalidArgument, "rpcmesh: Config.Addresses has more than %d entries", maxAddresses)
-	}
-	for _, a := range cfg.Addresses {
-		if len(a) > maxAddressBytes || !printable(a) {
-			return connect.Errorf(connect.CodeInvalidArgument,
-				"rpcmesh: each of Config.Addresses must be printable text of at most %d bytes", maxAddressBytes)
-		}
-	}
-	size := 0
-	for k, v := range cfg.Metadata {
-		size += len(k) + len(v)
-		if !utf8.ValidString(k) || !utf8.ValidString(v) {
-			return connect.NewError(connect.CodeInvalidArgument, "rpcmesh: Config.Metadata must be valid UTF-8")
-		}
-	}
-	if len(cfg.Metadata) > maxMetadata || size > maxMetadataSize {
-		return connect.Errorf(connect.CodeInvalidArgument,
-			"rpcmesh: Config.Metadata may have %d entries and %d bytes at most", maxMetadata, maxMetadataSize)
-	}
-	return nil
-}
-
-func (cfg *Config) resolveTimes() error {
-	if cfg.CallTimeout == 0 {
-		cfg.CallTimeout = DefaultCallTimeout
-	}
-	if cfg.Keepalive == 0 {
-		cfg.Keepalive = DefaultKeepalive
-	}
-	if cfg.IdleTimeout == 0 {
-		cfg.IdleTimeout = DefaultIdleTimeout
-	}
-	if cfg.RedialMin == 0 {
-		cfg.RedialMin = DefaultRedialFirst
-	}
-	if cfg.RedialMax == 0 {
-		cfg.RedialMax = max(DefaultRedialLast, cfg.RedialMin)
-	}
-	switch {
-	case cfg.LameDuck < 0:
-		return connect.NewError(connect.CodeInvalidArgument, "rpcmesh: Config.LameDuck must not be negative")
-	case cfg.Keepalive < 100*time.Millisecond:
-		return connect.NewError(connect.CodeInvalidArgument, "rpcmesh: Config.Keepalive must be 100 ms or more")
-	case cfg.RedialMin < time.Millisecond || cfg.RedialMax < cfg.RedialMin:
-		return connect.NewError(connect.CodeInvalidArgument,
-			"rpcmesh: Config.RedialMin must be 1 ms or more and Config.RedialMax no less than it")
-	}
-	return nil
-}
-
-func (l *Limits) resolve() error {
-	if l.MaxMessage == 0 {
-		l.MaxMessage = DefaultMaxMessage
-	}
-	if l.Window == 0 {
-		l.Window = DefaultWindow
-	}
-	if l.MaxCalls == 0 {
-		l.MaxCalls = DefaultMaxCalls
-	}
-	if l.LinkMemory == 0 {
-		l.LinkMemory = DefaultLinkMemory
-	}
-	if l.NodeMemory == 0 {
-		l.NodeMemory = DefaultNodeMemory
-	}
-	if l.MaxConns == 0 {
-		l.MaxConns = DefaultMaxConns
-	}
-	if l.MaxConnsPerHost == 0 {
-		l.MaxConnsPerHost = max(l.MaxConns/2, 1)
-	}
-	switch {
-	case l.MaxConns < 1 || l.MaxConnsPerHost < 1:
-		return connect.NewError(connect.CodeInvalidArgument, "rpcmesh: Limits.MaxConns and Limits.MaxConnsPerHost must be 1 or more")
-	case l.MaxMessage < 1 || l.MaxMessage > maxMessageLimit:
-		return connect.Errorf(connect.CodeInvalidArgument, "rpcmesh: Limits.MaxMessage must be between 1 and %d", maxMessageLimit)
-	case l.Window < minWindow || l.Window > maxWindow:
-		return connect.Errorf(connect.CodeInvalidArgument, "rpcmesh: Limits.Window must be between %d and %d", minWindow, maxWindow)
-	case l.LinkMemory < 1 || l.NodeMemory < 1:
-		return connect.NewError(connect.CodeInvalidArgument, "rpcmesh: Limits.LinkMemory and Limits.NodeMemory must be 1 or more")
-	case l.MaxCalls < 1 || l.MaxCalls > DefaultMaxCalls:
-		return connect.Errorf(connect.CodeInvalidArgument, "rpcmesh: Limits.MaxCalls must be between 1 and %d", DefaultMaxCalls)
-	}
-	return nil
 }
 
 // printable reports whether s is UTF-8 without control characters.

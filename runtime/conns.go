@@ -24,10 +24,10 @@ func (c *connections) add(host string) error {
 	defer c.mu.Unlock()
 	switch {
 	case c.total >= c.limits.MaxConns:
-		return connect.Errorf(connect.CodeResourceExhausted, "there are %d connections: Limits.MaxConns", c.total)
+		return connect.Errorf(connect.CodeResourceExhausted, "there are %d connections: set Limits.MaxConns for more", c.total)
 	case c.hosts[host] >= c.limits.MaxConnsPerHost:
 		return connect.Errorf(connect.CodeResourceExhausted,
-			"there are %d connections from this host: Limits.MaxConnsPerHost", c.hosts[host])
+			"there are %d connections from this host: set Limits.MaxConnsPerHost for more", c.hosts[host])
 	}
 	if c.hosts == nil {
 		c.hosts = make(map[string]int)

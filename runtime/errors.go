@@ -11,8 +11,12 @@ import (
 )
 
 func errClosed() error {
-	return connect.NewError(connect.CodeFailedPrecondition, "rpcmesh: the node is closed")
+	return connect.NewError(connect.CodeFailedPrecondition, "rpcmesh: the node is closed: use it before Close or Shutdown, or make a new one")
 }
+
+// errSentAll is what comes of sending more than there can be.
+var errSentAll = connect.NewError(connect.CodeFailedPrecondition,
+	"rpcmesh: the call's requests are complete: use Send before CloseSend or CloseAndReceive, and once where there is one request")
 
 // asConnect gives an error of the routing core the code that fits it.
 func asConnect(err error) error {
@@ -21,7 +25,7 @@ func asConnect(err error) error {
 	}
 	text := "rpcmesh: " + strings.TrimPrefix(err.Error(), "mesh: ")
 	if e, ok := errors.AsType[*mesh.PolicyError](err); ok {
-		text = fmt.Sprintf("rpcmesh: %s is registered in namespace %q by %q with the policy %v, not %v",
+		text = fmt.Sprintf("rpcmesh: %s is registered in namespace %q by %q with the policy %v, not %v: give all origins of a function one policy",
 			e.Procedure, e.Namespace, e.OwnerName, Policy(e.Want), Policy(e.Got))
 	}
 	return connect.NewError(codeOfMesh(err), text)

@@ -122,14 +122,24 @@ func withoutFailure(e *connect.Error) *connect.Error {
 	if !slices.ContainsFunc(e.Details(), is) {
 		return e
 	}
-	bare := connect.NewError(e.Code(), e.Message()).WithCause(errors.Unwrap(e))
+	return remade(e, e.Message(), is)
+}
+
+// reworded returns e with another text.
+func reworded(e *connect.Error, text string) *connect.Error {
+	return remade(e, text, func(*connect.ErrorDetail) bool { return false })
+}
+
+// remade returns e with a text, and without some of its details.
+func remade(e *connect.Error, text string, without func(*connect.ErrorDetail) bool) *connect.Error {
+	made := connect.NewError(e.Code(), text).WithCause(errors.Unwrap(e))
 	for _, d := range e.Details() {
-		if !is(d) {
-			bare = bare.WithDetail(d)
+		if !without(d) {
+			made = made.WithDetail(d)
 		}
 	}
 	if e.IsRemote() {
-		bare = bare.WithRemote()
+		made = made.WithRemote()
 	}
-	return bare
+	return made
 }

@@ -52,12 +52,16 @@ func (m *method) call(ctx context.Context, s *incoming) (verdict *connect.Error,
 		if err != nil && context.Cause(ctx) == ErrDraining { //nolint:errorlint // it is this very one
 			err = n.draining(err)
 		}
-		verdict, said = toWire(err), n.said(err)
+		told, hidden := verdictOf(err)
+		if hidden {
+			m.logHidden(err, told)
+		}
+		verdict, said = told, n.said(err)
 		return nil
 	})
 	if err != nil {
 		n.quiet.Panic(err, m.spec.Procedure, slog.String("procedure", m.spec.Procedure), attrCaller(s.call.Incoming().Caller))
-		return connect.NewError(connect.CodeInternal, "the handler failed"), nil
+		return connect.NewError(connect.CodeInternal, textPanic), nil
 	}
 	return verdict, said
 }
@@ -78,7 +82,7 @@ func (s *incoming) Receive(msg any) error {
 	}
 	s.info.ReceiveStats = connect.MessageStats{Size: len(b)}
 	if err := unmarshal(b, msg); err != nil {
-		return connect.NewError(connect.CodeInvalidArgument, "the request is not a valid message of its type").WithCause(err)
+		return connect.NewError(connect.CodeInvalidArgument, invalid("request", b, msg)).WithCause(err)
 	}
 	return nil
 }
@@ -98,7 +102,7 @@ func (s *incoming) Send(msg any) error {
 	s.info.SendStats = connect.MessageStats{Size: len(b.B)}
 	if s.single {
 		if s.sent {
-			return connect.NewError(connect.CodeInternal, "the method has one response, and it was sent")
+			return connect.NewError(connect.CodeInternal, "the method has one response, and it was sent: use Send once")
 		}
 		s.sent, s.last = true, b
 		return nil
@@ -121,7 +125,7 @@ func (s *incoming) end(err *connect.Error, failure *rpcmeshv1.CallFailure) {
 		return
 	}
 	if err == nil && s.single && !s.sent {
-		err = connect.NewError(connect.CodeInternal, "the handler sent no response")
+		err = connect.NewError(connect.CodeInternal, "the handler sent no response: it must give one, or an error")
 	}
 	if err == nil && s.single {
 		failed := s.call.Reply(s.info.ResponseHeader(), s.last.B, s.info.ResponseTrailer())
@@ -129,7 +133,7 @@ func (s *incoming) end(err *connect.Error, failure *rpcmeshv1.CallFailure) {
 		if failed == nil {
 			return
 		}
-		err = toWire(failed) // it is too long, say
+		err, _ = verdictOf(failed) // it is too long, say
 	}
 	if s.info.ResponseHeader().Len() > 0 {
 		_ = s.SendHeaders()
@@ -161,12 +165,12 @@ func marshal(msg any) (*link.Buffer, error) {
 	}
 	m, ok := msg.(proto.Message)
 	if !ok {
-		return nil, connect.Errorf(connect.CodeInternal, "rpcmesh: calls carry protobuf messages, not a %T", msg)
+		return nil, connect.Errorf(connect.CodeInternal, "rpcmesh: calls carry protobuf messages, not a %T: use a generated type", msg)
 	}
 	b := link.NewBuffer(proto.Size(m))
 	var err error
 	if b.B, err = marshalOptions.MarshalAppend(b.B, m); err != nil {
-		return nil, connect.NewError(connect.CodeInternal, "rpcmesh: the message can't be encoded").WithCause(err)
+		return nil, connect.NewError(connect.CodeInternal, "rpcmesh: "+unencodable(m)).WithCause(err)
 	}
 	return b, nil
 }
@@ -178,7 +182,7 @@ func unmarshal(b []byte, msg any) error {
 	}
 	m, ok := msg.(proto.Message)
 	if !ok {
-		return connect.Errorf(connect.CodeInternal, "rpcmesh: calls carry protobuf messages, not a %T", msg)
+		return connect.Errorf(connect.CodeInternal, "rpcmesh: calls carry protobuf messages, not a %T: use a generated type", msg)
 	}
 	return proto.Unmarshal(b, m)
 }

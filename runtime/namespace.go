@@ -32,6 +32,10 @@ var (
 	_ Registrar         = (*Namespace)(nil)
 )
 
+// CheckNamespace says what keeps name from being that of a namespace or group: it is 1 to 64 lower-case letters,
+// digits, '.', '_' and '-', and begins with a letter or digit. The error is invalid_argument.
+func CheckNamespace(name string) error { return asConnect(mesh.CheckNamespace(name)) }
+
 // Name returns the namespace's name.
 func (ns *Namespace) Name() string { return ns.name }
 

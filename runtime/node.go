@@ -20,6 +20,7 @@ import (
 	"github.com/rpcmesh/rpcmesh/runtime/internal/guard"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/mesh"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/quiet"
 )
 
 // DefaultNamespace is the namespace that a name of "" stands for. Every node is a member of it.
@@ -48,7 +49,7 @@ type Node struct {
 	workers  *link.Workers
 	budget   *link.Budget
 	conns    connections
-	quiet    quiet
+	quiet    quiet.Logger
 	table    atomic.Pointer[mesh.Snapshot]
 	sessions atomic.Pointer[map[mesh.LinkID]*session] // those of table; replaced under mu, never changed
 	tables   exchange
@@ -110,6 +111,9 @@ func NewNode(cfg Config) (*Node, error) {
 
 func newNode(cfg Config, proxy bool) (*Node, error) {
 	named := cfg.Name != ""
+	if err := cfg.checkWhom(proxy); err != nil {
+		return nil, err
+	}
 	cfg, err := resolved(cfg)
 	if err != nil {
 		return nil, err
@@ -148,7 +152,7 @@ func newNode(cfg Config, proxy bool) (*Node, error) {
 	n.cfg.Dial = guard.Dial(n.log, "Config.Dial", cfg.Dial)
 	n.cfg.TLS = guard.TLS(n.log, "Config.TLS", cfg.TLS)
 	n.cfg.DialTLS = guard.TLS(n.log, "Config.DialTLS", cfg.DialTLS)
-	n.quiet.log, n.conns.limits = n.log, &n.cfg.Limits
+	n.quiet.To, n.conns.limits = n.log, &n.cfg.Limits
 	if cfg.Dial == nil {
 		n.network.addresses = net.InterfaceAddrs
 	}

@@ -82,7 +82,8 @@ func TestNotStartedAlone(t *testing.T) {
 		text string
 	}{
 		{"an rpc error", connect.NewError(connect.CodeAborted, "down").WithDetail(detail), connect.CodeAborted, "down"},
-		{"another error", errors.New("the password is 1234"), connect.CodeUnknown, ""},
+		{"another error", errors.New("the password is 1234"), connect.CodeUnknown, "the handler returned an error that callers are not told: " +
+			"its node's log has it (use a *connect.Error for what they may know)"},
 		{"wrapped", fmt.Errorf("here: %w", errDown), connect.CodeAborted, errDown.Message()},
 	} {
 		t.Run(test.name, func(t *testing.T) {

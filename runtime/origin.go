@@ -2,7 +2,6 @@ package rpcmesh
 
 import (
 	"context"
-	"errors"
 	"maps"
 	"slices"
 	"sync"
@@ -112,6 +111,9 @@ func (r replicated) Register(methods ...connect.Method) (*Origin, error) {
 // RegisterServer registers every method of a stock Connect server. Its own interceptors run inside the
 // node's. Methods that are registered on s later are not seen.
 func (ns *Namespace) RegisterServer(s *connect.Server) (*Origin, error) {
+	if s == nil {
+		return nil, connect.NewError(connect.CodeInvalidArgument, "rpcmesh: nothing to register: the Server is nil: give it one of connect.NewServer")
+	}
 	var methods []connect.Method
 	for spec := range s.Specs() {
 		methods = append(methods, connect.Method{Spec: spec, Handler: dispatch(s)})
@@ -178,7 +180,7 @@ func (o *Origin) register(policy Policy, server *connect.Server, methods []conne
 
 func checkMethods(policy Policy, methods []connect.Method) error {
 	if policy > Nearest {
-		return connect.Errorf(connect.CodeInvalidArgument, "rpcmesh: there is no policy %d", policy)
+		return connect.Errorf(connect.CodeInvalidArgument, "rpcmesh: there is no policy %d: use Single, RoundRobin, Random, LeastPending or Nearest", policy)
 	}
 	if len(methods) > maxMethods {
 		return connect.Errorf(connect.CodeInvalidArgument, "rpcmesh: register %d methods at a time at most", maxMethods)
@@ -323,29 +325,4 @@ func (os *origins) drain(ctx context.Context, remind *reminder) error {
 		}
 	}
 	return nil
-}
-
-// toWire gives a handler's error the form in which its caller sees it, by the rules of Connect: the
-// text of an error that is no *connect.Error stays here, and the verdict of another call is not this
-// handler's own.
-func toWire(err error) *connect.Error {
-	if err == nil {
-		return nil
-	}
-	if e, ok := errors.AsType[*connect.Error](err); ok && e != nil {
-		if e.IsRemote() {
-			return connect.NewError(connect.CodeInternal, "")
-		}
-		if errors.Is(e, errOfCall) {
-			return withoutFailure(e) // the call that it tells of is another one
-		}
-		return e
-	}
-	switch {
-	case errors.Is(err, context.Canceled):
-		return connect.NewError(connect.CodeCanceled, "")
-	case errors.Is(err, context.DeadlineExceeded):
-		return connect.NewError(connect.CodeDeadlineExceeded, "")
-	}
-	return connect.NewError(connect.CodeUnknown, "")
 }

@@ -30,7 +30,7 @@ type ProxyConfig struct {
 	TLS *tls.Config
 	// Dial makes the connection. Default: by package net.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
-	// Logger gets lifecycle events. Default: nothing is logged.
+	// Logger gets lifecycle events. Default: as in [Config].
 	Logger *slog.Logger
 	// Limits, CallTimeout and Keepalive are as in [Config].
 	Limits      Limits

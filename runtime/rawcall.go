@@ -100,7 +100,7 @@ func (r *RawCaller) Begin(ns *Namespace, c *RawCall) bool {
 		s.caller = &c.caller
 	}
 	if s.deadline.IsZero() && ns.node.cfg.CallTimeout > 0 {
-		s.deadline = time.Now().Add(ns.node.cfg.CallTimeout)
+		s.limit()
 	}
 	return s.find() == nil && r.start(c)
 }

@@ -77,6 +77,9 @@ func (s *outgoing) current() (*link.ClientCall, error) {
 	if s.call != nil {
 		return s.call, nil
 	}
+	if s.finished && s.ctx.Err() == nil {
+		return nil, s.ns.node.failed(connect.CodeCanceled, notStarted, "the caller closed the call before it began: use it before Close")
+	}
 	for {
 		call, err := s.open()
 		if err == nil {
@@ -134,7 +137,8 @@ func (s *outgoing) open() (*link.ClientCall, error) {
 			return nil, n.notStarted(n.withdrawnInfo(t.Namespace, s.spec.Procedure), "the function was withdrawn")
 		}
 		if limit := n.cfg.Limits.MaxCalls; n.origins.own.Load() >= int64(limit) {
-			return nil, n.failed(connect.CodeResourceExhausted, notStarted, fmt.Sprintf("%d handlers are running for the node's own calls", limit))
+			return nil, n.failed(connect.CodeResourceExhausted, notStarted, fmt.Sprintf(
+				"node %q runs as many handlers for its own calls as its Limits.MaxCalls of %d allows: try again later", n.name, limit))
 		}
 		if !n.locals.add(s) {
 			return nil, n.closedCall()
@@ -251,7 +255,7 @@ func (s *outgoing) told(last *link.ClientCall, err error) error {
 	s.mu.Lock()
 	unsure := s.unsure
 	s.mu.Unlock()
-	return s.ns.node.told(last, err, unsure)
+	return s.ns.node.told(last, s.timedOut(err), unsure)
 }
 
 func (s *outgoing) expired() bool {

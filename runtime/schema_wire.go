@@ -61,7 +61,8 @@ func (m *method) serveSchema(call *link.ServerCall) {
 	n := m.origin.ns.node
 	n.origins.begin()
 	defer n.origins.end()
-	_ = call.End(toWire(m.sendSchema(call)), nil) // where it fails the caller is gone already
+	verdict, _ := verdictOf(m.sendSchema(call))
+	_ = call.End(verdict, nil) // where it fails the caller is gone already
 }
 
 func (m *method) sendSchema(call *link.ServerCall) error {

@@ -32,12 +32,12 @@ func newSecretList(one string, many []string) (secretList, error) {
 		many = []string{one}
 	}
 	if len(many) > link.MaxSecrets {
-		return nil, connect.Errorf(connect.CodeInvalidArgument, "rpcmesh: %d secrets: a node has %d at most", len(many), link.MaxSecrets)
+		return nil, connect.Errorf(connect.CodeInvalidArgument, "rpcmesh: Config.Secrets has %d entries, and may have %d at most", len(many), link.MaxSecrets)
 	}
 	var list secretList
-	for _, s := range many {
+	for i, s := range many {
 		if s == "" {
-			return nil, connect.NewError(connect.CodeInvalidArgument, "rpcmesh: one of the secrets is empty")
+			return nil, connect.Errorf(connect.CodeInvalidArgument, "rpcmesh: Config.Secrets[%d] must not be empty", i)
 		}
 		list = append(list, []byte(s))
 	}
@@ -72,11 +72,11 @@ func (l secretList) stretch() {
 // then, when all have both, the new one alone.
 func (n *Node) SetSecrets(secrets ...string) error {
 	if len(*n.secrets.Load()) == 0 {
-		return connect.NewError(connect.CodeFailedPrecondition, "rpcmesh: this node was made to prove no secret")
+		return connect.NewError(connect.CodeFailedPrecondition, "rpcmesh: this node was made to prove no secret: give NewNode one, and SetSecrets replaces it")
 	}
 	list, err := newSecretList("", secrets)
 	if err == nil && len(list) == 0 {
-		err = connect.NewError(connect.CodeInvalidArgument, "rpcmesh: no secret is given")
+		err = connect.NewError(connect.CodeInvalidArgument, "rpcmesh: no secret is given: SetSecrets must be given the new one")
 	}
 	if err == nil && n.reachable.Load() {
 		err = list.checkLengths()

@@ -33,8 +33,10 @@ const (
 // Mount lets other nodes link to this one through mux, beside whatever else mux serves. To mount a node
 // under a path, mount it on a mux of its own and put that behind [http.StripPrefix]; the path is then
 // part of the URL that others link to. The server must speak HTTP/2, with TLS or without. A middleware
-// between must not hide the deadlines of [http.ResponseController] (an Unwrap method does).
+// between must not hide the deadlines of [http.ResponseController] (an Unwrap method does). A mux takes one node,
+// once; the node itself, as a mux, has it already. Mount panics on a second one, as ServeMux does.
 func (n *Node) Mount(mux connecthttp.ServeMux) {
+	defer explain("Node.Mount: the mux has a node already, as Node.Handler has: mount each node once, on a mux of its own")
 	carrier.Mount(mux, link.MaxPacket, func(ctx context.Context, conn *carrier.Server) { n.accept(ctx, conn) })
 }
 
@@ -42,9 +44,17 @@ func (n *Node) Mount(mux connecthttp.ServeMux) {
 // beside links. It may be called at any time, concurrently too, and panics where ServeMux does: on a
 // malformed pattern or one that is there.
 func (n *Node) Handle(pattern string, handler http.Handler) {
+	defer explain("Node.Handle: it must be given a pattern of http.ServeMux that it has not been given before, and a handler")
 	n.handlers.Handle(pattern, handler)
 	if _, ok := handler.(h2serve.Source); ok {
 		n.wholes.Store(true)
+	}
+}
+
+// explain says what to do about a panic of a mux's, deferred.
+func explain(what string) {
+	if r := recover(); r != nil {
+		panic(fmt.Sprintf("rpcmesh: %s (%v)", what, r))
 	}
 }
 
@@ -191,5 +201,5 @@ func checkServerTLS(cfg *tls.Config) error {
 	if len(cfg.Certificates) > 0 || cfg.GetCertificate != nil || cfg.GetConfigForClient != nil {
 		return nil
 	}
-	return connect.NewError(connect.CodeInvalidArgument, "rpcmesh: Config.TLS has no certificate to serve with")
+	return connect.NewError(connect.CodeInvalidArgument, "rpcmesh: Config.TLS has no certificate to serve with: set its Certificates or GetCertificate")
 }

@@ -210,7 +210,7 @@ func (n *Node) linkConfig() link.Config {
 
 func (n *Node) linkLimits() link.Limits {
 	l := n.cfg.Limits
-	return link.Limits{Window: l.Window, MaxMessage: l.MaxMessage, MaxCalls: l.MaxCalls, Memory: l.LinkMemory}
+	return link.Limits{Node: n.name, Window: l.Window, MaxMessage: l.MaxMessage, MaxCalls: l.MaxCalls, Memory: l.LinkMemory}
 }
 
 // causeOf says for the table why a session ended.

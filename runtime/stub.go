@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"reflect"
 	"sync"
 
 	"connectrpc.com/connect/v2"
@@ -91,14 +92,16 @@ func idempotencyOfMethod(md protoreflect.MethodDescriptor) connect.IdempotencyLe
 type ServiceMethod[S any] func(srv S) (connect.Method, error)
 
 // RegisterService registers the methods of srv at reg, all or none. Generated Register…Origin
-// functions call it. It fails with invalid_argument when reg or srv is nil, and otherwise as reg
-// does.
+// functions call it. It fails with invalid_argument when reg or srv is nil, or a nil pointer, and otherwise
+// as reg does.
 func RegisterService[S any](reg Registrar, srv S, methods ...ServiceMethod[S]) (*Origin, error) {
-	if reg == nil {
-		return nil, connect.NewError(connect.CodeInvalidArgument, "nowhere to register: the Registrar is nil")
+	if isNil(reg) {
+		return nil, connect.Errorf(connect.CodeInvalidArgument,
+			"rpcmesh: nowhere to register: the Registrar is nil (%T): give it a namespace of a node", reg)
 	}
-	if any(srv) == nil {
-		return nil, connect.NewError(connect.CodeInvalidArgument, "nothing to register: the server is nil")
+	if isNil(srv) {
+		return nil, connect.Errorf(connect.CodeInvalidArgument,
+			"rpcmesh: nothing to register: the server is nil (%T): give it one whose methods can run", srv)
 	}
 	bound := make([]connect.Method, len(methods))
 	for i, method := range methods {
@@ -110,10 +113,16 @@ func RegisterService[S any](reg Registrar, srv S, methods ...ServiceMethod[S]) (
 	return reg.Register(bound...)
 }
 
+// isNil reports whether v is nil, or holds a nil pointer or function.
+func isNil(v any) bool {
+	r := reflect.ValueOf(v)
+	return v == nil || (r.Kind() == reflect.Pointer || r.Kind() == reflect.Func) && r.IsNil()
+}
+
 // UnimplementedError is what the methods of a generated Unimplemented…Server return: unimplemented,
 // with a text that tells it from a function that the mesh does not know.
 func UnimplementedError(procedure string) error {
-	return connect.Errorf(connect.CodeUnimplemented, "%s is registered but its server does not implement it", procedure)
+	return connect.Errorf(connect.CodeUnimplemented, "%s is registered but its server does not implement it: give the server that method", procedure)
 }
 
 // bindMethod makes a ServiceMethod of what serves one call of kind.

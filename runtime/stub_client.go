@@ -43,9 +43,11 @@ type ClientSendStream[Req, Res any] interface {
 	SendHeaders() error
 	// Send sends one request. It waits while the handler's window is full. Once the call has ended it
 	// fails with an error that is io.EOF by [errors.Is]: CloseAndReceive then tells why. A nil request
-	// fails with invalid_argument and sends nothing. req may be changed again once Send has returned.
+	// fails with invalid_argument and sends nothing, and so does, with failed_precondition, one after
+	// CloseAndReceive. req may be changed again once Send has returned.
 	Send(req *Req) error
-	// CloseAndReceive says that all is sent, waits for the response and releases the stream.
+	// CloseAndReceive says that all is sent, waits for the response and releases the stream. It is called
+	// once: again it fails with failed_precondition.
 	CloseAndReceive() (*Res, error)
 	// Close ends the call, cancelling it where it still runs, and releases the stream. It may be
 	// called again, and after CloseAndReceive, to no effect.
@@ -67,7 +69,8 @@ type ClientBidiStream[Req, Res any] interface {
 	SendHeaders() error
 	// Send sends one request. It waits while the handler's window is full. Once the call has ended it
 	// fails with an error that is io.EOF by [errors.Is]: Receive then tells why. A nil request fails
-	// with invalid_argument and sends nothing. req may be changed again once Send has returned.
+	// with invalid_argument and sends nothing, and so does, with failed_precondition, one after CloseSend.
+	// req may be changed again once Send has returned.
 	Send(req *Req) error
 	// CloseSend says that all is sent: the handler's Receive comes to its end. Responses can still be
 	// received. It counts as sending.
@@ -181,6 +184,7 @@ func nilRequestError(procedure string) error {
 type stubClientStream[Req, Res any] struct {
 	stream    connect.ClientStream
 	procedure string
+	answered  bool // CloseAndReceive was called
 }
 
 func (s *stubClientStream[Req, Res]) SendHeaders() error { return s.stream.SendHeaders() }
@@ -206,6 +210,11 @@ func (s *stubClientStream[Req, Res]) All() iter.Seq2[*Res, error] {
 }
 
 func (s *stubClientStream[Req, Res]) CloseAndReceive() (*Res, error) {
+	if s.answered {
+		return nil, connect.Errorf(connect.CodeFailedPrecondition,
+			"rpcmesh: CloseAndReceive was called before for this call of %s: keep what it returns, or start another call", s.procedure)
+	}
+	s.answered = true
 	defer func() { _ = s.stream.Close() }() // the response, or the call's error, is all there is to say
 	if err := s.stream.CloseSend(); err != nil && !errors.Is(err, io.EOF) {
 		return nil, err

@@ -118,7 +118,7 @@ func sendAnswer[Res any](stream connect.ServerStream, spec connect.Spec, res *Re
 		return err
 	}
 	if res == nil {
-		return connect.Errorf(connect.CodeInternal, "the handler of %s returned neither a response nor an error", spec.Procedure)
+		return connect.Errorf(connect.CodeInternal, "the handler of %s returned neither a response nor an error: it must give one of them", spec.Procedure)
 	}
 	return stream.Send(res)
 }
@@ -133,7 +133,7 @@ func (s *stubServerStream[Req, Res]) SendHeaders() error { return s.stream.SendH
 
 func (s *stubServerStream[Req, Res]) Send(res *Res) error {
 	if res == nil {
-		return connect.Errorf(connect.CodeInternal, "the handler of %s sent a nil message", s.procedure)
+		return connect.Errorf(connect.CodeInternal, "the handler of %s sent a nil message: it must give an empty one", s.procedure)
 	}
 	return s.stream.Send(res)
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -38,12 +39,13 @@ func (p *proxyFlags) add(f *flags) {
 // with dials the node and calls do.
 func (p *proxyFlags) with(ctx context.Context, t *terminal, do func(context.Context, *rpcmesh.Proxy) error) error {
 	if p.link == "" {
-		return usagef("-link URL is missing")
+		return usagef("-link URL is missing: give that of a node")
 	}
 	if p.timeout <= 0 {
 		return usagef("-timeout must be more than 0")
 	}
 	cfg := rpcmesh.ProxyConfig{Namespace: p.namespace, AcceptAnyone: p.secret.anyone, Dial: dial}
+	cfg.Logger = slog.New(slog.DiscardHandler) // what is wrong is the command's error
 	var err error
 	if cfg.Secrets, err = p.secret.read(t); err != nil {
 		return err

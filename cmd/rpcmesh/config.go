@@ -182,7 +182,12 @@ func (c *gatewayConfig) config() (gateway.Config, *gateway.Tokens, error) {
 	if len(c.CORSOrigins) > 0 {
 		cfg.CORS = &gateway.CORS{Origins: c.CORSOrigins}
 	}
-	if c.TokensFile == "" {
+	switch {
+	case c.Open && c.TokensFile != "":
+		return cfg, nil, usagef("\"open\" contradicts \"tokens_file\": give one of them")
+	case !c.Open && c.TokensFile == "":
+		return cfg, nil, usagef("nothing says who may call: give \"tokens_file\", or \"open\" to let anyone")
+	case c.Open:
 		return cfg, nil, nil
 	}
 	tokens := new(gateway.Tokens)

@@ -21,7 +21,7 @@ func decodeFile(path string, v any) error {
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()
 	if err := d.Decode(v); err != nil {
-		return usagef("%s, line %d: %w", path, lineOf(b, offsetOf(b, v, err)), err)
+		return usagef("%s, line %d: %w (use -h to see what it may have)", path, lineOf(b, offsetOf(b, v, err)), err)
 	}
 	rest := d.InputOffset()
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {

@@ -94,13 +94,13 @@ func listen(ctx context.Context, address string) (net.Listener, error) {
 	path, ok := strings.CutPrefix(address, "unix:")
 	if !ok {
 		if _, _, err := net.SplitHostPort(address); err != nil {
-			return nil, usagef("%q is no address to listen at: one is like 0.0.0.0:8220 or unix:///run/node.sock", address)
+			return nil, usagef("%q is no address to listen at: one looks like 0.0.0.0:8220 or unix:///run/node.sock", address)
 		}
 		return new(net.ListenConfig).Listen(ctx, "tcp", address)
 	}
 	path = strings.TrimPrefix(path, "//")
 	if path == "" {
-		return nil, usagef("%q names no socket: one is like unix:///run/node.sock", address)
+		return nil, usagef("%q names no socket: one looks like unix:///run/node.sock", address)
 	}
 	removeStale(ctx, path)
 	return new(net.ListenConfig).Listen(ctx, "unix", path)

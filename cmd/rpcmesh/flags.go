@@ -42,11 +42,11 @@ func (f *flags) parse(args []string, least, most int) error {
 		f.PrintDefaults()
 		return err
 	case err != nil:
-		return usagef("%w (-h lists the flags)", err)
+		return usagef("%w (use -h, which lists the flags)", err)
 	case f.NArg() < least:
 		return usagef("an argument is missing (-h says which)")
 	case f.NArg() > most:
-		return usagef("%q is one argument too many: flags come before arguments (see -h)", f.Arg(most))
+		return usagef("%q is one argument too many: flags come before arguments (use -h)", f.Arg(most))
 	}
 	return nil
 }
@@ -81,7 +81,7 @@ func (s *secretFlags) add(f *flags) {
 func (s *secretFlags) read(t *terminal) ([]string, error) {
 	switch {
 	case s.anyone && s.file != "":
-		return nil, usagef("a file with a secret contradicts accepting anyone: give one of them")
+		return nil, usagef("a file with a secret (-secret-file, or secret_file) contradicts accepting anyone: give one of them")
 	case s.anyone:
 		return nil, nil
 	case s.file != "":
@@ -90,7 +90,8 @@ func (s *secretFlags) read(t *terminal) ([]string, error) {
 	}
 	secrets := lines(t.getenv(secretVariable))
 	if len(secrets) == 0 {
-		return nil, usagef("the mesh's secret is missing: give -secret-file, set %s, or link with anyone by -accept-anyone", secretVariable)
+		return nil, usagef("the mesh's secret is missing: give a file with it (-secret-file, or secret_file in the node's file), set %s, "+
+			"or link with anyone (-accept-anyone, or accept_anyone)", secretVariable)
 	}
 	return secrets, nil
 }
@@ -111,7 +112,7 @@ func readSecret(path string) (string, error) {
 	}
 	secret := strings.TrimRight(string(b), "\r\n")
 	if secret == "" {
-		return "", usagef("%s is empty", path)
+		return "", usagef("%s is empty: give a file that is not", path)
 	}
 	return secret, nil
 }
@@ -128,7 +129,7 @@ func readFile(path string, limit int64) ([]byte, error) {
 	case err != nil:
 		return nil, &usageError{err}
 	case int64(len(b)) > limit:
-		return nil, usagef("%s is longer than %d bytes", path, limit)
+		return nil, usagef("%s must not be longer than %d bytes", path, limit)
 	}
 	return b, nil
 }
@@ -181,7 +182,7 @@ func (c *tlsConfig) server(log *slog.Logger) (*tls.Config, error) {
 		return nil, nil //nolint:nilnil // nil is the default
 	}
 	if c.CertFile == "" || c.KeyFile == "" || c.ServerName != "" {
-		return nil, usagef("TLS to listen with needs a certificate and its key, and no server name")
+		return nil, usagef("TLS to listen with needs a certificate and its key, and no server name: give cert_file and key_file, and no server_name")
 	}
 	cert, err := newCertificate(c.CertFile, c.KeyFile, log)
 	if err != nil {
@@ -206,7 +207,7 @@ func readPool(path string) (*x509.CertPool, error) {
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(pem) {
-		return nil, usagef("%s has no certificate in PEM", path)
+		return nil, usagef("%s has no certificate in PEM: give a file that has", path)
 	}
 	return pool, nil
 }
@@ -226,7 +227,7 @@ func parsePolicy(name string) (rpcmesh.Policy, error) {
 	}
 	i := slices.Index(policies(), name)
 	if i < 0 {
-		return 0, usagef("there is no policy %q: it is one of %s", name, strings.Join(policies(), ", "))
+		return 0, usagef("there is no policy %q: use one of %s", name, strings.Join(policies(), ", "))
 	}
 	return rpcmesh.Policy(i), nil
 }

@@ -72,7 +72,7 @@ func runNode(ctx context.Context, args []string, t *terminal) error {
 		return err
 	}
 	if *path == "" {
-		return usagef("-config FILE is missing")
+		return usagef("-config FILE is missing: give the one that describes the node")
 	}
 	var cfg config
 	if err := decodeFile(*path, &cfg); err != nil {
@@ -232,42 +232,50 @@ func (r *running) reloadSecrets(c *config, t *terminal) {
 // setUp makes of the node what c says.
 func (r *running) setUp(ctx context.Context, c *config) error {
 	r.node.Handle("GET /readyz", r.node.Readiness())
-	for _, name := range c.Namespaces {
+	for i, name := range c.Namespaces {
 		if err := r.join(name); err != nil {
-			return err
+			return c.at(err, "namespaces[%d]", i)
 		}
 	}
-	for _, g := range c.Groups {
+	for i, g := range c.Groups {
 		var options []rpcmesh.GroupOption
 		if g.Bridged {
 			options = append(options, rpcmesh.Bridged())
 		}
 		if _, err := r.node.Group(g.Name, g.Members, options...); err != nil {
-			return &usageError{err}
+			return c.at(&usageError{err}, "groups[%d]", i)
 		}
 	}
 	if err := r.openGateway(c.Gateway); err != nil {
-		return err
+		return c.at(err, "gateway")
 	}
 	for i := range c.Adopt {
 		if err := r.adopt(&c.Adopt[i]); err != nil {
-			return err
+			return c.at(err, "adopt[%d]", i)
 		}
 	}
 	if len(c.Links) == 0 && len(c.Listen) == 0 {
-		return usagef("there is neither \"listen\" nor \"links\": the node would be alone")
+		return usagef("there is neither \"listen\" nor \"links\", and the node would be alone: give one of them")
 	}
-	for _, address := range c.Listen {
+	for i, address := range c.Listen {
 		if err := r.listen(ctx, address); err != nil {
-			return err
+			return c.at(err, "listen[%d]", i)
 		}
 	}
-	for _, l := range c.Links {
+	for i, l := range c.Links {
 		if _, err := r.node.Link(l.URL, l.Namespaces...); err != nil {
-			return &usageError{err}
+			return c.at(&usageError{err}, "links[%d]", i)
 		}
 	}
 	return nil
+}
+
+// at says where in the file a mistake is, if there is a file.
+func (c *config) at(err error, format string, args ...any) error {
+	if c.path == "" {
+		return err
+	}
+	return fmt.Errorf("%s: %s: %w", c.path, fmt.Sprintf(format, args...), err)
 }
 
 // join makes the node a member of a namespace.

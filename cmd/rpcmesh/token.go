@@ -29,7 +29,7 @@ func runToken(_ context.Context, args []string, t *terminal) error {
 		return err
 	}
 	if entry.Name == "" {
-		return usagef("-name is missing")
+		return usagef("-name is missing: give whose token it is")
 	}
 	if len(entry.Namespaces) == 0 {
 		entry.Namespaces = []string{rpcmesh.DefaultNamespace}

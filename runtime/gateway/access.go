@@ -4,10 +4,13 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"log/slog"
 	"net/http"
 	"strings"
 
 	"connectrpc.com/connect/v2"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/coded"
 )
 
 // maxToken bounds the length of a token, in bytes.
@@ -66,13 +69,16 @@ func (g *Gateway) ask(ctx context.Context, c Caller, who client) (client, error)
 	case err == nil:
 		return clientWith(sha256.Sum256([]byte(c.Token))), nil
 	}
-	if e, ok := errors.AsType[*connect.Error](err); ok && !e.IsRemote() {
+	if e := coded.Of(err); e != nil && !e.IsRemote() {
 		return who, e
 	}
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		return who, connect.NewError(codeOf(ctx.Err()), "the call ended before it was admitted")
 	}
-	return who, connect.NewError(connect.CodeUnauthenticated, "the gateway does not admit the call")
+	g.quiet.Log(slog.LevelWarn, "a call was not admitted by an error that its caller is not told", c.Procedure,
+		slog.String("namespace", c.Namespace), slog.String("procedure", c.Procedure), slog.String("addr", c.RemoteAddr),
+		slog.String("error", err.Error()))
+	return who, connect.NewError(connect.CodeUnauthenticated, "the gateway does not admit the call: its log has why")
 }
 
 func codeOf(contextErr error) connect.Code {

@@ -154,8 +154,8 @@ func TestAuthorize(t *testing.T) {
 	}{
 		{nil, "0", ""},
 		{connect.NewError(connect.CodePermissionDenied, "not you"), "7", "not you"},
-		{errors.New("secret"), "16", "the gateway does not admit the call"},
-		{connect.NewError(connect.CodeInternal, "secret").WithRemote(), "16", "the gateway does not admit the call"},
+		{errors.New("secret"), "16", "the gateway does not admit the call: its log has why"},
+		{connect.NewError(connect.CodeInternal, "secret").WithRemote(), "16", "the gateway does not admit the call: its log has why"},
 	} {
 		verdict = test.err
 		_, header, _ := d.post(t, greetPath, "application/grpc", "\x00\x00\x00\x00\x00", "Authorization", "Bearer t0k")

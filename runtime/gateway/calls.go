@@ -53,7 +53,7 @@ func (c *calls) begin(who client) error {
 	defer c.mu.Unlock()
 	switch {
 	case c.all >= c.most:
-		return connect.Errorf(connect.CodeResourceExhausted, "the gateway has %d calls under way: try again later", c.most)
+		return connect.Errorf(connect.CodeResourceExhausted, "the gateway has %d calls under way, as many as its Config.MaxCalls allows: try again later", c.most)
 	case c.of[who] >= c.mostOfOne:
 		return c.tooMany(who)
 	}
@@ -68,7 +68,7 @@ func (c *calls) tooMany(who client) error {
 		whose = "from this address"
 	}
 	return connect.Errorf(connect.CodeResourceExhausted,
-		"%d calls %s are under way, and the gateway takes no more of one caller: wait for some to end", c.mostOfOne, whose)
+		"%d calls %s are under way, and the gateway takes no more of one caller, by its Config.MaxCallsPerCaller: wait for some to end", c.mostOfOne, whose)
 }
 
 // pass makes a call one of another client, or says why it may be none.

@@ -2,6 +2,10 @@ package gateway
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
 	"net/http"
 	"slices"
 	"strings"
@@ -46,8 +50,8 @@ type Config struct {
 	Namespaces []string
 
 	// Authorize decides on each call before anything of it is looked up; see [Tokens.Authorize] for one
-	// that is ready. A *connect.Error of its own reaches the caller as it is; any other error as
-	// unauthenticated, without its text. It is called concurrently and should be quick.
+	// that is ready. A *connect.Error of its own reaches the caller as it is, and so do errors of gRPC and of
+	// connect's first version; any other error as unauthenticated, without its text, which goes to the log. It is called concurrently and should be quick.
 	Authorize func(ctx context.Context, c Caller) error
 
 	// Tokens admits those whose token is in the set, as [Tokens.Authorize] does. Calls cost less than with
@@ -96,6 +100,10 @@ type Config struct {
 	// health is for those who may call.
 	OpenHealth bool
 
+	// Logger is told why Authorize did not admit a call, where the caller is not. Default: [slog.Default] as it is
+	// then, from warnings up. Tokens are never logged.
+	Logger *slog.Logger
+
 	// CORS lets web pages of other origins call. Default: none may.
 	CORS *CORS
 
@@ -137,21 +145,11 @@ func resolved(cfg Config) (Config, error) {
 	case cfg.Open && (cfg.Authorize != nil || cfg.Tokens != nil):
 		return cfg, connect.NewError(connect.CodeInvalidArgument,
 			"gateway: Config.Open contradicts Config.Authorize and Config.Tokens: set one of them")
-	case cfg.MaxCalls < 0 || cfg.MaxCallsPerCaller < 0:
-		return cfg, connect.NewError(connect.CodeInvalidArgument,
-			"gateway: Config.MaxCalls and Config.MaxCallsPerCaller must not be negative")
-	case cfg.MaxMessage < 0 || cfg.MaxJSON < 0 || cfg.MaxJSON > maxJSONLimit:
-		return cfg, connect.Errorf(connect.CodeInvalidArgument,
-			"gateway: Config.MaxMessage must not be negative, and Config.MaxJSON must be between 0 and %d", maxJSONLimit)
-	case len(cfg.Namespaces) > maxNamespaces:
-		return cfg, connect.Errorf(connect.CodeInvalidArgument, "gateway: Config.Namespaces has more than %d entries", maxNamespaces)
 	case len(cfg.Name) > maxName || strings.ContainsFunc(cfg.Name, func(r rune) bool { return r < ' ' || r > '~' }):
 		return cfg, connect.Errorf(connect.CodeInvalidArgument, "gateway: Config.Name must be printable ASCII of at most %d bytes", maxName)
-	case slices.Contains(cfg.Namespaces, ""):
-		return cfg, connect.NewError(connect.CodeInvalidArgument, "gateway: one of Config.Namespaces is empty")
 	case cfg.CORS != nil && (len(cfg.CORS.Origins) == 0 || slices.Contains(cfg.CORS.Origins, "")):
 		return cfg, connect.NewError(connect.CodeInvalidArgument,
-			`gateway: Config.CORS needs Origins like "https://app.example.com", none of them empty`)
+			`gateway: Config.CORS.Origins must be given, none of them empty: one looks like "https://app.example.com"`)
 	}
 	if cfg.Name == "" {
 		cfg.Name = DefaultName
@@ -162,6 +160,12 @@ func resolved(cfg Config) (Config, error) {
 	if cfg.Namespace == "" {
 		cfg.Namespace = rpcmesh.DefaultNamespace
 	}
+	if err := cfg.checkNamespaces(); err != nil {
+		return cfg, err
+	}
+	if err := cfg.checkBounds(); err != nil {
+		return cfg, err
+	}
 	if cfg.MaxCalls == 0 {
 		cfg.MaxCalls = DefaultMaxCalls
 	}
@@ -169,6 +173,51 @@ func resolved(cfg Config) (Config, error) {
 		cfg.MaxCallsPerCaller = max(1, cfg.MaxCalls/2)
 	}
 	return cfg, nil
+}
+
+func (cfg *Config) checkNamespaces() error {
+	if err := rpcmesh.CheckNamespace(cfg.Namespace); err != nil {
+		return inField("gateway: Config.Namespace", err)
+	}
+	if n := len(cfg.Namespaces); n > maxNamespaces {
+		return connect.Errorf(connect.CodeInvalidArgument, "gateway: Config.Namespaces may have %d entries at most, and has %d", maxNamespaces, n)
+	}
+	for i, name := range cfg.Namespaces {
+		if err := rpcmesh.CheckNamespace(name); err != nil {
+			return inField(fmt.Sprintf("gateway: Config.Namespaces[%d]", i), err)
+		}
+	}
+	return nil
+}
+
+// inField says where the namespace stands that err is about.
+func inField(field string, err error) error {
+	text := err.Error()
+	if e, ok := errors.AsType[*connect.Error](err); ok {
+		text = strings.TrimPrefix(e.Message(), "rpcmesh: ")
+	}
+	return connect.NewError(connect.CodeInvalidArgument, field+": "+text)
+}
+
+func (cfg *Config) checkBounds() error {
+	for _, n := range []struct {
+		field string
+		value int
+		most  int
+	}{
+		{"MaxMessage", cfg.MaxMessage, math.MaxInt},
+		{"MaxJSON", cfg.MaxJSON, maxJSONLimit},
+		{"MaxCalls", cfg.MaxCalls, math.MaxInt},
+		{"MaxCallsPerCaller", cfg.MaxCallsPerCaller, math.MaxInt},
+	} {
+		if n.value < 0 {
+			return connect.Errorf(connect.CodeInvalidArgument, "gateway: Config.%s must not be negative, and is %d", n.field, n.value)
+		}
+		if n.value > n.most {
+			return connect.Errorf(connect.CodeInvalidArgument, "gateway: Config.%s must be %d at most, and is %d", n.field, n.most, n.value)
+		}
+	}
+	return nil
 }
 
 // handler returns next behind what answers browsers.

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"math"
 	"net/http"
 	"strconv"
@@ -14,6 +15,8 @@ import (
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
 	"github.com/rpcmesh/rpcmesh/runtime/gateway/internal/bridge"
 	"github.com/rpcmesh/rpcmesh/runtime/gateway/internal/grpc"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/guard"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/quiet"
 )
 
 // Gateway lets callers from outside into the namespaces of a node. It is an [http.Handler] and belongs to
@@ -28,6 +31,7 @@ type Gateway struct {
 	own        own
 	errors     *connecthttp.ErrorWriter
 	front      http.Handler // serve, behind CORS
+	quiet      quiet.Logger
 	calls      *calls
 	drop       *headerSet // of callers' headers
 }
@@ -38,6 +42,9 @@ type Gateway struct {
 // between must not hide the deadlines and the flushing of [http.ResponseController] (an Unwrap method
 // does). Under a path, put [http.StripPrefix] before it.
 func New(node *rpcmesh.Node, cfg Config) (*Gateway, error) {
+	if node == nil {
+		return nil, connect.NewError(connect.CodeInvalidArgument, "gateway: the node is nil: give it one of rpcmesh.NewNode")
+	}
 	cfg, err := resolved(cfg)
 	if err != nil {
 		return nil, err
@@ -45,6 +52,7 @@ func New(node *rpcmesh.Node, cfg Config) (*Gateway, error) {
 	g := &Gateway{
 		cfg: cfg, node: node, namespaces: map[string]*atomic.Pointer[rpcmesh.Namespace]{},
 		calls: newCalls(cfg.MaxCalls, cfg.MaxCallsPerCaller),
+		quiet: quiet.Logger{To: guard.Logger(cfg.Logger).With("gateway", node.Name())},
 	}
 	if g.drop, err = newHeaderSet(cfg.DropHeaders); err != nil {
 		return nil, err
@@ -76,13 +84,20 @@ func New(node *rpcmesh.Node, cfg Config) (*Gateway, error) {
 
 // Mount adds a new gateway to namespaces of node to mux: under "/", which leaves to mux's other patterns
 // what they match. With node itself as mux, [rpcmesh.Node.Serve] serves the gateway beside links, and unary
-// gRPC calls cost least. See [New].
+// gRPC calls cost least. A mux takes one gateway: where "/" is taken it fails with already_exists. See [New].
 func Mount(mux connecthttp.ServeMux, node *rpcmesh.Node, cfg Config) error {
 	g, err := New(node, cfg)
 	if err != nil {
 		return err
 	}
-	mux.Handle("/", front{g})
+	err = guard.Try("the mux", func() error {
+		mux.Handle("/", front{g})
+		return nil
+	})
+	if p, ok := errors.AsType[*guard.PanicError](err); ok {
+		return connect.Errorf(connect.CodeAlreadyExists, "gateway: the mux does not take a gateway at %q (%s): "+
+			"one gateway serves all that Config.Namespaces names, and another one must be given a mux, or a node, of its own", "/", p.Value)
+	}
 	return nil
 }
 
@@ -97,7 +112,7 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	if !found {
 		err = connect.NewError(connect.CodeUnimplemented,
-			"the path is none of a function's: one is like /pkg.Service/Method or /ns/NAMESPACE/pkg.Service/Method")
+			"the path is none of a function's: one looks like /pkg.Service/Method or /ns/NAMESPACE/pkg.Service/Method")
 	}
 	if g.draining() {
 		w.Header().Set("Connection", "close") // which net/http makes a GOAWAY over HTTP/2
@@ -142,7 +157,7 @@ func (g *Gateway) admit(r *http.Request, t target, who *client) (*call, error) {
 	*who = admitted
 	ns, ok := g.namespace(t.namespace)
 	if !ok {
-		return nil, connect.Errorf(connect.CodeNotFound, "the gateway has no namespace %.64q", t.namespace)
+		return nil, connect.Errorf(connect.CodeNotFound, "the gateway has no namespace %.64q: use one that it serves", t.namespace)
 	}
 	if m, ok := g.own.find(g.node, ns, t.procedure); ok {
 		return &call{ns: ns, spec: m.Spec, own: m.Handler}, nil
@@ -274,6 +289,7 @@ func (g *Gateway) call(ctx context.Context, _ connect.Spec, stream connect.Serve
 	if c.own != nil {
 		return g.callOwn(ctx, c, stream)
 	}
+	stream = bounded{stream, g.cfg.MaxMessage}
 	if info, _ := connect.CallInfoForServerContext(ctx); info.Codec == connect.CodecNameJSON {
 		var err error
 		if c.json, err = g.newTranscoder(ctx, c.ns, c.spec.Procedure); err != nil {
@@ -282,6 +298,24 @@ func (g *Gateway) call(ctx context.Context, _ connect.Spec, stream connect.Serve
 		stream = jsonStream{ServerStream: stream, ctx: ctx, t: c.json}
 	}
 	return g.pump.Call(ctx, c.spec, stream)
+}
+
+// bounded is a stream that says whose limit it is that a request exceeds.
+type bounded struct {
+	connect.ServerStream
+	limit int
+}
+
+func (b bounded) Receive(msg any) error {
+	err := b.ServerStream.Receive(msg)
+	if err == nil || connect.CodeOf(err) != connect.CodeResourceExhausted {
+		return err
+	}
+	if e, ok := errors.AsType[*connect.Error](err); ok && e.IsRemote() {
+		return err
+	}
+	return connect.Errorf(connect.CodeResourceExhausted,
+		"the request is longer than the gateway takes: set its Config.MaxMessage of %d bytes higher, or send less at once", b.limit).WithCause(err)
 }
 
 // inward is the transport of every call.

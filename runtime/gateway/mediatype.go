@@ -44,5 +44,5 @@ func accepts(kind connect.StreamType, contentType string) bool {
 func refuseMediaType(w http.ResponseWriter, kind connect.StreamType) {
 	types := strings.Join(mediaTypesOf(kind), ", ")
 	w.Header().Set("Accept-Post", types)
-	http.Error(w, "the request's Content-Type is none of those for a "+kind.String()+" function: "+types, http.StatusUnsupportedMediaType)
+	http.Error(w, "the request's Content-Type is none of those for a "+kind.String()+" function: use one of "+types, http.StatusUnsupportedMediaType)
 }

@@ -54,7 +54,7 @@ func (s *spelling) foretell(b []byte, md protoreflect.MessageDescriptor) error {
 func (s *spelling) add(n int) error {
 	if s.length += n; s.length > s.limit {
 		return connect.Errorf(connect.CodeResourceExhausted,
-			"the response is longer than %d bytes in JSON, which is what the gateway gives: ask for the codec proto", s.limit)
+			"the response is longer than %d bytes in JSON, the gateway's Config.MaxJSON: ask for the codec proto, or set it higher", s.limit)
 	}
 	return nil
 }

@@ -54,7 +54,7 @@ func targetOf(r *http.Request) (t target, found bool, err error) {
 		return t, true, connect.NewError(connect.CodeInvalidArgument, "the header rpcmesh-namespace must be one name")
 	case t.namespace != "" && t.namespace != names[0]:
 		return t, true, connect.NewError(connect.CodeInvalidArgument,
-			"the path and the header rpcmesh-namespace name two namespaces: leave one of them out")
+			"the path and the header rpcmesh-namespace must not name two namespaces: leave one of them out")
 	default:
 		t.namespace = names[0]
 	}

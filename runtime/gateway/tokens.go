@@ -5,11 +5,14 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
+	"fmt"
 	"slices"
 	"strings"
 	"sync/atomic"
 
 	"connectrpc.com/connect/v2"
+
+	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
 )
 
 // maxTokens bounds a list of tokens.
@@ -59,20 +62,25 @@ func NewTokens(list ...Token) (*Tokens, error) {
 // and the set stays as it is.
 func (t *Tokens) Replace(list ...Token) error {
 	if len(list) > maxTokens {
-		return connect.Errorf(connect.CodeInvalidArgument, "gateway: there may be %d tokens at most", maxTokens)
+		return connect.Errorf(connect.CodeInvalidArgument, "gateway: the list may have %d tokens at most, and has %d", maxTokens, len(list))
 	}
 	grants := make([]grant, len(list))
 	for i, token := range list {
 		hash, err := hex.DecodeString(token.SHA256)
 		switch {
 		case token.Name == "":
-			return connect.Errorf(connect.CodeInvalidArgument, "gateway: token %d has no name", i+1)
+			return connect.Errorf(connect.CodeInvalidArgument, "gateway: token %d of the list has no name: set Name, by which errors call it", i+1)
 		case err != nil || len(hash) != sha256.Size:
 			return connect.Errorf(connect.CodeInvalidArgument, "gateway: token %q: SHA256 must be 64 hexadecimal digits", token.Name)
 		case len(token.Namespaces) == 0:
-			return connect.Errorf(connect.CodeInvalidArgument, "gateway: token %q has no namespaces", token.Name)
+			return connect.Errorf(connect.CodeInvalidArgument, "gateway: token %q: Namespaces must be given, those in which it may be used", token.Name)
 		case token.Functions != "" && token.Functions[0] != '/':
-			return connect.Errorf(connect.CodeInvalidArgument, `gateway: token %q: Functions must begin with "/"`, token.Name)
+			return connect.Errorf(connect.CodeInvalidArgument, `gateway: token %q: Functions must begin with "/", like /pkg.Service/`, token.Name)
+		}
+		for _, name := range token.Namespaces {
+			if err := rpcmesh.CheckNamespace(name); err != nil {
+				return inField(fmt.Sprintf("gateway: token %q: Namespaces", token.Name), err)
+			}
 		}
 		token.Namespaces = slices.Clone(token.Namespaces)
 		grants[i] = grant{Token: token, hash: [sha256.Size]byte(hash)}
@@ -93,16 +101,16 @@ func (t *Tokens) Authorize(_ context.Context, c Caller) error {
 // authorize is Authorize, and returns the token.
 func (t *Tokens) authorize(c Caller) (*grant, error) {
 	if c.Token == "" {
-		return nil, connect.NewError(connect.CodeUnauthenticated, "the call needs a header Authorization: Bearer TOKEN")
+		return nil, connect.NewError(connect.CodeUnauthenticated, "the call must be given a header Authorization: Bearer TOKEN")
 	}
 	g := t.find(c.Token)
 	switch {
 	case g == nil:
-		return nil, connect.NewError(connect.CodeUnauthenticated, "the token is not known, or was revoked")
+		return nil, connect.NewError(connect.CodeUnauthenticated, "the token is not known, or was revoked: ask for another one")
 	case !slices.Contains(g.Namespaces, c.Namespace):
-		return nil, connect.Errorf(connect.CodePermissionDenied, "the token %q is not for the namespace %.64q", g.Name, c.Namespace)
+		return nil, connect.Errorf(connect.CodePermissionDenied, "the token %q is not for the namespace %.64q: use one that is", g.Name, c.Namespace)
 	case !strings.HasPrefix(c.Procedure, g.Functions):
-		return nil, connect.Errorf(connect.CodePermissionDenied, "the token %q is not for this function", g.Name)
+		return nil, connect.Errorf(connect.CodePermissionDenied, "the token %q is not for this function: use one that is", g.Name)
 	}
 	return g, nil
 }

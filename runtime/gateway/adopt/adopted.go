@@ -50,6 +50,9 @@ type Adopted struct {
 // in cfg's namespace while the server is up. It returns before the server has been found; see
 // [Adopted.Ready]. A malformed URL, Config or descriptor set is invalid_argument.
 func Server(node *rpcmesh.Node, rawURL string, cfg Config) (*Adopted, error) {
+	if node == nil {
+		return nil, connect.NewError(connect.CodeInvalidArgument, "adopt: the node is nil: give it one of rpcmesh.NewNode")
+	}
 	u, err := parseURL(rawURL)
 	if err != nil {
 		return nil, err

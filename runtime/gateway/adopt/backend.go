@@ -149,7 +149,7 @@ func (b *backend) open(ctx context.Context, spec connect.Spec) (*stream, error) 
 }
 
 var (
-	errSlots = connect.NewError(connect.CodeResourceExhausted, "adopt: the node has as many calls with the server as it may")
+	errSlots = connect.NewError(connect.CodeResourceExhausted, "adopt: the node has as many calls with the server as Limits.MaxCalls allows: try again later")
 	errGone  = connect.NewError(connect.CodeUnavailable, "adopt: the node no longer offers the server's functions")
 )
 
@@ -243,10 +243,22 @@ func (s *stream) explain(err error) error {
 		return rpcmesh.WithCertainty(errGone.WithCause(err), certainty)
 	case status == 0, s.conn.Load().ended.Load() && errors.Unwrap(e) != nil:
 		return rpcmesh.WithCertainty(errBroken.WithCause(&connGoneError{err}), certainty)
+	case ok && e.Code() == connect.CodeResourceExhausted:
+		return errTooLong(s.info.Spec, e)
 	case status == http.StatusHTTPVersionNotSupported:
-		return connect.NewError(connect.CodeUnimplemented, "adopt: the server has no HTTP/2, which a bidirectional stream needs").WithCause(err)
+		return connect.NewError(connect.CodeUnimplemented, "adopt: the server has no HTTP/2, which a bidirectional stream needs: give it HTTP/2").WithCause(err)
 	}
 	return err
+}
+
+// errTooLong says of a response that is too long whose limit that is.
+func errTooLong(spec connect.Spec, err *connect.Error) error {
+	limit := "MaxMessage"
+	if isReflection(spec) {
+		limit = "MaxDescriptors"
+	}
+	return connect.Errorf(connect.CodeResourceExhausted, "adopt: the server's response is too long (%s): "+
+		"set Limits.%s of the adopt.Config higher, or send less at once", err.Message(), limit).WithCause(err)
 }
 
 // overdue reports whether the call's time is up. The server counts it too, in milliseconds at the coarsest,

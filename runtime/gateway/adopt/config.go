@@ -67,7 +67,7 @@ func ParseProtocol(name string) (Protocol, error) {
 			return p, nil
 		}
 	}
-	return 0, connect.Errorf(connect.CodeInvalidArgument, "adopt: there is no protocol %.40q: it is %v, %v or %v", name, GRPC, GRPCWeb, Connect)
+	return 0, connect.Errorf(connect.CodeInvalidArgument, "adopt: there is no protocol %.40q: use %v, %v or %v", name, GRPC, GRPCWeb, Connect)
 }
 
 // Config says how a server is adopted. The zero value of a field means its default. A Config is read by
@@ -106,7 +106,8 @@ type Config struct {
 	// Dial makes the connections. Default: TCP.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 
-	// Logger is told when the server comes and goes and what is wrong with it. Default: nothing is logged.
+	// Logger is told when the server comes and goes and what is wrong with it. Default: [slog.Default] as it is
+	// then, from warnings up.
 	Logger *slog.Logger
 
 	// Limits bound what the server and its callers may take.
@@ -141,20 +142,17 @@ func resolved(cfg Config) (Config, error) {
 	cfg.Header = cfg.Header.Clone()
 	cfg.Services = slices.Clone(cfg.Services)
 	cfg.Descriptors = slices.Clone(cfg.Descriptors)
-	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
-	}
 	cfg.Logger = guard.Logger(cfg.Logger)
 	cfg.TLS = guard.TLS(cfg.Logger, "adopt: Config.TLS", cfg.TLS)
 	if cfg.Dial = guard.Dial(cfg.Logger, "adopt: Config.Dial", cfg.Dial); cfg.Dial == nil {
 		cfg.Dial = (&net.Dialer{}).DialContext
 	}
 	if cfg.Protocol > Connect {
-		return cfg, connect.Errorf(connect.CodeInvalidArgument, "adopt: there is no protocol %d", cfg.Protocol)
+		return cfg, connect.Errorf(connect.CodeInvalidArgument, "adopt: Config.Protocol must be GRPC, GRPCWeb or Connect, and is %d", cfg.Protocol)
 	}
 	for key, values := range cfg.Header {
 		if !httpguts.ValidHeaderFieldName(key) || slices.ContainsFunc(values, func(v string) bool { return !httpguts.ValidHeaderFieldValue(v) }) {
-			return cfg, connect.Errorf(connect.CodeInvalidArgument, "adopt: Config.Header has a key or value that HTTP does not allow: %.100q", key)
+			return cfg, connect.Errorf(connect.CodeInvalidArgument, "adopt: Config.Header must have keys and values that HTTP allows: those of %.100q are not", key)
 		}
 	}
 	if err := cfg.Limits.resolve(); err != nil {
@@ -179,11 +177,12 @@ func (cfg *Config) resolveTimes() error {
 			*t.value = t.def
 		}
 		if *t.value < time.Millisecond {
-			return connect.Errorf(connect.CodeInvalidArgument, "adopt: Config.%s must be 1 ms or more", t.field)
+			return connect.Errorf(connect.CodeInvalidArgument, "adopt: Config.%s must be 1 ms or more, and is %v", t.field, *t.value)
 		}
 	}
 	if cfg.RetryMax < cfg.RetryMin {
-		return connect.NewError(connect.CodeInvalidArgument, "adopt: Config.RetryMax must be no less than Config.RetryMin")
+		return connect.Errorf(connect.CodeInvalidArgument,
+			"adopt: Config.RetryMax must be no less than Config.RetryMin, which is %v, and is %v", cfg.RetryMin, cfg.RetryMax)
 	}
 	return nil
 }
@@ -204,7 +203,7 @@ func (l *Limits) resolve() error {
 			*n.value = n.def
 		}
 		if *n.value < 1 || *n.value > n.max {
-			return connect.Errorf(connect.CodeInvalidArgument, "adopt: Limits.%s must be between 1 and %d", n.field, n.max)
+			return connect.Errorf(connect.CodeInvalidArgument, "adopt: Limits.%s must be between 1 and %d, and is %d", n.field, n.max, *n.value)
 		}
 	}
 	return nil
@@ -215,7 +214,7 @@ func parseURL(raw string) (*url.URL, error) {
 	switch {
 	case err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.Opaque != "":
 		return nil, connect.NewError(connect.CodeInvalidArgument,
-			"adopt: the URL of a server looks like http://host:50051 or https://host/path")
+			"adopt: this is not the URL of a server: one looks like http://host:50051 or https://host/path")
 	case u.RawQuery != "" || u.Fragment != "" || u.User != nil:
 		return nil, connect.NewError(connect.CodeInvalidArgument,
 			"adopt: the URL of a server has no query, fragment or user: give credentials by Config.Header")

@@ -31,12 +31,12 @@ type service struct {
 // parseSet decodes a FileDescriptorSet.
 func parseSet(b []byte, limits *Limits) (*descriptorpb.FileDescriptorSet, error) {
 	if len(b) > limits.MaxDescriptors {
-		return nil, connect.Errorf(connect.CodeInvalidArgument, "adopt: the descriptor set is longer than %d bytes", limits.MaxDescriptors)
+		return nil, connect.Errorf(connect.CodeInvalidArgument, "adopt: Config.Descriptors has %d bytes: set Limits.MaxDescriptors of %d higher", len(b), limits.MaxDescriptors)
 	}
 	set := new(descriptorpb.FileDescriptorSet)
 	if err := (proto.UnmarshalOptions{RecursionLimit: maxNesting}).Unmarshal(b, set); err != nil {
 		return nil, connect.NewError(connect.CodeInvalidArgument,
-			"adopt: what was given is no FileDescriptorSet as `buf build -o` writes it").WithCause(err)
+			"adopt: Config.Descriptors must be a FileDescriptorSet as buf build -o writes it").WithCause(err)
 	}
 	return set, nil
 }
@@ -44,7 +44,7 @@ func parseSet(b []byte, limits *Limits) (*descriptorpb.FileDescriptorSet, error)
 // buildSchema resolves the files of set and picks the services called names; nil stands for all.
 func buildSchema(set *descriptorpb.FileDescriptorSet, names []string, limits *Limits) (*schema, error) {
 	if len(set.GetFile()) > limits.MaxFiles {
-		return nil, connect.Errorf(connect.CodeInvalidArgument, "adopt: the schema has more than %d files", limits.MaxFiles)
+		return nil, connect.Errorf(connect.CodeInvalidArgument, "adopt: the schema has %d files: set Limits.MaxFiles of %d higher", len(set.GetFile()), limits.MaxFiles)
 	}
 	if err := weigh(set, limits.MaxDescriptors); err != nil {
 		return nil, err
@@ -63,7 +63,7 @@ func buildSchema(set *descriptorpb.FileDescriptorSet, names []string, limits *Li
 		}
 		if len(s.services) == limits.MaxServices {
 			return nil, connect.Errorf(connect.CodeInvalidArgument,
-				"adopt: the server has more than %d services: name those to adopt", limits.MaxServices)
+				"adopt: the server has more services than the Limits.MaxServices of %d: set it higher, or name those to adopt in Config.Services", limits.MaxServices)
 		}
 		added, err := serviceOf(files, name)
 		if err != nil {
@@ -72,7 +72,7 @@ func buildSchema(set *descriptorpb.FileDescriptorSet, names []string, limits *Li
 		s.services = append(s.services, added)
 	}
 	if len(s.services) == 0 {
-		return nil, connect.NewError(connect.CodeInvalidArgument, "adopt: the schema has no service to adopt")
+		return nil, connect.NewError(connect.CodeInvalidArgument, "adopt: the schema has no service to adopt: set Config.Services or Config.Descriptors to have one")
 	}
 	s.sum = sumOf(set)
 	return s, nil
@@ -97,7 +97,7 @@ func serviceOf(files *protoregistry.Files, name string) (service, error) {
 	found, err := files.FindDescriptorByName(protoreflect.FullName(name))
 	sd, ok := found.(protoreflect.ServiceDescriptor)
 	if err != nil || !ok {
-		return service{}, connect.Errorf(connect.CodeInvalidArgument, "adopt: the schema has no service %.200q", name)
+		return service{}, connect.Errorf(connect.CodeInvalidArgument, "adopt: the schema has no service %.200q: Config.Services must be full names, like pkg.v1.Service", name)
 	}
 	s := service{name: name}
 	for i := range sd.Methods().Len() {

@@ -13,6 +13,7 @@ tool (
 )
 
 require (
+	connectrpc.com/connect v1.19.1
 	connectrpc.com/connect/v2 v2.0.2
 	github.com/rpcmesh/rpcmesh v0.0.0
 	go.uber.org/goleak v1.3.0

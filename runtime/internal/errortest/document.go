@@ -3,7 +3,10 @@ package errortest
 import "strings"
 
 // Groups are all groups, in the order of the page.
-var Groups = []*Group{&Configuration, &LinkMistakes, &LinkTroubles}
+var Groups = []*Group{
+	&Configuration, &Names, &LinkMistakes, &LinkTroubles, &Calls,
+	&GatewayConfiguration, &GatewayCalls, &AdoptConfiguration, &Command,
+}
 
 const head = `<!-- Generated from the table in runtime/internal/errortest by "go generate ./runtime/internal/errortest". -->
 

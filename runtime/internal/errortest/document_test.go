@@ -54,8 +54,8 @@ func TestRows(t *testing.T) {
 // tells reports whether a text says what to do: by a verb, or by what a field must be.
 func tells(text string) bool {
 	for _, hint := range []string{
-		"set ", "give ", "must be", "must not", "may have", "use ", "call ", "start ", "wait", "try again", "looks like", "log",
-		"link to", "link by", "let ", "see ", "put ", "renew", "correct ", "raise ",
+		"set ", "give ", "must be", "must have", "must not", "may have", "use ", "call ", "start ", "wait", "try again", "looks like",
+		"log", "mount ", "make ", "name it", "ask for", "link to", "link by", "let ", "see ", "put ", "renew", "correct ", "raise ",
 	} {
 		if strings.Contains(strings.ToLower(text), hint) {
 			return true

@@ -10,8 +10,11 @@ import (
 )
 
 // Logger returns log as one whose handler may panic: the line is lost, and standard error has the first of these
-// panics, since a log that fails cannot tell.
+// panics, since a log that fails cannot tell. nil is [slog.Default] as it is now, from warnings up.
 func Logger(log *slog.Logger) *slog.Logger {
+	if log == nil {
+		log = slog.New(warnings{slog.Default().Handler()})
+	}
 	return slog.New(&handler{Handler: log.Handler(), told: new(sync.Once), fallback: os.Stderr})
 }
 
@@ -62,3 +65,19 @@ func (h *handler) with(derive func() slog.Handler) slog.Handler {
 	})
 	return &derived
 }
+
+// warnings is a handler of what a person should know.
+type warnings struct{ slog.Handler }
+
+// Enabled implements slog.Handler.
+func (w warnings) Enabled(ctx context.Context, level slog.Level) bool {
+	return level >= slog.LevelWarn && w.Handler.Enabled(ctx, level)
+}
+
+// WithAttrs implements slog.Handler.
+func (w warnings) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return warnings{w.Handler.WithAttrs(attrs)}
+}
+
+// WithGroup implements slog.Handler.
+func (w warnings) WithGroup(name string) slog.Handler { return warnings{w.Handler.WithGroup(name)} }

@@ -63,6 +63,8 @@ type Limits struct {
 	// room is refused, or ends, with resource_exhausted. Default 80 MiB. Whatever it is, one call may have
 	// its window, and one message, of MaxMessage at most, may be put together.
 	Memory int
+	// Node is the name of the node whose limits they are, for errors. Default: [Config.Name].
+	Node string
 	// MaxHeader is how many bytes the headers of a request or response, or the trailers with the error,
 	// may take on the wire. Default and most: 64 KiB.
 	MaxHeader int
@@ -114,12 +116,21 @@ func (l *Limits) checkMessage(msg []byte) error {
 	if len(msg) <= l.MaxMessage {
 		return nil
 	}
-	return connect.Errorf(connect.CodeResourceExhausted, "a message of %d bytes: the limit is %d", len(msg), l.MaxMessage)
+	return connect.Errorf(connect.CodeResourceExhausted,
+		"a message of %d bytes is longer than node %q sends: set its Limits.MaxMessage of %d higher, and the receiver's, or send less at once",
+		len(msg), l.Node, l.MaxMessage)
+}
+
+// errTooLong refuses a message that is too long to be received.
+func (l *Limits) errTooLong() *connect.Error {
+	return connect.Errorf(connect.CodeResourceExhausted,
+		"the message is longer than node %q receives: set its Limits.MaxMessage of %d bytes higher, or send less at once", l.Node, l.MaxMessage)
 }
 
 // resolve returns the config with its defaults in place, or what is wrong with it.
 func (cfg Config) resolve() (Config, error) {
 	cfg.Limits = cfg.Limits.withDefaults()
+	cfg.Limits.Node = orDefault(cfg.Limits.Node, cfg.Name)
 	cfg.KeepaliveInterval = orDefault(cfg.KeepaliveInterval, defaultKeepaliveInterval)
 	cfg.KeepaliveTimeout = orDefault(cfg.KeepaliveTimeout, defaultKeepaliveTimeout)
 	cfg.HandshakeTimeout = orDefault(cfg.HandshakeTimeout, defaultHandshakeTimeout)

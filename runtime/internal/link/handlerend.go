@@ -34,7 +34,7 @@ func (s *Session) serve(f *frame, in *Incoming, handle func(*ServerCall)) {
 	s.mu.Lock()
 	if s.handlers >= s.cfg.Limits.MaxCalls {
 		s.mu.Unlock()
-		s.refuse(f.call, errHandlers)
+		s.refuse(f.call, s.errHandlers())
 		return
 	}
 	cost := servedCost + len(c.incoming.rawHeader)
@@ -59,7 +59,10 @@ func (s *Session) serve(f *frame, in *Incoming, handle func(*ServerCall)) {
 	s.cfg.Workers.run(c)
 }
 
-var errHandlers = connect.NewError(connect.CodeResourceExhausted, "too many handlers are running for the link")
+func (s *Session) errHandlers() *connect.Error {
+	return connect.Errorf(connect.CodeResourceExhausted,
+		"node %q runs as many handlers for one link as its Limits.MaxCalls of %d allows: try again later", s.cfg.Name, s.cfg.Limits.MaxCalls)
+}
 
 // newHandlerEnd returns an end to use. The session's lock is held.
 func (s *Session) newHandlerEnd() *handlerEnd {

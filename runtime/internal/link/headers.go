@@ -56,7 +56,7 @@ func checkHeaders(what string, h *connect.Header, limit int) (size int, err *con
 	}
 	size = sizeHeaders(h)
 	if size > limit {
-		return 0, connect.Errorf(connect.CodeResourceExhausted, "%s of %d bytes: the limit is %d", what, size, limit)
+		return 0, connect.Errorf(connect.CodeResourceExhausted, "%s of %d bytes: a call may have %d at most; what is longer goes into messages", what, size, limit)
 	}
 	return size, nil
 }

@@ -293,7 +293,8 @@ func (s *Session) openCall(e callEnd) *connect.Error {
 	}
 	i, ok := s.own.take(e)
 	if !ok {
-		return connect.Errorf(connect.CodeResourceExhausted, "the link has its %d calls open", s.own.limit)
+		return connect.Errorf(connect.CodeResourceExhausted,
+			"the link from node %q has as many calls open as the Limits.MaxCalls of %d at its other end allows: try again later", s.cfg.Name, s.own.limit)
 	}
 	h := e.core()
 	h.s, h.id = s, slotID(i, s.dialler)

@@ -109,7 +109,7 @@ func (c *stream) take(data []byte, more bool) *connect.Error {
 	cost := len(data) + dataCost
 	c.window -= cost
 	if c.inbox.open+len(data) > c.limits.MaxMessage {
-		return connect.Errorf(connect.CodeResourceExhausted, "the message is longer than %d bytes", c.limits.MaxMessage)
+		return c.limits.errTooLong()
 	}
 	if c.full = !c.mayTake(len(data), more); c.full {
 		return c.s.errMemory()
@@ -311,4 +311,4 @@ var (
 
 var errWindow = connect.NewError(connect.CodeResourceExhausted, "link: more data than the window allows")
 
-var errSending = connect.NewError(connect.CodeInternal, "link: two messages sent at once")
+var errSending = connect.NewError(connect.CodeInternal, "two goroutines send at once: use Send from one at a time")

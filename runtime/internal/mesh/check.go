@@ -123,7 +123,7 @@ func (ck *check) name(node []byte, ns string) error {
 	if err := checkID(node); err != nil || ns == "" {
 		return err
 	}
-	if err := CheckNamespace(ns); err != nil {
+	if err := checkForeign(ns); err != nil {
 		return broken("%v", err)
 	}
 	return nil
@@ -239,7 +239,7 @@ func (ck *check) links(w *linkv1.Record, r *record) error {
 		}
 	}
 	for _, b := range w.GetBridges() {
-		if err := CheckNamespace(b.GetNamespace()); err != nil {
+		if err := checkForeign(b.GetNamespace()); err != nil {
 			return broken("%v", err)
 		}
 		if err := at(w, b.GetAt()); err != nil {

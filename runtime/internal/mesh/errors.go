@@ -36,7 +36,7 @@ type ExistsError struct {
 }
 
 func (e *ExistsError) Error() string {
-	return fmt.Sprintf("mesh: %s is already registered in namespace %q by %s (%s)",
+	return fmt.Sprintf("mesh: %s is already registered in namespace %q by %s (%s): give one of the two another namespace, or both a policy",
 		e.Procedure, e.Namespace, e.OwnerName, e.Owner)
 }
 

@@ -54,7 +54,7 @@ func (c *Core) DeclareGroup(now time.Time, name string, members []string, bridge
 func (c *Core) mayGroup(name string, members []string) error {
 	bad := func(reason string) error { return &NameError{What: "group", Name: clip(name), Reason: reason} }
 	if len(members) == 0 {
-		return bad("has no members")
+		return bad("has no members: give it some")
 	}
 	n := 1
 	for i, m := range members {
@@ -120,7 +120,7 @@ func (c *Core) Answer(asked []*linkv1.LinkNamespace) (answer []*linkv1.LinkNames
 	done := map[string]bool{}
 	for _, a := range asked {
 		name := a.GetName()
-		if err := CheckNamespace(name); err != nil {
+		if err := checkForeign(name); err != nil {
 			return nil, nil, broken("%v", err)
 		}
 		if done[name] {

@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"fmt"
 	"strings"
 
 	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
@@ -13,21 +14,32 @@ const (
 	keyBytes     = 32      // of a node's public key: Ed25519
 )
 
-// CheckNamespace checks the name of a namespace or group: 1 to 64 letters, digits and "._-" of
+// CheckNamespace checks the name of a namespace or group: 1 to 64 lower-case letters, digits and "._-" of
 // ASCII, starting with a letter or digit. The error is a *NameError.
 func CheckNamespace(name string) error {
+	if err := checkForeign(name); err != nil {
+		return err
+	}
+	if lower := strings.ToLower(name); lower != name {
+		return &NameError{What: "namespace", Name: name, Reason: fmt.Sprintf("has capital letters: call it %q everywhere", lower)}
+	}
+	return nil
+}
+
+// checkForeign is CheckNamespace for the names of others, which nodes of older releases may have with capitals.
+func checkForeign(name string) error {
 	bad := func(reason string) error { return &NameError{What: "namespace", Name: clip(name), Reason: reason} }
 	switch {
 	case name == "":
-		return bad("is empty")
+		return bad("must not be empty")
 	case len(name) > maxNamespace:
-		return bad("is longer than 64 bytes")
+		return bad("must not be longer than 64 bytes")
 	case !alphanumeric(name[0]):
-		return bad("must start with a letter or digit")
+		return bad("must start with a lower-case letter or digit")
 	}
 	for i := range len(name) {
 		if b := name[i]; !alphanumeric(b) && b != '.' && b != '_' && b != '-' {
-			return bad("may hold letters, digits, '.', '_' and '-' only")
+			return bad("may have lower-case letters, digits, '.', '_' and '-' only")
 		}
 	}
 	return nil
@@ -38,7 +50,7 @@ func CheckNamespace(name string) error {
 func CheckProcedure(name string) error {
 	bad := func(reason string) error { return &NameError{What: "procedure", Name: clip(name), Reason: reason} }
 	if len(name) > maxProcedure {
-		return bad("is longer than 512 bytes")
+		return bad("must not be longer than 512 bytes")
 	}
 	rest, ok := strings.CutPrefix(name, "/")
 	if !ok {

@@ -12,7 +12,9 @@ func TestCheckNames(t *testing.T) {
 	}{
 		{"default", true, false},
 		{"a", true, false},
-		{"9-lives_of.Cat", true, false},
+		{"9-lives_of.cat", true, false},
+		{"9-lives_of.Cat", false, false},
+		{"Public", false, false},
 		{strings.Repeat("n", 64), true, false},
 		{strings.Repeat("n", 65), false, false},
 		{"", false, false},

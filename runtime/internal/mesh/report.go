@@ -158,9 +158,15 @@ func (d *database) tellClash(procedure string, cl clash, serving, it *item) {
 
 // conflict says why an origin does not serve beside another one, of this node's with all that is known.
 func (d *database) conflict(procedure string, serving, it *item) string {
-	if serving.fn.Policy != Single && it.fn.Policy != Single {
-		return "its policy differs from that of the earlier origin"
+	if serving.fn.Policy == it.fn.Policy {
+		return d.precedence(procedure, serving, it)
 	}
+	return fmt.Sprintf("it has the policy %v, and that of %s has %v: register all origins of a function with one policy; %s",
+		it.fn.Policy, d.core.nameOf(d.origin(serving)), serving.fn.Policy, d.precedence(procedure, serving, it))
+}
+
+// precedence says why an origin stands behind another one.
+func (d *database) precedence(procedure string, serving, it *item) string {
 	if r := d.records[it.rec]; it.derivation() == 0 && d.isOwn(r) {
 		if s := d.contested[procedure].stands[r]; s != nil && s.rivals[d.registration(serving)] != nil {
 			return d.compareAges(s.rivals[d.registration(serving)], d.core.spaces[r.ns].born[procedure], serving, it)

@@ -1,0 +1,73 @@
+package rpcmesh
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+
+	"connectrpc.com/connect/v2"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/coded"
+)
+
+// What callers are told in place of a handler's error that is not for them.
+const (
+	textUnknown   = "the handler returned an error that callers are not told: its node's log has it (use a *connect.Error for what they may know)"
+	textOtherCall = "the handler returned another call's error, which is not its own: its node's log has it (use a new *connect.Error to pass it on)"
+	textPanic     = "the handler failed: its node's log has why"
+)
+
+// verdictOf gives a handler's error the form in which its caller sees it, by the rules of Connect: the text of an
+// error that has no code stays here, and the verdict of another call is not this handler's own. It reports hidden
+// where the caller is not told what went wrong, so that the log has to be.
+func verdictOf(err error) (verdict *connect.Error, hidden bool) {
+	if err == nil {
+		return nil, false
+	}
+	if e := coded.Of(err); e != nil {
+		switch {
+		case e.IsRemote():
+			return connect.NewError(connect.CodeInternal, textOtherCall), true
+		case errors.Is(e, errOfCall):
+			return withoutFailure(e), false // the call that it tells of is another one
+		}
+		return e, hasHiddenCause(e)
+	}
+	switch {
+	case errors.Is(err, context.Canceled):
+		return connect.NewError(connect.CodeCanceled, ""), false
+	case errors.Is(err, context.DeadlineExceeded):
+		return connect.NewError(connect.CodeDeadlineExceeded, ""), false
+	}
+	return connect.NewError(connect.CodeUnknown, textUnknown), true
+}
+
+// hasHiddenCause reports whether e says that something is wrong with the handler, and what only by its cause.
+func hasHiddenCause(e *connect.Error) bool {
+	return (e.Code() == connect.CodeInternal || e.Code() == connect.CodeUnknown) && errors.Unwrap(e) != nil
+}
+
+// logHidden logs a handler's error that its caller is not told.
+func (m *method) logHidden(err error, told *connect.Error) {
+	n := m.origin.ns.node
+	n.quiet.Log(slog.LevelWarn, "a handler's error is not told to its caller", m.spec.Procedure,
+		slog.String("procedure", m.spec.Procedure), slog.String("told", told.Code().String()), slog.String("error", whole(err)))
+}
+
+// maxLogged bounds, in bytes, what is logged of one error.
+const maxLogged = 4 << 10
+
+// whole is the text of an error, with those of its causes that it does not have.
+func whole(err error) string {
+	text := err.Error()
+	for cause := errors.Unwrap(err); cause != nil && len(text) <= maxLogged; cause = errors.Unwrap(cause) {
+		if t := cause.Error(); !strings.Contains(text, t) {
+			text += " (" + t + ")"
+		}
+	}
+	if len(text) > maxLogged {
+		text = strings.ToValidUTF8(text[:maxLogged], "") + "..."
+	}
+	return text
+}
