@@ -45,7 +45,7 @@ func (ns *Namespace) NewClientStream(ctx context.Context, spec connect.Spec) (co
 		s.deadline = time.Now().Add(ns.node.cfg.CallTimeout)
 	}
 	if err := s.find(); err != nil {
-		if err = s.awaitRoute(err); err != nil {
+		if err := s.awaitRoute(err); err != nil {
 			return nil, err
 		}
 	}
