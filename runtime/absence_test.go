@@ -81,22 +81,22 @@ func TestAbsence(t *testing.T) {
 			"the hub died", func(_ *testing.T, c *rpcmeshtest.Cluster) { c.Kill("b") }, "c", connect.CodeUnavailable, rpcmesh.ReasonFunctionGone,
 			[]string{`of node "a"`, "the link to http://b is down"},
 		},
-		{"the hub comes back alone", func(t *testing.T, c *rpcmeshtest.Cluster) {
+		{"the hub comes back alone", func(_ *testing.T, c *rpcmeshtest.Cluster) {
 			c.Kill("a")
 			c.Restart("b")
 			time.Sleep(time.Minute) // fake time
 		}, "c", connect.CodeUnavailable, rpcmesh.ReasonFunctionGone, []string{`of node "a"`}},
-		{"this node is back, and a link is not", func(t *testing.T, c *rpcmeshtest.Cluster) {
+		{"this node is back, and a link is not", func(_ *testing.T, c *rpcmeshtest.Cluster) {
 			c.Kill("a")
 			c.Restart("b")
 			time.Sleep(time.Minute) // fake time
 		}, "b", connect.CodeUnavailable, rpcmesh.ReasonLinkDown, []string{"the link to http://a is down: unavailable", "refused"}},
-		{"another namespace's link is down", func(t *testing.T, c *rpcmeshtest.Cluster) { c.Kill("a") }, "b/other", connect.CodeUnimplemented, rpcmesh.ReasonFunctionUnknown, nil},
+		{"another namespace's link is down", func(_ *testing.T, c *rpcmeshtest.Cluster) { c.Kill("a") }, "b/other", connect.CodeUnimplemented, rpcmesh.ReasonFunctionUnknown, nil},
 		{
-			"this node is closed", func(t *testing.T, c *rpcmeshtest.Cluster) { c.Node("b").Close() }, "b", connect.CodeUnavailable, rpcmesh.ReasonNodeLeaving,
+			"this node is closed", func(_ *testing.T, c *rpcmeshtest.Cluster) { c.Node("b").Close() }, "b", connect.CodeUnavailable, rpcmesh.ReasonNodeLeaving,
 			[]string{"the node is closed"},
 		},
-		{"long ago", func(t *testing.T, c *rpcmeshtest.Cluster) {
+		{"long ago", func(_ *testing.T, c *rpcmeshtest.Cluster) {
 			c.Stop("a")
 			time.Sleep(time.Hour) // fake time
 		}, "c", connect.CodeUnimplemented, rpcmesh.ReasonFunctionUnknown, nil},
@@ -131,9 +131,9 @@ func TestAbsenceOfOne(t *testing.T) {
 		origin := mustRegister(t, c.Node("a").Namespace("public"), work(atA.Procedure, "a"))
 		c.Setup("a", func(n *rpcmesh.Node) { mustRegister(t, n.Namespace("public"), work("/test.v1.At/another", "a")) })
 		synctest.Wait()
-		_, err := do(t.Context(), ns, connect.Spec{Procedure: "/test.v1.At/anohter"}, "")
+		_, err := do(t.Context(), ns, connect.Spec{Procedure: "/test.v1.At/anotherr"}, "")
 		wantInfo(t, err, connect.CodeUnimplemented, rpcmesh.ReasonFunctionUnknown, "did you mean /test.v1.At/another?")
-		wantMetadata(t, err, map[string]string{"namespace": "public", "procedure": "/test.v1.At/anohter", "near": "/test.v1.At/another"})
+		wantMetadata(t, err, map[string]string{"namespace": "public", "procedure": "/test.v1.At/anotherr", "near": "/test.v1.At/another"})
 		_, err = do(t.Context(), c.Node("b").Namespace("other"), atA, "")
 		wantMetadata(t, err, map[string]string{"elsewhere": "public"})
 
@@ -207,7 +207,7 @@ func TestManyAbsent(t *testing.T) {
 		time.Sleep(time.Second) // fake time
 		wantAll("withdrawn")
 		time.Sleep(time.Hour) // fake time
-		origin = mustRegister(t, c.Node("a").Namespace("public"), methods...)
+		mustRegister(t, c.Node("a").Namespace("public"), methods...)
 		synctest.Wait()
 		time.Sleep(time.Second) // fake time
 		c.Restart("a")

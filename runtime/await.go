@@ -76,7 +76,7 @@ func (ns *Namespace) awaitFunction(ctx context.Context, deadline time.Time, proc
 		}
 		a := ns.absence(table, procedure, links)
 		a.wantLinks()
-		if !a.opening() && !(patient && a.passing()) {
+		if !a.opening() && (!patient || !a.passing()) {
 			return a.failure(a.code(), "")
 		}
 		select {

@@ -46,7 +46,7 @@ func (ns *Namespace) NewClientStream(ctx context.Context, spec connect.Spec) (co
 		s.limit()
 	}
 	if err := s.find(); err != nil {
-		if err = s.awaitRoute(err); err != nil {
+		if err := s.awaitRoute(err); err != nil {
 			return nil, err
 		}
 	}

@@ -24,6 +24,7 @@ func TestReadyMeansBothEnds(t *testing.T) {
 		hub := c.Node("hub")
 		hub.Namespace("second")
 		public := hub.Namespace("public")
+		c.SetBuffer(4 << 10) // it takes a while
 		c.Delay("a", "hub", 50*time.Millisecond)
 		link, err := c.Node("a").Link(rpcmeshtest.URL("hub"), "public", "second")
 		if err != nil {

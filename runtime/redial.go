@@ -2,7 +2,6 @@ package rpcmesh
 
 import (
 	"context"
-	"fmt"
 	"hash/maphash"
 	"math/rand/v2"
 	"net"
@@ -158,7 +157,7 @@ func (w *network) version() int {
 	}
 	var sum uint64 // in whatever order they come
 	for _, a := range all {
-		sum ^= maphash.String(addressSeed, fmt.Sprint(a))
+		sum ^= maphash.String(addressSeed, a.String())
 	}
 	if sum != w.sum && !first {
 		w.changes++

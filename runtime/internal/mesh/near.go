@@ -95,10 +95,10 @@ func withoutPackage(procedure string) string {
 // that.
 func (w *speller) edits(other string, most int) int {
 	name := w.lower
-	for len(name) > 0 && len(other) > 0 && name[0] == lowerOf(other[0]) {
+	for name != "" && other != "" && name[0] == lowerOf(other[0]) {
 		name, other = name[1:], other[1:]
 	}
-	for len(name) > 0 && len(other) > 0 && name[len(name)-1] == lowerOf(other[len(other)-1]) {
+	for name != "" && other != "" && name[len(name)-1] == lowerOf(other[len(other)-1]) {
 		name, other = name[:len(name)-1], other[:len(other)-1]
 	}
 	w.row, w.next = w.row[:0], slices.Grow(w.next[:0], len(other)+1)[:len(other)+1]
