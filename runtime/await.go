@@ -99,7 +99,7 @@ const waitedInVain = "the call waited in vain for its function: "
 
 // closedCall is the error of a call of a node that is closed.
 func (n *Node) closedCall() error {
-	return n.leavingInfo().with(n.failed(connect.CodeUnavailable, notStarted, "the node is closed"))
+	return n.leavingInfo().with(n.failed(connect.CodeUnavailable, notStarted, "the node is closed: make the call by another one, or by a new one"))
 }
 
 func (n *Node) leavingInfo() ErrorInfo {

@@ -143,9 +143,6 @@ func TestMistakesOfNames(t *testing.T) {
 		"capitals":   registering("Public"),
 		"characters": registering("a b"),
 		"procedure":  registering("public", work("Greet", "a")),
-		"not-ours": met(func(t *testing.T, _, b *rpcmesh.Node) error {
-			return tryLink(t, b, "a", "nowhere")
-		}),
 		"registered": met(func(t *testing.T, a, b *rpcmesh.Node) error {
 			register(t, a.Namespace("public"), says("a"))
 			synctest.Wait()

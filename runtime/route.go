@@ -54,7 +54,7 @@ func (ns *Namespace) mismatch(spec connect.Spec, kind connect.StreamType, origin
 		"namespace": ns.name, "procedure": spec.Procedure, "origin": origin,
 	}}
 	return info.with(ns.node.failed(connect.CodeUnimplemented, notStarted, fmt.Sprintf(
-		"%s is a %s function at node %q, and was called as a %s one", spec.Procedure, kind, origin, spec.StreamType)))
+		"%s is a %s function at node %q, and was called as a %s one: use code generated from its .proto file", spec.Procedure, kind, origin, spec.StreamType)))
 }
 
 // errNoOther tells a retry to look elsewhere; no caller sees it.

@@ -160,7 +160,7 @@ func TestErrorsNameNoNodes(t *testing.T) {
 		"application/grpc-web+proto": "\x00\x00\x00\x00\x00",
 	}
 	says := map[string]string{
-		"absent": "cannot be called here", "gone": "cannot be called here", "lost": "was lost", "too long": "met a limit",
+		"absent": "cannot be called here", "gone": "cannot be reached now", "lost": "was lost", "too long": "met a limit",
 		"no schema": "without a schema", "not begun": "the shop is closed", "its own words": "ask somebody else",
 	}
 	for _, names := range []bool{false, true} {
@@ -233,7 +233,7 @@ func (s *secretive) fail(t *testing.T, d door, how, says, contentType, body, pro
 	if !strings.Contains(strings.ReplaceAll(text, "%20", " "), says) {
 		t.Errorf("it does not say %q: %s", says, text)
 	}
-	if detail := strings.Contains(text, "rpcmesh.v1.CallFailure"); detail != (how == "lost" || how == "not begun" || how == "too long") {
+	if detail := strings.Contains(text, "rpcmesh.v1.CallFailure"); detail != (how == "lost" || how == "gone" || how == "not begun" || how == "too long") {
 		t.Errorf("it says how far the call had come: %v: %s", detail, text)
 	}
 	if how == "its own words" && !strings.Contains(text, "\x1a\x06\x0a\x01k\x12\x01v") {

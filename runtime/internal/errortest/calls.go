@@ -28,7 +28,7 @@ var Calls = Group{
 		{
 			ID: "panic", When: "A handler panics", Code: "internal",
 			Text: "the handler failed: its node's log has why",
-			Log:  "the handler panicked node=b procedure=/test.v1.Worker/Work panic=…",
+			Log:  "the handler panicked node=b procedure=/test.v1.Worker/Work caller.node=a … panic=…",
 			Do:   "Read the log of the node that has the function: it has the panic and the stack.",
 		},
 		{
@@ -121,9 +121,9 @@ var Calls = Group{
 			Do:   "A function that the mesh does not have says so by another text.",
 		},
 		{
-			ID: "closed", When: "A node is used after it was closed", Code: "failed_precondition",
-			Text: "rpcmesh: the node is closed: use it before Close or Shutdown, or make a new one",
-			Do:   "A closed node does not come back.",
+			ID: "closed", When: "A call is made by a node that was closed", Code: "unavailable",
+			Text: "rpcmesh: the node is closed: make the call by another one, or by a new one",
+			Do:   "A closed node does not come back. What else is asked of it fails with failed_precondition.",
 		},
 	},
 }

@@ -18,13 +18,6 @@ var Names = Group{
 			Do:   "Take another name: 1 to 64 of these, the first a letter or digit.",
 		},
 		{
-			ID: "not-ours", When: "A link asks for a namespace that the other node does not have", Code: "not_found",
-			Text: `node "a" has no namespace "nowhere": name it there by Node.Namespace, Node.Group or Node.Link`,
-			Log:  `link down node=b url=http://a error=not_found: node "a" has no namespace "nowhere"`,
-			Do: "`Link.Ready` and `rpcmesh.Dial` say it. Name the namespace at that node, whether or not it has functions in it, or mend the " +
-				"spelling. The link is tried again, and comes up once the node has it.",
-		},
-		{
 			ID: "procedure", When: "The name of a function is malformed", Code: "invalid_argument",
 			Text: `rpcmesh: procedure "Greet" must be of the form /pkg.Service/Method`,
 			Do:   "Use generated code, whose constants are the names.",

@@ -54,9 +54,9 @@ func plain(e *connect.Error) bool {
 func own(e *connect.Error) error {
 	message := e.Message()
 	info, meshs := rpcmesh.ErrorInfoOf(e)
-	if meshs && info.Reason == rpcmesh.ReasonFunctionUnknown && !e.IsRemote() {
+	if procedure := info.Metadata["procedure"]; meshs && procedure != "" && info.Reason == rpcmesh.ReasonFunctionUnknown && !e.IsRemote() {
 		// What else there is, the caller may not be allowed to see.
-		message = fmt.Sprintf("namespace %q has no function %s", info.Metadata["namespace"], info.Metadata["procedure"])
+		message = fmt.Sprintf("namespace %q has no function %s", info.Metadata["namespace"], procedure)
 	}
 	again := connect.NewError(e.Code(), message).WithCause(e)
 	for _, detail := range e.Details() {
