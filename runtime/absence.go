@@ -79,7 +79,18 @@ func (a *absence) code() connect.Code {
 func (a *absence) failure(code connect.Code, prefix string) *connect.Error {
 	info := ErrorInfo{Reason: a.reason, Metadata: map[string]string{"namespace": a.ns.name, "procedure": a.procedure}}
 	text := a.describe(info.Metadata)
-	return info.with(a.ns.node.failed(code, notStarted, prefix+text))
+	return info.with(a.ns.node.failed(code, notStarted, prefix+text+a.advice()))
+}
+
+// advice is what the caller may do.
+func (a *absence) advice() string {
+	switch a.reason {
+	case ReasonFunctionUnknown:
+		return "; see whether its name and namespace are right, and the node that has it is linked"
+	case ReasonNodeLeaving:
+		return "; call by another node"
+	}
+	return "; try again, or wait for it by rpcmesh.WaitForReady"
 }
 
 // String says in words what is known of the function.

@@ -4,7 +4,7 @@ import "strings"
 
 // Groups are all groups, in the order of the page.
 var Groups = []*Group{
-	&Configuration, &Names, &LinkMistakes, &LinkTroubles, &Calls,
+	&Configuration, &Names, &LinkMistakes, &LinkTroubles, &Absence, &Calls,
 	&GatewayConfiguration, &GatewayCalls, &AdoptConfiguration, &Command,
 }
 
