@@ -108,7 +108,7 @@ func TestReaderOfManyTablesWaits(t *testing.T) {
 			time.Sleep(100 * time.Millisecond) // fake time
 		}
 		close(log.goOn)
-		time.Sleep(2 * time.Second) // fake time: longer than the exchange rests
+		time.Sleep(2 * time.Second) // fake time
 		if got := len(functionsOf(c.Node("slow").Namespace("public"))); got != 100 {
 			t.Errorf("it knows %d functions", got)
 		}

@@ -51,7 +51,7 @@ func TestMistakesOfAbsence(t *testing.T) {
 			if _, err := p.a.Link(rpcmeshtest.URL("nowhere"), "public"); err != nil {
 				p.Error(err)
 			}
-			time.Sleep(time.Second) // fake time: its first dial has failed
+			time.Sleep(time.Second) // fake time
 		}),
 		"waited": between(func(p *pair) error {
 			wentFrom(p)

@@ -23,7 +23,7 @@ type source struct {
 	start   int    // where in the body kept begins
 	once    bool   // there is no other attempt than the current one
 	current *attempt
-	reading bool  // somebody reads from from
+	reading bool  // somebody reads the field from
 	err     error // what that ended by
 }
 

@@ -58,7 +58,7 @@ func TestSourceEnds(t *testing.T) {
 	a := s.attempt()
 	cancel()
 	_ = w.Close()
-	if _, err := a.Read(make([]byte, 1)); err == nil || err == io.EOF { //nolint:errorlint // as it is
+	if _, err := a.Read(make([]byte, 1)); err == nil || err == io.EOF {
 		t.Errorf("a call that was given up ends with %v", err)
 	}
 	r, w = io.Pipe()

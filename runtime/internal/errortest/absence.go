@@ -16,12 +16,12 @@ var Absence = Group{
 		},
 		{
 			ID: "misspelt", When: "There is a function of nearly that name (FUNCTION_UNKNOWN)", Code: "unimplemented",
-			Text: `…; did you mean /test.v1.Worker/Work?…`,
+			Text: `…; did you mean /test.v1.Worker/Work?; see whether its name and namespace are right, and the node that has it is linked`,
 			Do:   "Use code generated from the .proto file that the function was registered with.",
 		},
 		{
 			ID: "elsewhere", When: "The function is in another namespace of the caller's node (FUNCTION_UNKNOWN)", Code: "unimplemented",
-			Text: `…; it is in namespace "private" of this node…`,
+			Text: `…; it is in namespace "private" of this node; see whether its name and namespace are right, and the node that has it is linked`,
 			Do:   "Call it there, or join the two in a group.",
 		},
 		{
@@ -32,8 +32,9 @@ var Absence = Group{
 		},
 		{
 			ID: "origin-left", When: "The node that had the function has left (FUNCTION_GONE)", Code: "unavailable",
-			Text: `rpcmesh: /test.v1.Worker/Work of node "b" was withdrawn from namespace "public" at …`,
-			Do:   "See whether it is to come back.",
+			Text: `rpcmesh: /test.v1.Worker/Work of node "b" was withdrawn from namespace "public" at …; ` +
+				`try again, or wait for it by rpcmesh.WaitForReady`,
+			Do: "See whether it is to come back.",
 		},
 		{
 			ID: "link-down", When: "Nothing is known of the function, and a link of this node is down (LINK_DOWN)", Code: "unavailable",
