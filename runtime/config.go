@@ -60,11 +60,12 @@ type Config struct {
 	// releases are shown; all are accepted. At most 8. [Node.SetSecrets] replaces them.
 	Secrets []string
 
-	// RefuseOldProofs refuses links with nodes of releases before the listening end proved the secret first.
-	// To such a node, or to whoever answers in its place and says that it is one, a dialling node gives a
-	// proof that can be guessed at hundreds of thousands of times a second, which is safe only if the secret
-	// is random. Default: they are linked with, and a warning is logged; set it once all nodes are updated.
-	RefuseOldProofs bool
+	// AcceptOldProofs links also with nodes of releases before the listening end proved the secret first: set it
+	// while a mesh is being updated from such a release, and not longer. To such a node, or to whoever answers in
+	// its place and says that it is one, a dialling node gives a proof that can be guessed at hundreds of thousands
+	// of times a second, which is safe only if the secret is random. The first such link is logged, as a warning.
+	// Default: they are refused, with failed_precondition.
+	AcceptOldProofs bool
 
 	// Authenticate decides on the other end of each link, besides the secret or instead of it, say by
 	// its TLS certificate. An error refuses the link; its text goes to the log, not to the other end.

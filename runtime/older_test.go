@@ -81,13 +81,13 @@ func (o *older) link(secret string) error {
 	return err
 }
 
-// TestOlderNode: it is linked with and warned of once, unless the configuration says otherwise.
+// TestOlderNode: it is refused, or where the configuration says so linked with and warned of once.
 func TestOlderNode(t *testing.T) {
 	for _, refuses := range []bool{false, true} {
 		inBubble(t, func(t *testing.T, c *rpcmeshtest.Cluster) {
 			var log lockedBuffer
 			c.Node("a", func(cfg *rpcmesh.Config) {
-				cfg.RefuseOldProofs, cfg.Secret, cfg.Secrets = refuses, "", []string{"another", rpcmeshtest.Secret}
+				cfg.AcceptOldProofs, cfg.Secret, cfg.Secrets = !refuses, "", []string{"another", rpcmeshtest.Secret}
 				cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
 			})
 			for range 3 {

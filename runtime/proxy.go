@@ -19,11 +19,11 @@ type ProxyConfig struct {
 	// Namespace is the one whose functions the proxy calls; it may be a group of the node's. Default:
 	// [DefaultNamespace].
 	Namespace string
-	// Secret, Secrets and RefuseOldProofs are as in [Config]. One of the first two is required unless
+	// Secret, Secrets and AcceptOldProofs are as in [Config]. One of the first two is required unless
 	// AcceptAnyone is set.
 	Secret          string
 	Secrets         []string
-	RefuseOldProofs bool
+	AcceptOldProofs bool
 	// AcceptAnyone says that the node need not prove a secret either.
 	AcceptAnyone bool
 	// TLS is what an https URL is dialled with. Default: the host's root certificates.
@@ -55,7 +55,7 @@ var _ connect.Transport = (*Proxy)(nil)
 // until ctx ends; ctx bounds the dialling only.
 func Dial(ctx context.Context, url string, cfg ProxyConfig) (*Proxy, error) {
 	n, err := newNode(Config{
-		Name: cfg.Name, Secret: cfg.Secret, Secrets: cfg.Secrets, RefuseOldProofs: cfg.RefuseOldProofs,
+		Name: cfg.Name, Secret: cfg.Secret, Secrets: cfg.Secrets, AcceptOldProofs: cfg.AcceptOldProofs,
 		AcceptAnyone: cfg.AcceptAnyone, DialTLS: cfg.TLS, Dial: cfg.Dial, Logger: cfg.Logger,
 		Limits: cfg.Limits, CallTimeout: cfg.CallTimeout, Keepalive: cfg.Keepalive,
 	}, true)

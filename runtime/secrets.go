@@ -122,7 +122,7 @@ func (n *Node) warnOfLink(conn channel, remote string, peer link.Peer) {
 	}
 	if peer.OldProofs && len(*n.secrets.Load()) > 0 && !n.warned.oldProofs.Swap(true) {
 		n.log.Warn("a node of an older release proves the secret in a way that is quick to guess at: update it, "+
-			"then set Config.RefuseOldProofs", attrPeer(peer), attrAddr(conn.Addr()))
+			"then unset Config.AcceptOldProofs", attrPeer(peer), attrAddr(conn.Addr()))
 	}
 }
 

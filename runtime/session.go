@@ -194,7 +194,7 @@ func (n *Node) join(namespaces []*linkv1.LinkNamespace) *linkv1.Join {
 func (n *Node) linkConfig() link.Config {
 	cfg := link.Config{
 		Node: link.NodeID(n.id), Name: n.name, Incarnation: n.incarnation,
-		AcceptAnyone: true, RefuseOldProofs: n.cfg.RefuseOldProofs, Key: n.key,
+		AcceptAnyone: true, AcceptOldProofs: n.cfg.AcceptOldProofs, Key: n.key,
 		Limits:            n.linkLimits(),
 		Budget:            n.budget,
 		KeepaliveInterval: n.cfg.Keepalive / 3,

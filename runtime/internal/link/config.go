@@ -22,9 +22,9 @@ type Config struct {
 	// OtherSecrets are accepted and, where the other end has none of Secret, proven as well: two ends link
 	// if they have one in common. Only with Secret, and MaxSecrets with it.
 	OtherSecrets [][]byte
-	// RefuseOldProofs refuses ends that know only the first order of proofs, in which the dialler proves
-	// itself to whoever answers, by a key that is not stretched.
-	RefuseOldProofs bool
+	// AcceptOldProofs accepts ends that know only the first order of proofs, in which the dialler proves
+	// itself to whoever answers, by a key that is not stretched. Where there is no secret they always are.
+	AcceptOldProofs bool
 	// AcceptAnyone says that no secret is wanted. Exactly one of Secret and AcceptAnyone must be set.
 	AcceptAnyone bool
 	// Key is made at the start of this node. The other end is told its public half, and that this end has

@@ -232,6 +232,7 @@ func TestStrippedProof(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				dial, accept := pair()
+				dial.AcceptOldProofs, accept.AcceptOldProofs = true, true // so that all is left to the proofs
 				_, dialErr, acceptErr := intercept(t, dial, accept, [2]string{}, strip(change))
 				for _, err := range []error{dialErr, acceptErr} {
 					if connect.CodeOf(err) != connect.CodeUnauthenticated {

@@ -167,7 +167,7 @@ func (e end) list() [][]byte {
 }
 
 func (e end) configure(cfg *link.Config) {
-	cfg.Secret, cfg.AcceptAnyone, cfg.RefuseOldProofs = nil, e.secrets == "", e.refuses
+	cfg.Secret, cfg.AcceptAnyone, cfg.AcceptOldProofs = nil, e.secrets == "", !e.refuses
 	if list := e.list(); len(list) > 0 {
 		cfg.Secret, cfg.OtherSecrets = list[0], list[1:]
 	}
@@ -177,7 +177,7 @@ func (e end) configure(cfg *link.Config) {
 // common or both have none; an old end has the one that it proves.
 func links(dialler, listener end) bool {
 	switch {
-	case dialler.old && listener.refuses, listener.old && dialler.refuses:
+	case dialler.old && listener.refuses && listener.secrets != "", listener.old && dialler.refuses && dialler.secrets != "":
 		return false
 	case dialler.secrets == "" || listener.secrets == "":
 		return dialler.secrets == listener.secrets

@@ -356,7 +356,9 @@ func TestReflection(t *testing.T) {
 					_ = far.Send(append(make([]byte, link.HeadRoom), p...))
 				}
 			}()
-			_, err := link.Dial(t.Context(), near, newNode(0, link.Limits{}).cfg, nil)
+			cfg := newNode(0, link.Limits{}).cfg
+			cfg.AcceptOldProofs = true
+			_, err := link.Dial(t.Context(), near, cfg, nil)
 			if connect.CodeOf(err) != test.code || !strings.Contains(err.Error(), test.text) {
 				t.Errorf("%s: Dial: %v", name, err)
 			}

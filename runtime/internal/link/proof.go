@@ -39,7 +39,7 @@ var (
 	// errOld is what ends are told that know the first order only.
 	errOld = connect.NewError(connect.CodeFailedPrecondition,
 		"link: one end is of a release that proves the secret in the old way, which the other does not accept: update it, "+
-			"or unset Config.RefuseOldProofs at the other until it is")
+			"or set Config.AcceptOldProofs at the other until it is")
 	// errChannel is the end of a handshake over two channels.
 	errChannel = connect.NewError(connect.CodeUnauthenticated,
 		"link: no secret can be proven: TLS does not reach from node to node, it ends at a proxy between them"+throughProxy)
@@ -57,7 +57,7 @@ func (h *handshake) dialProofs() error {
 		}
 		return h.sendProof(&linkv1.Proof{Mac: h.chosenMAC()})
 	}
-	if h.cfg.RefuseOldProofs {
+	if h.refusesOld() {
 		return errOld
 	}
 	if err := h.sendProof(&linkv1.Proof{Mac: h.chosenMAC()}); err != nil {
@@ -77,7 +77,7 @@ func (h *handshake) acceptProofs() error {
 	if err := h.receiveProof(); err != nil {
 		return err
 	}
-	if h.cfg.RefuseOldProofs {
+	if h.refusesOld() {
 		return errOld
 	}
 	if err := h.checkSelf(); err != nil { // before the dialler believes that all is well
@@ -85,6 +85,9 @@ func (h *handshake) acceptProofs() error {
 	}
 	return h.sendProof(&linkv1.Proof{Mac: h.chosenMAC()})
 }
+
+// refusesOld reports whether ends of the first order are refused: where there is no secret nothing is given away.
+func (h *handshake) refusesOld() bool { return !h.cfg.AcceptOldProofs && !h.cfg.AcceptAnyone }
 
 // explain tells an end that has no secret why it was refused: the other end does not.
 func (h *handshake) explain(err error) error {
