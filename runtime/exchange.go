@@ -324,7 +324,7 @@ func (n *Node) exchangeSome() time.Time {
 	}
 	now = time.Now()
 	n.tellTables(now)
-	x.telling += time.Since(now)
+	x.telling += time.Since(now) // short: a slice at a time
 	if x.due != atOnce && x.noteTold(x.due == notDue) {
 		x.told.fire()
 	}
