@@ -55,7 +55,7 @@ func TestHosts(t *testing.T) {
 	a.within(begin, 5*time.Second, "route", "b", "-")
 	c.within(begin, 5*time.Second, "route", "b", "-")
 	a.want("c", "call", "c")
-	if got := a.order("call", "b"); !strings.Contains(got, "unimplemented") || !strings.Contains(got, "withdrawn") {
+	if got := a.order("call", "b"); !strings.Contains(got, "unavailable") || !strings.Contains(got, "withdrawn") {
 		t.Errorf("a call of what is gone: %s", got)
 	}
 	b.start()
