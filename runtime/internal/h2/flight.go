@@ -28,6 +28,9 @@ type flight struct {
 	sent, read uint64 // bytes of DATA: written, and known to have been read
 	limit      uint64 // how much may be under way
 
+	mark   uint64        // see AfterSent
+	marked chan struct{} // nil: nobody waits for that
+
 	pings    [maxPings]ping // those under way, the oldest first
 	pinging  int            // how many that are
 	count    uint64         // of all pings
@@ -135,4 +138,31 @@ func (c *Conn) pingAcked(token [8]byte) error {
 		return nil
 	}
 	return c.useless()
+}
+
+// Sent returns how many bytes of the stream's body have been sent.
+func (c *Conn) Sent() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.state.flight.sent
+}
+
+// AfterSent returns a channel that is closed once n bytes of the stream's body have been sent. It replaces that of
+// an earlier call, which then stays open.
+func (c *Conn) AfterSent(n uint64) <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f := &c.state.flight
+	f.mark, f.marked = n, make(chan struct{})
+	marked := f.marked
+	f.noteMark()
+	return marked
+}
+
+// noteMark tells who waits for AfterSent.
+func (f *flight) noteMark() {
+	if f.marked != nil && f.sent >= f.mark {
+		close(f.marked)
+		f.marked = nil
+	}
 }

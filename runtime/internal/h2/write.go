@@ -178,6 +178,7 @@ func (c *Conn) room(n int) int {
 		s.streamOut -= int64(n)
 		s.connOut -= int64(n)
 		s.flight.sent += uint64(n)
+		s.flight.noteMark()
 		c.noteFlight()
 		s.progress = true
 	}
