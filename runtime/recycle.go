@@ -16,10 +16,12 @@ const (
 	// would be most.
 	minRecycled = 64 << 10
 	// recyclePause is how long a stream is left in place at least, so that a link is not dialled more than 50 times
-	// a second: what sends more than half of the limit in that time may yet be cut.
+	// a second: what sends more in that time than the limit allows is held back.
 	recyclePause = 20 * time.Millisecond
 	// maxRetired is how many streams of a link may have calls left while another one is in use.
 	maxRetired = 32
+	// maxHold is how long a stream waits at most for the next one to take its calls.
+	maxHold = time.Second
 	// retiredCheck is how often it is looked whether they have.
 	retiredCheck = 20 * time.Millisecond
 )
@@ -57,11 +59,13 @@ func (r *recycling) learn(err error) bool {
 // near reports whether two streams can have been cut for the same limit.
 func near(a, b uint64) bool { return min(a, b) >= max(a, b)-max(a, b)/8 && a > 0 }
 
-// full returns a channel that is closed when the stream of conn is to be recycled; nil where it never is.
+// full returns a channel that is closed when the stream of conn is to be recycled; nil where it never is. At three
+// quarters of the limit the stream waits for that to be done.
 func (r *recycling) full(conn carrier.Own) <-chan struct{} {
 	if r.limit < minRecycled {
 		return nil
 	}
+	conn.Hold(r.limit - r.limit/4)
 	return conn.AfterSent(r.limit / 2)
 }
 
@@ -74,7 +78,7 @@ func (l *Link) run(ctx context.Context, s *session, conn carrier.Own, done func(
 		defer done()
 		ended <- s.link.Run(s)
 	})
-	if err, over := l.awaitFull(r.full(conn), ended); over {
+	if err, over := l.awaitFull(conn, ended); over {
 		if r.learn(err) {
 			l.warnOfLimit(ctx)
 		}
@@ -83,18 +87,22 @@ func (l *Link) run(ctx context.Context, s *session, conn carrier.Own, done func(
 	r.begun = time.Now()
 	r.streams.Go(func() {
 		defer func() { <-r.retired }()
+		l.awaitNext(s)
+		conn.Lift()
 		l.retire(ctx, s, ended)
 	})
 	return errRecycled
 }
 
 // awaitFull waits until a session is to be recycled, and may be, or has ended: then it reports true and by what.
-func (l *Link) awaitFull(full <-chan struct{}, ended <-chan error) (err error, over bool) { //nolint:revive // err is no failure of it
+func (l *Link) awaitFull(conn carrier.Own, ended <-chan error) (err error, over bool) { //nolint:revive // err is no failure of it
 	select {
-	case <-full:
+	case <-l.recycling.full(conn):
 	case err := <-ended:
 		return err, true
 	}
+	lift := time.AfterFunc(maxHold, conn.Lift)
+	defer lift.Stop()
 	pause := time.NewTimer(time.Until(l.recycling.begun.Add(recyclePause)))
 	defer pause.Stop()
 	select {
@@ -108,6 +116,27 @@ func (l *Link) awaitFull(full <-chan struct{}, ended <-chan error) (err error, o
 		return err, true
 	}
 	return nil, false
+}
+
+// awaitNext waits until another session has taken over from s, for maxHold at most.
+func (l *Link) awaitNext(s *session) {
+	late := time.NewTimer(maxHold)
+	defer late.Stop()
+	for {
+		l.mu.Lock()
+		changed := l.changed.wait()
+		l.mu.Unlock()
+		if l.goesOnWithout(s) {
+			return
+		}
+		select {
+		case <-changed:
+		case <-s.ended:
+			return
+		case <-late.C:
+			return
+		}
+	}
 }
 
 // retire ends a session once another one has taken over and it has no calls left.

@@ -9,8 +9,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
-	"time"
 
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
 )
@@ -78,14 +78,17 @@ func TestThroughBoundedNginx(t *testing.T) {
 	if err := link.Ready(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	pace := time.NewTicker(2 * time.Millisecond)
-	defer pace.Stop()
-	for i := range 300 {
-		if err := call(); err != nil {
-			t.Errorf("call %d: %v", i, err)
-		}
-		<-pace.C
+	var callers sync.WaitGroup
+	for range 8 {
+		callers.Go(func() {
+			for i := range 100 {
+				if err := call(); err != nil {
+					t.Errorf("call %d: %v", i, err)
+				}
+			}
+		})
 	}
+	callers.Wait()
 }
 
 // startProxy runs the nginx at path by the configuration in dir.

@@ -30,6 +30,7 @@ type flight struct {
 
 	mark   uint64        // see AfterSent
 	marked chan struct{} // nil: nobody waits for that
+	hold   uint64        // no more than that is sent; 0: see Hold
 
 	pings    [maxPings]ping // those under way, the oldest first
 	pinging  int            // how many that are
@@ -157,6 +158,29 @@ func (c *Conn) AfterSent(n uint64) <-chan struct{} {
 	marked := f.marked
 	f.noteMark()
 	return marked
+}
+
+// Hold has senders wait, as for a window, once n bytes of the stream's body have been sent, until Lift is called.
+func (c *Conn) Hold(n uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.state.flight.hold = n
+}
+
+// Lift ends what Hold has begun.
+func (c *Conn) Lift() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.state.flight.hold = 0
+	c.cond.Broadcast()
+}
+
+// held returns how many bytes may be sent before Lift.
+func (f *flight) held() int64 {
+	if f.hold == 0 {
+		return maxWindow
+	}
+	return max(0, int64(f.hold)-int64(f.sent))
 }
 
 // noteMark tells who waits for AfterSent.
