@@ -186,12 +186,12 @@ func (s *session) succeeds(o *session) bool {
 
 // retireLocked has calls go by s rather than by the sessions in whose place it comes, and reports whether there are
 // any. The caller holds the node's lock.
-func (n *Node) retireLocked(s *session) (any bool) {
+func (n *Node) retireLocked(s *session) (found bool) {
 	for id, o := range n.live {
 		if s.succeeds(o) {
 			n.core.Retire(time.Now(), id)
-			any = true
+			found = true
 		}
 	}
-	return any
+	return found
 }

@@ -48,10 +48,11 @@ func (x *cutter) pass(near net.Conn) {
 		return
 	}
 	defer far.Close()
-	defer context.AfterFunc(x.Context(), func() {
+	stop := context.AfterFunc(x.Context(), func() {
 		near.Close()
 		far.Close()
-	})()
+	})
+	defer stop()
 	x.streams.Add(1)
 	x.open.Add(1)
 	defer x.open.Add(-1)
@@ -61,9 +62,8 @@ func (x *cutter) pass(near net.Conn) {
 		_ = near.Close()
 	})
 	sent := 0
-	_, err = io.CopyN(far, near, int64(len(http2.ClientPreface)))
-	if err == nil {
-		err = copyFrames(far, near, func(kind http2.FrameType, size int) bool {
+	if _, err := io.CopyN(far, near, int64(len(http2.ClientPreface))); err == nil {
+		_ = copyFrames(far, near, func(kind http2.FrameType, size int) bool {
 			if kind == http2.FrameData {
 				sent += size
 			}
@@ -226,6 +226,16 @@ func TestRecycleKeepsStreams(t *testing.T) {
 func TestTooLittleToRecycle(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *rpcmeshtest.Cluster) {
 		x := newRecycled(t, c, 40<<10)
+		for err := error(nil); err == nil; {
+			_, err = do(t.Context(), x.node, specOf("AtHub"), strings.Repeat("x", 4000))
+		}
+		const cause = "a proxy in front limits the size of a request body (nginx: client_max_body_size 0)"
+		over, cancel := context.WithCancel(t.Context())
+		cancel()
+		wantError(t, x.link.Ready(over), connect.CodeCanceled, cause)
+		for info := range c.Node("node").Links() {
+			wantError(t, info.Err, connect.CodeUnavailable, cause)
+		}
 		for x.cuts.Load() < 5 {
 			x.call(10)
 			if err := x.link.Ready(t.Context()); err != nil {
