@@ -3,9 +3,12 @@ package rpcmesh
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"iter"
 	"maps"
+	"math"
+	"math/rand/v2"
 	"net/url"
 	"slices"
 	"strings"
@@ -36,6 +39,8 @@ type Link struct {
 	done       chan struct{}
 	wanted     chan struct{} // it is to be dialled ahead of its time
 	host       *pace
+	lasting    uint64 // see Join.lasting
+	recycling  recycling
 
 	mu      sync.Mutex
 	session *session     // nil while there is none
@@ -73,7 +78,8 @@ func (n *Node) Link(rawURL string, namespaces ...string) (*Link, error) {
 	ctx, cancel := context.WithCancel(n.ctx)
 	l := &Link{
 		node: n, url: u, namespaces: slices.Clone(namespaces), cancel: cancel,
-		done: make(chan struct{}), wanted: make(chan struct{}, 1),
+		done: make(chan struct{}), wanted: make(chan struct{}, 1), lasting: 1 + rand.Uint64N(math.MaxUint64),
+		recycling: recycling{retired: make(chan struct{}, maxRetired)},
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -155,12 +161,13 @@ func (l *Link) Ready(ctx context.Context) error {
 
 // Close gives the link up, says goodbye and waits for its goroutine.
 func (l *Link) Close() error {
-	l.mu.Lock()
-	s := l.session
-	l.mu.Unlock()
-	if s != nil {
-		s.link.Close(&linkv1.Goodbye{Reason: "link closed"})
+	var closing sync.WaitGroup
+	for _, s := range l.node.linked() {
+		if s.owner == l {
+			closing.Go(func() { s.link.Close(&linkv1.Goodbye{Reason: "link closed"}) })
+		}
 	}
+	closing.Wait()
 	l.cancel()
 	<-l.done
 	return nil
@@ -169,6 +176,7 @@ func (l *Link) Close() error {
 // keep dials until ctx ends.
 func (l *Link) keep(ctx context.Context) {
 	defer func() {
+		l.recycling.streams.Wait()
 		l.cancel()
 		l.node.callMu.Lock()
 		delete(l.node.links, l)
@@ -187,6 +195,9 @@ func (l *Link) keep(ctx context.Context) {
 		if synced {
 			r.reset()
 		}
+		if errors.Is(err, errRecycled) {
+			continue
+		}
 		told = l.report(ctx, err, told, r.pause)
 		r.wait(ctx)
 		if l.node.isClosed() {
@@ -195,14 +206,17 @@ func (l *Link) keep(ctx context.Context) {
 	}
 }
 
-// once dials and, once linked, runs the session to its end. It reports whether tables had been exchanged.
+// once dials and, once linked, runs the session to its end, or until it is to be recycled. It reports whether tables
+// had been exchanged.
 func (l *Link) once(ctx context.Context) (synced bool, err error) {
 	err = l.dialAndRun(ctx)
+	if errors.Is(err, errRecycled) {
+		return true, err
+	}
 	return l.noteFailed(err), err
 }
 
 func (l *Link) dialAndRun(ctx context.Context) error {
-	n := l.node
 	conn, err := l.connect(ctx)
 	if err != nil {
 		return err
@@ -210,29 +224,41 @@ func (l *Link) dialAndRun(ctx context.Context) error {
 	l.noteConn(&conn)
 	defer l.noteConn(nil)
 	stop := context.AfterFunc(ctx, func() { conn.Close(nil) })
-	defer stop()
+	started, err := l.start(ctx, conn)
+	if err != nil {
+		stop()
+		return err
+	}
+	return l.run(ctx, started, conn, stop)
+}
+
+// start has a session begin on a connection.
+func (l *Link) start(ctx context.Context, conn carrier.Own) (*session, error) {
+	n := l.node
 	remote := conn.RemoteAddr().String()
 	if err := n.checkReach(remote); err != nil {
 		conn.Close(nil)
-		return err
+		return nil, err
 	}
 	n.mu.Lock()
 	asked, err := n.core.Ask(l.namespaces)
 	n.mu.Unlock()
 	if err != nil {
 		conn.Close(nil)
-		return asConnect(err)
+		return nil, asConnect(err)
 	}
-	ls, err := link.Dial(ctx, conn, n.linkConfig(), n.join(asked))
+	join := n.join(asked)
+	join.Lasting = l.lasting
+	ls, err := link.Dial(ctx, conn, n.linkConfig(), join)
 	if err != nil {
-		return conn.Explain(err)
+		return nil, conn.Explain(err)
 	}
 	if err := n.admit(ctx, ls.Peer(), conn); err != nil {
 		ls.Close(&linkv1.Goodbye{Reason: "refused"})
-		return err
+		return nil, err
 	}
 	n.warnOfLink(conn, remote, ls.Peer())
-	return n.runSession(ls, conn.Addr(), asked, l)
+	return n.startSession(ls, conn.Addr(), asked, l)
 }
 
 func (l *Link) connect(ctx context.Context) (carrier.Own, error) {
@@ -255,13 +281,15 @@ func (l *Link) noteUp(s *session) {
 	l.fire()
 }
 
-func (l *Link) noteSynced() {
+func (l *Link) noteSynced(s *session) {
 	l.mu.Lock()
-	back := l.failed
-	l.synced, l.failed = l.session != nil, false
-	if l.synced {
-		l.node.hasLinked.Store(true)
+	if l.session != s {
+		l.mu.Unlock()
+		return
 	}
+	back := l.failed
+	l.synced, l.failed = true, false
+	l.node.hasLinked.Store(true)
 	l.mu.Unlock()
 	l.fire()
 	if back {
@@ -270,16 +298,20 @@ func (l *Link) noteSynced() {
 }
 
 // noteKnown records that both ends know each other's tables.
-func (l *Link) noteKnown() {
+func (l *Link) noteKnown(s *session) {
 	l.mu.Lock()
-	l.known = l.session != nil
+	l.known = l.known || l.session == s
 	l.mu.Unlock()
 	l.fire()
 }
 
 // noteEnded records how the session has ended. One that broke is dialled again at once, for which calls wait.
-func (l *Link) noteEnded(cause *link.Ended) {
+func (l *Link) noteEnded(s *session, cause *link.Ended) {
 	l.mu.Lock()
+	if l.session != s { // another one has taken over
+		l.mu.Unlock()
+		return
+	}
 	l.brought = l.synced
 	l.failed = !l.synced || cause.Kind == link.EndGoodbye || cause.Kind == link.EndClosed
 	l.session, l.synced, l.known = nil, false, false

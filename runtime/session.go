@@ -79,7 +79,10 @@ func (n *Node) accept(ctx context.Context, conn channel) {
 		return
 	}
 	n.warnOfLink(conn, conn.Addr(), ls.Peer())
-	err = n.runSession(ls, conn.Addr(), answer, nil)
+	s, err := n.startSession(ls, conn.Addr(), answer, nil)
+	if err == nil {
+		err = ls.Run(s)
+	}
 	n.quiet.Log(levelOf(err), "link down", hostOf(conn.Addr()), attrAddr(conn.Addr()), attrError(err))
 }
 
@@ -218,8 +221,8 @@ func causeOf(ended *link.Ended) mesh.Cause {
 	return mesh.Cause{Text: ended.Error(), Goodbye: ended.Kind == link.EndGoodbye && ended.Leaving}
 }
 
-// runSession adds a link that has come up and runs it to its end. It returns why the link ended.
-func (n *Node) runSession(ls *link.Session, addr string, local []*linkv1.LinkNamespace, owner *Link) error {
+// startSession adds a link that has come up, which the caller then runs.
+func (n *Node) startSession(ls *link.Session, addr string, local []*linkv1.LinkNamespace, owner *Link) (*session, error) {
 	peer := ls.Peer()
 	s := &session{
 		node: n, link: ls, owner: owner, addr: addr, since: time.Now(), ended: make(chan struct{}),
@@ -231,10 +234,10 @@ func (n *Node) runSession(ls *link.Session, addr string, local []*linkv1.LinkNam
 	}
 	if err := n.add(s, peer, local); err != nil {
 		ls.Close(&linkv1.Goodbye{Reason: err.Error()})
-		return err
+		return nil, err
 	}
 	n.quiet.Log(slog.LevelInfo, "link up", hostOf(addr), attrPeer(peer), attrAddr(addr))
-	return ls.Run(s)
+	return s, nil
 }
 
 func (n *Node) add(s *session, peer link.Peer, local []*linkv1.LinkNamespace) error {
@@ -252,6 +255,7 @@ func (n *Node) add(s *session, peer link.Peer, local []*linkv1.LinkNamespace) er
 		s.carried = n.core.Carried(s.id)
 	}
 	s.link.Bind(s)
+	recycled := n.retireLocked(s)
 	n.live[s.id] = s
 	if s.owner == nil && !peer.Join.GetProxy() {
 		n.callMu.Lock()
@@ -263,6 +267,9 @@ func (n *Node) add(s *session, peer link.Peer, local []*linkv1.LinkNamespace) er
 		s.owner.noteUp(s)
 	}
 	n.tables.changedLocked(afterRest)
+	if recycled {
+		n.tables.changedLocked(atOnce)
+	}
 	return nil
 }
 
@@ -280,7 +287,7 @@ func (s *session) Ended(cause *link.Ended) {
 	delete(n.live, s.id)
 	n.opened(s)
 	if s.owner != nil {
-		s.owner.noteEnded(cause)
+		s.owner.noteEnded(s, cause)
 	}
 	n.stale = true
 	close(s.ended)

@@ -181,14 +181,14 @@ func (n *Node) handle(e mesh.Event) {
 	switch e.Kind {
 	case mesh.LinkSynced:
 		if s := n.live[e.Link]; s != nil && s.owner != nil {
-			s.owner.noteSynced()
+			s.owner.noteSynced(s)
 		} else if s != nil {
 			n.opened(s)
 		}
 		return
 	case mesh.LinkKnown:
 		if s := n.live[e.Link]; s != nil && s.owner != nil {
-			s.owner.noteKnown()
+			s.owner.noteKnown(s)
 		}
 		return
 	case mesh.NodeDisputed:

@@ -15,6 +15,11 @@ import (
 
 var errClosed = connect.NewError(connect.CodeCanceled, "link's connection closed from this end").WithCause(net.ErrClosed)
 
+// ResetError is the cause of an error of a call whose stream the peer has reset.
+type ResetError struct{ Code http2.ErrCode }
+
+func (e *ResetError) Error() string { return fmt.Sprintf("the peer reset the stream: %s", e.Code) }
+
 // breach is what the peer did against HTTP/2 or a limit. It ends the connection; the peer is told
 // the code in a GOAWAY.
 type breach struct {

@@ -28,6 +28,10 @@ type flight struct {
 	sent, read uint64 // bytes of DATA: written, and known to have been read
 	limit      uint64 // how much may be under way
 
+	mark   uint64        // see AfterSent
+	marked chan struct{} // nil: nobody waits for that
+	hold   uint64        // no more than that is sent; 0: see Hold
+
 	pings    [maxPings]ping // those under way, the oldest first
 	pinging  int            // how many that are
 	count    uint64         // of all pings
@@ -135,4 +139,54 @@ func (c *Conn) pingAcked(token [8]byte) error {
 		return nil
 	}
 	return c.useless()
+}
+
+// Sent returns how many bytes of the stream's body have been sent.
+func (c *Conn) Sent() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.state.flight.sent
+}
+
+// AfterSent returns a channel that is closed once n bytes of the stream's body have been sent. It replaces that of
+// an earlier call, which then stays open.
+func (c *Conn) AfterSent(n uint64) <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f := &c.state.flight
+	f.mark, f.marked = n, make(chan struct{})
+	marked := f.marked
+	f.noteMark()
+	return marked
+}
+
+// Hold has senders wait, as for a window, once n bytes of the stream's body have been sent, until Lift is called.
+func (c *Conn) Hold(n uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.state.flight.hold = n
+}
+
+// Lift ends what Hold has begun.
+func (c *Conn) Lift() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.state.flight.hold = 0
+	c.cond.Broadcast()
+}
+
+// held returns how many bytes may be sent before Lift.
+func (f *flight) held() int64 {
+	if f.hold == 0 {
+		return maxWindow
+	}
+	return max(0, int64(f.hold)-int64(f.sent))
+}
+
+// noteMark tells who waits for AfterSent.
+func (f *flight) noteMark() {
+	if f.marked != nil && f.sent >= f.mark {
+		close(f.marked)
+		f.marked = nil
+	}
 }

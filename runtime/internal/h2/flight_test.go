@@ -1,6 +1,7 @@
 package h2
 
 import (
+	"cmp"
 	"io"
 	"sync"
 	"testing"
@@ -120,4 +121,59 @@ func TestCrowdedUntilRead(t *testing.T) {
 	}
 	closing.Wait()
 	<-result
+}
+
+// What is sent waits at the bound of Hold until Lift, and AfterSent tells when it is near.
+func TestHold(t *testing.T) {
+	const bound, messages, size = 150_000, 4, 60_000
+	reached := make(chan struct{})
+	p, result := clientOf(t, Options{}, func(c *Conn) error {
+		if _, err := c.Receive(); err != nil { // the window is open
+			return err
+		}
+		c.Hold(bound)
+		full := c.AfterSent(bound / 2)
+		sent := make(chan error, 1)
+		go func() {
+			var err error
+			for range messages {
+				err = cmp.Or(err, c.Send(packet(noise(size))))
+			}
+			sent <- err
+		}()
+		<-full
+		<-reached
+		if got := c.Sent(); got != bound {
+			t.Errorf("%d bytes were sent", got)
+		}
+		if sent, err := c.TrySend(packet(noise(10))); sent || err != nil {
+			t.Errorf("TrySend: %v, %v", sent, err)
+		}
+		c.Lift()
+		err := <-sent
+		if got := c.Sent(); got != messages*(size+prefixSize) {
+			t.Errorf("%d bytes were sent in all", got)
+		}
+		<-c.AfterSent(bound)
+		return err
+	})
+	p.call()
+	p.do(p.WriteWindowUpdate(0, 1<<30), p.WriteWindowUpdate(1, 1<<30), p.WriteData(1, false, envelope(0, "go")))
+	for got, told := 0, false; got < messages*(size+prefixSize); {
+		f, err := p.ReadFrame()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if data, ok := f.(*http2.DataFrame); ok {
+			got += len(data.Data())
+		}
+		if got >= bound && !told {
+			told = true
+			close(reached)
+		}
+	}
+	_ = p.nc.Close()
+	if err := <-result; err != nil {
+		t.Error(err)
+	}
 }

@@ -260,7 +260,8 @@ func (c *Conn) resetFrame(f *http2.RSTStreamFrame) error {
 	c.mu.Lock()
 	c.state.answered, c.state.remoteEnd = true, true
 	c.mu.Unlock()
-	return connect.Errorf(codeFor(f.ErrCode), "the peer reset the stream: %s", f.ErrCode)
+	reset := &ResetError{Code: f.ErrCode}
+	return connect.NewError(codeFor(f.ErrCode), reset.Error()).WithCause(reset)
 }
 
 // goAwayFrame takes note: a server that shuts down lets the stream go on.

@@ -136,7 +136,7 @@ func (c *Conn) TrySend(p []byte) (bool, error) {
 		return false, s.err
 	}
 	size := len(p) - prefixStart
-	if c.raw == nil && c.direct == nil || s.busy || s.sending || s.control.settled || int64(size) > min(int64(s.maxFrame), s.streamOut, s.connOut) {
+	if c.raw == nil && c.direct == nil || s.busy || s.sending || s.control.settled || int64(size) > c.windowLocked() {
 		return false, nil
 	}
 	c.room(size)
@@ -170,14 +170,21 @@ func (c *Conn) TrySend(p []byte) (bool, error) {
 	return true, nil
 }
 
+// windowLocked returns how long a DATA frame may be now; less than 1 where none may be sent.
+func (c *Conn) windowLocked() int64 {
+	s := &c.state
+	return min(int64(s.maxFrame), s.streamOut, s.connOut, s.flight.held())
+}
+
 // room takes up to n bytes from the windows and returns how many. c.mu is held.
 func (c *Conn) room(n int) int {
 	s := &c.state
-	n = int(max(0, min(int64(n), int64(s.maxFrame), s.streamOut, s.connOut)))
+	n = int(max(0, min(int64(n), c.windowLocked())))
 	if n > 0 {
 		s.streamOut -= int64(n)
 		s.connOut -= int64(n)
 		s.flight.sent += uint64(n)
+		s.flight.noteMark()
 		c.noteFlight()
 		s.progress = true
 	}

@@ -280,3 +280,41 @@ func TestGoodbyeTakesTooMuch(t *testing.T) {
 		m.close()
 	})
 }
+
+// TestCloseIdle: a session that has a call, of either end's, is not closed by CloseIdle.
+func TestCloseIdle(t *testing.T) {
+	for name, side := range map[string]int{"caller": 0, "answerer": 1} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := tryingChain(t, 2, link.Limits{})
+				release := make(chan struct{})
+				m.nodes[1].serve = func(c *link.ServerCall) {
+					<-release
+					echoUnary(c)
+				}
+				s := m.links[0].dialler
+				if m.links[0].from != side {
+					s = m.links[0].accept
+				}
+				answered := make(chan error, 1)
+				go func() {
+					_, err := unary(m.open(t.Context(), 0, 1, link.Open{}), []byte("x"))
+					answered <- err
+				}()
+				synctest.Wait()
+				if s.CloseIdle(nil) {
+					t.Error("closed over a call")
+				}
+				close(release)
+				if err := <-answered; err != nil {
+					t.Error(err)
+				}
+				synctest.Wait()
+				if !s.CloseIdle(nil) {
+					t.Error("not closed though idle")
+				}
+				m.close()
+			})
+		})
+	}
+}

@@ -143,14 +143,36 @@ func (s *Session) Close(bye *linkv1.Goodbye) {
 		bye = new(linkv1.Goodbye)
 	}
 	s.mu.Lock()
-	first, running := s.closing == nil, s.running
-	if first {
+	first, running := s.beginClose(bye), s.running
+	s.mu.Unlock()
+	s.finishClose(bye, first, running)
+}
+
+// CloseIdle is Close for a session that has no calls, of either end's. Otherwise it does nothing, and reports false.
+func (s *Session) CloseIdle(bye *linkv1.Goodbye) bool {
+	s.mu.Lock()
+	if s.own.live > 0 || s.theirs.live > 0 || s.taking {
+		s.mu.Unlock()
+		return false
+	}
+	first, running := s.beginClose(bye), s.running
+	s.mu.Unlock()
+	s.finishClose(bye, first, running)
+	return true
+}
+
+// beginClose has the writer say goodbye, and reports whether nobody has done so before. The session's lock is held.
+func (s *Session) beginClose(bye *linkv1.Goodbye) (first bool) {
+	if first = s.closing == nil; first {
 		s.closing = bye
 		s.shut.Store(true)
-		s.out.table = s.out.table || running // which says whether one is coming
+		s.out.table = s.out.table || s.running // which says whether one is coming
 	}
 	s.writer.Signal()
-	s.mu.Unlock()
+	return first
+}
+
+func (s *Session) finishClose(bye *linkv1.Goodbye, first, running bool) {
 	if first && !running {
 		s.decline(bye)
 		return

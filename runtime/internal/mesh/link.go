@@ -235,6 +235,20 @@ func (c *Core) LinkDown(now time.Time, id LinkID, cause Cause) {
 	c.unsettled = true
 }
 
+// Retire has calls go by other links to the same process, where there are any. A link that is not known is skipped.
+func (c *Core) Retire(now time.Time, id LinkID) {
+	c.now = now
+	l := c.links[id]
+	if l == nil {
+		return
+	}
+	l.cost = max(l.cost, leavingCost)
+	for _, ld := range l.domains {
+		c.adjoin(c.spaces[ld.name], l.peer.ID)
+	}
+	c.unsettled = true
+}
+
 // adjoin makes this node's record in a domain tell of a neighbour what its links to it say.
 func (c *Core) adjoin(s *space, peer NodeID) {
 	s.db.moved = true

@@ -1093,7 +1093,11 @@ type Join struct {
 	// The longest message that this end receives, in bytes.
 	MaxMessage uint64 `protobuf:"varint,5,opt,name=max_message,json=maxMessage,proto3" json:"max_message,omitempty"`
 	// How many calls the other end may have open at once.
-	MaxCalls      uint32 `protobuf:"varint,6,opt,name=max_calls,json=maxCalls,proto3" json:"max_calls,omitempty"`
+	MaxCalls uint32 `protobuf:"varint,6,opt,name=max_calls,json=maxCalls,proto3" json:"max_calls,omitempty"`
+	// From the dialler: a number for the lasting link that this session is one of, which no other link of this start
+	// of its node has. While there are several sessions of one such link, new calls take the newest, at both ends, and
+	// the dialler ends the others once they have no calls left. 0 or absent: this session stands alone.
+	Lasting       uint64 `protobuf:"varint,7,opt,name=lasting,proto3" json:"lasting,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1166,6 +1170,13 @@ func (x *Join) GetMaxMessage() uint64 {
 func (x *Join) GetMaxCalls() uint32 {
 	if x != nil {
 		return x.MaxCalls
+	}
+	return 0
+}
+
+func (x *Join) GetLasting() uint64 {
+	if x != nil {
+		return x.Lasting
 	}
 	return 0
 }
@@ -1457,7 +1468,7 @@ const file_rpcmesh_link_v1_link_proto_rawDesc = "" +
 	"\x04macs\x18\x03 \x03(\fR\x04macs\x12\x14\n" +
 	"\x05bound\x18\x04 \x01(\bR\x05bound\x12\x18\n" +
 	"\arefused\x18\x05 \x01(\bR\arefused\x12\x18\n" +
-	"\achannel\x18\x06 \x01(\fR\achannel\"\xe1\x01\n" +
+	"\achannel\x18\x06 \x01(\fR\achannel\"\xfb\x01\n" +
 	"\x04Join\x12-\n" +
 	"\x04info\x18\x01 \x01(\v2\x19.rpcmesh.link.v1.NodeInfoR\x04info\x12>\n" +
 	"\n" +
@@ -1467,7 +1478,8 @@ const file_rpcmesh_link_v1_link_proto_rawDesc = "" +
 	"\x06window\x18\x04 \x01(\rR\x06window\x12\x1f\n" +
 	"\vmax_message\x18\x05 \x01(\x04R\n" +
 	"maxMessage\x12\x1b\n" +
-	"\tmax_calls\x18\x06 \x01(\rR\bmaxCalls\"=\n" +
+	"\tmax_calls\x18\x06 \x01(\rR\bmaxCalls\x12\x18\n" +
+	"\alasting\x18\a \x01(\x04R\alasting\"=\n" +
 	"\rLinkNamespace\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\amembers\x18\x02 \x03(\tR\amembers\"\x1c\n" +

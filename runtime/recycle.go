@@ -1,0 +1,197 @@
+package rpcmesh
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/carrier"
+)
+
+const (
+	// minRecycled is the least limit, in bytes, below which streams are recycled: of less, tables and greetings
+	// would be most.
+	minRecycled = 64 << 10
+	// recyclePause is how long a stream is left in place at least, so that a link is not dialled more than 50 times
+	// a second: what sends more in that time than the limit allows is held back.
+	recyclePause = 20 * time.Millisecond
+	// maxRetired is how many streams of a link may have calls left while another one is in use.
+	maxRetired = 32
+	// maxHold is how long a stream waits at most for the next one to take its calls.
+	maxHold = time.Second
+	// retiredCheck is how often it is looked whether they have.
+	retiredCheck = 20 * time.Millisecond
+)
+
+// recycling has a link go on by a new stream before a proxy in front of the other end cuts the old one, for being
+// too long a request: from half of the limit on that it has learnt from such cuts, a new stream is dialled. New calls
+// take that, and the old stream ends once it has no calls left. What belongs to it is Link.keep's, but for streams
+// and retired.
+type recycling struct {
+	limit   uint64 // 0: none is known
+	last    uint64 // how much had been sent when the last stream was cut
+	begun   time.Time
+	streams sync.WaitGroup
+	retired chan struct{} // holds a value for each
+}
+
+// errRecycled says that a session is left in place until another one has taken over.
+var errRecycled = errors.New("the stream is recycled")
+
+// learn notes how a stream has ended, and reports whether a limit is news.
+func (r *recycling) learn(err error) bool {
+	cut, ok := errors.AsType[*carrier.CutError](err)
+	if !ok {
+		return false
+	}
+	before := r.last
+	r.last = cut.Sent
+	if !cut.Likely() && !near(before, cut.Sent) || r.limit != 0 && cut.Sent >= r.limit-r.limit/8 {
+		return false
+	}
+	r.limit = cut.Sent
+	return true
+}
+
+// near reports whether two streams can have been cut for the same limit.
+func near(a, b uint64) bool { return min(a, b) >= max(a, b)-max(a, b)/8 && a > 0 }
+
+// full returns a channel that is closed when the stream of conn is to be recycled; nil where it never is. At three
+// quarters of the limit the stream waits for that to be done.
+func (r *recycling) full(conn carrier.Own) <-chan struct{} {
+	if r.limit < minRecycled {
+		return nil
+	}
+	conn.Hold(r.limit - r.limit/4)
+	return conn.AfterSent(r.limit / 2)
+}
+
+// run runs a session to its end, or leaves it running and returns errRecycled where another one is to take over. It
+// calls done when the session has ended.
+func (l *Link) run(ctx context.Context, s *session, conn carrier.Own, done func() bool) error {
+	r := &l.recycling
+	ended := make(chan error, 1)
+	r.streams.Go(func() {
+		defer done()
+		ended <- s.link.Run(s)
+	})
+	if err, over := l.awaitFull(conn, ended); over {
+		if r.learn(err) {
+			l.warnOfLimit(ctx)
+		}
+		return err
+	}
+	r.begun = time.Now()
+	r.streams.Go(func() {
+		defer func() { <-r.retired }()
+		l.awaitNext(s)
+		conn.Lift()
+		l.retire(ctx, s, ended)
+	})
+	return errRecycled
+}
+
+// awaitFull waits until a session is to be recycled, and may be, or has ended: then it reports true and by what.
+func (l *Link) awaitFull(conn carrier.Own, ended <-chan error) (err error, over bool) { //nolint:revive // err is no failure of it
+	select {
+	case <-l.recycling.full(conn):
+	case err := <-ended:
+		return err, true
+	}
+	lift := time.AfterFunc(maxHold, conn.Lift)
+	defer lift.Stop()
+	pause := time.NewTimer(time.Until(l.recycling.begun.Add(recyclePause)))
+	defer pause.Stop()
+	select {
+	case <-pause.C:
+	case err := <-ended:
+		return err, true
+	}
+	select {
+	case l.recycling.retired <- struct{}{}:
+	case err := <-ended:
+		return err, true
+	}
+	return nil, false
+}
+
+// awaitNext waits until another session has taken over from s, for maxHold at most.
+func (l *Link) awaitNext(s *session) {
+	late := time.NewTimer(maxHold)
+	defer late.Stop()
+	for {
+		l.mu.Lock()
+		changed := l.changed.wait()
+		l.mu.Unlock()
+		if l.goesOnWithout(s) {
+			return
+		}
+		select {
+		case <-changed:
+		case <-s.ended:
+			return
+		case <-late.C:
+			return
+		}
+	}
+}
+
+// retire ends a session once another one has taken over and it has no calls left.
+func (l *Link) retire(ctx context.Context, s *session, ended <-chan error) {
+	look := time.NewTicker(retiredCheck)
+	defer look.Stop()
+	bye := &linkv1.Goodbye{Reason: "the link goes on by another stream"}
+	for {
+		select {
+		case err := <-ended:
+			l.node.log.LogAttrs(ctx, slog.LevelDebug, "stream recycled", attrURL(l.url), attrError(err))
+			return
+		case <-look.C:
+			if l.goesOnWithout(s) {
+				s.link.CloseIdle(bye)
+			}
+		}
+	}
+}
+
+// goesOnWithout reports whether a session has a successor whose both ends are ready.
+func (l *Link) goesOnWithout(s *session) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.session != nil && l.session != s && l.known
+}
+
+func (l *Link) warnOfLimit(ctx context.Context) {
+	limit := l.recycling.limit
+	text := "a proxy in front of the node limits a request's body, and a link is one: its stream is recycled from now on, " +
+		"but longer messages do not pass; lift the limit (nginx: client_max_body_size 0)"
+	if limit < minRecycled {
+		text = "a proxy in front of the node limits a request's body, and a link is one: lift the limit (nginx: client_max_body_size 0)"
+	}
+	l.node.log.LogAttrs(ctx, slog.LevelWarn, text, attrURL(l.url), slog.Uint64("bytes", limit))
+}
+
+// succeeds reports whether a session is of the same lasting link as an earlier one, in whose place it comes.
+func (s *session) succeeds(o *session) bool {
+	if s.owner != nil || o.owner != nil {
+		return s.owner == o.owner
+	}
+	mine, other := s.link.Peer(), o.link.Peer()
+	return mine.Node == other.Node && mine.Incarnation == other.Incarnation &&
+		mine.Join.GetLasting() != 0 && mine.Join.GetLasting() == other.Join.GetLasting()
+}
+
+// retireLocked has calls go by s rather than by the sessions in whose place it comes, and reports whether there are
+// any. The caller holds the node's lock.
+func (n *Node) retireLocked(s *session) (found bool) {
+	for id, o := range n.live {
+		if s.succeeds(o) {
+			n.core.Retire(time.Now(), id)
+			found = true
+		}
+	}
+	return found
+}
