@@ -71,14 +71,14 @@ func TestGracefulStopOfReplicas(t *testing.T) {
 					cfg.TLS = trusting
 				}))
 			}
-			whole := func() {
+			origins := func(n int) { // waits until there are so many
 				for range caller.Watch(within(t)) {
-					if len(procedures(caller)) == 2*len(greeterProcedures) {
+					if len(procedures(caller)) == n*len(greeterProcedures) {
 						return
 					}
 				}
 			}
-			whole()
+			origins(2)
 			over := make(chan struct{})
 			var callers sync.WaitGroup
 			calls := make(chan struct{}, 1000)
@@ -103,8 +103,9 @@ func TestGracefulStopOfReplicas(t *testing.T) {
 					<-calls
 				}
 				servers[i%2].graceful(t)
+				origins(1)
 				servers[i%2] = serve(t, servers[i%2].addr, mux(stocks[i%2].server()), cfg, false)
-				whole()
+				origins(2)
 			}
 			close(over)
 			callers.Wait()
