@@ -44,7 +44,7 @@ func (r *redial) wait(ctx context.Context) {
 	case <-r.link.wanted: // of before: that dial is done
 	default:
 	}
-	for {
+	for hurried := false; ; {
 		ahead := false
 		select {
 		case <-ctx.Done():
@@ -58,9 +58,10 @@ func (r *redial) wait(ctx context.Context) {
 				seen, ahead = now, true
 			}
 		}
-		if ahead && r.host.take(time.Now()) {
+		if ahead && !hurried && r.host.take(time.Now()) {
 			// Others want the same host for the same reason.
 			over.Reset(rand.N(n.cfg.RedialMin/2 + 1))
+			hurried = true
 		}
 	}
 }
