@@ -35,9 +35,9 @@ func (s *outgoing) awaitRoute(err error) error {
 	return err
 }
 
-// rerouteLater is find for another attempt, and waits like awaitRoute. It reports false where there is no way. The
-// caller holds s.mu, which is let go of meanwhile.
-func (s *outgoing) rerouteLater() bool {
+// rerouteLaterLocked is find for another attempt, and waits like awaitRoute, for which it lets go of s.mu. It reports
+// false where there is no way.
+func (s *outgoing) rerouteLaterLocked() bool {
 	err := s.find()
 	for errors.Is(err, errAbsent) && !s.finished {
 		if s.letGo == nil {

@@ -185,7 +185,7 @@ func (s *session) succeeds(o *session) bool {
 }
 
 // retireLocked has calls go by s rather than by the sessions in whose place it comes, and reports whether there are
-// any. The caller holds the node's lock.
+// any. The lock is the node's.
 func (n *Node) retireLocked(s *session) (found bool) {
 	for id, o := range n.live {
 		if s.succeeds(o) {

@@ -297,7 +297,7 @@ func (s *outgoing) reroute(why retry) bool {
 	}
 	s.tried = s.tried[:0]
 	table := s.route.table
-	if !s.ns.node.awaitTable(s.ctx, table, s.pause()) || s.expired() || !s.rerouteLater() {
+	if !s.ns.node.awaitTable(s.ctx, table, s.pause()) || s.expired() || !s.rerouteLaterLocked() {
 		return false
 	}
 	return why == refused && s.route.table != table || budget.take()

@@ -62,29 +62,19 @@ func notUTF8(field protoreflect.FullName) string {
 const maxDepth = 100
 
 // badText returns the first string field in an encoded message that is not UTF-8, "" where there is none.
-func badText(b []byte, md protoreflect.MessageDescriptor, depth int) protoreflect.FullName {
-	for len(b) > 0 && depth > 0 {
-		num, typ, n := protowire.ConsumeTag(b)
-		if n < 0 {
-			return ""
-		}
-		size := protowire.ConsumeFieldValue(num, typ, b[n:])
-		if size < 0 {
-			return ""
-		}
-		fd := md.Fields().ByNumber(num)
-		if fd != nil && typ == protowire.BytesType {
-			v, _ := protowire.ConsumeBytes(b[n:])
-			switch {
-			case fd.Kind() == protoreflect.StringKind && !utf8.Valid(v):
-				return fd.FullName()
-			case fd.Kind() == protoreflect.MessageKind:
-				if field := badText(v, fd.Message(), depth-1); field != "" {
-					return field
-				}
-			}
-		}
-		b = b[n+size:]
+func badText(b []byte, md protoreflect.MessageDescriptor, depth int) (bad protoreflect.FullName) {
+	if depth == 0 {
+		return ""
 	}
-	return ""
+	eachField(b, func(num protowire.Number, v []byte) {
+		fd := md.Fields().ByNumber(num)
+		switch {
+		case fd == nil || bad != "":
+		case fd.Kind() == protoreflect.StringKind && !utf8.Valid(v):
+			bad = fd.FullName()
+		case fd.Kind() == protoreflect.MessageKind:
+			bad = badText(v, fd.Message(), depth-1)
+		}
+	})
+	return bad
 }

@@ -193,6 +193,24 @@ func (d *drained) wantNext(next func() string, want string) {
 	}
 }
 
+// way is a protocol, and the version of HTTP that it is spoken by.
+type way struct {
+	protocol string
+	h2       bool
+	options  []connecthttp.Option
+}
+
+// ways are all that there are.
+func ways() (all []way) {
+	for name, options := range protocols {
+		all = append(all, way{name, true, options})
+		if name != "grpc" {
+			all = append(all, way{name, false, options})
+		}
+	}
+	return all
+}
+
 // TestDrainCalls: calls that run when the lame-duck time is over end by themselves, by every protocol, and so do those
 // that their callers make while they cannot know yet. Connections end.
 func TestDrainCalls(t *testing.T) {
@@ -200,17 +218,12 @@ func TestDrainCalls(t *testing.T) {
 		t.Run(server, func(t *testing.T) {
 			drainBubble(t, server, slow(lameDuck+3*time.Second), func(d *drained) {
 				var calls sync.WaitGroup
-				for name, options := range protocols {
-					for _, h2 := range []bool{true, false} {
-						if name == "grpc" && !h2 {
-							continue
+				for _, w := range ways() {
+					calls.Go(func() {
+						if err := greetAs(d.Context(), d.greeter(w.h2, w.options...)); err != nil {
+							t.Errorf("%s, HTTP/2 %v: %v", w.protocol, w.h2, err)
 						}
-						calls.Go(func() {
-							if err := greetAs(d.Context(), d.greeter(h2, options...)); err != nil {
-								t.Errorf("%s, HTTP/2 %v: %v", name, h2, err)
-							}
-						})
-					}
+					})
 				}
 				begin := time.Now()
 				if err := <-d.shutDown(d.Context()); err != nil {
@@ -279,16 +292,11 @@ func TestDrainRefuses(t *testing.T) {
 		if err := <-d.shutDown(d.Context()); err != nil {
 			t.Error(err)
 		}
-		for name, options := range protocols {
-			for _, h2 := range []bool{true, false} {
-				if name == "grpc" && !h2 {
-					continue
-				}
-				err := greetAs(d.Context(), d.greeter(h2, options...))
-				failure, _ := rpcmesh.FailureOf(err)
-				if connect.CodeOf(err) != connect.CodeUnavailable || failure.GetCertainty() != rpcmeshv1.CallFailure_CERTAINTY_NOT_STARTED {
-					t.Errorf("%s, HTTP/2 %v: %v, %v", name, h2, err, failure)
-				}
+		for _, w := range ways() {
+			err := greetAs(d.Context(), d.greeter(w.h2, w.options...))
+			failure, _ := rpcmesh.FailureOf(err)
+			if connect.CodeOf(err) != connect.CodeUnavailable || failure.GetCertainty() != rpcmeshv1.CallFailure_CERTAINTY_NOT_STARTED {
+				t.Errorf("%s, HTTP/2 %v: %v, %v", w.protocol, w.h2, err, failure)
 			}
 		}
 	})
@@ -304,17 +312,12 @@ func TestDrainCutsOff(t *testing.T) {
 				forLong, end := context.WithTimeout(d.Context(), time.Hour)
 				defer end()
 				var calls sync.WaitGroup
-				for name, options := range protocols {
-					for _, h2 := range []bool{true, false} {
-						if name == "grpc" && !h2 {
-							continue
+				for _, w := range ways() {
+					calls.Go(func() {
+						if err := greetAs(forLong, d.greeter(w.h2, w.options...)); connect.CodeOf(err) != connect.CodeUnavailable {
+							t.Errorf("%s, HTTP/2 %v: %v", w.protocol, w.h2, err)
 						}
-						calls.Go(func() {
-							if err := greetAs(forLong, d.greeter(h2, options...)); connect.CodeOf(err) != connect.CodeUnavailable {
-								t.Errorf("%s, HTTP/2 %v: %v", name, h2, err)
-							}
-						})
-					}
+					})
 				}
 				synctest.Wait()
 				begin := time.Now()

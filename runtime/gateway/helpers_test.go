@@ -261,6 +261,17 @@ func (d door) do(t *testing.T, method, path, body string, header ...string) (int
 	for i := 0; i < len(header); i += 2 {
 		req.Header.Add(header[i], header[i+1])
 	}
+	res, got := d.roundTrip(t, req)
+	if status := res.Trailer.Get("Grpc-Status"); status != "" {
+		res.Header.Set("Grpc-Status", status)
+		res.Header.Set("Grpc-Message", res.Trailer.Get("Grpc-Message"))
+	}
+	return res.StatusCode, res.Header, string(got)
+}
+
+// roundTrip returns the response to a request, and the body of it.
+func (d door) roundTrip(t *testing.T, req *http.Request) (*http.Response, []byte) {
+	t.Helper()
 	res, err := d.client.Do(req)
 	if err != nil {
 		t.Fatal(err)
@@ -270,11 +281,7 @@ func (d door) do(t *testing.T, method, path, body string, header ...string) (int
 	if err != nil {
 		t.Fatal(err)
 	}
-	if status := res.Trailer.Get("Grpc-Status"); status != "" {
-		res.Header.Set("Grpc-Status", status)
-		res.Header.Set("Grpc-Message", res.Trailer.Get("Grpc-Message"))
-	}
-	return res.StatusCode, res.Header, string(got)
+	return res, got
 }
 
 const greetPath = greetv1rpcmesh.GreeterGreetProcedure

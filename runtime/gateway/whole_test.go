@@ -123,15 +123,7 @@ func (d door) whole(t *testing.T, path, body string, header ...string) answer {
 	for i := 0; i < len(header); i += 2 {
 		req.Header.Add(header[i], header[i+1])
 	}
-	res, err := d.client.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	got, err := io.ReadAll(res.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
+	res, got := d.roundTrip(t, req)
 	res.Header.Del("Date")
 	return answer{res.StatusCode, res.Header, res.Trailer, string(got)}
 }

@@ -215,23 +215,19 @@ func (t *attendance) pause() {
 	t.begun = make(chan struct{})
 }
 
-// current waits for a round. It returns ctx if that ends first.
+// current waits for a round, and returns the latest. It returns ctx if that ends first.
 func (t *attendance) current(ctx context.Context) context.Context {
-	for {
-		t.rounds.Lock()
-		round, begun := t.round, t.begun
-		t.rounds.Unlock()
-		select {
-		case <-begun:
-			return round
-		default:
-		}
-		select {
-		case <-begun:
-		case <-ctx.Done():
-			return ctx
-		}
+	t.rounds.Lock()
+	begun := t.begun
+	t.rounds.Unlock()
+	select {
+	case <-begun:
+	case <-ctx.Done():
+		return ctx
 	}
+	t.rounds.Lock()
+	defer t.rounds.Unlock()
+	return t.round
 }
 
 // follow keeps the state of service up to date until ctx ends: by Watch where the server has it, else by

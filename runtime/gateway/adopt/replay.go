@@ -52,7 +52,7 @@ func (s *source) repeatable() bool {
 func (s *source) settle() {
 	s.mu.Lock()
 	s.once = true
-	s.drop(s.current.at)
+	s.dropLocked(s.current.at)
 	over := s.current.closed
 	s.mu.Unlock()
 	if over {
@@ -72,9 +72,9 @@ func (s *source) Close() error {
 	return err
 }
 
-// fill has more read, on a goroutine of its own, which ends with the source: an attempt that is closed does not wait
-// for it. The lock is held.
-func (s *source) fill() {
+// fillLocked has more read, on a goroutine of its own, which ends with the source: an attempt that is closed does not wait
+// for it.
+func (s *source) fillLocked() {
 	s.reading = true
 	go func() {
 		b := make([]byte, 16<<10)
@@ -83,25 +83,25 @@ func (s *source) fill() {
 		defer s.mu.Unlock()
 		s.reading = false
 		s.kept = append(s.kept, b[:n]...)
-		s.note(err)
+		s.noteLocked(err)
 	}()
 }
 
-// through reads what nobody else will want. The lock is held, and let go of meanwhile.
-func (s *source) through(p []byte) int {
+// throughLocked reads what nobody else will want, and lets go of the lock meanwhile.
+func (s *source) throughLocked(p []byte) int {
 	s.reading = true
 	s.mu.Unlock()
 	n, err := s.from.Read(p)
 	s.mu.Lock()
 	s.reading = false
 	s.start += n
-	s.note(err)
+	s.noteLocked(err)
 	return n
 }
 
-// note takes what reading has ended by. Once the call is given up its body has no end: one would tell the server
+// noteLocked takes what reading has ended by. Once the call is given up its body has no end: one would tell the server
 // that all has been sent.
-func (s *source) note(err error) {
+func (s *source) noteLocked(err error) {
 	if s.err == nil {
 		s.err = err
 	}
@@ -131,18 +131,18 @@ func (a *attempt) Read(p []byte) (int, error) {
 		case len(rest) > 0:
 			n := copy(p, rest)
 			a.at += n
-			s.drop(a.at)
+			s.dropLocked(a.at)
 			return n, nil
 		case s.err != nil:
 			return 0, s.err
 		case s.reading:
 			s.cond.Wait()
 		case !s.once:
-			s.fill()
+			s.fillLocked()
 		case s.current != a:
 			return 0, io.ErrClosedPipe
 		default:
-			if n := s.through(p); n > 0 && s.ctx.Err() == nil {
+			if n := s.throughLocked(p); n > 0 && s.ctx.Err() == nil {
 				a.at += n
 				return n, nil
 			}
@@ -150,8 +150,8 @@ func (a *attempt) Read(p []byte) (int, error) {
 	}
 }
 
-// drop lets go of what is not needed, once the body has been read up to there. The lock is held.
-func (s *source) drop(read int) {
+// dropLocked lets go of what is not needed, once the body has been read up to there.
+func (s *source) dropLocked(read int) {
 	s.once = s.once || read > maxReplay
 	if s.once {
 		s.kept = append(s.kept[:0], s.kept[read-s.start:]...)

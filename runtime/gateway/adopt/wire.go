@@ -13,8 +13,6 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
-
-	"connectrpc.com/connect/v2"
 )
 
 // tcpKeepalive finds a host that has gone without a word, in about 10 s.
@@ -161,7 +159,7 @@ func (w *wire) listens(ctx context.Context, u *url.URL) error {
 	port := cmp.Or(u.Port(), map[string]string{"http": "80", "https": "443"}[u.Scheme])
 	c, err := w.cfg.Dial(ctx, "tcp", net.JoinHostPort(u.Hostname(), port))
 	if errors.Is(err, syscall.ECONNREFUSED) {
-		return connect.Errorf(connect.CodeUnavailable, "adopt: the server cannot be connected to: %s", err.Error()).WithCause(err)
+		return withReason(errNotConnected.WithCause(err))
 	}
 	if err == nil {
 		_ = c.Close()

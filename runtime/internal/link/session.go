@@ -143,7 +143,7 @@ func (s *Session) Close(bye *linkv1.Goodbye) {
 		bye = new(linkv1.Goodbye)
 	}
 	s.mu.Lock()
-	first, running := s.beginClose(bye), s.running
+	first, running := s.beginCloseLocked(bye), s.running
 	s.mu.Unlock()
 	s.finishClose(bye, first, running)
 }
@@ -155,14 +155,14 @@ func (s *Session) CloseIdle(bye *linkv1.Goodbye) bool {
 		s.mu.Unlock()
 		return false
 	}
-	first, running := s.beginClose(bye), s.running
+	first, running := s.beginCloseLocked(bye), s.running
 	s.mu.Unlock()
 	s.finishClose(bye, first, running)
 	return true
 }
 
-// beginClose has the writer say goodbye, and reports whether nobody has done so before. The session's lock is held.
-func (s *Session) beginClose(bye *linkv1.Goodbye) (first bool) {
+// beginCloseLocked has the writer say goodbye, and reports whether nobody has done so before.
+func (s *Session) beginCloseLocked(bye *linkv1.Goodbye) (first bool) {
 	if first = s.closing == nil; first {
 		s.closing = bye
 		s.shut.Store(true)

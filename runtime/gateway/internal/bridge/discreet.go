@@ -40,7 +40,7 @@ func Discreet(err error, procedure string) error {
 			}
 		case failure.GetByHandler():
 			told = told.WithDetail(d)
-		case d.Type == errorInfoType:
+		case d.Type == infoType:
 			told = told.WithDetail(&connect.ErrorDetail{Type: d.Type, Value: withoutMetadata(d.Value)})
 		}
 	}
@@ -98,11 +98,8 @@ func anonymous(failure *rpcmeshv1.CallFailure) (*connect.ErrorDetail, bool) {
 	return &connect.ErrorDetail{Type: failureType, Value: value}, err == nil
 }
 
-const (
-	errorInfoType = "google.rpc.ErrorInfo"
-	// errorInfoMetadata is the field of an ErrorInfo that has what is beside its reason and domain.
-	errorInfoMetadata = 3
-)
+// infoMetadata is the field of an ErrorInfo that has what is beside its reason and domain.
+const infoMetadata = 3
 
 // withoutMetadata returns an encoded ErrorInfo without its metadata.
 func withoutMetadata(info []byte) (rest []byte) {
@@ -111,7 +108,7 @@ func withoutMetadata(info []byte) (rest []byte) {
 		if n < 0 {
 			return rest
 		}
-		if num != errorInfoMetadata {
+		if num != infoMetadata {
 			rest = append(rest, info[:n]...)
 		}
 		info = info[n:]

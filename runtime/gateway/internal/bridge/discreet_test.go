@@ -25,7 +25,7 @@ func ofMesh(t *testing.T, code connect.Code, certainty rpcmeshv1.CallFailure_Cer
 	}
 	return connect.NewError(code, "the link to hidden fell").
 		WithDetail(&connect.ErrorDetail{Type: failureType, Value: value}).
-		WithDetail(&connect.ErrorDetail{Type: errorInfoType, Value: []byte("\x0a\x04GONE\x12\x07rpcmesh\x1a\x0e\x0a\x04node\x12\x06hidden")}).
+		WithDetail(&connect.ErrorDetail{Type: infoType, Value: []byte("\x0a\x04GONE\x12\x07rpcmesh\x1a\x0e\x0a\x04node\x12\x06hidden")}).
 		WithDetail(&connect.ErrorDetail{Type: "google.rpc.DebugInfo", Value: []byte("hidden")})
 }
 
