@@ -43,6 +43,16 @@ func wantGreeting(t *testing.T, through connect.Transport, want string) {
 	}
 }
 
+// incarnation is that of the member called name, as it is known there, or 0.
+func incarnation(there *rpcmesh.Node, name string) uint64 {
+	for m := range there.Members() {
+		if m.Name == name {
+			return m.Incarnation
+		}
+	}
+	return 0
+}
+
 // TestCluster shows what a cluster is for, in real time and in fake time.
 func TestCluster(t *testing.T) {
 	test := func(t *testing.T) {
@@ -86,7 +96,13 @@ func TestCluster(t *testing.T) {
 			wait()
 			wantGreeting(t, b, "a")
 		}
+		before := incarnation(c.Node("b"), "a")
 		c.Restart("a")
+		for range b.Watch(t.Context()) { // the old a is gone, and not just about to be
+			if incarnation(c.Node("b"), "a") > before {
+				break
+			}
+		}
 		wait()
 		wantGreeting(t, b, "a")
 	}
