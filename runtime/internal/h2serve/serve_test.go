@@ -134,13 +134,17 @@ func TestServe(t *testing.T) {
 			for i := range 50 {
 				wg.Go(func() {
 					body := strings.Repeat("x", i*i)
-					if by, end, got := post(t, c, addr, body); got != body || end != "well" || by != name && i > 0 {
+					by, end, got := post(t, c, addr, body)
+					if got != body || end != "well" || by != "handler" && name == "handler" {
 						t.Errorf("%d: got %.10q by %q, %q", i, got, by, end)
 					}
 				})
 			}
 			wg.Wait()
-			// Whose a long one is depends on how fast it comes.
+			// Whose one is depends on how fast it comes: on a busy machine the first may be too slow.
+			for by := ""; by != name; {
+				by, _, _ = post(t, c, addr, "x")
+			}
 			for _, size := range []int{70_000, MaxWholeBody} {
 				body := strings.Repeat("y", size)
 				if _, end, got := post(t, c, addr, body); got != body || end != "well" {
