@@ -4,7 +4,7 @@ package mesh
 // the branch of the link's other end, whatever is said of it.
 
 // findBranches finds the branches of the sites, by lead: each is known by one of its own.
-func (d *database) findBranches() {
+func (d *domain) findBranches() {
 	of := make([]int32, len(d.records))
 	for i := range of {
 		of[i] = int32(i)
@@ -17,8 +17,8 @@ func (d *database) findBranches() {
 		return i
 	}
 	own := int32(none)
-	if len(d.own) > 0 {
-		own = d.own[0].path.lead
+	if len(d.ownRecords) > 0 {
+		own = d.ownRecords[0].path.lead
 	}
 	for _, r := range d.records {
 		if r == nil {
@@ -56,7 +56,7 @@ func (s *Snapshot) Behind(namespace string, peer, node NodeID) (name string, can
 		if !seen || !v.reached[i] {
 			continue
 		}
-		name = v.routes[i].shown.name
+		name = v.routes[i].view.name
 		if node == peer || ok && v.branches[i] == v.branches[from] {
 			return name, true
 		}

@@ -14,7 +14,7 @@ type candidates struct {
 }
 
 // origin returns the node that registered a function.
-func (d *database) origin(it *item) NodeID {
+func (d *domain) origin(it *item) NodeID {
 	if it.derivation() != 0 {
 		return it.extra.origin
 	}
@@ -53,8 +53,8 @@ func (s scope) has(it *item) bool {
 	}
 }
 
-// many makes the index's item for several of one procedure.
-func (d *database) many(procedure string, items []*item) *item {
+// newCandidates makes the index's item for several of one procedure.
+func (d *domain) newCandidates(procedure string, items []*item) *item {
 	m := &candidates{items: items}
 	for _, it := range items {
 		if it.removed {
@@ -66,7 +66,7 @@ func (d *database) many(procedure string, items []*item) *item {
 			}
 		}
 	}
-	return &item{kind: kindMany, fn: Function{Procedure: procedure}, extra: &extra{many: m}}
+	return &item{kind: kindCandidates, fn: Function{Procedure: procedure}, extra: &extra{candidates: m}}
 }
 
 // set returns the set of those with a policy, or nil.
@@ -91,20 +91,20 @@ type replicaSet struct {
 
 // replica is an origin in a replicaSet.
 type replica struct {
-	rec     int32
-	derived bool
-	here    bool // derived here: it may lead, but calls for it are resolved by the group
-	origin  NodeID
-	schema  int32   // one for each among the set's; 0: unknown, or there is but one
-	fits    []int32 // the others of them that it can stand in for
+	rec        int32
+	derived    bool
+	here       bool // derived here: it may lead, but calls for it are resolved by the group
+	origin     NodeID
+	schema     int32   // one for each among the set's; 0: unknown, or there is but one
+	compatible []int32 // the others of them that it can stand in for
 }
 
-// besides reports whether the origin may serve beside the one that leads.
-func (m *replica) besides(lead *replica) bool {
-	return m.schema == lead.schema || m.schema == 0 || lead.schema == 0 || slices.Contains(m.fits, lead.schema)
+// compatibleWith reports whether the origin may serve beside the one that leads.
+func (m *replica) compatibleWith(lead *replica) bool {
+	return m.schema == lead.schema || m.schema == 0 || lead.schema == 0 || slices.Contains(m.compatible, lead.schema)
 }
 
-// appendKey appends all that tells sets apart.
+// appendKey appends all in which sets differ.
 func (m *replica) appendKey(key []byte) []byte {
 	key = binary.LittleEndian.AppendUint32(key, uint32(m.rec))
 	key = append(key, m.origin[:]...)
@@ -115,13 +115,13 @@ func (m *replica) appendKey(key []byte) []byte {
 		return key
 	}
 	key = binary.LittleEndian.AppendUint32(append(key, 2), uint32(m.schema))
-	for _, other := range m.fits {
+	for _, other := range m.compatible {
 		key = binary.LittleEndian.AppendUint32(append(key, 3), uint32(other))
 	}
 	return key
 }
 
-// replicaSets are those of a database.
+// replicaSets are those of a domain.
 type replicaSets struct {
 	byKey   map[string]*replicaSet
 	byID    []*replicaSet
@@ -133,7 +133,7 @@ type replicaSets struct {
 }
 
 // replicas returns those of items that are in the scope and have the policy.
-func (d *database) replicas(items []*item, p Policy, sc scope) []replica {
+func (d *domain) replicas(items []*item, p Policy, sc scope) []replica {
 	var counted []*item
 	for _, it := range items {
 		if !it.removed && it.fn.Policy == p && sc.has(it) {
@@ -146,9 +146,9 @@ func (d *database) replicas(items []*item, p Policy, sc scope) []replica {
 		m := replica{rec: it.rec, derived: it.derivation() != 0, here: it.more().group != nil, origin: d.origin(it)}
 		if numbers != nil {
 			m.schema = numbers[string(it.fn.Schema)]
-			for _, hash := range it.more().fits {
+			for _, hash := range it.more().compatible {
 				if n := numbers[string(hash)]; n != 0 {
-					m.fits = append(m.fits, n)
+					m.compatible = append(m.compatible, n)
 				}
 			}
 		} else if m.here {
@@ -178,7 +178,7 @@ func numberSchemas(items []*item) (numbers map[string]int32) {
 }
 
 // of returns the set of those items in the scope that have the policy.
-func (s *replicaSets) of(d *database, items []*item, p Policy, sc scope) *replicaSet {
+func (s *replicaSets) of(d *domain, items []*item, p Policy, sc scope) *replicaSet {
 	members := d.replicas(items, p, sc)
 	key := []byte{byte(p)}
 	for i := range members {
@@ -193,12 +193,12 @@ func (s *replicaSets) of(d *database, items []*item, p Policy, sc scope) *replic
 	if n := len(s.unused); n > 0 {
 		set.id, s.unused = s.unused[n-1], s.unused[:n-1]
 		s.byID[set.id] = set
-		s.targets[set.id] = d.sorted(set)
+		s.targets[set.id] = d.sortedTargets(set)
 		return set
 	}
 	set.id = int32(len(s.byID))
 	s.byID = append(s.byID, set)
-	s.targets = append(s.targets, d.sorted(set))
+	s.targets = append(s.targets, d.sortedTargets(set))
 	return set
 }
 
@@ -213,20 +213,20 @@ func (s *replicaSets) release(m *candidates) {
 }
 
 // sort sorts all sets' targets by new routes.
-func (s *replicaSets) sort(d *database) {
+func (s *replicaSets) sort(d *domain) {
 	s.unused = append(s.unused, s.retired...)
 	s.retired = nil
 	s.targets = make([][]Target, len(s.byID))
 	for i, set := range s.byID {
 		if set != nil {
-			s.targets[i] = d.sorted(set)
+			s.targets[i] = d.sortedTargets(set)
 		}
 	}
 }
 
-// sorted returns the targets of a set within reach that fit the first of these, nearest first, each origin
+// sortedTargets returns the targets of a set within reach that fit the first of these, nearest first, each origin
 // once. What is derived here is left out: calls for it are resolved by the group.
-func (d *database) sorted(set *replicaSet) []Target {
+func (d *domain) sortedTargets(set *replicaSet) []Target {
 	in := make([]replica, 0, len(set.members))
 	var lead *replica
 	for i := range set.members {
@@ -237,7 +237,7 @@ func (d *database) sorted(set *replicaSet) []Target {
 		if lead == nil {
 			lead = m
 		}
-		if !m.here && m.besides(lead) {
+		if !m.here && m.compatibleWith(lead) {
 			in = append(in, *m)
 		}
 	}

@@ -9,11 +9,11 @@ import (
 	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
 )
 
-// check is what is told, as far as it has been looked at: nothing of a table is taken in before all
+// check is a received table, as far as it has been checked: nothing of it is taken in before all
 // of it is known to be good.
 //
-// What the peer tells of itself it answers for: a bound that it goes beyond costs it the link. What it
-// tells of others it may have been told itself; of that only the excess is dropped. What no honest
+// The peer answers for its own records: a bound that it exceeds costs it the link. Records of others
+// it may only have passed on; of those the excess is dropped. What no honest
 // node would pass on costs the link in either case.
 type check struct {
 	core      *Core
@@ -23,10 +23,10 @@ type check struct {
 	members   int // new ones, less those that go
 	functions int // likewise
 	shares    map[*link]*share
-	going     []*record // to make room
-	anew      []*record // of the peer's: to be told from the start, without what others told of it
+	victims   []*record // to make room
+	resync    []*record // of the peer's: to be sent again whole, without what others sent of it
 	dropped   int
-	why       string // the last of them was
+	dropCause string // the last of them was
 }
 
 // excess is why a record is dropped that nobody is to blame for who is known.
@@ -39,7 +39,7 @@ func broken(format string, args ...any) error {
 }
 
 func (ck *check) table(t *linkv1.Table) error {
-	if t.GetSeen() > ck.ld.sent {
+	if t.GetSeen() > ck.ld.tablesSent {
 		return broken("it has seen tables that were not sent")
 	}
 	if ck.ld.link.peer.Observer && len(t.GetRecords())+len(t.GetClaims()) > 0 {
@@ -67,7 +67,7 @@ func (ck *check) table(t *linkv1.Table) error {
 		}
 	}
 	for _, a := range t.GetAcks() {
-		if err := ck.ack(a); err != nil {
+		if err := ck.checkAck(a); err != nil {
 			return err
 		}
 	}
@@ -78,7 +78,7 @@ func (ck *check) table(t *linkv1.Table) error {
 func (ck *check) sift(w *linkv1.Record) error {
 	err := ck.record(w)
 	_, tooMuch := errors.AsType[excess](err)
-	if _, limit := errors.AsType[*LimitError](err); limit && !ck.ld.leads(ck.ld.vertex(w.GetNode(), w.GetNamespace())) {
+	if _, limit := errors.AsType[*LimitError](err); limit && !ck.ld.isPeer(ck.ld.vertex(w.GetNode(), w.GetNamespace())) {
 		tooMuch = true
 	}
 	switch {
@@ -88,10 +88,10 @@ func (ck *check) sift(w *linkv1.Record) error {
 		return err
 	default:
 		ck.dropped++
-		ck.why = err.Error()
+		ck.dropCause = err.Error()
 		v := ck.ld.vertex(w.GetNode(), w.GetNamespace())
-		if _, tainted := ck.base(w, ck.ld.db.byVertex[v]); tainted && ck.ld.leads(v) {
-			ck.anew = append(ck.anew, ck.ld.db.byVertex[v])
+		if _, tainted := ck.base(w, ck.ld.domain.byVertex[v]); tainted && ck.ld.isPeer(v) {
+			ck.resync = append(ck.resync, ck.ld.domain.byVertex[v])
 		}
 	}
 	return nil
@@ -104,8 +104,8 @@ func (ck *check) claim(w *linkv1.Claim) error {
 	if err := checkKey(w.GetKey()); err != nil {
 		return err
 	}
-	r := ck.ld.db.byVertex[ck.ld.vertex(w.GetNode(), w.GetNamespace())]
-	if r == nil || w.GetVersion() > maxVersion || ck.core.farFuture(w.GetIncarnation(), r, false) {
+	r := ck.ld.domain.byVertex[ck.ld.vertex(w.GetNode(), w.GetNamespace())]
+	if r == nil || w.GetVersion() > maxVersion || ck.core.implausible(w.GetIncarnation(), r, false) {
 		return nil
 	}
 	ck.claims = append(ck.claims, w)
@@ -136,7 +136,7 @@ func checkID(node []byte) error {
 	return nil
 }
 
-func (ck *check) ack(a *linkv1.Seen) error {
+func (ck *check) checkAck(a *linkv1.Seen) error {
 	if err := ck.name(a.GetNode(), a.GetNamespace()); err != nil {
 		return err
 	}
@@ -148,7 +148,7 @@ func (ck *check) ack(a *linkv1.Seen) error {
 	return nil
 }
 
-// record checks what is told of one member.
+// record checks a received record.
 func (ck *check) record(w *linkv1.Record) error {
 	if err := ck.name(w.GetNode(), w.GetNamespace()); err != nil {
 		return err
@@ -160,11 +160,11 @@ func (ck *check) record(w *linkv1.Record) error {
 	case w.GetSince() > v || w.GetFloor() > maxVersion:
 		return broken("a record from version %d to %d, floor %d", w.GetSince(), v, w.GetFloor())
 	}
-	r := ck.ld.db.byVertex[ck.ld.vertex(w.GetNode(), w.GetNamespace())]
-	if slices.Contains(ck.going, r) {
+	r := ck.ld.domain.byVertex[ck.ld.vertex(w.GetNode(), w.GetNamespace())]
+	if slices.Contains(ck.victims, r) {
 		r = nil
 	}
-	if err := ck.whose(w, r); err != nil {
+	if err := ck.process(w, r); err != nil {
 		return err
 	}
 	if err := ck.about(w); err != nil {
@@ -176,16 +176,16 @@ func (ck *check) record(w *linkv1.Record) error {
 	return ck.allFunctions(w, r)
 }
 
-// whose checks what a record says of the process that tells it.
-func (ck *check) whose(w *linkv1.Record, r *record) error {
+// process checks what a record says of the process that originated it.
+func (ck *check) process(w *linkv1.Record, r *record) error {
 	if err := checkKey(w.GetKey()); err != nil {
 		return err
 	}
-	peer, own := ck.ld.link.peer, ck.ld.leads(ck.ld.vertex(w.GetNode(), w.GetNamespace()))
+	peer, own := ck.ld.link.peer, ck.ld.isPeer(ck.ld.vertex(w.GetNode(), w.GetNamespace()))
 	if own && w.GetSince() == 0 && len(peer.Key) > 0 && !bytes.Equal(peer.Key, w.GetKey()) {
 		return broken("its own record has another key than it has proven")
 	}
-	if ck.core.farFuture(w.GetIncarnation(), r, own) {
+	if ck.core.implausible(w.GetIncarnation(), r, own) {
 		return excess("an incarnation in the future: a clock is wrong, or it is made up")
 	}
 	return nil
@@ -260,26 +260,26 @@ func (ck *check) allFunctions(w *linkv1.Record, r *record) error {
 		if f.GetRemoved() {
 			continue
 		}
-		if !base.offers(f) {
+		if !base.hasFunction(f) {
 			live++
 		}
-		if !r.offers(f) {
+		if !r.hasFunction(f) {
 			fresh++
 		}
 	}
 	if base != nil {
-		live += base.live
+		live += base.liveFunctions
 	}
 	if live > limits.MemberFunctions {
 		return tooMuch(&LimitError{What: "functions of one member", Limit: limits.MemberFunctions}, tainted)
 	}
-	if !ck.fits(w, r, fresh) {
+	if !ck.hasRoom(w, r, fresh) {
 		return excess("there is no room for all that this link and others tell of")
 	}
 	return nil
 }
 
-// base returns what a record adds to, nil if it is nothing, and whether others may have told that.
+// base returns what a received record adds to, nil if nothing, and whether that may have come from others.
 func (ck *check) base(w *linkv1.Record, r *record) (base *record, tainted bool) {
 	switch {
 	case r == nil || w.GetSince() == 0 || r.inc != w.GetIncarnation():
@@ -291,7 +291,7 @@ func (ck *check) base(w *linkv1.Record, r *record) (base *record, tainted bool) 
 	}
 }
 
-// tooMuch is the error of what is beyond a limit, be it with what others told.
+// tooMuch is the error of what is beyond a limit; tainted: perhaps only with what others sent.
 func tooMuch(limit *LimitError, tainted bool) error {
 	if tainted {
 		return excess(limit.Error())
@@ -325,8 +325,8 @@ func (ck *check) function(w *linkv1.Record, f *linkv1.Function) error {
 	return nil
 }
 
-// offers reports whether a record, which may be nil, has the function.
-func (r *record) offers(f *linkv1.Function) bool {
+// hasFunction reports whether a record, which may be nil, has the function.
+func (r *record) hasFunction(f *linkv1.Function) bool {
 	if r == nil {
 		return false
 	}

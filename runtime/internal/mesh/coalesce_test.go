@@ -29,7 +29,7 @@ func star(t testing.TB, leaves int) (c *cluster, hub *simNode) {
 // asked for what depends on them, and then once.
 func TestRoutesWaitForTheirOwner(t *testing.T) {
 	c, hub := star(t, 10)
-	d := hub.core.spaces["default"].db
+	d := hub.core.namespaces["default"].domain
 	before := &d.routes[0]
 	for i, l := range c.links {
 		leaf := l.ends[0]
@@ -74,7 +74,7 @@ func TestEncodedOnce(t *testing.T) {
 	c, hub := star(t, 10)
 	c.must(hub.register("default", "/t.Hub/Get"))
 	hub.core.Pending()
-	r := hub.core.spaces["default"].own
+	r := hub.core.namespaces["default"].record
 	var before *byte
 	for i, l := range c.links {
 		table := hub.core.Pull(c.now, l.id, 1000)
@@ -90,7 +90,7 @@ func TestEncodedOnce(t *testing.T) {
 		before = now
 	}
 	hub.core.Tick(c.now.Add(DigestInterval))
-	for _, r := range hub.core.spaces["default"].db.records {
+	for _, r := range hub.core.namespaces["default"].domain.records {
 		if r.encoded[0].bytes != nil || r.encoded[1].bytes != nil {
 			t.Errorf("the encoding of %s is kept for good", r.name())
 		}

@@ -10,40 +10,40 @@ import (
 
 // Core is the routing core of one node. One goroutine at a time may use it.
 type Core struct {
-	cfg      Config
-	inc      uint64    // what this node's records bear: Config.Incarnation, or later
-	rebutted bool      // a record of this node that was not its own has been told
-	doubted  uint64    // the latest incarnation of such a record; inc is later, or is to be
-	outdone  time.Time // up to when inc may not be raised, but for some times
-	disputes tally
-	left     bool
-	now      time.Time // of the last call
-	spare    int       // removals that each record remembers at least
+	cfg                Config
+	inc                uint64    // what this node's records bear: Config.Incarnation, or later
+	foreignSeen        bool      // a record of this node that it did not originate has been received
+	foreignIncarnation uint64    // the latest incarnation of such a record; inc is later, or is to be
+	supersedeTime      time.Time // up to when inc may not be raised, but for some times
+	disputes           tally
+	leaving            bool
+	now                time.Time // of the last call
+	keptRemovals       int       // removals that each record remembers at least
 
-	spaces    map[string]*space
-	declared  []*space // in order of declaration
-	databases []*database
-	links     map[LinkID]*link
-	order     []*link       // by id
-	fresh     []*link       // that came up since routes were found last
-	digests   []*linkDomain // with some of the peer's to compare
-	completed []*linkDomain // whose peers have told all since the last snapshot
+	namespaces    map[string]*namespace
+	declared      []*namespace // in order of declaration
+	domains       []*domain
+	links         map[LinkID]*link
+	linkOrder     []*link       // by id
+	newLinks      []*link       // that came up since routes were found last
+	undigested    []*linkDomain // with some of the peer's to compare
+	newlyComplete []*linkDomain // whose peers have sent all since the last snapshot
 
-	unsettled bool
-	renamed   bool // spaces or databases came or went
-	events    []Event
-	wishes    map[uint64]*wish
-	lastWish  uint64
-	snapshot  *Snapshot
+	dirty             bool
+	namespacesChanged bool // namespaces or domains came or went
+	events            []Event
+	ackWaits          map[uint64]*ackWait
+	lastAckWait       uint64
+	snapshot          *Snapshot
 }
 
-// space is a namespace or group that was declared.
-type space struct {
-	name  string
-	db    *database            // of a group: the domain of its name, or nil as long as no link carries that
-	own   *record              // this node's in db
-	group *group               // nil: it is a namespace
-	born  map[string]time.Time // when this node's functions were registered
+// namespace is a namespace or group that was declared.
+type namespace struct {
+	name         string
+	domain       *domain              // of a group: the domain of its name, or nil as long as no link carries that
+	record       *record              // this node's in db
+	group        *group               // nil: it is a namespace
+	registeredAt map[string]time.Time // when this node's functions were registered
 }
 
 // New returns a core without namespaces and links.
@@ -53,7 +53,7 @@ func New(cfg Config) *Core {
 		cfg.Info = &linkv1.NodeInfo{}
 	}
 	return &Core{
-		cfg: cfg, inc: cfg.Incarnation, spare: 1024, spaces: map[string]*space{}, links: map[LinkID]*link{}, wishes: map[uint64]*wish{},
+		cfg: cfg, inc: cfg.Incarnation, keptRemovals: 1024, namespaces: map[string]*namespace{}, links: map[LinkID]*link{}, ackWaits: map[uint64]*ackWait{},
 	}
 }
 
@@ -61,81 +61,81 @@ func New(cfg Config) *Core {
 // Errors: *NameError, *LimitError.
 func (c *Core) Declare(now time.Time, ns string) error {
 	c.now = now
-	if c.spaces[ns] != nil {
+	if c.namespaces[ns] != nil {
 		return nil
 	}
-	if err := c.mayDeclare(1, ns); err != nil {
+	if err := c.checkDeclare(1, ns); err != nil {
 		return err
 	}
 	c.declare(ns)
 	return nil
 }
 
-// mayDeclare checks names, n of which are new.
-func (c *Core) mayDeclare(n int, names ...string) error {
+// checkDeclare checks names, n of which are new.
+func (c *Core) checkDeclare(n int, names ...string) error {
 	for _, name := range names {
 		if err := CheckNamespace(name); err != nil {
 			return err
 		}
 	}
-	if len(c.spaces)+n > c.cfg.Limits.Namespaces {
+	if len(c.namespaces)+n > c.cfg.Limits.Namespaces {
 		return &LimitError{What: "namespaces of one node", Limit: c.cfg.Limits.Namespaces}
 	}
 	return nil
 }
 
 func (c *Core) declare(ns string) {
-	s := &space{name: ns}
-	c.open(s)
-	c.spaces[ns] = s
+	s := &namespace{name: ns}
+	c.openDomain(s)
+	c.namespaces[ns] = s
 	c.declared = append(c.declared, s)
 }
 
-// open gives a space its domain, with this node as a member of it.
-func (c *Core) open(s *space) {
-	c.renamed = true
-	s.db, s.born = newDatabase(c, s.name), map[string]time.Time{}
-	c.databases = append(c.databases, s.db)
+// openDomain gives a namespace its domain, with this node as a member of it.
+func (c *Core) openDomain(s *namespace) {
+	c.namespacesChanged = true
+	s.domain, s.registeredAt = newDomain(c, s.name), map[string]time.Time{}
+	c.domains = append(c.domains, s.domain)
 	if !c.cfg.Observer {
-		s.own = s.db.join(vertex{c.cfg.ID, s.name}, c.inc, process{c.cfg.Incarnation, c.cfg.Key})
-		s.db.own = []*record{s.own}
-		s.db.tell(s.own, c.about())
+		s.record = s.domain.addRecord(vertex{c.cfg.ID, s.name}, c.inc, process{c.cfg.Incarnation, c.cfg.Key})
+		s.domain.ownRecords = []*record{s.record}
+		s.domain.originate(s.record, c.aboutItem())
 	}
-	c.unsettled = true
+	c.dirty = true
 }
 
-// about is what this node tells of itself.
-func (c *Core) about() *item {
-	return &item{kind: kindAbout, extra: &extra{info: c.cfg.Info, leaving: c.left}}
+// aboutItem describes this node.
+func (c *Core) aboutItem() *item {
+	return &item{kind: kindAbout, extra: &extra{info: c.cfg.Info, leaving: c.leaving}}
 }
 
 // Declared reports whether name is a namespace or group of this node.
-func (c *Core) Declared(name string) bool { return c.spaces[name] != nil }
+func (c *Core) Declared(name string) bool { return c.namespaces[name] != nil }
 
 // members returns the namespaces that a name stands for, in order.
-func (c *Core) members(name string) []*space {
-	switch s := c.spaces[name]; {
+func (c *Core) members(name string) []*namespace {
+	switch s := c.namespaces[name]; {
 	case s == nil:
 		return nil
 	case s.group != nil:
 		return s.group.members
 	default:
-		return []*space{s}
+		return []*namespace{s}
 	}
 }
 
-// tell adds an item to a record of this node, as its next version.
-func (d *database) tell(r *record, it *item) {
+// originate adds an item to a record of this node, as its next version.
+func (d *domain) originate(r *record, it *item) {
 	r.version++
 	it.version = r.version
-	d.put(r, it)
-	d.trim(r)
-	d.spread(r)
+	d.putItem(r, it)
+	d.trimRecord(r)
+	d.flood(r)
 }
 
-// spread lets the links tell of what is new in a record.
-func (d *database) spread(r *record) {
-	d.core.unsettled = true
+// flood has the links send what is new in a record.
+func (d *domain) flood(r *record) {
+	d.core.dirty = true
 	for _, l := range d.links {
 		l.enqueue(r)
 	}
@@ -147,39 +147,39 @@ func (d *database) spread(r *record) {
 // Its links stay, at a cost that only calls without another way pay.
 func (c *Core) Leave(now time.Time) {
 	c.now = now
-	c.left = true
+	c.leaving = true
 	for _, s := range c.declared {
-		if s.own != nil {
-			c.restate(s, 0)
+		if s.record != nil {
+			c.reoriginate(s, 0)
 		}
 	}
 }
 
-// restate makes a record of this node a new one, later than version, with what is to be told now.
+// reoriginate makes a record of this node a new one, later than version, with what holds now.
 // Those that have an older one, be it true or not, take it anew as a whole.
-func (c *Core) restate(s *space, version uint64) {
-	r, d := s.own, s.db
-	old := r.feed
+func (c *Core) reoriginate(s *namespace, version uint64) {
+	r, d := s.record, s.domain
+	old := r.changes
 	base := max(r.version, version) + 1
 	cause := ""
-	if c.left {
+	if c.leaving {
 		cause = r.name() + " left"
 	}
-	d.clear(r, cause)
+	d.clearRecord(r, cause)
 	r.inc = c.inc
 	r.version, r.floor = base, base
-	d.tell(r, c.about())
+	d.originate(r, c.aboutItem())
 	for _, e := range old {
-		if e.it.stale || e.it.removed || e.it.kind == kindAbout || c.left && e.it.kind == kindFunction {
+		if e.it.superseded || e.it.removed || e.it.kind == kindAbout || c.leaving && e.it.kind == kindFunction {
 			continue
 		}
 		again := *e.it
-		if c.left && again.kind == kindNeighbour {
+		if c.leaving && again.kind == kindNeighbour {
 			costly := *again.extra
 			costly.cost = max(costly.cost, leavingCost)
 			again.extra = &costly
 		}
-		d.tell(r, &again)
+		d.originate(r, &again)
 	}
 }
 
@@ -187,28 +187,28 @@ func (c *Core) restate(s *space, version uint64) {
 // link, and forgetting, after [ForgetAfter].
 func (c *Core) Tick(now time.Time) (next time.Time) {
 	c.now = now
-	if c.doubted >= c.inc {
-		c.outdo()
+	if c.foreignIncarnation >= c.inc {
+		c.supersede()
 	}
-	for _, d := range c.databases {
-		d.wake(now)
+	for _, d := range c.domains {
+		d.recheckDue(now)
 	}
-	c.settle()
+	c.recompute()
 	next = now.Add(DigestInterval)
-	if c.doubted >= c.inc {
-		next = earlier(next, c.outdoDue())
+	if c.foreignIncarnation >= c.inc {
+		next = earlier(next, c.supersedeDue())
 	}
-	for _, l := range c.order {
-		if !l.digest.After(now) {
-			l.digest = now.Add(DigestInterval)
-			l.compare()
+	for _, l := range c.linkOrder {
+		if !l.nextDigest.After(now) {
+			l.nextDigest = now.Add(DigestInterval)
+			l.startDigest()
 		}
-		c.tellDropped(l)
-		next = earlier(next, l.digest)
+		c.reportDropped(l)
+		next = earlier(next, l.nextDigest)
 	}
-	for _, d := range c.databases {
-		d.dropEncoded()
-		for _, due := range []time.Time{d.expire(now), d.wake(now)} {
+	for _, d := range c.domains {
+		d.dropEncodings()
+		for _, due := range []time.Time{d.expireRecords(now), d.recheckDue(now)} {
 			if !due.IsZero() {
 				next = earlier(next, due)
 			}
@@ -227,9 +227,9 @@ func earlier(a, b time.Time) time.Time {
 // Pending returns the links that may have got something to pull since the last call. Each of them is
 // to be pulled until nil.
 func (c *Core) Pending() []LinkID {
-	c.settle()
+	c.recompute()
 	var ids []LinkID
-	for _, l := range c.order {
+	for _, l := range c.linkOrder {
 		if l.pending {
 			l.pending = false
 			ids = append(ids, l.id)
@@ -240,35 +240,35 @@ func (c *Core) Pending() []LinkID {
 
 // Events returns what happened since the last call.
 func (c *Core) Events() []Event {
-	c.settle()
+	c.recompute()
 	events := c.events
 	c.events = nil
 	return events
 }
 
-// settle brings routes, groups and acknowledgements up to what changed.
-func (c *Core) settle() {
-	if !c.unsettled {
+// recompute brings routes, groups and acknowledgements up to what changed.
+func (c *Core) recompute() {
+	if !c.dirty {
 		return
 	}
-	for _, d := range c.databases {
-		if d.moved {
-			d.reroute(c.now)
+	for _, d := range c.domains {
+		if d.routesDirty {
+			d.recomputeRoutes(c.now)
 		}
 	}
-	for _, d := range c.databases {
-		d.stand(false)
+	for _, d := range c.domains {
+		d.placeOwnOrigins(false)
 	}
 	c.derive()
-	c.unsettled = false
-	for _, d := range c.databases {
-		d.report()
-		c.unsettled = c.unsettled || len(d.unjudged) > 0
+	c.dirty = false
+	for _, d := range c.domains {
+		d.reportChanges()
+		c.dirty = c.dirty || len(d.unjudged) > 0
 	}
-	for _, l := range c.fresh {
-		l.settled = true
+	for _, l := range c.newLinks {
+		l.routed = true
 	}
-	c.fresh = nil
+	c.newLinks = nil
 	c.compareDigests()
 }
 
@@ -280,14 +280,14 @@ func (c *Core) WatchFunctions(ns string, on bool) {
 		n = -1
 	}
 	for _, s := range c.members(ns) {
-		s.db.watchers += n
+		s.domain.watchers += n
 	}
 }
 
 func compareLinks(a *link, id LinkID) int { return cmp.Compare(a.id, id) }
 
-func (c *Core) insert(l *link) {
+func (c *Core) insertLink(l *link) {
 	c.links[l.id] = l
-	i, _ := slices.BinarySearchFunc(c.order, l.id, compareLinks)
-	c.order = slices.Insert(c.order, i, l)
+	i, _ := slices.BinarySearchFunc(c.linkOrder, l.id, compareLinks)
+	c.linkOrder = slices.Insert(c.linkOrder, i, l)
 }

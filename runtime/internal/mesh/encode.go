@@ -7,10 +7,10 @@ import (
 	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
 )
 
-// encodeFor is from how many links on a record is encoded once for all of them.
-const encodeFor = 4
+// minLinksToCache is from how many links on a record is encoded once for all of them.
+const minLinksToCache = 4
 
-// encoded is what is told of a record to all links whose peers have the same version of it. It is kept until the
+// encoded is what is sent of a record on all links whose peers have the same version of it. It is kept until the
 // next [Core.Tick] at most.
 type encoded struct {
 	inc, since, version, floor uint64
@@ -19,13 +19,13 @@ type encoded struct {
 	size                       int
 }
 
-// written is what is told of a record: one of the two.
+// written is what is sent of a record: one of the two.
 type written struct {
 	record  *linkv1.Record
 	encoded []byte
 }
 
-// slotFor tells apart what is told to who has nothing and to who lacks what is new, since both often take turns.
+// slotFor has one slot for peers that have nothing and one for those that lack what is new: the two often take turns.
 func slotFor(since uint64) int {
 	if since == 0 {
 		return 0
@@ -33,18 +33,18 @@ func slotFor(since uint64) int {
 	return 1
 }
 
-// nsFor is Record.namespace for a link.
-func (ld *linkDomain) nsFor(r *record) string {
+// wireNamespace is Record.namespace for a link.
+func (ld *linkDomain) wireNamespace(r *record) string {
 	if r.ns == ld.name {
 		return ""
 	}
 	return r.ns
 }
 
-// encodingOf returns what is told of a record since a version, if it is at hand.
-func (ld *linkDomain) encodingOf(r *record, since uint64) *encoded {
+// cachedEncoding returns what is sent of a record since a version, if it is at hand.
+func (ld *linkDomain) cachedEncoding(r *record, since uint64) *encoded {
 	e := &r.encoded[slotFor(since)]
-	if e.bytes == nil || e.inc != r.inc || e.since != since || e.version != r.version || e.floor != r.floor || e.ns != ld.nsFor(r) {
+	if e.bytes == nil || e.inc != r.inc || e.since != since || e.version != r.version || e.floor != r.floor || e.ns != ld.wireNamespace(r) {
 		return nil
 	}
 	return e
@@ -53,10 +53,10 @@ func (ld *linkDomain) encodingOf(r *record, since uint64) *encoded {
 // recordsField is the number of Table.records.
 var recordsField = new(linkv1.Table).ProtoReflect().Descriptor().Fields().ByName("records").Number()
 
-// keep returns w, or its encoding, which is told to further links too, if there are many and w says all.
-func (ld *linkDomain) keep(r *record, w *linkv1.Record, size int) written {
-	d := ld.db
-	if len(d.links) < encodeFor || w.GetMore() {
+// cacheEncoding returns w, or its encoding, which serves further links too, if there are many and w is complete.
+func (ld *linkDomain) cacheEncoding(r *record, w *linkv1.Record, size int) written {
+	d := ld.domain
+	if len(d.links) < minLinksToCache || w.GetMore() {
 		return written{record: w}
 	}
 	b, err := proto.Marshal(w)
@@ -64,7 +64,7 @@ func (ld *linkDomain) keep(r *record, w *linkv1.Record, size int) written {
 		return written{record: w} // whoever sends it finds out why
 	}
 	if r.encoded[0].bytes == nil && r.encoded[1].bytes == nil {
-		d.kept = append(d.kept, r)
+		d.encodedRecords = append(d.encodedRecords, r)
 	}
 	field := protowire.AppendTag(make([]byte, 0, len(b)+4), recordsField, protowire.BytesType)
 	field = protowire.AppendBytes(field, b)
@@ -74,10 +74,10 @@ func (ld *linkDomain) keep(r *record, w *linkv1.Record, size int) written {
 	return written{encoded: field}
 }
 
-// dropEncoded lets go of what is kept.
-func (d *database) dropEncoded() {
-	for _, r := range d.kept {
+// dropEncodings lets go of what is kept.
+func (d *domain) dropEncodings() {
+	for _, r := range d.encodedRecords {
 		r.encoded = [2]encoded{}
 	}
-	d.kept = nil
+	d.encodedRecords = nil
 }

@@ -1,6 +1,6 @@
 package mesh
 
-// EventKind is what an [Event] tells of.
+// EventKind is what happened.
 type EventKind uint8
 
 // The kinds of events. All but LinkSynced and those after it are of one namespace of this node; FunctionDiffers is of the
@@ -15,10 +15,10 @@ const (
 	FunctionShadowed                          // two origins are in each other's way; Owner's serves
 	FunctionIncompatible                      // a replica is kept out: its schema is not known to fit that of Owner's
 	FunctionDiffers                           // as above, of this node's own: the two are to be compared; see Core.Fit
-	LinkSynced                                // all that the peer at Link had to tell is known here
-	LinkKnown                                 // and all that this node had to tell is in effect at the peer, where that says so
-	NodeDisputed                              // records of this node go round that are not its own; they are outdone
-	RecordsDropped                            // what the peer at Link told of others was not taken in
+	LinkSynced                                // all that the peer at Link had to send is known here
+	LinkKnown                                 // and all that this node had to send is in effect at the peer, where that says so
+	NodeDisputed                              // records of this node go round that are not its own; they are superseded
+	RecordsDropped                            // records of others that the peer at Link sent were not taken in
 	FunctionCrowded                           // a function has more origins than count
 )
 

@@ -111,11 +111,11 @@ func TestLongRecordGoesOn(t *testing.T) {
 	c.must(a.register("default", procedures(0, 5000)...))
 	l := c.link(a, b, "default")
 	rnd := rand.New(rand.NewPCG(7, 8))
-	for b.core.spaces["default"].db.size < 2500 {
+	for b.core.namespaces["default"].domain.liveFunctions < 2500 {
 		c.step(rnd)
 	}
 	c.cut(l, "lost")
-	had := b.core.spaces["default"].db.size
+	had := b.core.namespaces["default"].domain.liveFunctions
 	c.link(a, b, "default")
 	told := 0
 	c.trace = func(_ string, args ...any) {
@@ -124,7 +124,7 @@ func TestLongRecordGoesOn(t *testing.T) {
 		}
 	}
 	c.settle()
-	if size := b.core.spaces["default"].db.size; size != 5000 || told != 5000-had {
+	if size := b.core.namespaces["default"].domain.liveFunctions; size != 5000 || told != 5000-had {
 		t.Errorf("b has %d functions; it had %d and was told %d", size, had, told)
 	}
 }
@@ -132,19 +132,19 @@ func TestLongRecordGoesOn(t *testing.T) {
 // TestDigestRepairs spoils a node's table in several ways that cannot happen: a digest finds it, and
 // the node that is nearer to the origin puts it right.
 func TestDigestRepairs(t *testing.T) {
-	spoil := map[string]func(d *database, r *record){
-		"a function is missing": func(d *database, r *record) {
+	spoil := map[string]func(d *domain, r *record){
+		"a function is missing": func(d *domain, r *record) {
 			it := r.functions["/t.N0/Get"]
 			r.sum ^= it.sum()
 			delete(r.functions, it.fn.Procedure)
-			it.stale = true
-			d.update(it.fn.Procedure, it, nil, "")
-			r.live--
-			d.size--
+			it.superseded = true
+			d.replaceInIndex(it.fn.Procedure, it, nil, "")
+			r.liveFunctions--
+			d.liveFunctions--
 		},
-		"a record is missing": func(d *database, r *record) { d.forget(r) },
-		"it is older": func(d *database, r *record) {
-			d.clear(r, "")
+		"a record is missing": func(d *domain, r *record) { d.removeRecord(r) },
+		"it is older": func(d *domain, r *record) {
+			d.clearRecord(r, "")
 			r.version = 1
 		},
 	}
@@ -161,9 +161,9 @@ func TestDigestRepairs(t *testing.T) {
 			}
 			c.settle()
 			for _, n := range c.nodes[2:4] {
-				d := n.core.spaces["default"].db
+				d := n.core.namespaces["default"].domain
 				do(d, d.byVertex[vertex{NodeID(id("n0")), "default"}])
-				n.core.unsettled = true
+				n.core.dirty = true
 			}
 			if _, ok := c.nodes[3].core.Snapshot().Find("default", "/t.N0/Get"); ok {
 				t.Fatal("it is not spoiled")
@@ -227,7 +227,7 @@ func TestListThatComesFirst(t *testing.T) {
 	}
 	began := c.now
 	c.settle()
-	if known := len(late.core.spaces["default"].db.byVertex); known != maxListed+12 || c.now != began {
+	if known := len(late.core.namespaces["default"].domain.byVertex); known != maxListed+12 || c.now != began {
 		t.Errorf("it knows %d members after %v, want %d at once", known, c.now.Sub(began), maxListed+12)
 	}
 }

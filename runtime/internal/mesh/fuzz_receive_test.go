@@ -83,7 +83,7 @@ func newVictim(t testing.TB) *victim {
 		ID: NodeID(id("node")), Incarnation: uint64(v.now.UnixNano()), Info: &linkv1.NodeInfo{Name: "node"},
 		Limits: Limits{Members: 20, MemberFunctions: 50, Functions: 100, Neighbours: 20},
 	})
-	v.core.spare = 3
+	v.core.keptRemovals = 3
 	v.must(v.core.DeclareGroup(v.now, "group", []string{"default", "other"}, false))
 	v.must(v.core.Register(v.now, "default", []Function{{Procedure: "/t.S/All", Policy: Random}, {Procedure: "/t.S/node"}}))
 	for i := range v.links {
@@ -141,7 +141,7 @@ func (v *victim) next(data *[]byte) (op byte, t *linkv1.Table) {
 		t.Namespace = "group"
 	}
 	if l := v.core.links[v.links[v.on]]; l != nil {
-		t.Seen = min(t.GetSeen(), l.domain(t.GetNamespace()).sent)
+		t.Seen = min(t.GetSeen(), l.domain(t.GetNamespace()).tablesSent)
 	}
 	return op, t
 }

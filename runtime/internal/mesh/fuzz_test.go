@@ -22,7 +22,7 @@ func FuzzRecovery(f *testing.F) {
 		c := newCluster(t)
 		node, honest, evil := c.add("node"), c.add("honest"), c.add("evil")
 		node.core.cfg.Limits = Limits{Members: 20, MemberFunctions: 50, Functions: 100, Neighbours: 20}.withDefaults()
-		node.core.spare = 3
+		node.core.keptRemovals = 3
 		c.must(node.core.DeclareGroup(c.now, "group", []string{"default", "other"}, false))
 		honest.declare("default", "group")
 		evil.declare("default", "group")
@@ -34,7 +34,7 @@ func FuzzRecovery(f *testing.F) {
 			if ns := table.GetNamespace(); ns != "default" && ns != "group" {
 				table.Namespace = "default"
 			}
-			table.Seen = min(table.GetSeen(), node.core.links[l.id].domain(table.GetNamespace()).sent)
+			table.Seen = min(table.GetSeen(), node.core.links[l.id].domain(table.GetNamespace()).tablesSent)
 			if node.core.Receive(c.now, l.id, table) != nil {
 				break
 			}
@@ -51,8 +51,8 @@ func FuzzRecovery(f *testing.F) {
 		if _, at, _, err := c.call(node, "default", "/t.Honest/Get"); err == nil && at != honest {
 			t.Errorf("a call of the honest node ends at %s", at.name)
 		}
-		for v, r := range honest.core.spaces["default"].db.byVertex {
-			if o := node.core.spaces["default"].db.byVertex[v]; r.path.reached && (o == nil || o.String() != r.String()) {
+		for v, r := range honest.core.namespaces["default"].domain.byVertex {
+			if o := node.core.namespaces["default"].domain.byVertex[v]; r.path.reached && (o == nil || o.String() != r.String()) {
 				t.Errorf("the node has %v, its honest peer %v", o, r)
 			}
 		}
@@ -144,21 +144,21 @@ func soundCore(t testing.TB, name string, core *Core) {
 			}
 		}
 	}
-	for _, d := range core.databases {
+	for _, d := range core.domains {
 		if what := d.unsound(); what != "" {
-			t.Fatalf("%s %v: %s", name, d.names, what)
+			t.Fatalf("%s %v: %s", name, d.namespaces, what)
 		}
 	}
 	core.Events()
 }
 
-// unsound compares what a database keeps twice.
-func (d *database) unsound() string {
+// unsound compares what a domain keeps twice.
+func (d *domain) unsound() string {
 	size, staged, indexed := 0, 0, 0
 	for _, r := range d.byVertex {
 		live := 0
-		for _, e := range r.feed {
-			if e.it.stale {
+		for _, e := range r.changes {
+			if e.it.superseded {
 				continue
 			}
 			if e.it.kind == kindFunction && !e.it.removed {
@@ -168,25 +168,25 @@ func (d *database) unsound() string {
 				return "the index lacks " + e.it.fn.Procedure
 			}
 		}
-		for _, g := range r.graves {
+		for _, g := range r.tombstones {
 			if !slices.Contains(d.itemsOf(g.fn.Procedure), g) {
 				return "the index lacks the grave of " + g.fn.Procedure
 			}
 		}
-		if live != r.live || !slices.IsSortedFunc(r.feed, func(a, b entry) int { return int(int64(a.version) - int64(b.version)) }) {
-			return fmt.Sprintf("%v has %d functions, not %d, or they are not in order", r, live, r.live)
+		if live != r.liveFunctions || !slices.IsSortedFunc(r.changes, func(a, b change) int { return int(int64(a.version) - int64(b.version)) }) {
+			return fmt.Sprintf("%v has %d functions, not %d, or they are not in order", r, live, r.liveFunctions)
 		}
-		indexed += len(r.functions) + len(r.derived) + len(r.graves)
+		indexed += len(r.functions) + len(r.derived) + len(r.tombstones)
 		size += live
 		if r.stage != nil {
-			staged += r.stage.rec.live
+			staged += r.stage.rec.liveFunctions
 		}
 	}
-	for it := range d.fns.all {
+	for it := range d.functions.all {
 		indexed -= len(d.itemsOf(it.fn.Procedure))
 	}
-	if size != d.size || staged != d.staged || indexed != 0 {
-		return fmt.Sprintf("%d functions, %d staged, not %d and %d; %d not in the index", size, staged, d.size, d.staged, indexed)
+	if size != d.liveFunctions || staged != d.stagedFunctions || indexed != 0 {
+		return fmt.Sprintf("%d functions, %d staged, not %d and %d; %d not in the index", size, staged, d.liveFunctions, d.stagedFunctions, indexed)
 	}
 	limits := d.core.cfg.Limits
 	if len(d.byVertex) > limits.Members || size > limits.Functions {
@@ -195,7 +195,7 @@ func (d *database) unsound() string {
 	return ""
 }
 
-func (d *database) itemsOf(procedure string) []*item {
+func (d *domain) itemsOf(procedure string) []*item {
 	v := d.current()
 	return v.items(procedure)
 }

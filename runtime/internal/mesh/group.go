@@ -11,9 +11,9 @@ import (
 
 // group is several namespaces seen as one.
 type group struct {
-	space   *space
-	members []*space
-	bridged bool
+	namespace *namespace
+	members   []*namespace
+	bridged   bool
 }
 
 // DeclareGroup makes name stand for members, in this order, and declares those. Declaring the same
@@ -21,44 +21,44 @@ type group struct {
 // members), *LimitError.
 func (c *Core) DeclareGroup(now time.Time, name string, members []string, bridged bool) error {
 	c.now = now
-	if s := c.spaces[name]; s != nil {
+	if s := c.namespaces[name]; s != nil {
 		if s.group == nil {
 			return &NameError{What: "group", Name: name, Reason: "is a namespace of this node already"}
 		}
-		if !s.group.is(members, bridged) {
+		if !s.group.sameAs(members, bridged) {
 			return &NameError{What: "group", Name: name, Reason: "is declared with other members already"}
 		}
 		return nil
 	}
-	if err := c.mayGroup(name, members); err != nil {
+	if err := c.checkGroup(name, members); err != nil {
 		return err
 	}
-	s := &space{name: name, group: &group{bridged: bridged}}
-	s.group.space = s
-	c.spaces[name] = s
+	s := &namespace{name: name, group: &group{bridged: bridged}}
+	s.group.namespace = s
+	c.namespaces[name] = s
 	c.declared = append(c.declared, s)
-	c.renamed = true
+	c.namespacesChanged = true
 	for _, m := range members {
-		if c.spaces[m] == nil {
+		if c.namespaces[m] == nil {
 			c.declare(m)
 		}
-		s.group.members = append(s.group.members, c.spaces[m])
+		s.group.members = append(s.group.members, c.namespaces[m])
 	}
 	if bridged {
-		c.bridge(s.group.members)
+		c.bridgeMembers(s.group.members)
 	}
-	c.unsettled = true
+	c.dirty = true
 	return nil
 }
 
-func (c *Core) mayGroup(name string, members []string) error {
+func (c *Core) checkGroup(name string, members []string) error {
 	bad := func(reason string) error { return &NameError{What: "group", Name: clip(name), Reason: reason} }
 	if len(members) == 0 {
 		return bad("has no members: give it some")
 	}
 	n := 1
 	for i, m := range members {
-		switch s := c.spaces[m]; {
+		switch s := c.namespaces[m]; {
 		case m == name:
 			return bad("has itself as a member")
 		case slices.Contains(members[:i], m):
@@ -69,16 +69,16 @@ func (c *Core) mayGroup(name string, members []string) error {
 			return bad("has a group as a member")
 		}
 	}
-	return c.mayDeclare(n, append([]string{name}, members...)...)
+	return c.checkDeclare(n, append([]string{name}, members...)...)
 }
 
-func (g *group) is(members []string, bridged bool) bool {
-	return g.bridged == bridged && slices.EqualFunc(g.members, members, func(s *space, name string) bool { return s.name == name })
+func (g *group) sameAs(members []string, bridged bool) bool {
+	return g.bridged == bridged && slices.EqualFunc(g.members, members, func(s *namespace, name string) bool { return s.name == name })
 }
 
-// shared returns the members that are among names.
-func (g *group) shared(names []string) []*space {
-	var shared []*space
+// sharedMembers returns the members that are among names.
+func (g *group) sharedMembers(names []string) []*namespace {
+	var shared []*namespace
 	for _, m := range g.members {
 		if slices.Contains(names, m.name) {
 			shared = append(shared, m)
@@ -91,16 +91,16 @@ func (g *group) shared(names []string) []*space {
 func (c *Core) Ask(names []string) ([]*linkv1.LinkNamespace, error) {
 	var asked []*linkv1.LinkNamespace
 	for _, name := range names {
-		s := c.spaces[name]
+		s := c.namespaces[name]
 		if s == nil {
 			return nil, &UndeclaredError{Namespace: name}
 		}
-		asked = append(asked, s.offer())
+		asked = append(asked, s.joinEntry())
 	}
 	return asked, nil
 }
 
-func (s *space) offer() *linkv1.LinkNamespace {
+func (s *namespace) joinEntry() *linkv1.LinkNamespace {
 	n := &linkv1.LinkNamespace{Name: s.name}
 	if s.group != nil {
 		for _, m := range s.group.members {
@@ -127,96 +127,96 @@ func (c *Core) Answer(asked []*linkv1.LinkNamespace) (answer []*linkv1.LinkNames
 			continue
 		}
 		done[name] = true
-		s := c.spaces[name]
-		if s == nil || s.group != nil && len(a.GetMembers()) > 0 && len(s.group.shared(a.GetMembers())) == 0 {
+		s := c.namespaces[name]
+		if s == nil || s.group != nil && len(a.GetMembers()) > 0 && len(s.group.sharedMembers(a.GetMembers())) == 0 {
 			unknown = append(unknown, name)
 			continue
 		}
-		answer = append(answer, s.offer())
+		answer = append(answer, s.joinEntry())
 	}
 	return answer, unknown, nil
 }
 
-// activate gives a group the domain of its name, for ends that hold that as a plain namespace.
-func (c *Core) activate(s *space) {
-	if s.db != nil {
+// activateGroup gives a group the domain of its name, for ends that hold that as a plain namespace.
+func (c *Core) activateGroup(s *namespace) {
+	if s.domain != nil {
 		return
 	}
-	c.open(s)
-	s.db.groups = append(s.db.groups, s.group)
+	c.openDomain(s)
+	s.domain.groups = append(s.domain.groups, s.group)
 	for _, m := range s.group.members {
-		m.db.groups = append(m.db.groups, s.group)
-		m.db.reconsider()
+		m.domain.groups = append(m.domain.groups, s.group)
+		m.domain.rederiveAll()
 	}
 }
 
-// derive makes the groups' records tell what changed in their members, and the other way round.
+// derive has the groups' records follow what changed in their members, and the other way round.
 //
 // What an origin offers to a group goes down into its members; what is in a member goes up into the
 // group. What went up goes nowhere else, so nothing of one member gets into another, and nothing
 // holds itself up.
 func (c *Core) derive() {
-	if c.left {
+	if c.leaving {
 		return
 	}
 	for _, s := range c.declared {
-		if s.group == nil && s.own != nil && len(s.db.groups) > 0 {
+		if s.group == nil && s.record != nil && len(s.domain.groups) > 0 {
 			c.deriveDown(s)
 		}
 	}
 	for _, s := range c.declared {
-		if s.group != nil && s.own != nil {
+		if s.group != nil && s.record != nil {
 			s.group.deriveUp()
 		}
 	}
 }
 
 // deriveDown brings into a member what was offered to its groups.
-func (c *Core) deriveDown(m *space) {
+func (c *Core) deriveDown(m *namespace) {
 	offered := map[string]bool{}
 	for _, g := range m.groups() {
-		for p := range g.space.db.touched {
+		for p := range g.namespace.domain.originChanges {
 			offered[p] = true
 		}
 	}
 	for _, p := range slices.Sorted(maps.Keys(offered)) {
 		var best offer
 		for _, g := range m.groups() {
-			v := g.space.db.current()
+			v := g.namespace.domain.current()
 			if it, _ := v.pick(p, fromGroup, nil); it != nil {
-				if o := (offer{it, g.space.db.rank(it), g}); best.it == nil || o.rank.compare(best.rank) < 0 {
+				if o := (offer{it, g.namespace.domain.rank(it), g}); best.it == nil || o.rank.compare(best.rank) < 0 {
 					best = o
 				}
 			}
 		}
-		m.pass(p, best, down)
+		m.originateDerived(p, best, down)
 	}
 }
 
 // groups returns those with a domain of their own that a namespace is a member of.
-func (s *space) groups() []*group {
-	return slices.DeleteFunc(slices.Clone(s.db.groups), func(g *group) bool { return !slices.Contains(g.members, s) })
+func (s *namespace) groups() []*group {
+	return slices.DeleteFunc(slices.Clone(s.domain.groups), func(g *group) bool { return !slices.Contains(g.members, s) })
 }
 
 // deriveUp brings into a group's domain what is in its members, of the first member that has it.
 func (g *group) deriveUp() {
 	touched := map[string]bool{}
-	for _, m := range append([]*space{g.space}, g.members...) {
-		for p := range m.db.touched {
+	for _, m := range append([]*namespace{g.namespace}, g.members...) {
+		for p := range m.domain.originChanges {
 			touched[p] = true
 		}
 	}
-	domain := g.space.db.current()
+	domain := g.namespace.domain.current()
 	for _, p := range slices.Sorted(maps.Keys(touched)) {
 		var first offer
 		for _, m := range g.members {
-			v := m.db.current()
+			v := m.domain.current()
 			if it, _ := v.pick(p, towardGroup, &domain); it != nil {
-				first = offer{it, m.db.rank(it), g}
+				first = offer{it, m.domain.rank(it), g}
 				break
 			}
 		}
-		g.space.pass(p, first, up)
+		g.namespace.originateDerived(p, first, up)
 	}
 }
 
@@ -227,30 +227,30 @@ type offer struct {
 	group *group
 }
 
-// pass makes this node's record tell of a function that it passes on, or no longer, if o is none.
-func (s *space) pass(procedure string, o offer, how linkv1.Derivation) {
-	now := s.own.derived[procedure]
+// originateDerived puts a function that this node passes on into its record, or withdraws it, if o is none.
+func (s *namespace) originateDerived(procedure string, o offer, how linkv1.Derivation) {
+	now := s.record.derived[procedure]
 	told := now != nil && !now.removed
 	switch {
 	case o.it == nil && told:
-		s.db.tell(s.own, &item{removed: true, fn: Function{Procedure: procedure}, extra: &extra{derivation: how, at: s.db.core.now}})
-	case o.it == nil || told && now.passes(o):
-	case !told && s.own.live >= s.db.core.cfg.Limits.MemberFunctions:
+		s.domain.originate(s.record, &item{removed: true, fn: Function{Procedure: procedure}, extra: &extra{derivation: how, at: s.domain.core.now}})
+	case o.it == nil || told && now.derivesFrom(o):
+	case !told && s.record.liveFunctions >= s.domain.core.cfg.Limits.MemberFunctions:
 	default:
 		e := o.it.more()
-		again := &item{fn: o.it.fn, aged: o.it.aged, extra: &extra{
-			derivation: how, origin: o.rank.node, group: o.group, fits: e.fits, age: e.age, stamp: o.it.stamp(), level: e.level, behind: e.behind,
+		again := &item{fn: o.it.fn, hasAge: o.it.hasAge, extra: &extra{
+			derivation: how, origin: o.rank.node, group: o.group, compatible: e.compatible, age: e.age, stamp: o.it.stamp(), level: e.level, behind: e.behind,
 		}}
 		again.fn.Registered = int64(o.rank.registered)
-		s.db.tell(s.own, again)
+		s.domain.originate(s.record, again)
 	}
 }
 
-// passes reports whether the item passes on just that.
-func (it *item) passes(o offer) bool {
+// derivesFrom reports whether the item passes on just that.
+func (it *item) derivesFrom(o offer) bool {
 	f, g, e, by := &it.fn, &o.it.fn, it.extra, o.it.more()
 	return e.origin == o.rank.node && e.group == o.group && uint64(f.Registered) == o.rank.registered && f.Policy == g.Policy &&
 		f.StreamType == g.StreamType && f.Idempotency == g.Idempotency && bytes.Equal(f.Schema, g.Schema) &&
-		it.aged == o.it.aged && e.age == by.age && e.stamp == o.it.stamp() && e.level == by.level && e.behind == by.behind &&
-		slices.EqualFunc(e.fits, by.fits, bytes.Equal)
+		it.hasAge == o.it.hasAge && e.age == by.age && e.stamp == o.it.stamp() && e.level == by.level && e.behind == by.behind &&
+		slices.EqualFunc(e.compatible, by.compatible, bytes.Equal)
 }

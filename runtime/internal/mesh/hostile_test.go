@@ -169,12 +169,12 @@ func TestProxyTellsNothing(t *testing.T) {
 	if e := new(ProtocolError); !errors.As(err, &e) {
 		t.Errorf("error %v", err)
 	}
-	if got := len(n.core.spaces["default"].db.byVertex); got != 1 {
+	if got := len(n.core.namespaces["default"].domain.byVertex); got != 1 {
 		t.Errorf("the node knows %d members", got)
 	}
 }
 
-// TestOwnRecordIsNotBelieved tells a node lies about itself: it outdoes them everywhere.
+// TestOwnRecordIsNotBelieved tells a node lies about itself: it supersedes them everywhere.
 func TestOwnRecordIsNotBelieved(t *testing.T) {
 	for name, lie := range map[string]*linkv1.Record{
 		"a later version":     {Version: 900, Since: 1},
@@ -196,7 +196,7 @@ func TestOwnRecordIsNotBelieved(t *testing.T) {
 				lie.Incarnation = n.started
 			}
 			lie.Functions = []*linkv1.Function{{At: lie.Version - lie.Since, Procedure: "/t.Node/Lie"}}
-			far.core.links[l.id].domains[0].sent++ // as far as the peer can tell
+			far.core.links[l.id].domains[0].tablesSent++ // as far as the peer can tell
 			c.must(peer.core.Receive(c.now, l.id, &linkv1.Table{Namespace: "default", Records: []*linkv1.Record{lie}}))
 			c.settle()
 			for _, from := range c.nodes {

@@ -11,8 +11,8 @@ import (
 )
 
 // What a node can rely on, as long as records are not signed: of itself it is believed by those that it
-// is linked to, whatever others tell of it (database.firstHand), and by all others as soon as they have
-// heard from it again (Core.outdo). No record makes it stand back, and none costs it a link. Another
+// is linked to, whatever others say of it (domain.firstHand), and by all others as soon as they have
+// heard from it again (Core.supersede). No record makes it stand back, and none costs it a link. Another
 // process of its name does not get its place: at its neighbours while its link is up, elsewhere while it
 // is in reach.
 //
@@ -20,23 +20,23 @@ import (
 // farther away what it likes, until that has answered.
 
 const (
-	// outdoWithin is by how much a node outdoes an incarnation at most: a millisecond.
-	outdoWithin = 1_000_000
-	// maxAhead is how far in the future an incarnation may lie. What is believed has to be outdone, so it
+	// supersedeStep is by how much a node supersedes an incarnation at most: a millisecond.
+	supersedeStep = 1_000_000
+	// maxAhead is how far in the future an incarnation may lie. What is believed has to be superseded, so it
 	// must leave room; a day is more than clocks differ that are set to a wrong time zone.
 	maxAhead = 24 * time.Hour
-	// outdoAhead is how much farther it may lie when it outdoes one that was believed.
-	outdoAhead = time.Minute
-	// A node tells its records anew so many times in a row, and then once an interval, whatever is told of it.
-	outdoAtOnce   = 4
-	outdoInterval = DigestInterval
+	// supersedeAhead is how much farther it may lie when it supersedes one that was believed.
+	supersedeAhead = time.Minute
+	// A node originates its records anew so many times in a row, and then once an interval, whatever is said of it.
+	supersedeBurst    = 4
+	supersedeInterval = DigestInterval
 	// holdPlace is how long a node keeps its place at a neighbour after their link broke, if it is in reach
 	// on another way. So a process of the same name that waits for that place does not get it by chance.
 	holdPlace = DigestInterval
 	// maxClaims bounds how many wait to be passed on in one domain.
 	maxClaims = 256
-	// tellInterval is how often events tell of what goes on.
-	tellInterval = time.Minute
+	// reportInterval is how often an event reports what goes on.
+	reportInterval = time.Minute
 )
 
 // process is one start of a node.
@@ -58,7 +58,7 @@ func (p process) is(o process) bool {
 	return p.start == o.start && (len(p.key) == 0 || len(o.key) == 0 || bytes.Equal(p.key, o.key))
 }
 
-// claim is a record that goes round, without what it tells.
+// claim is the head of a record that goes round, without its items.
 type claim struct {
 	process
 	inc, version uint64
@@ -68,80 +68,82 @@ func claimOf(w *linkv1.Record) claim {
 	return claim{processOf(w), w.GetIncarnation(), w.GetVersion()}
 }
 
-// future reports whether an incarnation lies too far ahead to be believed.
-func (c *Core) future(inc uint64) bool {
+// tooFarAhead reports whether an incarnation lies too far ahead to be believed.
+func (c *Core) tooFarAhead(inc uint64) bool {
 	return inc > uint64(max(0, c.now.Add(maxAhead).UnixNano())) && !c.cfg.Observer
 }
 
-// farFuture is future for one that may outdo another: r, or one that only others believed.
-func (c *Core) farFuture(inc uint64, r *record, firstHand bool) bool {
-	if firstHand || r != nil && inc > r.inc && inc-r.inc <= 2*outdoWithin {
-		inc -= min(inc, uint64(outdoAhead))
+// implausible is future for one that may supersede another: r, or one that only others believed.
+func (c *Core) implausible(inc uint64, r *record, firstHand bool) bool {
+	if firstHand || r != nil && inc > r.inc && inc-r.inc <= 2*supersedeStep {
+		inc -= min(inc, uint64(supersedeAhead))
 	}
-	return c.future(inc)
+	return c.tooFarAhead(inc)
 }
 
-// takeOwn takes in what others tell of this very node. It reports whether that is all there is to do
-// with it. This node knows better, always: what is older is answered, what is newer is outdone.
-func (c *Core) takeOwn(ld *linkDomain, v vertex, w *linkv1.Record) bool {
+// receiveOwn takes in what others send of this very node. It reports whether that is all there is to do
+// with it. This node knows better, always: what is older is answered, what is newer is superseded.
+func (c *Core) receiveOwn(ld *linkDomain, v vertex, w *linkv1.Record) bool {
 	if c.cfg.Observer {
 		return false
 	}
-	s := c.spaces[v.ns]
-	mine := s != nil && s.own != nil
-	here := mine && s.db == ld.db
+	s := c.namespaces[v.ns]
+	mine := s != nil && s.record != nil
+	here := mine && s.domain == ld.domain
 	if here {
-		ld.of(s.own).has(w.GetIncarnation(), w.GetVersion(), w.GetFloor())
+		ld.peerVersion(s.record).update(w.GetIncarnation(), w.GetVersion(), w.GetFloor())
 	}
-	if c.hear(v, claimOf(w)) {
+	if c.contradicted(v, claimOf(w)) {
 		return true
 	}
 	if here {
-		ld.enqueue(s.own)
+		ld.enqueue(s.record)
 	}
 	return here || !mine && w.GetIncarnation() == c.inc // else this node is no such member, and was one
 }
 
-// hear looks at what is told of this node in a namespace, and reports whether it is later than the truth.
-func (c *Core) hear(v vertex, told claim) bool {
-	s := c.spaces[v.ns]
+// contradicted reports whether what is claimed of this node in a namespace is later than its own record.
+func (c *Core) contradicted(v vertex, told claim) bool {
+	s := c.namespaces[v.ns]
 	same := told.is(process{c.cfg.Incarnation, c.cfg.Key})
 	switch {
 	case told.inc > c.inc, told.inc == c.inc && !same:
-	case told.inc == c.inc && s != nil && s.own != nil && told.version > s.own.version:
+	case told.inc == c.inc && s != nil && s.record != nil && told.version > s.record.version:
 	default:
 		return false
 	}
-	if same || c.rebutted { // else it may be of an earlier life: clocks go back
+	if same || c.foreignSeen { // else it may be of an earlier life: clocks go back
 		c.dispute(same)
 	}
-	c.rebutted = true
-	c.doubted = max(c.doubted, told.inc)
-	c.outdo()
+	c.foreignSeen = true
+	c.foreignIncarnation = max(c.foreignIncarnation, told.inc)
+	c.supersede()
 	return true
 }
 
-// outdo makes this node's records later than what was told of it, if that is due.
-func (c *Core) outdo() {
-	if c.doubted < c.inc || c.now.Before(c.outdoDue()) {
+// supersede makes this node's records later than what was claimed of it, if that is due.
+func (c *Core) supersede() {
+	if c.foreignIncarnation < c.inc || c.now.Before(c.supersedeDue()) {
 		return
 	}
-	if c.outdone.Before(c.now) {
-		c.outdone = c.now
+	if c.supersedeTime.Before(c.now) {
+		c.supersedeTime = c.now
 	}
-	c.outdone = c.outdone.Add(outdoInterval)
-	c.inc = c.doubted + 1 + c.cfg.Incarnation%outdoWithin // another life of this node does not choose the same
+	c.supersedeTime = c.supersedeTime.Add(supersedeInterval)
+	c.inc = c.foreignIncarnation + 1 + c.cfg.Incarnation%supersedeStep // another life of this node does not choose the same
 	for _, s := range c.declared {
-		if s.own != nil {
-			c.restate(s, 0)
+		if s.record != nil {
+			c.reoriginate(s, 0)
 		}
 	}
 }
 
-// outdoDue returns when this node may tell its records anew.
-func (c *Core) outdoDue() time.Time { return c.outdone.Add(-(outdoAtOnce - 1) * outdoInterval) }
+// supersedeDue returns when this node may originate its records anew.
+func (c *Core) supersedeDue() time.Time {
+	return c.supersedeTime.Add(-(supersedeBurst - 1) * supersedeInterval)
+}
 
-// dispute tells of records of this node that are not its own; same says that this one bears its key.
+// dispute reports records of this node that are not its own; same says that this one bears its key.
 func (c *Core) dispute(same bool) {
 	c.disputes.add(1)
 	n := c.disputes.due(c.now)
@@ -157,27 +159,27 @@ func (c *Core) dispute(same bool) {
 	})
 }
 
-// tally counts what events tell of, at most once a tellInterval.
+// tally counts what an event reports at most once a reportInterval.
 type tally struct {
-	n    int
-	told time.Time
+	n          int
+	lastReport time.Time
 }
 
 func (t *tally) add(n int) { t.n += n }
 
-// due returns what is to be told now, if anything is.
+// due returns the count that is to be reported now, 0 if none is.
 func (t *tally) due(now time.Time) (n int) {
-	if t.n == 0 || now.Before(t.told.Add(tellInterval)) {
+	if t.n == 0 || now.Before(t.lastReport.Add(reportInterval)) {
 		return 0
 	}
-	n, t.n, t.told = t.n, 0, now
+	n, t.n, t.lastReport = t.n, 0, now
 	return n
 }
 
 // firstHand reports whether this node has a link with the very node that a record is of. Then that one
-// knows better than whoever else tells of it.
-func (d *database) firstHand(r *record) bool {
-	for _, own := range d.own {
+// knows better than anyone else.
+func (d *domain) firstHand(r *record) bool {
+	for _, own := range d.ownRecords {
 		if own.ns == r.ns {
 			it := own.neighbours[r.node]
 			return it != nil && !it.removed && len(it.extra.key) > 0
@@ -186,24 +188,24 @@ func (d *database) firstHand(r *record) bool {
 	return false
 }
 
-// refuse notes that another record was told.
-func (r *record) refuse(told claim) {
-	if r.refused.before(told) {
-		r.refused = told
+// noteRejected notes that another record was received.
+func (r *record) noteRejected(told claim) {
+	if r.rejected.before(told) {
+		r.rejected = told
 	}
 }
 
-// leads reports whether the node at the other end is the one that holds a record.
-func (ld *linkDomain) leads(v vertex) bool { return v == vertex{ld.link.peer.ID, ld.name} }
+// isPeer reports whether the node at the other end is the one that holds a record.
+func (ld *linkDomain) isPeer(v vertex) bool { return v == vertex{ld.link.peer.ID, ld.name} }
 
-// refuses reports whether a record is not to be taken in: the node itself tells otherwise here, or it is
+// rejects reports whether a record is not to be taken in: the node itself says otherwise here, or it is
 // of another process than one that is in reach.
-func (ld *linkDomain) refuses(r *record, w *linkv1.Record) bool {
-	d, told := ld.db, claimOf(w)
-	if d.core.cfg.Observer || ld.leads(r.vertex) {
+func (ld *linkDomain) rejects(r *record, w *linkv1.Record) bool {
+	d, told := ld.domain, claimOf(w)
+	if d.core.cfg.Observer || ld.isPeer(r.vertex) {
 		return false
 	}
-	against := r.doubtedBy(told)
+	against := r.contradictedBy(told)
 	switch {
 	case d.firstHand(r):
 		if !against && !w.GetMore() {
@@ -213,12 +215,12 @@ func (ld *linkDomain) refuses(r *record, w *linkv1.Record) bool {
 		return false
 	}
 	if r.stage != nil && r.stage.from == ld {
-		d.unstage(r) // its next piece is among what is refused
+		d.dropStage(r) // its next piece is among what is refused
 	}
-	r.refuse(told)
+	r.noteRejected(told)
 	ld.enqueue(r)
 	if against {
-		d.pass(r, told)
+		d.relayClaim(r, told)
 	}
 	return true
 }
@@ -227,54 +229,54 @@ func (k claim) before(o claim) bool {
 	return k.inc < o.inc || k.inc == o.inc && k.version < o.version
 }
 
-// doubtedBy reports whether the node of a record has to outdo another that is told, or to have more told.
-func (r *record) doubtedBy(told claim) bool {
+// contradictedBy reports whether a claim is later than the record, or of another process.
+func (r *record) contradictedBy(told claim) bool {
 	return claim{r.process, r.inc, r.version}.before(told) || r.inc == told.inc && !r.is(told.process)
 }
 
-// passing is a claim on its way to the node that it is about, until that has outdone it.
-type passing struct {
+// relayedClaim is a claim on its way to the node that it is about, until that has superseded it.
+type relayedClaim struct {
 	claim
-	told *linkDomain // where it was told last; nil: not yet
+	sentTo *linkDomain // where it was sent last; nil: not yet
 }
 
-// pass lets the node that a record is of know of another one.
-func (d *database) pass(r *record, told claim) {
-	had := d.claims[r]
+// relayClaim lets the node that a record is of know of another one.
+func (d *domain) relayClaim(r *record, told claim) {
+	had := d.relayedClaims[r]
 	switch {
 	case d.core.cfg.Observer:
-		return // it tells nothing
+		return // it sends nothing
 	case had != nil && !had.before(told), had == nil && !d.roomForClaim():
 		return // digests find it again
 	}
-	d.claims[r] = &passing{claim: told}
-	if ld := d.toward(r); ld != nil {
+	d.relayedClaims[r] = &relayedClaim{claim: told}
+	if ld := d.nextHop(r); ld != nil {
 		ld.link.pending = true
 	}
 }
 
-// roomForClaim reports whether one more claim may be passed on, in the place of one that was told at least
+// roomForClaim reports whether one more claim may be passed on, in the place of one that was sent at least
 // once.
-func (d *database) roomForClaim() bool {
-	if len(d.claims) < maxClaims {
+func (d *domain) roomForClaim() bool {
+	if len(d.relayedClaims) < maxClaims {
 		return true
 	}
-	for _, r := range d.claimed() {
-		if d.claims[r].told != nil {
-			delete(d.claims, r)
+	for _, r := range d.claimedRecords() {
+		if d.relayedClaims[r].sentTo != nil {
+			delete(d.relayedClaims, r)
 			return true
 		}
 	}
 	return false
 }
 
-// claimed returns the records that others are claimed of, in order.
-func (d *database) claimed() []*record {
-	return slices.SortedFunc(maps.Keys(d.claims), func(a, b *record) int { return cmp.Compare(a.idx, b.idx) })
+// claimedRecords returns the records that others are claimed of, in order.
+func (d *domain) claimedRecords() []*record {
+	return slices.SortedFunc(maps.Keys(d.relayedClaims), func(a, b *record) int { return cmp.Compare(a.idx, b.idx) })
 }
 
-// toward returns the link by which a record is reached, nil if there is none.
-func (d *database) toward(r *record) *linkDomain {
+// nextHop returns the link by which a record is reached, nil if there is none.
+func (d *domain) nextHop(r *record) *linkDomain {
 	if int(r.idx) >= len(d.routes) || !d.reached[r.idx] {
 		return nil
 	}
@@ -285,42 +287,42 @@ func (d *database) toward(r *record) *linkDomain {
 	return nil
 }
 
-// wakeClaims lets the links look where claims go now.
-func (d *database) wakeClaims() {
-	for r, k := range d.claims {
-		if ld := d.toward(r); ld != nil && ld != k.told {
+// markClaimsPending lets the links look where claims go now.
+func (d *domain) markClaimsPending() {
+	for r, k := range d.relayedClaims {
+		if ld := d.nextHop(r); ld != nil && ld != k.sentTo {
 			ld.link.pending = true
 		}
 	}
 }
 
-// takeClaim passes on what is told towards the node that it is about, or hears it.
-func (ld *linkDomain) takeClaim(w *linkv1.Claim) {
-	d := ld.db
+// receiveClaim passes a claim on towards the node that it is about, unless that is this one.
+func (ld *linkDomain) receiveClaim(w *linkv1.Claim) {
+	d := ld.domain
 	if d.core.cfg.Observer {
 		return
 	}
 	v := ld.vertex(w.GetNode(), w.GetNamespace())
 	told := claim{process{w.GetStart(), w.GetKey()}, w.GetIncarnation(), w.GetVersion()}
 	if v.node == d.core.cfg.ID {
-		d.core.hear(v, told)
+		d.core.contradicted(v, told)
 		return
 	}
-	if r := d.byVertex[v]; r != nil && r.doubtedBy(told) {
-		d.pass(r, told)
+	if r := d.byVertex[v]; r != nil && r.contradictedBy(told) {
+		d.relayClaim(r, told)
 	}
 }
 
 // pullClaims passes on what is claimed towards the nodes that it is about, and again where the way there has
 // changed.
 func (ld *linkDomain) pullClaims(t *linkv1.Table) bool {
-	d := ld.db
-	for _, r := range d.claimed() {
-		switch k := d.claims[r]; {
-		case !r.doubtedBy(k.claim):
-			delete(d.claims, r)
-		case d.toward(r) == ld && k.told != ld:
-			k.told = ld
+	d := ld.domain
+	for _, r := range d.claimedRecords() {
+		switch k := d.relayedClaims[r]; {
+		case !r.contradictedBy(k.claim):
+			delete(d.relayedClaims, r)
+		case d.nextHop(r) == ld && k.sentTo != ld:
+			k.sentTo = ld
 			w := &linkv1.Claim{Node: r.node[:], Incarnation: k.inc, Start: k.start, Version: k.version, Key: k.key}
 			if r.ns != ld.name {
 				w.Namespace = r.ns
@@ -331,14 +333,14 @@ func (ld *linkDomain) pullClaims(t *linkv1.Table) bool {
 	return len(t.Claims) > 0
 }
 
-// askAround asks all for a record again of which something was refused that may be right now.
-func (d *database) askAround(r *record) {
-	refused := r.refused
-	r.refused = claim{}
-	if refused.inc == 0 || !r.doubtedBy(refused) && r.is(refused.process) {
+// requestFromAll asks all for a record again of which something was refused that may be right now.
+func (d *domain) requestFromAll(r *record) {
+	refused := r.rejected
+	r.rejected = claim{}
+	if refused.inc == 0 || !r.contradictedBy(refused) && r.is(refused.process) {
 		return
 	}
 	for _, ld := range d.links {
-		ld.ask(r.vertex)
+		ld.requestRecord(r.vertex)
 	}
 }

@@ -18,7 +18,7 @@ type index struct {
 	epoch *epoch // what may be changed in place
 }
 
-// epoch tells what was made since the last freeze, by its identity.
+// epoch marks what was made since the last freeze, by its identity.
 type epoch struct{ _ byte }
 
 const (

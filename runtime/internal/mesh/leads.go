@@ -11,7 +11,7 @@ func (s *Snapshot) Leads(ns string) iter.Seq2[*Function, Target] {
 			return
 		}
 		for n, i := range p.members {
-			for it := range s.views[i].fns.all {
+			for it := range s.views[i].functions.all {
 				if n > 0 && s.leadsEarlier(p.members[:n], it.fn.Procedure) {
 					continue
 				}

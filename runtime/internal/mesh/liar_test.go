@@ -67,13 +67,13 @@ func (x *liars) lie() *linkv1.Record {
 	p := x.program
 	about := append(slices.Clone(x.honest), x.liar)[p.n(len(x.honest)+1)]
 	w := &linkv1.Record{Node: id(about.name), Version: 3}
-	truth := about.core.spaces["default"].own
+	truth := about.core.namespaces["default"].record
 	if p.n(8) == 0 {
 		w.Node = id(fmt.Sprintf("made-up %d", p.n(4)))
 	}
 	soon := uint64(x.now.UnixNano())
 	w.Incarnation = []uint64{
-		truth.inc, truth.inc + 1, soon, soon + uint64(time.Second), soon + uint64(maxAhead), 1<<62 - 1, 1 << 62, 1, truth.inc + 2*outdoWithin,
+		truth.inc, truth.inc + 1, soon, soon + uint64(time.Second), soon + uint64(maxAhead), 1<<62 - 1, 1 << 62, 1, truth.inc + 2*supersedeStep,
 	}[p.n(9)]
 	w.Start = []uint64{0, truth.start, 1, soon}[p.n(4)]
 	w.Key = [][]byte{truth.key, nil, slices.Repeat([]byte{byte(p.n(3))}, keyBytes)}[p.n(3)]
@@ -105,7 +105,7 @@ func (x *liars) lie() *linkv1.Record {
 func (x *liars) tell(l *simLink) {
 	p := x.program
 	to := l.ends[1-l.end(x.liar)]
-	x.liar.core.links[l.id].domains[0].sent++ // as far as the other end can tell
+	x.liar.core.links[l.id].domains[0].tablesSent++ // as far as the other end can tell
 	t := &linkv1.Table{Namespace: "default"}
 	for range 1 + p.n(3) {
 		w := x.lie()
@@ -147,7 +147,7 @@ func (x *liars) run() {
 			x.settle()
 		case 3:
 			n := x.honest[p.n(len(x.honest))]
-			_ = n.register("default", fmt.Sprintf("/t.%s/F%d", n.name, n.core.spaces["default"].own.version)) // up to the limit
+			_ = n.register("default", fmt.Sprintf("/t.%s/F%d", n.name, n.core.namespaces["default"].record.version)) // up to the limit
 		default:
 			if len(mine) > 0 {
 				x.tell(mine[p.n(len(mine))])
@@ -181,12 +181,12 @@ func (x *liars) wrong() (problems []string) {
 			if _, at, _, err := x.call(from, "default", "/t.N"+to.name[1:]+"/Get"); err != nil || at != to {
 				problems = append(problems, fmt.Sprintf("from %s to %s: %v", from.name, to.name, err))
 			}
-			truth := to.core.spaces["default"].own
-			if r := from.core.spaces["default"].db.byVertex[truth.vertex]; r.String() != truth.String() {
+			truth := to.core.namespaces["default"].record
+			if r := from.core.namespaces["default"].domain.byVertex[truth.vertex]; r.String() != truth.String() {
 				problems = append(problems, fmt.Sprintf("%s has %v, it is %v", from.name, r, truth))
 			}
 		}
-		if what := from.core.spaces["default"].db.unsound(); what != "" {
+		if what := from.core.namespaces["default"].domain.unsound(); what != "" {
 			problems = append(problems, from.name+": "+what)
 		}
 	}
@@ -209,7 +209,7 @@ func outlast(t testing.TB, program choices) {
 	}
 	x.advance(ForgetAfter)
 	for _, n := range x.honest {
-		if known := len(n.core.spaces["default"].db.byVertex); known != len(x.honest) {
+		if known := len(n.core.namespaces["default"].domain.byVertex); known != len(x.honest) {
 			t.Errorf("%s knows %d members", n.name, known)
 		}
 	}

@@ -27,7 +27,7 @@ func chainOf(t testing.TB, names ...string) *cluster {
 }
 
 func (n *simNode) record(of *simNode) *record {
-	return n.core.spaces["default"].db.byVertex[vertex{of.core.cfg.ID, "default"}]
+	return n.core.namespaces["default"].domain.byVertex[vertex{of.core.cfg.ID, "default"}]
 }
 
 // forge is a record of a node as a liar copies it: later, with its key, and without what it offers.
@@ -37,7 +37,7 @@ func forge(of *simNode, inc uint64) *linkv1.Record {
 
 func (c *cluster) tell(l *simLink, to *simNode, records ...*linkv1.Record) {
 	c.t.Helper()
-	l.ends[1-l.end(to)].core.links[l.id].domains[0].sent++ // as far as the other end can tell
+	l.ends[1-l.end(to)].core.links[l.id].domains[0].tablesSent++ // as far as the other end can tell
 	c.must(to.core.Receive(c.now, l.id, &linkv1.Table{Namespace: "default", Records: records}))
 }
 
@@ -48,7 +48,7 @@ func TestLastWord(t *testing.T) {
 	victim, b, far, liar := c.nodes[0], c.nodes[1], c.nodes[2], c.nodes[3]
 	l := c.between(liar, far)[0]
 	for i := range uint64(10) {
-		// Twice is what once made it stand back: what it has outdone is outdone, by one that started earlier.
+		// Twice is what once made it stand back: what it has superseded is superseded, by one that started earlier.
 		w := forge(victim, victim.core.inc+1)
 		w.Start = i % 2
 		c.tell(l, far, w)
@@ -91,11 +91,11 @@ func TestAnswersAreBounded(t *testing.T) {
 			last = victim.core.inc
 		}
 	}
-	if answers != outdoAtOnce {
+	if answers != supersedeBurst {
 		t.Errorf("%d answers to 1,000 lies at once", answers)
 	}
 	due := victim.core.Tick(c.now)
-	if due.Sub(c.now) > outdoInterval {
+	if due.Sub(c.now) > supersedeInterval {
 		t.Errorf("the next answer is due in %v", due.Sub(c.now))
 	}
 	c.advance(due.Sub(c.now))
@@ -112,7 +112,7 @@ func TestAnswersAreBounded(t *testing.T) {
 }
 
 // TestFuture tells of incarnations that lie ahead: those far ahead are not believed, and one at the edge can be
-// outdone.
+// superseded.
 func TestFuture(t *testing.T) {
 	for _, ahead := range []time.Duration{maxAhead - time.Nanosecond, maxAhead, maxAhead + time.Hour, 80 * 365 * 24 * time.Hour} {
 		t.Run(ahead.String(), func(t *testing.T) {
@@ -193,7 +193,7 @@ func TestFirstHand(t *testing.T) {
 			Neighbours: []*linkv1.Neighbour{{At: 1, Node: id("victim"), Cost: 1, Incarnation: victim.started}},
 		}
 		c.tell(c.between(liar, b)[0], b, w, self)
-		b.core.settle()
+		b.core.recompute()
 		if !b.record(victim).path.reached {
 			t.Fatal("the lie is not in reach")
 		}

@@ -1,8 +1,8 @@
 package mesh
 
-// Limits bound what a core holds, whoever tells it. A zero field means its default. A peer that tells
-// more of itself is cut off with a [*LimitError]. Of what it tells of others the excess is skipped;
-// where the links together tell more than a domain may hold, those that told most go short.
+// Limits bound what a core holds, whoever sent it. A zero field means its default. A peer whose own
+// record has more is cut off with a [*LimitError]. Of what it sends of others the excess is skipped;
+// where the links together send more than a domain may hold, those that sent most go short.
 type Limits struct {
 	Namespaces      int // declared at this node, groups included; default 4,096
 	Members         int // records in one domain, those out of reach included; default 16,384
@@ -14,7 +14,7 @@ type Limits struct {
 	InfoBytes       int // of all of a node's info; default 16 KiB
 	SchemaBytes     int // of one hash of a function's schema; default 64
 	Fits            int // hashes that one function fits; default 8
-	// Origins of one function that count; the first ones, of those within reach. Others are kept, and told
+	// Origins of one function that count; the first ones, of those within reach. Others are kept, and passed
 	// on, but not called. Default 4,096.
 	Origins int
 }

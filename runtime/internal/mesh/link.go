@@ -12,45 +12,45 @@ import (
 
 // link is a session with a peer.
 type link struct {
-	id      LinkID
-	peer    Peer
-	cost    uint32
-	domains []*linkDomain // by name
-	turn    int           // whose domain's turn it is to be pulled
-	pending bool
-	settled bool // routes have been found since it came up
-	synced  bool
-	known   bool      // so is this node's, at the peer
-	digest  time.Time // when the next is due
-	dropped tally     // records of others that the peer told
-	excess  string    // why the last of them was
+	id           LinkID
+	peer         Peer
+	cost         uint32
+	domains      []*linkDomain // by name
+	nextDomain   int           // whose domain's turn it is to be pulled
+	pending      bool
+	routed       bool // routes have been found since it came up
+	synced       bool
+	acknowledged bool      // so is this node's, at the peer
+	nextDigest   time.Time // when the next is due
+	dropped      tally     // records of others that the peer sent
+	dropCause    string    // why the last of them was
 }
 
 // linkDomain is one domain on a link.
 type linkDomain struct {
-	link *link
-	name string
-	db   *database
+	link   *link
+	name   string
+	domain *domain
 
-	sent, seen uint64 // tables
-	told       []told // by record
-	queue      []*record
-	acked      map[*record]int // of those that ask: how many of its members were passed on
+	tablesSent, tablesSeen uint64        // tables
+	peerVersions           []peerVersion // by record
+	queue                  []*record
+	acksSent               map[*record]int // of those that ask: how many of its members were passed on
 
-	opening   opening
-	known     bool   // what the peer has
-	complete  bool   // said so
-	completed bool   // the peer said so
-	owed      bool   // the peer is to be told that what it told up to then is in effect
-	answered  bool   // the peer said so of what it was told
-	sums      int    // of the digest that is to be sent: 0, 1 or 64
-	summarize uint64 // the buckets to summarize, and to be answered
-	answer    uint64 // the buckets to answer for
-	crowded   crowded
-	response  bool             // the peer waits for an answer, even if it is empty
-	digests   []*linkv1.Digest // of the peer's, that are to be compared once routes are up to date: two at most
+	opening        opening
+	peerKnown      bool   // what the peer has
+	localComplete  bool   // said so
+	peerComplete   bool   // the peer said so
+	ackOwed        bool   // an acknowledgement is due: what the peer sent up to then is in effect
+	peerAcked      bool   // the peer said so of what was sent to it
+	digestSums     int    // of the digest that is to be sent: 0, 1 or 64
+	summaryBuckets uint64 // the buckets to summarize, and to be answered
+	answerBuckets  uint64 // the buckets to answer for
+	shortage       shortage
+	answerDue      bool             // the peer waits for an answer, even if it is empty
+	peerDigests    []*linkv1.Digest // of the peer's, that are to be compared once routes are up to date: two at most
 
-	taking map[*record]struct{} // records that are, or are to be, taken anew over it
+	resyncing map[*record]struct{} // records that are, or are to be, taken again over it
 }
 
 // opening is what was said first on a link.
@@ -62,15 +62,15 @@ const (
 	withDigest
 )
 
-// told is which version of a record the peer has, as far as is known here.
-type told struct {
+// peerVersion is which version of a record the peer has, as far as is known here.
+type peerVersion struct {
 	inc, version, floor uint64
 	sent                uint64 // the table that it was sent in
 	queued              bool
 }
 
-// before reports whether l is to be taken rather than o, to the same peer.
-func (l *link) before(o *link) bool {
+// preferredTo reports whether l is to be taken rather than o, to the same peer.
+func (l *link) preferredTo(o *link) bool {
 	return cmp.Or(
 		cmp.Compare(o.peer.Incarnation, l.peer.Incarnation),
 		cmp.Compare(l.cost, o.cost),
@@ -85,30 +85,30 @@ func (c *Core) LinkUp(now time.Time, id LinkID, peer Peer) error {
 	if err := c.CheckPeer(now, peer); err != nil {
 		return err
 	}
-	carried := c.carried(peer)
+	carried := c.sharedDomains(peer)
 	if len(carried) == 0 {
 		return &ProtocolError{Reason: "the link carries no namespace that both ends hold"}
 	}
 	if c.links[id] != nil {
 		panic("mesh: a LinkID was used again")
 	}
-	l := &link{id: id, peer: peer, cost: max(1, peer.Cost), pending: true, digest: now.Add(DigestInterval)}
-	c.insert(l)
+	l := &link{id: id, peer: peer, cost: max(1, peer.Cost), pending: true, nextDigest: now.Add(DigestInterval)}
+	c.insertLink(l)
 	for _, name := range carried {
-		s := c.spaces[name]
+		s := c.namespaces[name]
 		if s.group != nil {
-			c.activate(s)
+			c.activateGroup(s)
 		}
-		ld := &linkDomain{link: l, name: name, db: s.db, acked: map[*record]int{}}
+		ld := &linkDomain{link: l, name: name, domain: s.domain, acksSent: map[*record]int{}}
 		l.domains = append(l.domains, ld)
-		s.db.attach(ld)
+		s.domain.attach(ld)
 		if !peer.Observer {
-			s.db.welcome(name, peer)
+			s.domain.preparePeer(name, peer)
 		}
-		c.adjoin(s, peer.ID)
+		c.updateAdjacency(s, peer.ID)
 	}
-	c.fresh = append(c.fresh, l)
-	c.unsettled = true
+	c.newLinks = append(c.newLinks, l)
+	c.dirty = true
 	return nil
 }
 
@@ -121,39 +121,39 @@ func (c *Core) CheckPeer(now time.Time, peer Peer) error {
 		return ErrSelf
 	case peer.ID == c.cfg.ID:
 		return &DuplicateError{Node: c.cfg.ID, Name: c.cfg.Info.GetName()}
-	case c.future(peer.Incarnation):
+	case c.tooFarAhead(peer.Incarnation):
 		return &ClockError{
 			Name: peer.Info.GetName(), Here: c.cfg.Info.GetName(), Ahead: time.Unix(0, int64(peer.Incarnation)).Sub(c.now),
 		}
 	case len(peer.Remote) > c.cfg.Limits.Namespaces:
 		return &LimitError{What: "namespaces of one link", Limit: c.cfg.Limits.Namespaces}
 	}
-	if !peer.Observer && c.taken(peer) {
+	if !peer.Observer && c.idInUse(peer) {
 		return &DuplicateError{Node: peer.ID, Name: peer.Info.GetName()}
 	}
 	return checkInfo(peer.Info, c.cfg.Limits)
 }
 
-// taken reports whether another process has the place of a peer by its name here. What only others tell of
+// idInUse reports whether another process has the place of a peer by its name here. What only others say of
 // such a one does not count.
-func (c *Core) taken(peer Peer) bool {
-	for _, l := range c.order {
+func (c *Core) idInUse(peer Peer) bool {
+	for _, l := range c.linkOrder {
 		if l.peer.ID == peer.ID && !l.peer.Observer && !l.peer.same(peer) {
 			return true
 		}
 	}
-	return slices.ContainsFunc(c.databases, func(d *database) bool {
-		return slices.ContainsFunc(d.names, func(ns string) bool { return d.holds(vertex{peer.ID, ns}, process{peer.Incarnation, peer.Key}) })
+	return slices.ContainsFunc(c.domains, func(d *domain) bool {
+		return slices.ContainsFunc(d.namespaces, func(ns string) bool { return d.holdsPlace(vertex{peer.ID, ns}, process{peer.Incarnation, peer.Key}) })
 	})
 }
 
-// holds reports whether a process keeps its place from another one that has a link.
-func (d *database) holds(v vertex, other process) bool {
+// holdsPlace reports whether a process keeps its place from another one that has a link.
+func (d *domain) holdsPlace(v vertex, other process) bool {
 	r := d.byVertex[v]
-	if r == nil || !d.core.now.Before(r.held) || r.leaving() || r.is(other) {
+	if r == nil || !d.core.now.Before(r.placeHeldUntil) || r.leaving() || r.is(other) {
 		return false
 	}
-	d.core.settle()
+	d.core.recompute()
 	return r.path.reached
 }
 
@@ -162,26 +162,26 @@ func (p Peer) same(o Peer) bool {
 	return p.Incarnation == o.Incarnation && bytes.Equal(p.Key, o.Key)
 }
 
-// welcome makes a domain ready for what a peer is going to tell of itself. What others told of another
+// preparePeer makes a domain ready for a peer's own record. What others sent of another
 // process of its name goes.
-func (d *database) welcome(ns string, peer Peer) {
+func (d *domain) preparePeer(ns string, peer Peer) {
 	for _, r := range d.byNode[peer.ID] {
-		r.goodbye, r.shown = false, nil
+		r.goodbye, r.view = false, nil
 	}
 	r, p := d.byVertex[vertex{peer.ID, ns}], process{peer.Incarnation, peer.Key}
 	if r == nil || r.is(p) || len(peer.Key) == 0 {
 		return
 	}
 	if other := (claim{r.process, r.inc, r.version}); other.inc > peer.Incarnation {
-		d.pass(r, other) // the others have that one, too
+		d.relayClaim(r, other) // the others have that one, too
 	}
-	d.clear(r, r.name()+" restarted without it")
-	r.inc, r.process, r.refused = peer.Incarnation, p, claim{}
+	d.clearRecord(r, r.name()+" restarted without it")
+	r.inc, r.process, r.rejected = peer.Incarnation, p, claim{}
 }
 
-// carried returns the domains of a link by what both ends' Joins say. A group and a namespace of
+// sharedDomains returns the domains of a link by what both ends' Joins say. A group and a namespace of
 // one name meet in the domain of that name, two groups in those of the members they share.
-func (c *Core) carried(peer Peer) []string {
+func (c *Core) sharedDomains(peer Peer) []string {
 	remote := map[string]*linkv1.LinkNamespace{}
 	for _, n := range peer.Remote {
 		remote[n.GetName()] = n
@@ -189,13 +189,13 @@ func (c *Core) carried(peer Peer) []string {
 	carried := map[string]bool{}
 	for _, here := range peer.Local {
 		there := remote[here.GetName()]
-		s := c.spaces[here.GetName()]
+		s := c.namespaces[here.GetName()]
 		switch {
 		case there == nil || s == nil:
 		case s.group == nil || len(there.GetMembers()) == 0:
 			carried[s.name] = true
 		default:
-			for _, m := range s.group.shared(there.GetMembers()) {
+			for _, m := range s.group.sharedMembers(there.GetMembers()) {
 				carried[m.name] = true
 			}
 		}
@@ -211,28 +211,28 @@ func (c *Core) LinkDown(now time.Time, id LinkID, cause Cause) {
 		return
 	}
 	delete(c.links, id)
-	i, _ := slices.BinarySearchFunc(c.order, id, compareLinks)
-	c.order = slices.Delete(c.order, i, i+1)
+	i, _ := slices.BinarySearchFunc(c.linkOrder, id, compareLinks)
+	c.linkOrder = slices.Delete(c.linkOrder, i, i+1)
 	for _, ld := range l.domains {
-		d := ld.db
-		d.shuffled++
+		d := ld.domain
+		d.membershipChanges++
 		d.detach(ld)
 		for _, r := range d.byNode[l.peer.ID] {
 			if !l.peer.Observer {
-				r.fell, r.held = cause.Text, c.now.Add(holdPlace)
-				r.goodbye, r.shown = r.goodbye || cause.Goodbye, nil
+				r.linkDownCause, r.placeHeldUntil = cause.Text, c.now.Add(holdPlace)
+				r.goodbye, r.view = r.goodbye || cause.Goodbye, nil
 			}
 		}
-		for _, r := range d.expected(ld) {
-			d.abandon(r, ld)
+		for _, r := range d.resyncRecords(ld) {
+			d.abandonResync(r, ld)
 		}
-		d.moved = true
-		c.adjoin(c.spaces[ld.name], l.peer.ID)
+		d.routesDirty = true
+		c.updateAdjacency(c.namespaces[ld.name], l.peer.ID)
 		if r := d.byVertex[vertex{l.peer.ID, ld.name}]; r != nil && !d.firstHand(r) {
-			d.askAround(r)
+			d.requestFromAll(r)
 		}
 	}
-	c.unsettled = true
+	c.dirty = true
 }
 
 // Retire has calls go by other links to the same process, where there are any. A link that is not known is skipped.
@@ -244,31 +244,31 @@ func (c *Core) Retire(now time.Time, id LinkID) {
 	}
 	l.cost = max(l.cost, leavingCost)
 	for _, ld := range l.domains {
-		c.adjoin(c.spaces[ld.name], l.peer.ID)
+		c.updateAdjacency(c.namespaces[ld.name], l.peer.ID)
 	}
-	c.unsettled = true
+	c.dirty = true
 }
 
-// adjoin makes this node's record in a domain tell of a neighbour what its links to it say.
-func (c *Core) adjoin(s *space, peer NodeID) {
-	s.db.moved = true
-	if s.own == nil {
+// updateAdjacency has this node's record in a domain list a neighbour as its links to it are.
+func (c *Core) updateAdjacency(s *namespace, peer NodeID) {
+	s.domain.routesDirty = true
+	if s.record == nil {
 		return
 	}
-	best := s.db.best(vertex{peer, s.name})
-	now := s.own.neighbours[peer]
+	best := s.domain.bestLink(vertex{peer, s.name})
+	now := s.record.neighbours[peer]
 	listed := now != nil && !now.removed
 	cost := func(l *link) uint32 {
-		if c.left {
+		if c.leaving {
 			return max(l.cost, leavingCost)
 		}
 		return l.cost
 	}
 	switch {
 	case best == nil && listed:
-		s.db.tell(s.own, &item{kind: kindNeighbour, removed: true, extra: &extra{neighbour: peer}})
+		s.domain.originate(s.record, &item{kind: kindNeighbour, removed: true, extra: &extra{neighbour: peer}})
 	case best != nil && (!listed || now.extra.cost != cost(best.link) || now.extra.inc != best.link.peer.Incarnation):
-		s.db.tell(s.own, &item{kind: kindNeighbour, extra: &extra{
+		s.domain.originate(s.record, &item{kind: kindNeighbour, extra: &extra{
 			neighbour: peer, cost: cost(best.link), inc: best.link.peer.Incarnation, key: best.link.peer.Key,
 		}})
 	}
@@ -289,38 +289,38 @@ func (c *Core) Carried(id LinkID) []string {
 }
 
 // attach adds a link's domain.
-func (d *database) attach(ld *linkDomain) {
+func (d *domain) attach(ld *linkDomain) {
 	d.links = append(d.links, ld)
-	if v := ld.to(); !ld.link.peer.Observer {
+	if v := ld.peerVertex(); !ld.link.peer.Observer {
 		d.peers[v] = append(d.peers[v], ld)
 	}
 }
 
 // detach removes a link's domain.
-func (d *database) detach(ld *linkDomain) {
+func (d *domain) detach(ld *linkDomain) {
 	is := func(o *linkDomain) bool { return o == ld }
 	d.links = slices.DeleteFunc(d.links, is)
-	v := ld.to()
+	v := ld.peerVertex()
 	if d.peers[v] = slices.DeleteFunc(d.peers[v], is); len(d.peers[v]) == 0 {
 		delete(d.peers, v)
 	}
 }
 
-// to is the vertex at the other end.
-func (ld *linkDomain) to() vertex { return vertex{ld.link.peer.ID, ld.name} }
+// peerVertex is the vertex at the other end.
+func (ld *linkDomain) peerVertex() vertex { return vertex{ld.link.peer.ID, ld.name} }
 
-// best returns the link to take to a neighbour, or nil: to its latest incarnation, the cheapest, the oldest.
-func (d *database) best(v vertex) (best *linkDomain) {
+// bestLink returns the link to take to a neighbour, or nil: to its latest incarnation, the cheapest, the oldest.
+func (d *domain) bestLink(v vertex) (best *linkDomain) {
 	for _, l := range d.peers[v] {
-		if best == nil || l.link.before(best.link) {
+		if best == nil || l.link.preferredTo(best.link) {
 			best = l
 		}
 	}
 	return best
 }
 
-// up reports whether a link, which may be nil, is up.
-func (c *Core) up(l *link) bool { return l != nil && c.links[l.id] == l }
+// isUp reports whether a link, which may be nil, is up.
+func (c *Core) isUp(l *link) bool { return l != nil && c.links[l.id] == l }
 
 // Synced reports whether the first exchange over a link is done.
 func (c *Core) Synced(id LinkID) bool {
@@ -328,12 +328,12 @@ func (c *Core) Synced(id LinkID) bool {
 	return l != nil && l.synced
 }
 
-// enqueue notes that there is something of a record to tell.
+// enqueue notes that there is something of a record to send.
 func (ld *linkDomain) enqueue(r *record) {
-	if ld.db.core.cfg.Observer {
+	if ld.domain.core.cfg.Observer {
 		return
 	}
-	t := ld.of(r)
+	t := ld.peerVersion(r)
 	if t.queued || r.inc == t.inc && r.version <= t.version {
 		return
 	}
@@ -342,16 +342,16 @@ func (ld *linkDomain) enqueue(r *record) {
 	ld.link.pending = true
 }
 
-// of returns what the peer was told of a record.
-func (ld *linkDomain) of(r *record) *told {
-	if n := len(ld.db.records); len(ld.told) < n {
-		ld.told = append(ld.told, make([]told, n-len(ld.told))...)
+// peerVersion returns which version of a record the peer has.
+func (ld *linkDomain) peerVersion(r *record) *peerVersion {
+	if n := len(ld.domain.records); len(ld.peerVersions) < n {
+		ld.peerVersions = append(ld.peerVersions, make([]peerVersion, n-len(ld.peerVersions))...)
 	}
-	return &ld.told[r.idx]
+	return &ld.peerVersions[r.idx]
 }
 
-// has notes that the peer has a version of a record.
-func (t *told) has(inc, version, floor uint64) {
+// update notes that the peer has a version of a record.
+func (t *peerVersion) update(inc, version, floor uint64) {
 	if inc > t.inc || inc == t.inc && version > t.version {
 		t.inc, t.version, t.floor = inc, version, floor
 	}

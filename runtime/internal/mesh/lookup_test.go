@@ -62,14 +62,14 @@ func BenchmarkFind(b *testing.B) {
 	n.declare("default")
 	hub.declare("default")
 	c.link(n, hub, "default")
-	d := n.core.spaces["default"].db
+	d := n.core.namespaces["default"].domain
 	link := func(r *record, to string, start uint64) {
 		r.version++
-		d.put(r, &item{version: r.version, kind: kindNeighbour, extra: &extra{neighbour: NodeID(id(to)), cost: 1, inc: start}})
+		d.putItem(r, &item{version: r.version, kind: kindNeighbour, extra: &extra{neighbour: NodeID(id(to)), cost: 1, inc: start}})
 	}
 	var all []string
 	for i := range 1000 {
-		r := d.join(vertex{NodeID(id(fmt.Sprintf("node%04d", i))), "default"}, hub.started, process{start: hub.started})
+		r := d.addRecord(vertex{NodeID(id(fmt.Sprintf("node%04d", i))), "default"}, hub.started, process{start: hub.started})
 		link(r, "node0000", hub.started)
 		link(r, "node", n.started)
 		if i > 0 {
@@ -77,7 +77,7 @@ func BenchmarkFind(b *testing.B) {
 		}
 		for _, p := range procedures(i, 1000) {
 			r.version++
-			d.put(r, &item{version: r.version, fn: Function{Procedure: p}})
+			d.putItem(r, &item{version: r.version, fn: Function{Procedure: p}})
 			all = append(all, p)
 		}
 	}

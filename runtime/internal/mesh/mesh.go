@@ -57,7 +57,7 @@ type Config struct {
 	Incarnation uint64           // when the node started, in nanoseconds since 1970
 	Key         []byte           // the public half of the key that it made then; may be empty
 	Info        *linkv1.NodeInfo // must not be changed afterwards
-	// Observer is set for a proxy: it is no member, tells of nothing, and its routes are those of its
+	// Observer is set for a proxy: it is no member, originates nothing, and its routes are those of its
 	// link's peer.
 	Observer bool
 	Limits   Limits
@@ -70,7 +70,7 @@ type Peer struct {
 	Key         []byte           // as in Config, proven; empty where the peer has none
 	Info        *linkv1.NodeInfo // must not be changed afterwards
 	Observer    bool             // the peer is a proxy
-	// Acknowledges: both ends say when what the other has told first is in effect.
+	// Acknowledges: both ends say when what the other has sent first is in effect.
 	Acknowledges bool
 	// Local is what this end's Join said that the link carries, Remote what the peer's did.
 	Local, Remote []*linkv1.LinkNamespace

@@ -93,7 +93,7 @@ func clip(s string) string {
 	return s
 }
 
-// checkInfo checks what a node tells of itself against the bounds.
+// checkInfo checks a node's description of itself against the bounds.
 func checkInfo(info *linkv1.NodeInfo, l Limits) error {
 	switch {
 	case len(info.GetAddresses()) > l.Addresses:

@@ -28,7 +28,7 @@ func (s *Snapshot) Near(ns, procedure string) []string {
 	found := map[string]int{}
 	compared := 0
 	for _, i := range p.members {
-		for it := range s.views[i].fns.all {
+		for it := range s.views[i].functions.all {
 			if compared++; compared > maxCompared {
 				break
 			}

@@ -83,16 +83,16 @@ func TestGraves(t *testing.T) {
 	if n := forgotten(c); n > 0 {
 		t.Errorf("of %d functions that were withdrawn %d are forgotten", many, n)
 	}
-	d := c.spaces["public"].db
-	if d.graves == 0 || d.graves > maxGraves {
-		t.Errorf("there are %d graves", d.graves)
+	d := c.namespaces["public"].domain
+	if d.tombstones == 0 || d.tombstones > maxTombstones {
+		t.Errorf("there are %d graves", d.tombstones)
 	}
 	c.Tick(now.Add(ForgetAfter))
-	if d.graves != 0 || len(d.own[0].graves) != 0 {
-		t.Errorf("there are %d graves after %v", d.graves, ForgetAfter)
+	if d.tombstones != 0 || len(d.ownRecords[0].tombstones) != 0 {
+		t.Errorf("there are %d graves after %v", d.tombstones, ForgetAfter)
 	}
-	d.graves = maxGraves // there is no more room
-	if g := d.bury(d.own[0], "/a.B/C", &extra{}); g != nil {
+	d.tombstones = maxTombstones // there is no more room
+	if g := d.addTombstone(d.ownRecords[0], "/a.B/C", &extra{}); g != nil {
 		t.Error("there is no bound")
 	}
 }

@@ -43,9 +43,9 @@ func (m mark) is(o mark) bool {
 // mark returns how an origin stands now.
 func (w *world) mark(at place3) mark {
 	m := w.origins[at]
-	s := w.c.node(at.node).core.spaces[at.ns]
-	if it := s.own.functions[at.procedure]; it != nil {
-		r := s.db.rank(it)
+	s := w.c.node(at.node).core.namespaces[at.ns]
+	if it := s.record.functions[at.procedure]; it != nil {
+		r := s.domain.rank(it)
 		m.level, m.registered, m.stamp = r.level, r.registered, r.stamp
 	}
 	return m
@@ -87,7 +87,7 @@ func (o *oracle) connect() {
 	}
 	for _, n := range o.w.c.nodes {
 		for _, s := range n.core.declared {
-			if s.db != nil {
+			if s.domain != nil {
 				edges[site3{n.name, s.name}] = nil
 			}
 		}
@@ -172,12 +172,12 @@ func (o *oracle) derive() {
 	var changes []change
 	for _, n := range o.w.c.nodes {
 		for _, member := range n.core.declared {
-			if member.group != nil || n.core.left {
+			if member.group != nil || n.core.leaving {
 				continue
 			}
 			best := map[string]change{}
 			for _, g := range member.groups() {
-				at := site3{n.name, g.space.name}
+				at := site3{n.name, g.namespace.name}
 				for p := range o.visible[o.component[at]] {
 					m, ok := o.first(at, p, own)
 					if old, found := best[p]; ok && (!found || m.before(old.m)) {
@@ -192,7 +192,7 @@ func (o *oracle) derive() {
 		o.show(c.at, c.p, c.m, c.by)
 	}
 	changes = nil
-	o.groups(func(n *simNode, s *space) {
+	o.groups(func(n *simNode, s *namespace) {
 		done := map[string]bool{}
 		for _, member := range s.group.members {
 			at := site3{n.name, member.name}
@@ -217,10 +217,10 @@ func (o *oracle) offered(s site3, procedure string, m mark) bool {
 	return slices.ContainsFunc(o.visible[o.component[s]][procedure][m], func(by source) bool { return own(m, by) })
 }
 
-func (o *oracle) groups(do func(n *simNode, s *space)) {
+func (o *oracle) groups(do func(n *simNode, s *namespace)) {
 	for _, n := range o.w.c.nodes {
 		for _, s := range n.core.declared {
-			if s.group != nil && s.db != nil && !n.core.left {
+			if s.group != nil && s.domain != nil && !n.core.leaving {
 				do(n, s)
 			}
 		}
@@ -323,7 +323,7 @@ func (w *world) verifyLead(n *simNode, ns, p string, want mark, bad func(string,
 // replicas returns the nodes that calls are to be spread over beside the one that leads, if no group has a
 // part in it.
 func (o *oracle) replicas(n *simNode, ns, procedure string, lead mark) map[string]bool {
-	if lead.policy == Single || n.core.spaces[ns].group != nil {
+	if lead.policy == Single || n.core.namespaces[ns].group != nil {
 		return nil
 	}
 	nodes := map[string]bool{}
@@ -347,13 +347,13 @@ func (w *world) verifyTables(o *oracle) (problems []string) {
 	who := map[int]string{}
 	for _, n := range w.c.nodes {
 		for _, s := range n.core.declared {
-			if s.db == nil {
+			if s.domain == nil {
 				continue
 			}
 			k := o.component[site3{n.name, s.name}]
 			table := map[vertex]string{}
-			for _, r := range s.db.records {
-				if r != nil && !w.bridged(s.db.names, r.ns) {
+			for _, r := range s.domain.records {
+				if r != nil && !w.bridged(s.domain.namespaces, r.ns) {
 					problems = append(problems, fmt.Sprintf("%s/%s knows %s/%s", n.name, s.name, r.name(), r.ns))
 				}
 				if r != nil && r.path.reached {
@@ -414,7 +414,7 @@ func (r *record) String() string {
 	for _, m := range []map[string]*item{r.functions, r.derived} {
 		for _, p := range slices.Sorted(maps.Keys(m)) {
 			if it := m[p]; !it.removed {
-				fmt.Fprintf(&b, " %s@%d(%v %d %d %s %s)", p, it.version, it.derivation(), it.fn.Registered, it.fn.Policy, it.fn.Schema, it.more().fits)
+				fmt.Fprintf(&b, " %s@%d(%v %d %d %s %s)", p, it.version, it.derivation(), it.fn.Registered, it.fn.Policy, it.fn.Schema, it.more().compatible)
 			}
 		}
 	}
@@ -425,7 +425,7 @@ func (r *record) String() string {
 // or before the version that the copy claims to have.
 func (w *world) lacking() string {
 	for _, n := range w.c.nodes {
-		for _, d := range n.core.databases {
+		for _, d := range n.core.domains {
 			for _, r := range d.byVertex {
 				own := w.original(r)
 				if own == nil {
@@ -434,8 +434,8 @@ func (w *world) lacking() string {
 				if r.version > own.version {
 					return fmt.Sprintf("%s has a later version of %s/%s than that itself", n.name, r.name(), r.ns)
 				}
-				for _, e := range own.feed {
-					if !e.it.stale && !e.it.removed && e.version <= r.version && !r.has(e.it) {
+				for _, e := range own.changes {
+					if !e.it.superseded && !e.it.removed && e.version <= r.version && !r.has(e.it) {
 						return fmt.Sprintf("%s has %s/%s at %d without what was said at %d: %v\nwant %v",
 							n.name, r.name(), r.ns, r.version, e.version, r, own)
 					}
@@ -449,8 +449,8 @@ func (w *world) lacking() string {
 // original returns the record that r is a copy of, at its node, if that has not restarted.
 func (w *world) original(r *record) *record {
 	for _, n := range w.c.nodes {
-		if s := n.core.spaces[r.ns]; n.core.cfg.ID == r.node && n.core.inc == r.inc && s != nil && s.own != nil {
-			return s.own
+		if s := n.core.namespaces[r.ns]; n.core.cfg.ID == r.node && n.core.inc == r.inc && s != nil && s.record != nil {
+			return s.record
 		}
 	}
 	return nil
@@ -462,14 +462,14 @@ func (r *record) has(it *item) bool {
 	switch it.kind {
 	case kindAbout:
 		mine = r.about
-	case kindAsk:
-		mine = r.ask
+	case kindAckRequest:
+		mine = r.ackRequest
 	case kindNeighbour:
 		mine = r.neighbours[it.extra.neighbour]
 	case kindBridge:
 		mine = r.bridges[it.extra.bridge]
 	case kindFunction:
-		mine = r.named(it)[it.fn.Procedure]
+		mine = r.functionsLike(it)[it.fn.Procedure]
 	}
 	return mine != nil && mine.version == it.version
 }

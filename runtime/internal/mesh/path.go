@@ -8,21 +8,21 @@ import (
 
 // pathState is what a record has for finding paths.
 type pathState struct {
-	edges   []edge // to neighbours, both telling of each other; sorted by neighbour
-	relink  bool   // edges are to be found again
-	reached bool
-	lost    *loss     // while it is not reached
-	gained  uint64    // in which turn it came into reach
-	since   time.Time // when that was
-	until   time.Time // until when it had been in reach before; zero: never
-	counted bool      // in database.present
-	last    *shown    // as it was then
+	edges        []edge // to neighbours, each listing the other; sorted by neighbour
+	edgesDirty   bool   // edges are to be found again
+	reached      bool
+	lost         *loss       // while it is not reached
+	reachedRun   uint64      // in which turn it came into reach
+	reachedSince time.Time   // when that was
+	reachedUntil time.Time   // until when it had been in reach before; zero: never
+	counted      bool        // in domain.present
+	countedView  *memberView // as it was then
 	// A site is all vertices of a node that bridges join; lead is the one with the first namespace.
 	lead int32
 	next *record // in the site; nil: it is the last
 }
 
-// edge is a link as its end tells it.
+// edge is a link as its end lists it.
 type edge struct {
 	to   *record
 	cost uint32
@@ -35,25 +35,25 @@ type loss struct {
 }
 
 // findEdges finds the edges of the records anew of which some may have changed.
-func (d *database) findEdges() {
-	for _, r := range d.relinked {
-		r.path.relink = false
+func (d *domain) findEdges() {
+	for _, r := range d.edgesDirty {
+		r.path.edgesDirty = false
 		var edges []edge
 		for id, it := range r.neighbours {
-			if o := d.byVertex[vertex{id, r.ns}]; o != nil && o != r && r.lists(o) && o.lists(r) {
+			if o := d.byVertex[vertex{id, r.ns}]; o != nil && o != r && r.listsNeighbour(o) && o.listsNeighbour(r) {
 				edges = append(edges, edge{o, it.extra.cost})
 			}
 		}
 		slices.SortFunc(edges, func(a, b edge) int { return a.to.compare(b.to.vertex) })
 		if !slices.Equal(edges, r.path.edges) {
-			r.path.edges, r.shown = edges, nil
+			r.path.edges, r.view = edges, nil
 		}
 	}
-	d.relinked = nil
+	d.edgesDirty = nil
 }
 
 // findSites joins the records that bridges join.
-func (d *database) findSites() {
+func (d *domain) findSites() {
 	for _, r := range d.records {
 		if r != nil {
 			r.path.lead, r.path.next = r.idx, nil
@@ -67,7 +67,7 @@ func (d *database) findSites() {
 		for i := 0; i < len(site); i++ {
 			for ns := range site[i].bridges {
 				o := d.byVertex[vertex{r.node, ns}]
-				if o != nil && o.is(r.process) && site[i].joins(ns) && o.joins(site[i].ns) && !slices.Contains(site, o) {
+				if o != nil && o.is(r.process) && site[i].listsBridge(ns) && o.listsBridge(site[i].ns) && !slices.Contains(site, o) {
 					site = append(site, o)
 				}
 			}
@@ -82,24 +82,24 @@ func (d *database) findSites() {
 	}
 }
 
-// search is Dijkstra's algorithm over the sites of a database. Of several cheapest paths it takes
+// search is Dijkstra's algorithm over the sites of a domain. Of several cheapest paths it takes
 // the one with the fewest links, and of these the one whose nodes come first in order, compared
 // from this end on. The rest of that one is what the next node takes too, so the path that is shown
 // is the path that a call takes.
 type search struct {
-	d     *database
+	d     *domain
 	found []found // by lead
 	queue []step
 }
 
 // found is the path to a site.
 type found struct {
-	known  bool
-	done   bool
-	cost   uint64
-	hops   int32
-	before int32       // the lead of the site before; none: this is the start
-	via    *linkDomain // the first link
+	reached bool
+	done    bool
+	cost    uint64
+	hops    int32
+	before  int32       // the lead of the site before; none: this is the start
+	via     *linkDomain // the first link
 }
 
 // step is a path in the queue, a binary heap.
@@ -111,21 +111,21 @@ type step struct {
 
 const none = -1
 
-func (d *database) search() *search {
+func (d *domain) shortestPaths() *search {
 	s := &search{d: d, found: make([]found, len(d.records))}
-	if len(d.own) == 0 {
+	if len(d.ownRecords) == 0 {
 		for v := range d.peers {
 			if r := d.byVertex[v]; r != nil {
-				l := d.best(v)
+				l := d.bestLink(v)
 				s.relax(none, found{}, edge{r, l.link.cost}, l)
 			}
 		}
 	} else {
-		start := d.own[0].path.lead
-		s.found[start] = found{known: true, done: true, before: none}
+		start := d.ownRecords[0].path.lead
+		s.found[start] = found{reached: true, done: true, before: none}
 		for r := d.records[start]; r != nil; r = r.path.next {
 			for _, e := range r.path.edges {
-				if l := d.best(e.to.vertex); l != nil {
+				if l := d.bestLink(e.to.vertex); l != nil {
 					s.relax(start, s.found[start], e, l)
 				}
 			}
@@ -154,8 +154,8 @@ func (s *search) relax(u int32, f found, e edge, via *linkDomain) {
 	if t.done {
 		return
 	}
-	n := found{known: true, cost: f.cost + uint64(e.cost), hops: f.hops + 1, before: u, via: via}
-	if t.known {
+	n := found{reached: true, cost: f.cost + uint64(e.cost), hops: f.hops + 1, before: u, via: via}
+	if t.reached {
 		c := cmp.Or(cmp.Compare(n.cost, t.cost), cmp.Compare(n.hops, t.hops))
 		switch {
 		case c > 0:

@@ -119,7 +119,7 @@ func (x *chaos) conclude() []string {
 	c.advance(ForgetAfter + time.Second)
 	c.settle()
 	for _, n := range c.nodes {
-		for _, d := range n.core.databases {
+		for _, d := range n.core.domains {
 			for _, r := range d.byVertex {
 				if !r.path.reached {
 					return []string{fmt.Sprintf("%s has not forgotten %s", n.name, r.name())}
@@ -153,8 +153,8 @@ func (x *chaos) acknowledge() (problems []string) {
 	}
 	x.c.settle()
 	for _, n := range x.c.nodes {
-		for _, d := range n.core.databases {
-			for r := range d.asks {
+		for _, d := range n.core.domains {
+			for r := range d.ackRequests {
 				if r.path.reached {
 					problems = append(problems, fmt.Sprintf("%s still collects who has seen %s", n.name, r.name()))
 				}
@@ -186,7 +186,7 @@ func (x *chaos) build() {
 
 // furnish declares namespaces and groups at a node.
 func (x *chaos) furnish(n *simNode) {
-	n.core.spare = 1 + x.rnd.IntN(4)
+	n.core.keptRemovals = 1 + x.rnd.IntN(4)
 	for _, ns := range x.nss {
 		if x.rnd.IntN(4) > 0 {
 			n.declare(ns)

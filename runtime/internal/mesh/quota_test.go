@@ -56,7 +56,7 @@ func wantNewcomer(t *testing.T, c *cluster) {
 				t.Errorf("from %s to %s: %v", from.name, to.name, err)
 			}
 		}
-		if what := from.core.spaces["default"].db.unsound(); what != "" {
+		if what := from.core.namespaces["default"].domain.unsound(); what != "" {
 			t.Errorf("%s: %s", from.name, what)
 		}
 	}
@@ -81,7 +81,7 @@ func TestCrowd(t *testing.T) {
 	}
 	c.settle()
 	wantNewcomer(t, c)
-	if got := len(b.core.spaces["default"].db.byVertex); got != 20 {
+	if got := len(b.core.namespaces["default"].domain.byVertex); got != 20 {
 		t.Errorf("b knows %d members", got)
 	}
 }
@@ -126,7 +126,7 @@ func TestTwoCrowds(t *testing.T) {
 		}
 	}
 	shares := map[string]int{}
-	for l, s := range hub.core.spaces["default"].db.shares() {
+	for l, s := range hub.core.namespaces["default"].domain.shares() {
 		shares[l.peer.Info.GetName()] = s.members
 	}
 	if shares["honest"] != 5 || shares["liar1"] < 9 || shares["liar2"] < 9 {
@@ -142,10 +142,10 @@ func TestRefusedAtOnce(t *testing.T) {
 	c.settle()
 	tell(records[50]) // finds that there is no room
 	ld := b.core.links[c.links[0].id].domains[0]
-	before := ld.crowded
+	before := ld.shortage
 	ck := check{core: b.core, ld: ld}
 	c.must(ck.table(&linkv1.Table{Namespace: "default", Records: records[60:]}))
-	if ck.shares != nil || before != ld.crowded {
+	if ck.shares != nil || before != ld.shortage {
 		t.Error("it was looked at again")
 	}
 	if ck.dropped != 41 {

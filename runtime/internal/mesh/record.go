@@ -20,61 +20,61 @@ func (v vertex) compare(o vertex) int {
 	return cmp.Or(bytes.Compare(v.node[:], o.node[:]), cmp.Compare(v.ns, o.ns))
 }
 
-// record is what a member tells of itself in a namespace: a set of items, each with the version of
+// record is what a member advertises in a namespace: a set of items, each with the version of
 // the record at which it was last changed or removed.
 //
 // A record at version v holds all items of any later state of it that were changed up to v. So it
-// can be told, taken in and passed on in pieces, in the order of versions.
+// can be sent, taken in and passed on in pieces, in the order of versions.
 type record struct {
 	vertex
-	idx int32 // in the database
+	idx int32 // in the domain
 	process
 	inc     uint64
 	version uint64
 	floor   uint64 // removals up to here may be missing
 
-	about      *item
-	ask        *item
-	neighbours map[NodeID]*item
-	bridges    map[string]*item
-	functions  map[string]*item // its own, removed ones too
-	derived    map[string]*item // those it passes on, likewise
-	live       int              // functions that are not removed
-	gone       int              // items that are
-	feed       []entry          // by version; stale ones in between
-	stale      int
-	sum        uint64 // of the items that are not removed
-	slot       uint   // the vertex's bucket
-	digested   digested
-	encoded    [2]encoded // of all of it, and of what was new
+	about         *item
+	ackRequest    *item
+	neighbours    map[NodeID]*item
+	bridges       map[string]*item
+	functions     map[string]*item // its own, removed ones too
+	derived       map[string]*item // those it passes on, likewise
+	liveFunctions int              // functions that are not removed
+	removals      int              // items that are
+	changes       []change         // by version; stale ones in between
+	stale         int
+	sum           uint64 // of the items that are not removed
+	digestBucket  uint   // the vertex's bucket
+	digested      digested
+	encoded       [2]encoded // of all of it, and of what was new
 
-	path    pathState
-	shown   *shown           // for snapshots; nil: to be made again
-	goodbye bool             // said on a link to here
-	fell    string           // why the last link from here to the node fell
-	graves  map[string]*item // functions that are gone, beyond the removals that are told on
-	buried  time.Time        // when the first of them went
-	stage   *stage           // the record as it is being told anew
-	suspect *linkDomain      // where it is to be told anew, as it differs there at the same version
-	refused claim            // another one that was told, and may be right if this one goes
-	held    time.Time        // until when a node that lost its link keeps its place here
-	via     *link            // that told of it first, of those that are up
-	seq     uint64           // it was the how manieth to join
-	whole   bool             // nothing was missing of it at some time
-	before  time.Time        // when the node's life before this one was last in reach
+	path            pathState
+	view            *memberView      // for snapshots; nil: to be made again
+	goodbye         bool             // said on a link to here
+	linkDownCause   string           // why the last link from here to the node fell
+	tombstones      map[string]*item // functions that are gone, beyond the removals that are sent on
+	oldestTombstone time.Time        // when the first of them went
+	stage           *stage           // the record as it is being sent again
+	resyncFrom      *linkDomain      // where it is to be sent again, as it differs there at the same version
+	rejected        claim            // another one that was received, and may be right if this one goes
+	placeHeldUntil  time.Time        // until when a node that lost its link keeps its place here
+	firstLink       *link            // that brought it first, of those that are up
+	joinSeq         uint64           // it was the how manieth to join
+	wasComplete     bool             // nothing was missing of it at some time
+	lastLifeSeen    time.Time        // when the node's life before this one was last in reach
 }
 
-// entry is an item's place in a record's feed.
-type entry struct {
+// change is an item's place in a record's feed.
+type change struct {
 	version uint64
 	it      *item
 }
 
 // stage collects a record that cannot be brought up by what changed.
 type stage struct {
-	rec     *record
-	from    *linkDomain
-	refused bool // others told it too
+	rec         *record
+	from        *linkDomain
+	alsoOffered bool // others sent it too
 }
 
 // kind is what an item is about.
@@ -85,8 +85,8 @@ const (
 	kindAbout
 	kindNeighbour
 	kindBridge
-	kindAsk
-	kindMany // not of a record: several items of one procedure, in the index
+	kindAckRequest
+	kindCandidates // not of a record: several items of one procedure, in the index
 )
 
 // The ways of a function from one namespace into another at a node that holds a group.
@@ -95,16 +95,16 @@ const (
 	up   = linkv1.Derivation_DERIVATION_UP
 )
 
-// item is one thing that a record tells. Snapshots share it: it does not change but for stale.
+// item is one entry of a record. Snapshots share it: it does not change but for superseded.
 type item struct {
-	extra   *extra // first, as are the others that a look-up needs
-	rec     int32
-	kind    kind
-	removed bool
-	stale   bool // another took its place
-	aged    bool // of a function: its origin tells its age
-	version uint64
-	fn      Function
+	extra      *extra // first, as are the others that a look-up needs
+	rec        int32
+	kind       kind
+	removed    bool
+	superseded bool // another took its place
+	hasAge     bool // of a function: its origin says its age
+	version    uint64
+	fn         Function
 }
 
 // extra is what few items have.
@@ -119,14 +119,14 @@ type extra struct {
 	derivation linkv1.Derivation
 	origin     NodeID        // of a derived function
 	group      *group        // of one that was derived here
-	fits       [][]byte      // of a function: schemas besides its own that it can stand in for
-	age        time.Duration // of a function: when it was told; zero: it had just been registered
+	compatible [][]byte      // of a function: schemas besides its own that it can stand in for
+	age        time.Duration // of a function: when it was sent; zero: it had just been registered
 	stamp      int64         // of a function: its first Registered, where that is another now
 	level      uint32        // of a function
 	behind     registration  // of a function: which one this one stands behind
-	at         time.Time     // of a removal: when it was heard of
+	at         time.Time     // of a removal: when it was received
 	cause      string        // of a removal, where it is not the member's own
-	many       *candidates
+	candidates *candidates
 }
 
 var noExtra extra
@@ -142,7 +142,7 @@ func (it *item) more() *extra {
 func (it *item) derivation() linkv1.Derivation { return it.more().derivation }
 
 func newRecord(v vertex, inc uint64, p process) *record {
-	return &record{vertex: v, inc: inc, process: p, slot: v.bucket()}
+	return &record{vertex: v, inc: inc, process: p, digestBucket: v.bucket()}
 }
 
 // put adds an item in the place of one of the same kind and name, which it returns if there was one.
@@ -150,8 +150,8 @@ func (r *record) put(it *item) (old *item) {
 	switch it.kind {
 	case kindAbout:
 		old, r.about = r.about, it
-	case kindAsk:
-		old, r.ask = r.ask, it
+	case kindAckRequest:
+		old, r.ackRequest = r.ackRequest, it
 	case kindNeighbour:
 		old = set(&r.neighbours, it.extra.neighbour, it)
 	case kindBridge:
@@ -164,12 +164,12 @@ func (r *record) put(it *item) (old *item) {
 		old = set(m, it.fn.Procedure, it)
 	}
 	if old != nil {
-		old.stale = true
+		old.superseded = true
 		r.stale++
-		r.count(old, -1)
+		r.account(old, -1)
 	}
-	r.count(it, 1)
-	r.feed = append(r.feed, entry{it.version, it})
+	r.account(it, 1)
+	r.changes = append(r.changes, change{it.version, it})
 	r.compact()
 	return old
 }
@@ -184,52 +184,52 @@ func set[K comparable](m *map[K]*item, key K, it *item) (old *item) {
 	return old
 }
 
-// named returns the record's functions of the item's sort.
-func (r *record) named(it *item) map[string]*item {
+// functionsLike returns the record's functions of the item's sort.
+func (r *record) functionsLike(it *item) map[string]*item {
 	if it.derivation() != 0 {
 		return r.derived
 	}
 	return r.functions
 }
 
-func (r *record) count(it *item, n int) {
+func (r *record) account(it *item, n int) {
 	if it.removed {
-		r.gone += n
+		r.removals += n
 		return
 	}
 	r.sum ^= it.sum()
 	if it.kind == kindFunction {
-		r.live += n
+		r.liveFunctions += n
 	}
 }
 
 // compact drops what is stale from the feed once that is most of it.
 func (r *record) compact() {
-	if r.stale < 16+len(r.feed)/2 {
+	if r.stale < 16+len(r.changes)/2 {
 		return
 	}
-	r.feed = slices.DeleteFunc(r.feed, func(e entry) bool { return e.it.stale })
+	r.changes = slices.DeleteFunc(r.changes, func(e change) bool { return e.it.superseded })
 	r.stale = 0
 }
 
-// trim forgets the older half of the removals once there are more than spare and some, and returns
+// trimRemovals forgets the older half of the removals once there are more than spare and some, and returns
 // those of functions.
-func (r *record) trim(spare int) (forgotten []*item) {
-	if r.gone <= spare+r.live/4 {
+func (r *record) trimRemovals(spare int) (forgotten []*item) {
+	if r.removals <= spare+r.liveFunctions/4 {
 		return nil
 	}
-	n := r.gone / 2
-	for _, e := range r.feed {
+	n := r.removals / 2
+	for _, e := range r.changes {
 		if n == 0 {
 			break
 		}
-		if e.it.stale || !e.it.removed {
+		if e.it.superseded || !e.it.removed {
 			continue
 		}
 		n--
 		r.floor = max(r.floor, e.version)
-		r.gone--
-		e.it.stale = true
+		r.removals--
+		e.it.superseded = true
 		r.stale++
 		switch e.it.kind {
 		case kindNeighbour:
@@ -237,19 +237,19 @@ func (r *record) trim(spare int) (forgotten []*item) {
 		case kindBridge:
 			delete(r.bridges, e.it.extra.bridge)
 		case kindFunction:
-			delete(r.named(e.it), e.it.fn.Procedure)
+			delete(r.functionsLike(e.it), e.it.fn.Procedure)
 			forgotten = append(forgotten, e.it)
-		case kindAsk:
-			r.ask = nil
+		case kindAckRequest:
+			r.ackRequest = nil
 		}
 	}
 	r.compact()
 	return forgotten
 }
 
-// after returns the part of the feed that is later than a version.
-func (r *record) after(version uint64) []entry {
-	return r.feed[sort.Search(len(r.feed), func(i int) bool { return r.feed[i].version > version }):]
+// changesSince returns the part of the feed that is later than a version.
+func (r *record) changesSince(version uint64) []change {
+	return r.changes[sort.Search(len(r.changes), func(i int) bool { return r.changes[i].version > version }):]
 }
 
 // newer reports whether the record is newer than (inc, version).
@@ -257,7 +257,7 @@ func (r *record) newer(inc, version uint64) bool {
 	return r.inc > inc || r.inc == inc && r.version > version
 }
 
-// info returns what the node tells of itself.
+// info returns the node's description of itself.
 func (r *record) info() *linkv1.NodeInfo {
 	if r.about == nil {
 		return nil
@@ -276,14 +276,14 @@ func (r *record) name() string {
 	return r.node.String()
 }
 
-// lists reports whether the record tells of a neighbour, in just this life.
-func (r *record) lists(o *record) bool {
+// listsNeighbour reports whether the record lists a neighbour, in just this life.
+func (r *record) listsNeighbour(o *record) bool {
 	it := r.neighbours[o.node]
 	return it != nil && !it.removed && o.is(process{it.extra.inc, it.extra.key})
 }
 
-// joins reports whether the record tells of a bridge to another namespace.
-func (r *record) joins(ns string) bool {
+// listsBridge reports whether the record lists a bridge to another namespace.
+func (r *record) listsBridge(ns string) bool {
 	it := r.bridges[ns]
 	return it != nil && !it.removed
 }

@@ -14,15 +14,15 @@ func (c *Core) Register(now time.Time, ns string, fns []Function) error {
 	if members == nil || c.cfg.Observer {
 		return &UndeclaredError{Namespace: ns}
 	}
-	if c.left {
+	if c.leaving {
 		return ErrLeft
 	}
 	if err := c.checkFunctions(fns); err != nil {
 		return err
 	}
-	c.settle()
+	c.recompute()
 	for _, s := range members {
-		if err := s.admits(fns); err != nil {
+		if err := s.checkRegister(fns); err != nil {
 			return err
 		}
 	}
@@ -31,10 +31,10 @@ func (c *Core) Register(now time.Time, ns string, fns []Function) error {
 			if fn.Registered == 0 {
 				fn.Registered = now.UnixNano()
 			}
-			s.born[fn.Procedure] = now
-			s.db.tell(s.own, &item{fn: fn, aged: true})
+			s.registeredAt[fn.Procedure] = now
+			s.domain.originate(s.record, &item{fn: fn, hasAge: true})
 		}
-		s.db.stand(true)
+		s.domain.placeOwnOrigins(true)
 	}
 	return nil
 }
@@ -57,28 +57,28 @@ func (c *Core) checkFunctions(fns []Function) error {
 	return nil
 }
 
-// admits checks whether this node may register functions in a namespace.
-func (s *space) admits(fns []Function) error {
-	limits := s.db.core.cfg.Limits
+// checkRegister checks whether this node may register functions in a namespace.
+func (s *namespace) checkRegister(fns []Function) error {
+	limits := s.domain.core.cfg.Limits
 	switch n := len(fns); {
-	case s.own.live+n > limits.MemberFunctions:
+	case s.record.liveFunctions+n > limits.MemberFunctions:
 		return &LimitError{What: "functions of one member", Limit: limits.MemberFunctions}
-	case s.db.size+n > limits.Functions:
+	case s.domain.liveFunctions+n > limits.Functions:
 		return &LimitError{What: "functions of one namespace", Limit: limits.Functions}
 	}
-	v := s.db.current()
+	v := s.domain.current()
 	for i := range fns {
 		f := &fns[i]
 		it, _ := v.pick(f.Procedure, inNamespace, nil)
-		if own := s.own.functions[f.Procedure]; own != nil && !own.removed {
+		if own := s.record.functions[f.Procedure]; own != nil && !own.removed {
 			it = own
 		}
 		if it == nil {
 			continue
 		}
 		owner := v.origin(it)
-		name := s.db.core.nameOf(owner)
-		if f.Policy == Single || it.fn.Policy == Single || it == s.own.functions[f.Procedure] {
+		name := s.domain.core.nameOf(owner)
+		if f.Policy == Single || it.fn.Policy == Single || it == s.record.functions[f.Procedure] {
 			return &ExistsError{Procedure: f.Procedure, Namespace: s.name, Owner: owner, OwnerName: name}
 		}
 		if it.fn.Policy != f.Policy {
@@ -92,7 +92,7 @@ func (s *space) admits(fns []Function) error {
 
 // nameOf returns the name of a node that is known in some domain, else its id.
 func (c *Core) nameOf(id NodeID) string {
-	for _, d := range c.databases {
+	for _, d := range c.domains {
 		if name := d.nameOf(id); name != "" {
 			return name
 		}
@@ -100,38 +100,38 @@ func (c *Core) nameOf(id NodeID) string {
 	return id.String()
 }
 
-// Fit makes an origin of this node tell that its schema, own, can stand in for another one. It does nothing
-// where the function is not registered with own. Of more than [Limits] allow only the latest are told.
+// Fit has an origin of this node say that its schema, own, can stand in for another one. It does nothing
+// where the function is not registered with own. Of more than [Limits] allow only the latest are sent.
 func (c *Core) Fit(now time.Time, ns, procedure string, own, other []byte) {
 	c.now = now
-	s := c.spaces[ns]
-	if s == nil || s.own == nil {
+	s := c.namespaces[ns]
+	if s == nil || s.record == nil {
 		return
 	}
-	it := s.own.functions[procedure]
-	if it == nil || it.removed || !bytes.Equal(it.fn.Schema, own) || it.fits(other) {
+	it := s.record.functions[procedure]
+	if it == nil || it.removed || !bytes.Equal(it.fn.Schema, own) || it.compatibleWith(other) {
 		return
 	}
-	fits := it.more().fits
+	fits := it.more().compatible
 	if n := len(fits) + 1 - c.cfg.Limits.Fits; n > 0 {
 		fits = fits[n:]
 	}
-	again := s.db.restated(s.own, it)
-	again.extra.fits = append(slices.Clone(fits), other)
-	s.db.tell(s.own, again)
+	again := s.domain.withAge(s.record, it)
+	again.extra.compatible = append(slices.Clone(fits), other)
+	s.domain.originate(s.record, again)
 }
 
 // Unregister withdraws origins of this node. Those that are none are skipped.
 func (c *Core) Unregister(now time.Time, ns string, procedures []string) {
 	c.now = now
 	for _, s := range c.members(ns) {
-		if s.own == nil {
+		if s.record == nil {
 			continue
 		}
 		for _, p := range procedures {
-			if it := s.own.functions[p]; it != nil && !it.removed {
-				delete(s.born, p)
-				s.db.tell(s.own, &item{removed: true, fn: Function{Procedure: p}, extra: &extra{at: now}})
+			if it := s.record.functions[p]; it != nil && !it.removed {
+				delete(s.registeredAt, p)
+				s.domain.originate(s.record, &item{removed: true, fn: Function{Procedure: p}, extra: &extra{at: now}})
 			}
 		}
 	}

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// clash is an origin that another one keeps from serving.
-type clash struct {
+// exclusion is an origin that another one keeps from serving.
+type exclusion struct {
 	kind       EventKind
 	node       NodeID
 	ns         string // of FunctionDiffers
@@ -17,27 +17,27 @@ type clash struct {
 	schema     string // the owner's, if that is why
 }
 
-// report tells of functions that came, went or are in each other's way.
-func (d *database) report() {
+// reportChanges emits events for functions that came, went or exclude each other.
+func (d *domain) reportChanges() {
 	if d.watchers > 0 {
-		for _, p := range slices.Sorted(maps.Keys(d.touched)) {
-			d.reportTouched(p, d.touched[p])
+		for _, p := range slices.Sorted(maps.Keys(d.originChanges)) {
+			d.reportOrigins(p, d.originChanges[p])
 		}
 	}
-	clear(d.touched)
-	if !d.disputed {
+	clear(d.originChanges)
+	if !d.conflictsChanged {
 		return
 	}
-	d.disputed = false
-	d.flush()
-	for _, p := range slices.Sorted(maps.Keys(d.contested)) {
-		d.settleContest(p, d.contested[p])
+	d.conflictsChanged = false
+	d.rebuildDirty()
+	for _, p := range slices.Sorted(maps.Keys(d.conflicts)) {
+		d.reportConflict(p, d.conflicts[p])
 	}
 }
 
-// reportTouched tells what became of the origins of a procedure that came and went.
-func (d *database) reportTouched(procedure string, touches []touch) {
-	type change struct{ before, after touch }
+// reportOrigins emits events for the origins of a procedure that came and went.
+func (d *domain) reportOrigins(procedure string, touches []originChange) {
+	type change struct{ before, after originChange }
 	var order []int32
 	changes := map[int32]*change{}
 	for _, t := range touches {
@@ -68,40 +68,40 @@ func (d *database) reportTouched(procedure string, touches []touch) {
 	}
 }
 
-// maxClashes bounds how many origins of one procedure are told of as kept from serving, but for this node's.
-const maxClashes = 64
+// maxExclusions bounds how many origins of one procedure are reported as kept from serving, but for this node's.
+const maxExclusions = 64
 
-// settleContest tells of origins that are kept from serving and were not before.
-func (d *database) settleContest(procedure string, c *contest) {
-	cur := d.fns.get(procedure)
+// reportConflict emits events for origins that are kept from serving and were not before.
+func (d *domain) reportConflict(procedure string, c *conflict) {
+	cur := d.functions.get(procedure)
 	v := d.current()
-	serving := v.first(cur.extra.many, inNamespace, nil)
-	told := map[clash]bool{}
-	for _, it := range cur.extra.many.items {
+	serving := v.first(cur.extra.candidates, inNamespace, nil)
+	told := map[exclusion]bool{}
+	for _, it := range cur.extra.candidates.items {
 		if it.removed {
 			break
 		}
-		cl := d.clash(&v, serving, it)
-		if cl.kind == 0 || told[cl] || len(told) >= maxClashes && !d.isOwn(d.records[it.rec]) {
+		cl := d.exclusionOf(&v, serving, it)
+		if cl.kind == 0 || told[cl] || len(told) >= maxExclusions && !d.isOwn(d.records[it.rec]) {
 			continue
 		}
-		if !c.told[cl] {
-			if d.unsettled(procedure, c, serving, it) {
+		if !c.reported[cl] {
+			if d.undecided(procedure, c, serving, it) {
 				continue
 			}
-			d.tellClash(procedure, cl, serving, it)
+			d.reportExclusion(procedure, cl, serving, it)
 		}
 		told[cl] = true
 	}
-	c.told = told
+	c.reported = told
 }
 
-// unsettled reports whether two origins may yet change places.
-func (d *database) unsettled(procedure string, c *contest, serving, it *item) bool {
+// undecided reports whether two origins may yet change places.
+func (d *domain) undecided(procedure string, c *conflict, serving, it *item) bool {
 	if !c.held[d.registration(it)].IsZero() {
 		return true
 	}
-	for r, s := range c.stands {
+	for r, s := range c.rivalries {
 		mine, other := it, serving
 		if r.idx != it.rec {
 			mine, other = serving, it
@@ -111,24 +111,24 @@ func (d *database) unsettled(procedure string, c *contest, serving, it *item) bo
 			continue
 		}
 		if until := v.met.Add(patience); until.After(d.core.now) {
-			d.wait(procedure, c, until)
+			d.recheckAt(procedure, c, until)
 			return true
 		}
 	}
 	return false
 }
 
-// clash returns how an item is kept from serving; of no kind if it is not.
-func (d *database) clash(v *view, serving, it *item) clash {
+// exclusionOf returns how an item is kept from serving; of no kind if it is not.
+func (d *domain) exclusionOf(v *view, serving, it *item) exclusion {
 	if serving == nil {
-		return clash{}
+		return exclusion{}
 	}
-	cl := clash{node: v.origin(it), registered: it.stamp(), owner: v.origin(serving)}
+	cl := exclusion{node: v.origin(it), registered: it.stamp(), owner: v.origin(serving)}
 	switch r := d.records[it.rec]; {
-	case v.shadows(serving, it):
+	case v.isShadowed(serving, it):
 		cl.kind = FunctionShadowed
-	case !v.keptOut(serving, it):
-		return clash{}
+	case !v.isIncompatible(serving, it):
+		return exclusion{}
 	case it.derivation() == 0 && d.isOwn(r):
 		cl.kind, cl.ns, cl.schema = FunctionDiffers, r.ns, string(serving.fn.Schema)
 	default:
@@ -137,14 +137,14 @@ func (d *database) clash(v *view, serving, it *item) clash {
 	return cl
 }
 
-func (d *database) tellClash(procedure string, cl clash, serving, it *item) {
+func (d *domain) reportExclusion(procedure string, cl exclusion, serving, it *item) {
 	e := Event{
 		Kind: cl.kind, Procedure: procedure, Node: cl.node, Name: d.core.nameOf(cl.node), Callable: true,
 		Owner: cl.owner, OwnerName: d.core.nameOf(cl.owner),
 	}
 	switch cl.kind {
 	case FunctionShadowed:
-		e.Cause = d.conflict(procedure, serving, it)
+		e.Cause = d.exclusionCause(procedure, serving, it)
 	default:
 		e.Schema = serving.fn.Schema
 	}
@@ -156,27 +156,27 @@ func (d *database) tellClash(procedure string, cl clash, serving, it *item) {
 	d.emit(e)
 }
 
-// conflict says why an origin does not serve beside another one, of this node's with all that is known.
-func (d *database) conflict(procedure string, serving, it *item) string {
+// exclusionCause says why an origin does not serve beside another one, of this node's with all that is known.
+func (d *domain) exclusionCause(procedure string, serving, it *item) string {
 	if serving.fn.Policy == it.fn.Policy {
-		return d.precedence(procedure, serving, it)
+		return d.precedenceCause(procedure, serving, it)
 	}
 	return fmt.Sprintf("it has the policy %v, and that of %s has %v: register all origins of a function with one policy; %s",
-		it.fn.Policy, d.core.nameOf(d.origin(serving)), serving.fn.Policy, d.precedence(procedure, serving, it))
+		it.fn.Policy, d.core.nameOf(d.origin(serving)), serving.fn.Policy, d.precedenceCause(procedure, serving, it))
 }
 
-// precedence says why an origin stands behind another one.
-func (d *database) precedence(procedure string, serving, it *item) string {
+// precedenceCause says why an origin stands behind another one.
+func (d *domain) precedenceCause(procedure string, serving, it *item) string {
 	if r := d.records[it.rec]; it.derivation() == 0 && d.isOwn(r) {
-		if s := d.contested[procedure].stands[r]; s != nil && s.rivals[d.registration(serving)] != nil {
-			return d.compareAges(s.rivals[d.registration(serving)], d.core.spaces[r.ns].born[procedure], serving, it)
+		if s := d.conflicts[procedure].rivalries[r]; s != nil && s.rivals[d.registration(serving)] != nil {
+			return d.compareAges(s.rivals[d.registration(serving)], d.core.namespaces[r.ns].registeredAt[procedure], serving, it)
 		}
 	}
 	return "another origin was registered earlier"
 }
 
 // compareAges says which of two origins is the older by how much, and how far the nodes' clocks are apart.
-func (d *database) compareAges(v *rival, born time.Time, serving, own *item) string {
+func (d *domain) compareAges(v *rival, born time.Time, serving, own *item) string {
 	clock := func(stamp int64) string { return time.Unix(0, stamp).UTC().Format(time.RFC3339) }
 	age := func(born time.Time) time.Duration { return d.core.now.Sub(born).Round(time.Millisecond) }
 	name := d.core.nameOf(d.origin(serving))
@@ -193,7 +193,7 @@ func (d *database) compareAges(v *rival, born time.Time, serving, own *item) str
 }
 
 // nameOf returns the name of a node that is a member here, or "".
-func (d *database) nameOf(id NodeID) string {
+func (d *domain) nameOf(id NodeID) string {
 	if records := d.byNode[id]; len(records) > 0 {
 		return records[0].info().GetName()
 	}

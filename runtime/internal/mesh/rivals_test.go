@@ -252,7 +252,7 @@ func TestManyOriginsOfOneFunction(t *testing.T) {
 func TestOriginsTellLittle(t *testing.T) {
 	h := newHijack(t, "a-evil", Single, 10*time.Second)
 	h.say()
-	before := h.victim.core.spaces["default"].own.version
+	before := h.victim.core.namespaces["default"].record.version
 	for i := range 300 {
 		name := fmt.Sprintf("x%d", i)
 		h.version++
@@ -277,7 +277,7 @@ func TestOriginsTellLittle(t *testing.T) {
 		t.Fatalf("only %d origins came", n)
 	}
 	h.serves(h.b, h.c, h.victim)
-	if told := h.victim.core.spaces["default"].own.version - before; told > 20 {
+	if told := h.victim.core.namespaces["default"].record.version - before; told > 20 {
 		t.Errorf("it told its record anew %d times", told)
 	}
 }

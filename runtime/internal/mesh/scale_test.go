@@ -198,11 +198,11 @@ func (c *cluster) restart(n *simNode, functions int) {
 // reroute returns how long it takes to find all routes, the fastest of ten times.
 func (n *simNode) reroute() time.Duration {
 	best := time.Hour
-	d := n.core.spaces["default"].db
+	d := n.core.namespaces["default"].domain
 	for range 10 {
 		start := time.Now()
-		d.moved = true
-		n.core.unsettled = true
+		d.routesDirty = true
+		n.core.dirty = true
 		n.core.Snapshot()
 		best = min(best, time.Since(start))
 	}

@@ -353,7 +353,7 @@ func (s *script) visible(args []string) {
 
 func (s *script) known(args []string) {
 	var names []string
-	for v, r := range s.node(args[0]).core.spaces[args[1]].db.byVertex {
+	for v, r := range s.node(args[0]).core.namespaces[args[1]].domain.byVertex {
 		reach := ""
 		if !r.path.reached {
 			reach = " (out of reach)"

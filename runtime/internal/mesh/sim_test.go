@@ -424,11 +424,11 @@ func alike(a, b []byte) bool { return len(a) == 0 || len(b) == 0 || a[0] == b[0]
 
 // schemaOf returns the schema of a function as the node has registered it.
 func (n *simNode) schemaOf(ns, procedure string) []byte {
-	s := n.core.spaces[ns]
-	if s == nil || s.own == nil || s.own.functions[procedure] == nil {
+	s := n.core.namespaces[ns]
+	if s == nil || s.record == nil || s.record.functions[procedure] == nil {
 		return nil
 	}
-	return s.own.functions[procedure].fn.Schema
+	return s.record.functions[procedure].fn.Schema
 }
 
 // advance lets time pass, in which all nodes do what is due.

@@ -37,11 +37,11 @@ type Choice struct {
 
 // Snapshot returns what is known now. It is the same as before if nothing changed.
 func (c *Core) Snapshot() *Snapshot {
-	c.settle()
-	c.acknowledge()
-	fresh := c.snapshot == nil || c.renamed
-	for _, d := range c.databases {
-		if d.changed || d.view == nil {
+	c.recompute()
+	c.oweAcks()
+	fresh := c.snapshot == nil || c.namespacesChanged
+	for _, d := range c.domains {
+		if d.functionsChanged || d.view == nil {
 			fresh = true
 			d.view = d.freeze()
 		}
@@ -49,13 +49,13 @@ func (c *Core) Snapshot() *Snapshot {
 	if !fresh {
 		return c.snapshot
 	}
-	s := &Snapshot{self: c.cfg.ID, name: c.cfg.Info.GetName(), views: make([]*view, len(c.databases))}
-	for i, d := range c.databases {
+	s := &Snapshot{self: c.cfg.ID, name: c.cfg.Info.GetName(), views: make([]*view, len(c.domains))}
+	for i, d := range c.domains {
 		s.views[i] = d.view
 	}
-	if c.renamed || c.snapshot == nil {
+	if c.namespacesChanged || c.snapshot == nil {
 		s.places = c.places()
-		c.renamed = false
+		c.namespacesChanged = false
 	} else {
 		s.places = c.snapshot.places
 	}
@@ -63,26 +63,26 @@ func (c *Core) Snapshot() *Snapshot {
 	return s
 }
 
-// freeze returns the view of a database as it is, for good.
-func (d *database) freeze() *view {
+// freeze returns the view of a domain as it is, for good.
+func (d *domain) freeze() *view {
 	v := d.current()
-	v.fns = d.fns.freeze()
-	d.changed = false
+	v.functions = d.functions.freeze()
+	d.functionsChanged = false
 	return &v
 }
 
-// current returns the view of a database until it changes.
-func (d *database) current() view {
-	d.flush()
-	return view{names: d.names, fns: d.fns, routes: d.routes, reached: d.reached, branches: d.branches, vertices: d.vertices, sets: d.sets.targets}
+// current returns the view of a domain until it changes.
+func (d *domain) current() view {
+	d.rebuildDirty()
+	return view{names: d.namespaces, functions: d.functions, routes: d.routes, reached: d.reached, branches: d.branches, vertices: d.vertices, sets: d.sets.targets}
 }
 
 func (c *Core) places() map[string]*place {
-	places := make(map[string]*place, len(c.spaces))
-	at := func(s *space) int { return slices.Index(c.databases, s.db) }
+	places := make(map[string]*place, len(c.namespaces))
+	at := func(s *namespace) int { return slices.Index(c.domains, s.domain) }
 	for _, s := range c.declared {
 		p := &place{domain: none}
-		if s.db != nil {
+		if s.domain != nil {
 			p.domain = at(s)
 		}
 		for _, m := range c.members(s.name) {
@@ -126,7 +126,7 @@ func (s *Snapshot) find(v *view, procedure string, sc scope, into *view) (Choice
 
 // through resolves a procedure that is derived here, where it is derived from.
 func (s *Snapshot) through(it *item) (Choice, bool) {
-	p := s.places[it.extra.group.space.name]
+	p := s.places[it.extra.group.namespace.name]
 	domain := s.views[p.domain]
 	if it.derivation() == down {
 		return s.find(domain, it.fn.Procedure, fromGroup, nil)
@@ -168,7 +168,7 @@ func (s *Snapshot) lead(v *view, procedure string, sc scope, into *view) (*Funct
 
 // leadThrough is through for the origin that leads.
 func (s *Snapshot) leadThrough(it *item) (*Function, Target, bool) {
-	p := s.places[it.extra.group.space.name]
+	p := s.places[it.extra.group.namespace.name]
 	domain := s.views[p.domain]
 	if it.derivation() == down {
 		return s.lead(domain, it.fn.Procedure, fromGroup, nil)
@@ -293,7 +293,7 @@ func (s *Snapshot) Path(t Target) []NodeID {
 	}
 	var path []NodeID
 	for ; i != none; i = v.routes[i].before {
-		path = append(path, v.routes[i].shown.node)
+		path = append(path, v.routes[i].view.node)
 	}
 	if path[len(path)-1] != s.self {
 		path = append(path, s.self)

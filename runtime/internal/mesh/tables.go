@@ -49,7 +49,7 @@ func (s *Snapshot) Functions(ns string) iter.Seq[FunctionInfo] {
 func (s *Snapshot) procedures(p *place) []string {
 	procedures := map[string]bool{}
 	for _, i := range p.members {
-		for it := range s.views[i].fns.all {
+		for it := range s.views[i].functions.all {
 			procedures[it.fn.Procedure] = true
 		}
 	}
@@ -75,7 +75,7 @@ func (s *Snapshot) origins(p *place, procedure string) (origins []FunctionInfo) 
 			t := v.routes[it.rec].targets[0]
 			f := FunctionInfo{
 				Function: &it.fn, Registered: v.registered(it), Namespace: t.Namespace, Node: o.node, Name: t.Name, Via: t.Node,
-				Shadowed: found || v.shadows(serving, it), Incompatible: v.keptOut(serving, it),
+				Shadowed: found || v.isShadowed(serving, it), Incompatible: v.isIncompatible(serving, it),
 				Local: t.Local && it.derivation() == 0, Hops: t.Hops,
 			}
 			origins = append(origins, f)
@@ -90,11 +90,11 @@ func (s *Snapshot) origins(p *place, procedure string) (origins []FunctionInfo) 
 
 // items returns all of a procedure.
 func (v *view) items(procedure string) []*item {
-	switch it := v.fns.get(procedure); {
+	switch it := v.functions.get(procedure); {
 	case it == nil:
 		return nil
-	case it.kind == kindMany:
-		return it.extra.many.items
+	case it.kind == kindCandidates:
+		return it.extra.candidates.items
 	default:
 		return []*item{it}
 	}
@@ -114,7 +114,7 @@ type Membership struct {
 	Neighbours []Neighbour // sorted by id
 }
 
-// Neighbour is one end of a link as the other end tells it.
+// Neighbour is one end of a link as the other end lists it.
 type Neighbour struct {
 	ID   NodeID
 	Cost uint32
@@ -126,8 +126,8 @@ func (s *Snapshot) Members() iter.Seq[MemberInfo] {
 		members := map[NodeID]*MemberInfo{}
 		for _, v := range s.views {
 			for i, r := range v.routes {
-				if v.reached[i] && !r.shown.leaving {
-					r.shown.addTo(members)
+				if v.reached[i] && !r.view.leaving {
+					r.view.addTo(members)
 				}
 			}
 		}
@@ -142,14 +142,14 @@ func (s *Snapshot) Members() iter.Seq[MemberInfo] {
 	}
 }
 
-func (s *shown) addTo(members map[NodeID]*MemberInfo) {
+func (s *memberView) addTo(members map[NodeID]*MemberInfo) {
 	m := members[s.node]
 	if m == nil {
-		m = &MemberInfo{ID: s.node, Incarnation: s.inc, Info: s.about.info}
+		m = &MemberInfo{ID: s.node, Incarnation: s.inc, Info: s.ext.info}
 		members[s.node] = m
 	}
 	if m.Info == nil {
-		m.Info = s.about.info
+		m.Info = s.ext.info
 	}
 	m.Namespaces = append(m.Namespaces, Membership{Namespace: s.ns, Neighbours: s.neighbours})
 }
@@ -183,7 +183,7 @@ func (s *Snapshot) Absent(ns, procedure string) (last Absence) {
 // absence says why an item does not serve.
 func (v *view) absence(it *item) Absence {
 	r := v.routes[it.rec]
-	a := Absence{Node: r.shown.node, Name: r.shown.name}
+	a := Absence{Node: r.view.node, Name: r.view.name}
 	switch {
 	case it.removed:
 		a.Seen, a.Withdrawn, a.Cause = true, it.extra.at, it.extra.cause

@@ -94,7 +94,7 @@ func (x *twins) dial(t *testing.T) {
 // minds says which of the two each node takes for the one of the name.
 func (x *twins) minds() (minds []string) {
 	for _, n := range x.nodes {
-		n.core.settle()
+		n.core.recompute()
 		mind := "neither"
 		if r := n.record(x.first); r != nil && r.path.reached {
 			mind = "first"

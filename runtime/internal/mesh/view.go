@@ -5,25 +5,25 @@ import (
 	"slices"
 )
 
-// view is a database as one snapshot has it.
+// view is a domain as one snapshot has it.
 type view struct {
-	names    []string
-	fns      index
-	routes   []*route // what is as it was is shared with the view before
-	reached  []bool   // by record, as in routes; all that most look-ups need of them
-	branches []int32  // by record: of what hangs together without this node, one record
-	vertices map[vertex]int32
-	sets     [][]Target
+	names     []string
+	functions index
+	routes    []*route // what is as it was is shared with the view before
+	reached   []bool   // by record, as in routes; all that most look-ups need of them
+	branches  []int32  // by record: of what hangs together without this node, one record
+	vertices  map[vertex]int32
+	sets      [][]Target
 }
 
 // pick returns the item of a procedure that serves among those in scope, or nil, and the others.
 // With into, what is to go up into that domain of a group, what came down from there does not count.
 func (v *view) pick(procedure string, s scope, into *view) (it *item, many *candidates) {
-	switch it = v.fns.get(procedure); {
+	switch it = v.functions.get(procedure); {
 	case it == nil:
 		return nil, nil
-	case it.kind == kindMany:
-		many = it.extra.many
+	case it.kind == kindCandidates:
+		many = it.extra.candidates
 		return v.first(many, s, into), many
 	case !v.serves(it, s, into):
 		return nil, nil
@@ -45,11 +45,11 @@ func (v *view) offers(procedure string, reg registration) bool {
 	is := func(it *item) bool {
 		return it.derivation() == 0 && v.serves(it, fromGroup, nil) && v.registration(it) == reg
 	}
-	switch it := v.fns.get(procedure); {
+	switch it := v.functions.get(procedure); {
 	case it == nil:
 		return false
-	case it.kind == kindMany:
-		return slices.ContainsFunc(it.extra.many.items, is)
+	case it.kind == kindCandidates:
+		return slices.ContainsFunc(it.extra.candidates.items, is)
 	default:
 		return is(it)
 	}
@@ -91,7 +91,7 @@ func (v *view) registered(it *item) int64 {
 	if it.derivation() != 0 {
 		return it.fn.Registered
 	}
-	return int64(max(uint64(it.fn.Registered), v.routes[it.rec].shown.start))
+	return int64(max(uint64(it.fn.Registered), v.routes[it.rec].view.start))
 }
 
 // targets returns where calls for an item that pick returned may go, unless it is derived here.
@@ -104,8 +104,8 @@ func (v *view) targets(it *item, many *candidates, s scope) []Target {
 	return v.routes[it.rec].targets[:]
 }
 
-// shadows reports whether an item within reach does not serve because another does.
-func (v *view) shadows(serving, it *item) bool {
+// isShadowed reports whether an item within reach does not serve because another does.
+func (v *view) isShadowed(serving, it *item) bool {
 	if serving == nil || it == serving || !v.serves(it, inNamespace, nil) {
 		return false
 	}
@@ -115,46 +115,46 @@ func (v *view) shadows(serving, it *item) bool {
 	return it.fn.Policy == Single || it.fn.Policy != serving.fn.Policy
 }
 
-// keptOut reports whether an item within reach does not serve because its schema does not fit that of the
+// isIncompatible reports whether an item within reach does not serve because its schema does not fit that of the
 // one that leads.
-func (v *view) keptOut(leading, it *item) bool {
+func (v *view) isIncompatible(leading, it *item) bool {
 	if leading == nil || it == leading || it.fn.Policy == Single || it.fn.Policy != leading.fn.Policy || !v.serves(it, inNamespace, nil) {
 		return false
 	}
 	if v.registration(it) == v.registration(leading) {
 		return false
 	}
-	return !it.fits(leading.fn.Schema)
+	return !it.compatibleWith(leading.fn.Schema)
 }
 
-// fits reports whether the item's function may be called where one of a schema is meant.
-func (it *item) fits(schema []byte) bool {
+// compatibleWith reports whether the item's function may be called where one of a schema is meant.
+func (it *item) compatibleWith(schema []byte) bool {
 	own := it.fn.Schema
 	return len(own) == 0 || len(schema) == 0 || bytes.Equal(own, schema) ||
-		slices.ContainsFunc(it.more().fits, func(hash []byte) bool { return bytes.Equal(hash, schema) })
+		slices.ContainsFunc(it.more().compatible, func(hash []byte) bool { return bytes.Equal(hash, schema) })
 }
 
 // own returns the item of a procedure that a vertex of this node serves, or nil. It may have one of
 // its own and one that it passes on; the caller meant the one that is not shadowed.
 func (v *view) own(rec int32, procedure string) (own *item) {
-	it := v.fns.get(procedure)
+	it := v.functions.get(procedure)
 	switch {
 	case it == nil:
 		return nil
-	case it.kind != kindMany:
+	case it.kind != kindCandidates:
 		if it.removed || it.rec != rec {
 			return nil
 		}
 		return it
 	}
-	many := it.extra.many
+	many := it.extra.candidates
 	for _, it := range many.items {
 		switch {
 		case it.removed || it.rec != rec:
 		case own == nil:
 			own = it
 		default:
-			if first := v.first(many, inNamespace, nil); v.shadows(first, own) || v.keptOut(first, own) {
+			if first := v.first(many, inNamespace, nil); v.isShadowed(first, own) || v.isIncompatible(first, own) {
 				own = it
 			}
 		}

@@ -11,7 +11,7 @@ import (
 // recordBytes is about what a record takes on the wire besides its items.
 const recordBytes = 48
 
-// write adds the item to what is told of its record, and returns about how many bytes it takes.
+// write adds the item to what is sent of its record, and returns about how many bytes it takes.
 func (it *item) write(w *linkv1.Record) int {
 	at := it.version - w.Since
 	e := it.more()
@@ -25,7 +25,7 @@ func (it *item) write(w *linkv1.Record) int {
 	case kindBridge:
 		w.Bridges = append(w.Bridges, &linkv1.Bridge{At: at, Removed: it.removed, Namespace: e.bridge})
 		return 8 + len(e.bridge)
-	case kindAsk:
+	case kindAckRequest:
 		w.Ask = &linkv1.Ask{At: at, Removed: it.removed}
 		return 8
 	default:
@@ -47,12 +47,12 @@ func (it *item) writeFunction(at uint64) *linkv1.Function {
 	}
 	w.StreamType, w.Idempotency, w.Policy = uint32(f.StreamType), uint32(f.Idempotency), linkv1.Policy(f.Policy)
 	e := it.more()
-	w.Registered, w.Schema, w.Fits = uint64(f.Registered), f.Schema, e.fits
+	w.Registered, w.Schema, w.Fits = uint64(f.Registered), f.Schema, e.compatible
 	w.FirstRegistered, w.Level = uint64(e.stamp), e.level
 	if e.behind != (registration{}) {
 		w.Behind, w.BehindRegistered = e.behind.node[:], uint64(e.behind.stamp)
 	}
-	if it.aged {
+	if it.hasAge {
 		w.Age = uint64(max(1, e.age))
 	}
 	if w.Derivation != 0 {
@@ -61,7 +61,7 @@ func (it *item) writeFunction(at uint64) *linkv1.Function {
 	return w
 }
 
-// items returns what is told in a record, by version.
+// items returns the items of a received record, by version.
 func (c *Core) items(w *linkv1.Record) []*item {
 	items := make([]*item, 0, len(w.GetFunctions())+len(w.GetNeighbours())+len(w.GetBridges())+2)
 	add := func(at uint64, it *item) {
@@ -75,7 +75,7 @@ func (c *Core) items(w *linkv1.Record) []*item {
 		add(a.GetAt(), &item{kind: kindAbout, extra: &extra{info: a.GetInfo(), leaving: a.GetLeaving()}})
 	}
 	if a := w.GetAsk(); a != nil {
-		add(a.GetAt(), &item{kind: kindAsk, removed: a.GetRemoved()})
+		add(a.GetAt(), &item{kind: kindAckRequest, removed: a.GetRemoved()})
 	}
 	for _, n := range w.GetNeighbours() {
 		add(n.GetAt(), &item{
@@ -106,9 +106,9 @@ func readFunction(f *linkv1.Function) *item {
 	if it.derivation() != 0 {
 		it.extra.origin = NodeID(f.GetOrigin())
 	}
-	it.aged = f.GetAge() != 0
+	it.hasAge = f.GetAge() != 0
 	if e := it.extra; e != nil {
-		e.fits, e.stamp, e.level = f.GetFits(), int64(f.GetFirstRegistered()), f.GetLevel()
+		e.compatible, e.stamp, e.level = f.GetFits(), int64(f.GetFirstRegistered()), f.GetLevel()
 		e.age = time.Duration(min(f.GetAge(), maxVersion))
 		copy(e.behind.node[:], f.GetBehind())
 		e.behind.stamp = int64(f.GetBehindRegistered())

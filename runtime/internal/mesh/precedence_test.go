@@ -163,7 +163,7 @@ func (x *incumbency) isolate(n *simNode) {
 }
 
 func (x *incumbency) reaches(a, b *simNode) bool {
-	r := a.core.spaces["default"].db.byVertex[vertex{b.core.cfg.ID, "default"}]
+	r := a.core.namespaces["default"].domain.byVertex[vertex{b.core.cfg.ID, "default"}]
 	return r != nil && r.path.reached
 }
 

@@ -5,38 +5,38 @@ import (
 	"slices"
 )
 
-// turnover is what became of a node's records.
-type turnover struct {
+// memberChange is what became of a node's records.
+type memberChange struct {
 	r       *record // one of them that came, went or changed
 	before  int     // how many were in reach
 	changed bool
 }
 
-// census tells of members that came, went and changed.
-func (d *database) census() {
-	nodes := map[NodeID]*turnover{}
+// memberEvents emits an event for each member that came, went or changed.
+func (d *domain) memberEvents() {
+	nodes := map[NodeID]*memberChange{}
 	for _, r := range d.records {
 		if r != nil && r.node != d.core.cfg.ID {
-			d.count(r, nodes)
+			d.countMember(r, nodes)
 		}
 	}
 	for _, id := range slices.SortedFunc(maps.Keys(nodes), NodeID.compare) {
-		d.announce(id, nodes[id])
+		d.emitMember(id, nodes[id])
 	}
 }
 
-// count notes whether a record came, went or changed.
-func (d *database) count(r *record, nodes map[NodeID]*turnover) {
+// countMember notes whether a record came, went or changed.
+func (d *domain) countMember(r *record, nodes map[NodeID]*memberChange) {
 	p := &r.path
 	was, is := p.counted, p.reached && !r.leaving()
-	changed := was && is && p.last != r.shown && !p.last.same(r.shown)
-	p.counted, p.last = is, r.shown
+	changed := was && is && p.countedView != r.view && !p.countedView.same(r.view)
+	p.counted, p.countedView = is, r.view
 	if was == is && !changed {
 		return
 	}
 	t := nodes[r.node]
 	if t == nil {
-		t = &turnover{before: d.present[r.node]}
+		t = &memberChange{before: d.present[r.node]}
 		nodes[r.node] = t
 	}
 	t.r, t.changed = r, t.changed || changed
@@ -48,8 +48,8 @@ func (d *database) count(r *record, nodes map[NodeID]*turnover) {
 	}
 }
 
-// announce tells what became of a member.
-func (d *database) announce(id NodeID, t *turnover) {
+// emitMember emits the event of one member, if there is one.
+func (d *domain) emitMember(id NodeID, t *memberChange) {
 	e := Event{Node: id, Name: t.r.name()}
 	switch now := d.present[id]; {
 	case t.before == 0 && now > 0:
@@ -76,14 +76,14 @@ func (r *record) departure() string {
 	return r.path.lost.cause
 }
 
-// same reports whether members would see no difference in what a node tells of itself and its links.
-func (s *shown) same(o *shown) bool {
-	return s.inc == o.inc && s.about.info == o.about.info && slices.Equal(s.neighbours, o.neighbours)
+// same reports whether members would see no difference in what a node says of itself and its links.
+func (s *memberView) same(o *memberView) bool {
+	return s.inc == o.inc && s.ext.info == o.ext.info && slices.Equal(s.neighbours, o.neighbours)
 }
 
-// emit adds an event of each namespace of the database.
-func (d *database) emit(e Event) {
-	for _, ns := range d.names {
+// emit adds an event of each namespace of the domain.
+func (d *domain) emit(e Event) {
+	for _, ns := range d.namespaces {
 		e.Namespace = ns
 		d.core.events = append(d.core.events, e)
 	}

@@ -35,7 +35,7 @@ func (s sum) done() uint64 {
 	return x ^ x>>31
 }
 
-// sum is of all that the item tells.
+// sum is of all of the item that is sent.
 func (it *item) sum() uint64 {
 	e := it.more()
 	s := newSum.number(uint64(it.kind)).number(it.version)
@@ -45,7 +45,7 @@ func (it *item) sum() uint64 {
 		s = s.string(f.Procedure).number(uint64(f.StreamType)).number(uint64(f.Idempotency)).
 			number(uint64(f.Policy)).number(uint64(f.Registered)).bytes(f.Schema).
 			number(uint64(e.derivation)).bytes(e.origin[:])
-		for _, hash := range e.fits {
+		for _, hash := range e.compatible {
 			s = s.bytes(hash)
 		}
 	case kindNeighbour:
