@@ -15,7 +15,11 @@ func (s *Snapshot) Leads(ns string) iter.Seq2[*Function, Target] {
 				if n > 0 && s.leadsEarlier(p.members[:n], it.fn.Procedure) {
 					continue
 				}
-				if f, t, ok := s.lead(s.views[i], it.fn.Procedure, inNamespace, nil); ok && !yield(f, t) {
+				r, ok := s.resolve(s.views[i], it.fn.Procedure, inNamespace, nil, toLead)
+				if !ok {
+					continue
+				}
+				if f, t := r.lead(); !yield(f, t) {
 					return
 				}
 			}
@@ -26,7 +30,7 @@ func (s *Snapshot) Leads(ns string) iter.Seq2[*Function, Target] {
 // leadsEarlier reports whether one of members has the procedure.
 func (s *Snapshot) leadsEarlier(members []int, procedure string) bool {
 	for _, i := range members {
-		if _, _, ok := s.lead(s.views[i], procedure, inNamespace, nil); ok {
+		if _, ok := s.resolve(s.views[i], procedure, inNamespace, nil, toLead); ok {
 			return true
 		}
 	}

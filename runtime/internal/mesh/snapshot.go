@@ -95,90 +95,89 @@ func (c *Core) places() map[string]*place {
 
 // Find resolves a procedure in a namespace or group of this node. It does not allocate.
 func (s *Snapshot) Find(ns, procedure string) (Choice, bool) {
-	p := s.places[ns]
-	if p == nil {
+	r, ok := s.resolveIn(ns, procedure, forCalls)
+	if !ok {
 		return Choice{}, false
 	}
-	for _, i := range p.members {
-		if c, ok := s.find(s.views[i], procedure, inNamespace, nil); ok {
-			return c, true
-		}
-	}
-	return Choice{}, false
-}
-
-// find resolves a procedure in a domain.
-func (s *Snapshot) find(v *view, procedure string, sc scope, into *view) (Choice, bool) {
-	it, many := v.pick(procedure, sc, into)
-	switch {
-	case it == nil:
-		return Choice{}, false
-	case it.more().group == nil:
-		return Choice{&it.fn, v.registered(it), it.fn.Policy, v.targets(it, many, sc)}, true
-	}
-	if many != nil && it.fn.Policy != Single {
-		if t := v.sets[many.set(it.fn.Policy, sc).id]; len(t) > 0 {
-			return Choice{&it.fn, v.registered(it), it.fn.Policy, t}, true // the domain's own come first
-		}
-	}
-	return s.through(it)
-}
-
-// through resolves a procedure that is derived here, where it is derived from.
-func (s *Snapshot) through(it *item) (Choice, bool) {
-	p := s.places[it.extra.group.namespace.name]
-	domain := s.views[p.domain]
-	if it.derivation() == down {
-		return s.find(domain, it.fn.Procedure, fromGroup, nil)
-	}
-	for _, i := range p.members {
-		if c, ok := s.find(s.views[i], it.fn.Procedure, towardGroup, domain); ok {
-			return c, true
-		}
-	}
-	return Choice{}, false
+	return r.choice(), true
 }
 
 // Lead resolves a procedure as Find does, but to the origin that leads: the one that was registered first,
 // whose schema counts. It does not allocate.
 func (s *Snapshot) Lead(ns, procedure string) (*Function, Target, bool) {
-	p := s.places[ns]
-	if p == nil {
+	r, ok := s.resolveIn(ns, procedure, toLead)
+	if !ok {
 		return nil, Target{}, false
 	}
-	for _, i := range p.members {
-		if f, t, ok := s.lead(s.views[i], procedure, inNamespace, nil); ok {
-			return f, t, true
-		}
-	}
-	return nil, Target{}, false
+	f, t := r.lead()
+	return f, t, true
 }
 
-// lead is find for the origin that leads.
-func (s *Snapshot) lead(v *view, procedure string, sc scope, into *view) (*Function, Target, bool) {
-	it, _ := v.pick(procedure, sc, into)
+// purpose is what a procedure is resolved for.
+type purpose uint8
+
+const (
+	forCalls purpose = iota // among all origins that may serve
+	toLead                  // the origin that leads
+)
+
+// resolved is the item that a procedure leads to, in the view where it is not derived by a group of this node.
+type resolved struct {
+	view  *view
+	item  *item
+	among *candidates
+	scope scope
+}
+
+func (r *resolved) choice() Choice {
+	it := r.item
+	return Choice{&it.fn, r.view.registered(it), it.fn.Policy, r.view.targets(it, r.among, r.scope)}
+}
+
+func (r *resolved) lead() (*Function, Target) {
+	return &r.item.fn, r.view.routes[r.item.rec].targets[0]
+}
+
+// resolveIn resolves a procedure in a namespace or in the first member of a group that has it.
+func (s *Snapshot) resolveIn(ns, procedure string, p purpose) (resolved, bool) {
+	pl := s.places[ns]
+	if pl == nil {
+		return resolved{}, false
+	}
+	for _, i := range pl.members {
+		if r, ok := s.resolve(s.views[i], procedure, inNamespace, nil, p); ok {
+			return r, true
+		}
+	}
+	return resolved{}, false
+}
+
+// resolve resolves a procedure in a domain.
+func (s *Snapshot) resolve(v *view, procedure string, sc scope, into *view, p purpose) (resolved, bool) {
+	it, many := v.pick(procedure, sc, into)
 	switch {
 	case it == nil:
-		return nil, Target{}, false
-	case it.more().group == nil:
-		return &it.fn, v.routes[it.rec].targets[0], true
+		return resolved{}, false
+	case it.more().group == nil || p == forCalls && len(v.replicas(it, many, sc)) > 0: // the domain's own come first
+		return resolved{v, it, many, sc}, true
+	default:
+		return s.resolveDerived(it, p)
 	}
-	return s.leadThrough(it)
 }
 
-// leadThrough is through for the origin that leads.
-func (s *Snapshot) leadThrough(it *item) (*Function, Target, bool) {
-	p := s.places[it.extra.group.namespace.name]
-	domain := s.views[p.domain]
+// resolveDerived resolves a procedure that is derived here, where it is derived from.
+func (s *Snapshot) resolveDerived(it *item, p purpose) (resolved, bool) {
+	pl := s.places[it.extra.group.namespace.name]
+	domain := s.views[pl.domain]
 	if it.derivation() == down {
-		return s.lead(domain, it.fn.Procedure, fromGroup, nil)
+		return s.resolve(domain, it.fn.Procedure, fromGroup, nil, p)
 	}
-	for _, i := range p.members {
-		if f, t, ok := s.lead(s.views[i], it.fn.Procedure, towardGroup, domain); ok {
-			return f, t, true
+	for _, i := range pl.members {
+		if r, ok := s.resolve(s.views[i], it.fn.Procedure, towardGroup, domain, p); ok {
+			return r, true
 		}
 	}
-	return nil, Target{}, false
+	return resolved{}, false
 }
 
 // Action is what is to be done with a call that came in over a link.
@@ -204,52 +203,59 @@ type Decision struct {
 
 // Route resolves a call for an origin that came in over a link that carries linkNamespace. An empty
 // originNamespace means linkNamespace. It does not allocate.
-func (s *Snapshot) Route(linkNamespace string, origin NodeID, originNamespace, procedure string) Decision {
-	if originNamespace == "" {
-		originNamespace = linkNamespace
+func (s *Snapshot) Route(linkNamespace string, origin NodeID, originNamespace, procedure string) (d Decision) {
+	derived := s.decide(&d, linkNamespace, origin, originNamespace, procedure)
+	if derived == nil {
+		return d
 	}
-	t, it := s.hop(linkNamespace, origin, originNamespace, procedure)
-	switch {
-	case t != nil:
-		return Decision{Action: Forward, Target: *t}
-	case it == nil:
-		return Decision{}
-	case it.more().group == nil:
-		return Decision{Action: Local, Namespace: originNamespace}
-	}
-	c, ok := s.through(it)
+	r, ok := s.resolveDerived(derived, forCalls)
 	if !ok {
 		return Decision{}
 	}
-	d := Decision{Action: Forward, Target: c.Targets[0], Targets: c.Targets, Policy: c.Policy}
-	if d.Target.Local {
-		d.Action, d.Namespace = Local, d.Target.Namespace
-	}
+	c := r.choice()
+	d = decisionFor(c.Targets[0])
+	d.Targets, d.Policy = c.Targets, c.Policy
 	return d
 }
 
 // RouteLead is Route, but where this node has to choose among origins it is the one that leads.
-func (s *Snapshot) RouteLead(linkNamespace string, origin NodeID, originNamespace, procedure string) Decision {
+func (s *Snapshot) RouteLead(linkNamespace string, origin NodeID, originNamespace, procedure string) (d Decision) {
+	derived := s.decide(&d, linkNamespace, origin, originNamespace, procedure)
+	if derived == nil {
+		return d
+	}
+	r, ok := s.resolveDerived(derived, toLead)
+	if !ok {
+		return Decision{}
+	}
+	_, to := r.lead()
+	return decisionFor(to)
+}
+
+func decisionFor(t Target) Decision {
+	if t.Local {
+		return Decision{Action: Local, Namespace: t.Namespace, Target: t}
+	}
+	return Decision{Action: Forward, Target: t}
+}
+
+// decide fills in where a call that came in goes on, or returns the item of this node, derived by a group, that
+// it has come to.
+func (s *Snapshot) decide(d *Decision, linkNamespace string, origin NodeID, originNamespace, procedure string) (derived *item) {
 	if originNamespace == "" {
 		originNamespace = linkNamespace
 	}
 	t, it := s.hop(linkNamespace, origin, originNamespace, procedure)
 	switch {
 	case t != nil:
-		return Decision{Action: Forward, Target: *t}
+		d.Action, d.Target = Forward, *t
 	case it == nil:
-		return Decision{}
 	case it.more().group == nil:
-		return Decision{Action: Local, Namespace: originNamespace}
+		d.Action, d.Namespace = Local, originNamespace
+	default:
+		return it
 	}
-	_, to, ok := s.leadThrough(it)
-	switch {
-	case !ok:
-		return Decision{}
-	case to.Local:
-		return Decision{Action: Local, Namespace: to.Namespace}
-	}
-	return Decision{Action: Forward, Target: to}
+	return nil
 }
 
 // hop returns where a call that came in goes on, or the item of this node that it has come to, or

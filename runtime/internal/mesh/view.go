@@ -96,12 +96,22 @@ func (v *view) registered(it *item) int64 {
 
 // targets returns where calls for an item that pick returned may go, unless it is derived here.
 func (v *view) targets(it *item, many *candidates, s scope) []Target {
-	if many != nil && it.fn.Policy != Single {
-		if set := many.set(it.fn.Policy, s); set != nil && len(v.sets[set.id]) > 0 {
-			return v.sets[set.id] // empty: another item of the same origin, with another schema as yet, leads it
-		}
+	if t := v.replicas(it, many, s); len(t) > 0 {
+		return t // none: another item of the same origin, with another schema as yet, leads it
 	}
 	return v.routes[it.rec].targets[:]
+}
+
+// replicas returns the targets of a replicated function, none if it is not one.
+func (v *view) replicas(it *item, many *candidates, s scope) []Target {
+	if many == nil || it.fn.Policy == Single {
+		return nil
+	}
+	set := many.set(it.fn.Policy, s)
+	if set == nil {
+		return nil
+	}
+	return v.sets[set.id]
 }
 
 // isShadowed reports whether an item within reach does not serve because another does.
