@@ -109,9 +109,6 @@ func (c *Core) aboutItem() *item {
 	return &item{kind: kindAbout, extra: &extra{info: c.cfg.Info, leaving: c.leaving}}
 }
 
-// Declared reports whether name is a namespace or group of this node.
-func (c *Core) Declared(name string) bool { return c.namespaces[name] != nil }
-
 // members returns the namespaces that a name stands for, in order.
 func (c *Core) members(name string) []*namespace {
 	switch s := c.namespaces[name]; {

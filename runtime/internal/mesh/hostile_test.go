@@ -221,7 +221,7 @@ func TestLimitsHere(t *testing.T) {
 	if err := n.core.DeclareGroup(c.now, "all", []string{"one", "two", "three"}, false); !errors.As(err, &limit) {
 		t.Errorf("a group of too many: %v", err)
 	}
-	if n.core.Declared("two") || n.core.Declared("all") {
+	if n.core.namespaces["two"] != nil || n.core.namespaces["all"] != nil {
 		t.Error("half of the group was declared")
 	}
 	c.must(n.core.DeclareGroup(c.now, "all", []string{"one", "two"}, false))

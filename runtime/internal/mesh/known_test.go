@@ -33,7 +33,7 @@ func TestLinkKnown(t *testing.T) {
 		a.core.Pending()
 		b.core.Pending()
 		exchange()
-		if !a.core.Synced(l.id) || !b.core.Synced(l.id) {
+		if !a.core.links[l.id].synced || !b.core.links[l.id].synced {
 			t.Fatal("the exchange is not over")
 		}
 		if got := known(a); got == acks {

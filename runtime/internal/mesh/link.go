@@ -322,12 +322,6 @@ func (d *domain) bestLink(v vertex) (best *linkDomain) {
 // isUp reports whether a link, which may be nil, is up.
 func (c *Core) isUp(l *link) bool { return l != nil && c.links[l.id] == l }
 
-// Synced reports whether the first exchange over a link is done.
-func (c *Core) Synced(id LinkID) bool {
-	l := c.links[id]
-	return l != nil && l.synced
-}
-
 // enqueue notes that there is something of a record to send.
 func (ld *linkDomain) enqueue(r *record) {
 	if ld.domain.core.cfg.Observer {

@@ -254,7 +254,7 @@ func (x *chaos) connect(a, b *simNode) {
 	}
 	var names []string
 	for _, s := range a.core.declared {
-		if b.core.Declared(s.name) && x.rnd.IntN(2) == 0 {
+		if b.core.namespaces[s.name] != nil && x.rnd.IntN(2) == 0 {
 			names = append(names, s.name)
 		}
 	}
