@@ -77,7 +77,7 @@ func run(a adopted) error {
 // chain is the three nodes.
 type chain struct {
 	entry, relay, far *rpcmesh.Node
-	adopted           *adopt.Adopted
+	adopted           *adopt.Server
 	served            chan error
 }
 
@@ -124,7 +124,7 @@ func (c *chain) offer(ctx context.Context, a adopted) error {
 	if err != nil {
 		return err
 	}
-	server, err := adopt.Server(c.far, a.url, adopt.Config{Namespace: namespace, Protocol: protocol, Descriptors: descriptors})
+	server, err := adopt.New(c.far, a.url, adopt.Config{Namespace: namespace, Protocol: protocol, Descriptors: descriptors})
 	if err != nil {
 		return err
 	}

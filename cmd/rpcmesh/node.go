@@ -167,7 +167,7 @@ const defaultDrain = 10 * time.Second
 type running struct {
 	node    *rpcmesh.Node
 	log     *slog.Logger
-	adopted []*adopt.Adopted
+	adopted []*adopt.Server
 	reload  func() // the gateway's tokens; nil: it has none
 	served  sync.WaitGroup
 	failed  chan error // why serving ended
@@ -319,7 +319,7 @@ func (r *running) adopt(c *adoptConfig) error {
 	if err != nil {
 		return err
 	}
-	adopted, err := adopt.Server(r.node, c.URL, cfg)
+	adopted, err := adopt.New(r.node, c.URL, cfg)
 	if err != nil {
 		return &usageError{err}
 	}

@@ -80,7 +80,7 @@ func fragment%[1]d(ctx context.Context, node *rpcmesh.Node) error {
 	type greeter = greeter%[1]d
 	var err error
 	_, _, _ = ctx, err, &greetv1.GreetRequest{}
-	_, _, _ = http.NewServeMux, gateway.Mount, adopt.Server
+	_, _, _ = http.NewServeMux, gateway.Mount, adopt.New
 	{
 `
 	start := fmt.Sprintf(head, number)

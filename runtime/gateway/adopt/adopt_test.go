@@ -52,12 +52,12 @@ func quick(configure ...func(*adopt.Config)) adopt.Config {
 }
 
 // start adopts the server at url and closes it at the end of the test.
-func start(t *testing.T, node *rpcmesh.Node, url string, cfg adopt.Config) *adopt.Adopted {
+func start(t *testing.T, node *rpcmesh.Node, url string, cfg adopt.Config) *adopt.Server {
 	t.Helper()
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.NewTextHandler(t.Output(), nil))
 	}
-	a, err := adopt.Server(node, url, cfg)
+	a, err := adopt.New(node, url, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +70,7 @@ func start(t *testing.T, node *rpcmesh.Node, url string, cfg adopt.Config) *adop
 }
 
 // ready is start, and waits until the server is up.
-func ready(t *testing.T, node *rpcmesh.Node, url string, cfg adopt.Config) *adopt.Adopted {
+func ready(t *testing.T, node *rpcmesh.Node, url string, cfg adopt.Config) *adopt.Server {
 	t.Helper()
 	a := start(t, node, url, cfg)
 	if err := a.Ready(within(t)); err != nil {

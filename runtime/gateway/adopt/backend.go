@@ -20,7 +20,7 @@ import (
 
 // backend makes calls of the server, and says of those that fail on the way how far they had come.
 type backend struct {
-	wire      *wire
+	http      *httpClient
 	transport connect.Transport
 	pump      bridge.Pump
 	header    http.Header
@@ -32,9 +32,9 @@ type backend struct {
 	calls     sync.WaitGroup
 }
 
-func newBackend(a *Adopted) *backend {
+func newBackend(a *Server) *backend {
 	b := &backend{
-		wire: newWire(&a.cfg, a.url), header: a.cfg.Header, noCaller: a.cfg.NoCaller, ctx: a.ctx,
+		http: newHTTPClient(&a.cfg, a.url), header: a.cfg.Header, noCaller: a.cfg.NoCaller, ctx: a.ctx,
 		slots: make(chan struct{}, a.cfg.Limits.MaxCalls),
 	}
 	options := []connecthttp.Option{
@@ -54,7 +54,7 @@ func newBackend(a *Adopted) *backend {
 		options = append(options, connecthttp.WithGRPCWeb())
 	case Connect:
 	}
-	b.transport = connecthttp.NewTransport(b.wire, a.url.String(), options...)
+	b.transport = connecthttp.NewTransport(b.http, a.url.String(), options...)
 	b.pump = bridge.Pump{To: limited{b}, Skip: skip, StopReceiving: bridge.StopMesh}
 	return b
 }
@@ -70,7 +70,7 @@ func (b *backend) close() {
 	b.closed = true
 	b.mu.Unlock()
 	b.calls.Wait()
-	b.wire.close()
+	b.http.close()
 }
 
 // begin counts a call in, unless there are to be no more.
@@ -121,7 +121,7 @@ func (b *backend) open(ctx context.Context, spec connect.Spec) (*stream, error) 
 		ctx, info = connect.NewClientContext(ctx)
 	}
 	if caller, ok := rpcmesh.CallerFrom(ctx); ok && !b.noCaller {
-		tellCaller(info.RequestHeader(), caller)
+		setCallerHeaders(info.RequestHeader(), caller)
 	}
 	for key, values := range b.header {
 		info.RequestHeader().SetValues(key, values)
@@ -171,7 +171,7 @@ type streamKey struct{}
 
 var _ rpcmesh.HeaderReceiver = (*stream)(nil)
 
-// respond takes what HTTP's client has for the request that was made in ctx.
+// respond receives the HTTP response to the request that was made in ctx.
 func respond(ctx context.Context, res *http.Response) {
 	if s, ok := ctx.Value(streamKey{}).(*stream); ok {
 		s.response = res
@@ -237,11 +237,11 @@ func (s *stream) explain(err error) error {
 	switch {
 	case status == 0 && isNotConnected(err):
 		return rpcmesh.NotStarted(errNotConnected.WithCause(err))
-	case status == 0 && unprocessed(err):
+	case status == 0 && isUnprocessed(err):
 		return rpcmesh.NotStarted(errConnGone.WithCause(&connGoneError{err}))
 	case s.backend.ctx.Err() != nil:
 		return rpcmesh.WithCertainty(errGone.WithCause(err), certainty)
-	case status == 0, s.conn.Load().ended.Load() && errors.Unwrap(e) != nil:
+	case status == 0, s.conn.Load().goingAway.Load() && errors.Unwrap(e) != nil:
 		return rpcmesh.WithCertainty(errBroken.WithCause(&connGoneError{err}), certainty)
 	case ok && e.Code() == connect.CodeResourceExhausted:
 		return errTooLong(s.info.Spec, e)

@@ -13,8 +13,8 @@ import (
 // callerPrefix is what the headers begin with by which a server is told who calls.
 const callerPrefix = "Rpcmesh-Caller-"
 
-// tellCaller sets the headers that say who has made a call. One has no value that is not known.
-func tellCaller(h *connect.Header, c rpcmesh.Caller) {
+// setCallerHeaders sets the headers that say who has made a call. One has no value that is not known.
+func setCallerHeaders(h *connect.Header, c rpcmesh.Caller) {
 	id := ""
 	if c.Node != (rpcmesh.NodeID{}) {
 		id = c.Node.String()

@@ -71,7 +71,7 @@ func ParseProtocol(name string) (Protocol, error) {
 }
 
 // Config says how a server is adopted. The zero value of a field means its default. A Config is read by
-// [Server] only; later changes to it have no effect.
+// [New] only; later changes to it have no effect.
 type Config struct {
 	// Namespace is where the functions are registered: a namespace or a group of the node's. Default:
 	// [rpcmesh.DefaultNamespace].

@@ -1,7 +1,7 @@
 // Package adopt makes the functions of an existing gRPC or Connect server, in any language and without a
 // changed line, functions of a mesh: a node registers them as its own and passes their calls on.
 //
-//	server, err := adopt.Server(node, "http://127.0.0.1:50051", adopt.Config{Namespace: "public"})
+//	server, err := adopt.New(node, "http://127.0.0.1:50051", adopt.Config{Namespace: "public"})
 //	...
 //	defer server.Close()
 //	err = server.Ready(ctx)

@@ -15,7 +15,7 @@ type goaway struct {
 	skip int     // bytes of the frame's payload that are to come
 }
 
-// scan takes the next bytes and reports whether a GOAWAY is among them.
+// scan reads the next bytes and reports whether a GOAWAY is among them.
 func (g *goaway) scan(b []byte) (found bool) {
 	for len(b) > 0 {
 		if g.skip > 0 {
@@ -42,10 +42,10 @@ type connGoneError struct{ cause error }
 func (e *connGoneError) Error() string { return e.cause.Error() }
 func (e *connGoneError) Unwrap() error { return e.cause }
 
-// unprocessed reports whether err says that the server has not begun with a request: it has reset the stream as
+// isUnprocessed reports whether err says that the server has not begun with a request: it has reset the stream as
 // refused (RFC 9113, section 8.7), or the connection went away before it came to it. HTTP's client has types for
 // some of these errors and only texts for others.
-func unprocessed(err error) bool {
+func isUnprocessed(err error) bool {
 	if e, ok := errors.AsType[http2.StreamError](err); ok {
 		return e.Code == http2.ErrCodeRefusedStream
 	}

@@ -301,7 +301,7 @@ func TestBadConfig(t *testing.T) {
 			if test.url == "" && test.name != "no URL" {
 				test.url = "http://127.0.0.1:1"
 			}
-			a, err := adopt.Server(node, test.url, test.cfg)
+			a, err := adopt.New(node, test.url, test.cfg)
 			wantCode(t, err, connect.CodeInvalidArgument)
 			if err == nil {
 				_ = a.Close()

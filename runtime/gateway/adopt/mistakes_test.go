@@ -17,7 +17,7 @@ func TestMistakesOfConfigs(t *testing.T) {
 		return func(*testing.T) errortest.Outcome {
 			var cfg adopt.Config
 			change(&cfg)
-			a, err := adopt.Server(node, url, cfg)
+			a, err := adopt.New(node, url, cfg)
 			if err == nil {
 				_ = a.Close() // it is to fail
 			}

@@ -127,7 +127,7 @@ func (r *reflection) complete() error {
 func reflectionError(err error, text string) error {
 	code := connect.CodeInvalidArgument
 	if c := connect.CodeOf(err); grpcreflect.IsReflectionStreamBroken(err) &&
-		(passes(c) || c == connect.CodeUnauthenticated || c == connect.CodePermissionDenied) {
+		(isTransient(c) || c == connect.CodeUnauthenticated || c == connect.CodePermissionDenied) {
 		code = c
 	}
 	return connect.Errorf(code, "adopt: %.400s: %.400s", text, err.Error()).WithCause(err)

@@ -48,8 +48,8 @@ func (s *source) repeatable() bool {
 	return !s.once
 }
 
-// settle says that there will be no other attempt: the source ends with this one.
-func (s *source) settle() {
+// release says that there will be no other attempt: the source ends with this one.
+func (s *source) release() {
 	s.mu.Lock()
 	s.once = true
 	s.dropLocked(s.current.at)
@@ -184,10 +184,10 @@ func sendStream(client *http.Client, req *http.Request) (*http.Response, error) 
 		return sendOnce(client, again)
 	}
 	res, err := send()
-	if err != nil && req.Context().Err() == nil && unprocessed(err) && from.repeatable() {
+	if err != nil && req.Context().Err() == nil && isUnprocessed(err) && from.repeatable() {
 		res, err = send()
 	}
-	from.settle()
+	from.release()
 	if err != nil {
 		_ = from.Close() // it is nobody's any more
 	}

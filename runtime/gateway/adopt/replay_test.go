@@ -29,7 +29,7 @@ func TestSource(t *testing.T) {
 		_, _ = w.Write([]byte(", world"))
 		_ = w.Close()
 	})
-	s.settle()
+	s.release()
 	got, err := io.ReadAll(iotest.OneByteReader(second))
 	if string(got) != "hello, world" || err != nil {
 		t.Errorf("got %q, %v", got, err)
@@ -64,7 +64,7 @@ func TestSourceEnds(t *testing.T) {
 	r, w = io.Pipe()
 	s = newSource(t.Context(), r)
 	a = s.attempt()
-	s.settle()
+	s.release()
 	_ = a.Close()
 	if _, err := w.Write([]byte("more")); err == nil {
 		t.Error("the sender does not learn that nobody reads any more")
@@ -76,7 +76,7 @@ func BenchmarkSource(b *testing.B) {
 	p := make([]byte, len(data))
 	s := newSource(b.Context(), io.NopCloser(repeater(data)))
 	a := s.attempt()
-	s.settle()
+	s.release()
 	b.SetBytes(int64(len(data)))
 	b.ReportAllocs()
 	for b.Loop() {

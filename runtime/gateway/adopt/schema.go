@@ -46,7 +46,7 @@ func buildSchema(set *descriptorpb.FileDescriptorSet, names []string, limits *Li
 	if len(set.GetFile()) > limits.MaxFiles {
 		return nil, connect.Errorf(connect.CodeInvalidArgument, "adopt: the schema has %d files: set Limits.MaxFiles of %d higher", len(set.GetFile()), limits.MaxFiles)
 	}
-	if err := weigh(set, limits.MaxDescriptors); err != nil {
+	if err := checkLimits(set, limits.MaxDescriptors); err != nil {
 		return nil, err
 	}
 	files, err := protodesc.NewFiles(set)

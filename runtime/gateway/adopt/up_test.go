@@ -351,7 +351,7 @@ func TestNodeCloses(t *testing.T) {
 	if err := a.Close(); err != nil {
 		t.Error(err)
 	}
-	_, err = adopt.Server(node, server.url, quick())
+	_, err = adopt.New(node, server.url, quick())
 	wantCode(t, err, connect.CodeFailedPrecondition)
 }
 

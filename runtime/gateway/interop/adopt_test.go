@@ -101,7 +101,7 @@ func TestConnectGoServerAdopted(t *testing.T) {
 // adoptServer adopts a server until the test ends.
 func adoptServer(t *testing.T, far *rpcmesh.Node, url string, cfg adopt.Config) error {
 	cfg.Namespace = namespace
-	adopted, err := adopt.Server(far, url, cfg)
+	adopted, err := adopt.New(far, url, cfg)
 	if err != nil {
 		return err
 	}

@@ -1,9 +1,9 @@
 package errortest
 
-// AdoptConfiguration is what adopt.Server says of a Config. Package adopt holds it.
+// AdoptConfiguration is what adopt.New says of a Config. Package adopt holds it.
 var AdoptConfiguration = Group{
 	Title: "An adopted server's configuration",
-	About: "Errors of `adopt.Server`, which adopts nothing then.",
+	About: "Errors of `adopt.New`, which adopts nothing then.",
 	Rows: []Row{
 		{
 			ID: "nil-node", When: "A server is adopted without a node", Code: "invalid_argument",

@@ -13,13 +13,13 @@ const (
 	maxExpansion = 16
 )
 
-// scales weigh what a schema becomes when it is built.
-type scales struct{ left int }
+// limitChecker estimates the size of a schema when it is built.
+type limitChecker struct{ bytesLeft int }
 
-// weigh refuses a schema that is small only while it is not built. limit is what its encoding may have, in
+// checkLimits refuses a schema that is small only while it is not built. limit is what its encoding may have, in
 // bytes.
-func weigh(set *descriptorpb.FileDescriptorSet, limit int) error {
-	s := &scales{left: limit * maxExpansion}
+func checkLimits(set *descriptorpb.FileDescriptorSet, limit int) error {
+	s := &limitChecker{bytesLeft: limit * maxExpansion}
 	for _, f := range set.GetFile() {
 		if !s.file(f) {
 			return connect.Errorf(connect.CodeInvalidArgument,
@@ -29,7 +29,7 @@ func weigh(set *descriptorpb.FileDescriptorSet, limit int) error {
 	return nil
 }
 
-func (s *scales) file(f *descriptorpb.FileDescriptorProto) bool {
+func (s *limitChecker) file(f *descriptorpb.FileDescriptorProto) bool {
 	scope := len(f.GetPackage())
 	for _, m := range f.GetMessageType() {
 		if !s.message(m, scope, 1) {
@@ -48,10 +48,10 @@ func (s *scales) file(f *descriptorpb.FileDescriptorProto) bool {
 			s.name(inside, m.GetName())
 		}
 	}
-	return s.left >= 0
+	return s.bytesLeft >= 0
 }
 
-func (s *scales) message(m *descriptorpb.DescriptorProto, scope, depth int) bool {
+func (s *limitChecker) message(m *descriptorpb.DescriptorProto, scope, depth int) bool {
 	if depth > maxNesting {
 		return false
 	}
@@ -73,19 +73,19 @@ func (s *scales) message(m *descriptorpb.DescriptorProto, scope, depth int) bool
 			return false
 		}
 	}
-	return s.left >= 0
+	return s.bytesLeft >= 0
 }
 
-func (s *scales) enum(e *descriptorpb.EnumDescriptorProto, scope int) {
+func (s *limitChecker) enum(e *descriptorpb.EnumDescriptorProto, scope int) {
 	s.name(scope, e.GetName())
 	for _, v := range e.GetValue() {
 		s.name(scope, v.GetName()) // a value's scope is that of its enum
 	}
 }
 
-// name weighs a name in a scope whose own name has that many bytes, and returns how many the two have.
-func (s *scales) name(scope int, name string) int {
+// name counts a name in a scope whose own name has that many bytes, and returns how many the two have.
+func (s *limitChecker) name(scope int, name string) int {
 	full := scope + 1 + len(name)
-	s.left = max(s.left-full, -1)
+	s.bytesLeft = max(s.bytesLeft-full, -1)
 	return full
 }

@@ -16,40 +16,40 @@ import (
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
 )
 
-// Adopted is a server whose functions a node offers. All its methods may be called concurrently. The caller
-// of [Server] closes it.
-type Adopted struct {
-	cfg     Config
-	url     *url.URL
-	node    *rpcmesh.Node
-	ns      *rpcmesh.Namespace
-	reg     rpcmesh.Registrar
-	log     *slog.Logger
-	backend *backend
-	client  *connect.Client // of backend, for the server's own services
-	health  *health
-	given   *schema // of Config.Descriptors, else nil
+// Server is a server whose functions a node offers. All its methods may be called concurrently. The caller
+// of [New] closes it.
+type Server struct {
+	cfg         Config
+	url         *url.URL
+	node        *rpcmesh.Node
+	ns          *rpcmesh.Namespace
+	reg         rpcmesh.Registrar
+	log         *slog.Logger
+	backend     *backend
+	client      *connect.Client // of backend, for the server's own services
+	health      *health
+	fixedSchema *schema // of Config.Descriptors, else nil
 
-	ctx    context.Context // ends with Close
-	cancel context.CancelFunc
-	done   chan struct{} // the keeper has returned
+	ctx         context.Context // ends with Close
+	cancel      context.CancelFunc
+	monitorDone chan struct{} // monitor has returned
 
-	mu      sync.Mutex
-	schema  *schema // what was read last, nil before
-	origins map[string]*rpcmesh.Origin
-	states  map[string]state // by service; "" is the whole server
-	taken   map[string]error // services that another node has, or that the node refuses
-	up      bool
-	err     error // why it is not up, or not whole
-	lasting bool  // err will not go away without someone's doing
-	changed chan struct{}
-	nudge   chan struct{} // states have changed
+	mu            sync.Mutex
+	schema        *schema // what was read last, nil before
+	origins       map[string]*rpcmesh.Origin
+	states        map[string]state // by service; "" is the whole server
+	refused       map[string]error // services that another node has, or that the node refuses
+	up            bool
+	err           error // why it is not up, or not whole
+	permanent     bool  // err will not go away without someone's doing
+	changed       chan struct{}
+	reconcileSoon chan struct{} // states have changed
 }
 
-// Server adopts the server at rawURL, http or https with a path if it has one: node registers its functions
+// New adopts the server at rawURL, http or https with a path if it has one: node registers its functions
 // in cfg's namespace while the server is up. It returns before the server has been found; see
-// [Adopted.Ready]. A malformed URL, Config or descriptor set is invalid_argument.
-func Server(node *rpcmesh.Node, rawURL string, cfg Config) (*Adopted, error) {
+// [Server.Ready]. A malformed URL, Config or descriptor set is invalid_argument.
+func New(node *rpcmesh.Node, rawURL string, cfg Config) (*Server, error) {
 	if node == nil {
 		return nil, connect.NewError(connect.CodeInvalidArgument, "adopt: the node is nil: give it one of rpcmesh.NewNode")
 	}
@@ -60,10 +60,10 @@ func Server(node *rpcmesh.Node, rawURL string, cfg Config) (*Adopted, error) {
 	if cfg, err = resolved(cfg); err != nil {
 		return nil, err
 	}
-	a := &Adopted{
+	a := &Server{
 		cfg: cfg, url: u, node: node, ns: node.Namespace(cfg.Namespace), log: cfg.Logger.With("adopted", u.String()),
-		done: make(chan struct{}), origins: map[string]*rpcmesh.Origin{}, states: map[string]state{}, taken: map[string]error{},
-		changed: make(chan struct{}), nudge: make(chan struct{}, 1),
+		monitorDone: make(chan struct{}), origins: map[string]*rpcmesh.Origin{}, states: map[string]state{}, refused: map[string]error{},
+		changed: make(chan struct{}), reconcileSoon: make(chan struct{}, 1),
 	}
 	if a.reg = a.ns; cfg.Policy != rpcmesh.Single {
 		a.reg = a.ns.Replicated(cfg.Policy)
@@ -76,7 +76,7 @@ func Server(node *rpcmesh.Node, rawURL string, cfg Config) (*Adopted, error) {
 		if err != nil {
 			return nil, err
 		}
-		if a.given, err = buildSchema(set, cfg.Services, &cfg.Limits); err != nil {
+		if a.fixedSchema, err = buildSchema(set, cfg.Services, &cfg.Limits); err != nil {
 			return nil, err
 		}
 	}
@@ -85,14 +85,14 @@ func Server(node *rpcmesh.Node, rawURL string, cfg Config) (*Adopted, error) {
 	a.client = connect.NewClient(a.backend)
 	a.health = &health{transport: a.backend, timeout: cfg.ProbeTimeout}
 	go func() {
-		defer close(a.done)
-		a.keep()
+		defer close(a.monitorDone)
+		a.monitor()
 	}()
 	return a, nil
 }
 
 // Functions yields the procedures that are registered as it is called, sorted.
-func (a *Adopted) Functions() iter.Seq[string] {
+func (a *Server) Functions() iter.Seq[string] {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	var procedures []string
@@ -108,10 +108,10 @@ func (a *Adopted) Functions() iter.Seq[string] {
 // cannot be read or does not build (invalid_argument), a function that another node has (already_exists).
 // It fails with deadline_exceeded or canceled, and the last failure, when ctx ends first; and with
 // failed_precondition once Close was called.
-func (a *Adopted) Ready(ctx context.Context) error {
+func (a *Server) Ready(ctx context.Context) error {
 	for {
 		a.mu.Lock()
-		up, err, lasting, changed := a.up, a.err, a.lasting, a.changed
+		up, err, lasting, changed := a.up, a.err, a.permanent, a.changed
 		a.mu.Unlock()
 		switch {
 		case lasting:
@@ -121,7 +121,7 @@ func (a *Adopted) Ready(ctx context.Context) error {
 		}
 		select {
 		case <-changed:
-		case <-a.done:
+		case <-a.monitorDone:
 			return connect.NewError(connect.CodeFailedPrecondition, "adopt: the server is no longer adopted")
 		case <-ctx.Done():
 			return a.notReady(ctx, err)
@@ -129,7 +129,7 @@ func (a *Adopted) Ready(ctx context.Context) error {
 	}
 }
 
-func (a *Adopted) notReady(ctx context.Context, last error) error {
+func (a *Server) notReady(ctx context.Context, last error) error {
 	code := connect.CodeCanceled
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		code = connect.CodeDeadlineExceeded
@@ -143,24 +143,24 @@ func (a *Adopted) notReady(ctx context.Context, last error) error {
 
 // Close withdraws the functions, ends the calls that are with the server (unavailable), closes the
 // connections and returns when all that has ended. A second call does the same.
-func (a *Adopted) Close() error {
+func (a *Server) Close() error {
 	a.cancel()
-	<-a.done
+	<-a.monitorDone
 	a.backend.close()
 	return nil
 }
 
-// note records how things stand and wakes those who wait for it.
-func (a *Adopted) note(up bool, err error, lasting bool) {
+// setStatus records how things stand and wakes those who wait for it.
+func (a *Server) setStatus(up bool, err error, lasting bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.up, a.err, a.lasting = up, err, lasting
+	a.up, a.err, a.permanent = up, err, lasting
 	close(a.changed)
 	a.changed = make(chan struct{})
 }
 
 // withdraw takes the functions of all services but those kept out of the mesh.
-func (a *Adopted) withdraw(kept func(service string) bool) {
+func (a *Server) withdraw(kept func(service string) bool) {
 	a.mu.Lock()
 	gone := map[string]*rpcmesh.Origin{}
 	for name, o := range a.origins {

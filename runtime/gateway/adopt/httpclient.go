@@ -18,20 +18,20 @@ import (
 // tcpKeepalive finds a host that has gone without a word, in about 10 s.
 var tcpKeepalive = net.KeepAliveConfig{Enable: true, Idle: 4 * time.Second, Interval: 2 * time.Second, Count: 3}
 
-// wire is the HTTP client of one server. It knows its connections: what has not been connected has not
+// httpClient is the HTTP client of one server. It knows its connections: what has not been connected has not
 // been sent, one that ends may mean that the server does, and one that is silent can be closed.
-type wire struct {
-	cfg     *Config
-	http2   *http.Client
-	http1   *http.Client  // of protocols that can do without HTTP/2, in cleartext; else nil
-	useOld  atomic.Bool   // http1 is the one to use
-	lost    chan struct{} // a connection has ended
-	refused chan struct{} // one could not be made
-	going   chan struct{} // the server has said GOAWAY
-	mu      sync.Mutex
-	conns   map[*conn]struct{}
-	closed  bool
-	timeout time.Duration // to connect
+type httpClient struct {
+	cfg       *Config
+	http2     *http.Client
+	http1     *http.Client  // of protocols that can do without HTTP/2, in cleartext; else nil
+	useHTTP1  atomic.Bool   // http1 is the one to use
+	lost      chan struct{} // a connection has ended
+	refused   chan struct{} // one could not be made
+	goingAway chan struct{} // the server has said GOAWAY
+	mu        sync.Mutex
+	conns     map[*conn]struct{}
+	closed    bool
+	timeout   time.Duration // to connect
 }
 
 // notConnectedError is the error of a request that has not left this node.
@@ -40,10 +40,10 @@ type notConnectedError struct{ cause error }
 func (e *notConnectedError) Error() string { return e.cause.Error() }
 func (e *notConnectedError) Unwrap() error { return e.cause }
 
-func newWire(cfg *Config, u *url.URL) *wire {
-	w := &wire{
+func newHTTPClient(cfg *Config, u *url.URL) *httpClient {
+	w := &httpClient{
 		cfg: cfg, conns: map[*conn]struct{}{}, timeout: cfg.ProbeTimeout,
-		lost: make(chan struct{}, 1), refused: make(chan struct{}, 1), going: make(chan struct{}, 1),
+		lost: make(chan struct{}, 1), refused: make(chan struct{}, 1), goingAway: make(chan struct{}, 1),
 	}
 	var first http.Protocols
 	first.SetHTTP2(true)
@@ -58,7 +58,7 @@ func newWire(cfg *Config, u *url.URL) *wire {
 	return w
 }
 
-func (w *wire) client(protocols http.Protocols) *http.Client {
+func (w *httpClient) client(protocols http.Protocols) *http.Client {
 	return &http.Client{
 		Transport: &http.Transport{
 			Protocols:              &protocols,
@@ -75,10 +75,10 @@ func (w *wire) client(protocols http.Protocols) *http.Client {
 	}
 }
 
-// Do makes wire a [connecthttp.HTTPClient].
-func (w *wire) Do(req *http.Request) (*http.Response, error) {
+// Do makes httpClient a [connecthttp.HTTPClient].
+func (w *httpClient) Do(req *http.Request) (*http.Response, error) {
 	client := w.http2
-	if w.useOld.Load() {
+	if w.useHTTP1.Load() {
 		client = w.http1
 	}
 	if req.ContentLength < 0 {
@@ -87,7 +87,7 @@ func (w *wire) Do(req *http.Request) (*http.Response, error) {
 		return res, err
 	}
 	res, err := sendOnce(client, req)
-	if err != nil && req.GetBody != nil && req.Context().Err() == nil && unprocessed(err) {
+	if err != nil && req.GetBody != nil && req.Context().Err() == nil && isUnprocessed(err) {
 		// The connection went away beneath it; on another one the server may take it.
 		if body, rewound := req.GetBody(); rewound == nil {
 			again := req.WithContext(req.Context())
@@ -108,7 +108,7 @@ func sendOnce(client *http.Client, req *http.Request) (*http.Response, error) {
 }
 
 // dialClear returns what dials in cleartext.
-func (w *wire) dialClear(protocols http.Protocols) func(ctx context.Context, network, addr string) (net.Conn, error) {
+func (w *httpClient) dialClear(protocols http.Protocols) func(ctx context.Context, network, addr string) (net.Conn, error) {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		c, err := w.dial(ctx, network, addr)
 		if err != nil {
@@ -122,14 +122,14 @@ func (w *wire) dialClear(protocols http.Protocols) func(ctx context.Context, net
 }
 
 // notConnected is the error of a connection that could not be made, for err.
-func (w *wire) notConnected(err error) error {
+func (w *httpClient) notConnected(err error) error {
 	if !errors.Is(err, context.Canceled) {
 		notify(w.refused)
 	}
 	return &notConnectedError{err}
 }
 
-func (w *wire) dial(ctx context.Context, network, addr string) (*conn, error) {
+func (w *httpClient) dial(ctx context.Context, network, addr string) (*conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, w.timeout)
 	defer cancel()
 	raw, err := w.cfg.Dial(ctx, network, addr)
@@ -139,8 +139,8 @@ func (w *wire) dial(ctx context.Context, network, addr string) (*conn, error) {
 	if tcp, ok := raw.(*net.TCPConn); ok {
 		_ = tcp.SetKeepAliveConfig(tcpKeepalive) // without it the probes find out, later
 	}
-	c := &conn{Conn: raw, wire: w}
-	c.heard.Store(time.Now().UnixNano())
+	c := &conn{Conn: raw, client: w}
+	c.lastRead.Store(time.Now().UnixNano())
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed {
@@ -153,7 +153,7 @@ func (w *wire) dial(ctx context.Context, network, addr string) (*conn, error) {
 
 // listens is an error if nobody listens at u any more. A server that stops may have taken a connection at the last
 // moment, which works as before and which it waits for: only a new one tells.
-func (w *wire) listens(ctx context.Context, u *url.URL) error {
+func (w *httpClient) listens(ctx context.Context, u *url.URL) error {
 	ctx, cancel := context.WithTimeout(ctx, w.timeout)
 	defer cancel()
 	port := cmp.Or(u.Port(), map[string]string{"http": "80", "https": "443"}[u.Scheme])
@@ -167,7 +167,7 @@ func (w *wire) listens(ctx context.Context, u *url.URL) error {
 	return nil // what else fails passes, or is for a probe to find out
 }
 
-func (w *wire) dialTLS(protocols http.Protocols) func(ctx context.Context, network, addr string) (net.Conn, error) {
+func (w *httpClient) dialTLS(protocols http.Protocols) func(ctx context.Context, network, addr string) (net.Conn, error) {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		raw, err := w.dial(ctx, network, addr)
 		if err != nil {
@@ -195,12 +195,12 @@ func (w *wire) dialTLS(protocols http.Protocols) func(ctx context.Context, netwo
 	}
 }
 
-// silence closes the connections on which nothing has come since then.
-func (w *wire) silence(since time.Time) {
+// closeSilent closes the connections on which nothing has come since then.
+func (w *httpClient) closeSilent(since time.Time) {
 	w.mu.Lock()
 	var silent []*conn
 	for c := range w.conns {
-		if c.heard.Load() < since.UnixNano() {
+		if c.lastRead.Load() < since.UnixNano() {
 			silent = append(silent, c)
 		}
 	}
@@ -211,7 +211,7 @@ func (w *wire) silence(since time.Time) {
 }
 
 // close closes all connections, and lets no more be made.
-func (w *wire) close() {
+func (w *httpClient) close() {
 	w.mu.Lock()
 	w.closed = true
 	conns := make([]*conn, 0, len(w.conns))
@@ -230,20 +230,20 @@ func (w *wire) close() {
 // conn is one connection to the server.
 type conn struct {
 	net.Conn
-	wire   *wire
-	goaway *goaway      // the reader's; nil where what comes is not HTTP/2 in the clear
-	heard  atomic.Int64 // when something came last, in ns
-	ended  atomic.Bool
-	once   sync.Once
-	err    error
+	client    *httpClient
+	goaway    *goaway      // the reader's; nil where what comes is not HTTP/2 in the clear
+	lastRead  atomic.Int64 // when something came last, in ns
+	goingAway atomic.Bool
+	once      sync.Once
+	err       error
 }
 
 func (c *conn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	if n > 0 {
-		c.heard.Store(time.Now().UnixNano())
+		c.lastRead.Store(time.Now().UnixNano())
 		if c.goaway != nil && c.goaway.scan(b[:n]) {
-			notify(c.wire.going)
+			notify(c.client.goingAway)
 		}
 	}
 	if err != nil {
@@ -263,9 +263,9 @@ func (c *conn) Write(b []byte) (int, error) {
 // Close is what HTTP's client calls when the connection is of no more use, whoever ended it.
 func (c *conn) Close() error {
 	c.once.Do(func() {
-		c.wire.mu.Lock()
-		delete(c.wire.conns, c)
-		c.wire.mu.Unlock()
+		c.client.mu.Lock()
+		delete(c.client.conns, c)
+		c.client.mu.Unlock()
 		c.end()
 		c.err = c.Conn.Close()
 	})
@@ -274,8 +274,8 @@ func (c *conn) Close() error {
 
 // end tells, before HTTP's client can, that the connection is over.
 func (c *conn) end() {
-	c.ended.Store(true)
-	notify(c.wire.lost)
+	c.goingAway.Store(true)
+	notify(c.client.lost)
 }
 
 // notify leaves a notice at c, where one at a time waits to be taken.
