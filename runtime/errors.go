@@ -32,7 +32,7 @@ func asConnect(err error) error {
 }
 
 func codeOfMesh(err error) connect.Code {
-	if errors.Is(err, mesh.ErrSelf) {
+	if errors.Is(err, mesh.ErrSelf) || errors.Is(err, mesh.ErrLeft) {
 		return connect.CodeFailedPrecondition
 	}
 	switch err.(type) { //nolint:errorlint // the core returns them as they are

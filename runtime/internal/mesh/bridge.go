@@ -116,7 +116,7 @@ func (ld *linkDomain) moveTo(d *domain, moved map[*record]*record) {
 	}
 }
 
-// moveTo makes a wait wait for the records in the place of its own.
+// moveTo has it wait for the records in the place of its own.
 func (w *ackWait) moveTo(moved map[*record]*record) {
 	for _, r := range slices.Collect(maps.Keys(w.records)) {
 		if n := moved[r]; n != nil {

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// ErrSelf is what [Core.LinkUp] returns for a link from a node to itself (invalid_argument).
+// ErrSelf is what [Core.LinkUp] returns for a link from a node to itself (failed_precondition).
 var ErrSelf = errors.New("mesh: the link leads from this node to itself")
 
 // ErrLeft is what [Core.Register] returns after [Core.Leave] (failed_precondition).
