@@ -248,7 +248,7 @@ func TestDrainingHandlers(t *testing.T) {
 // noWhole is an h2serve.Source, for which a node serves HTTP/2 itself.
 type noWhole struct{ http.Handler }
 
-func (noWhole) NewWhole() h2serve.Whole { return nil }
+func (noWhole) NewBufferedHandler() h2serve.BufferedHandler { return nil }
 
 // TestShutdownBehindProxy: a link that comes by a connection for HTTP is no caller to wait for, and carries the calls
 // that run to their ends.

@@ -46,7 +46,7 @@ func (n *Node) Mount(mux connecthttp.ServeMux) {
 func (n *Node) Handle(pattern string, handler http.Handler) {
 	defer explain("Node.Handle: it must be given a pattern of http.ServeMux that it has not been given before, and a handler")
 	n.handlers.Handle(pattern, handler)
-	if _, ok := handler.(h2serve.Source); ok {
+	if _, ok := handler.(h2serve.BufferedHandlers); ok {
 		n.wholes.Store(true)
 	}
 }
@@ -130,7 +130,7 @@ func (n *Node) Serve(ctx context.Context, l net.Listener) error {
 func (n *Node) serveHTTP2(ctx context.Context) func() func(nc net.Conn, head []byte) {
 	buffers := carrier.ServerConfig()
 	options := h2serve.Options{
-		Handler: n.counted(&n.handlers), Source: n.source, Drain: n.ending.draining,
+		Handler: n.counted(&n.handlers), Buffered: n.source, Drain: n.ending.draining,
 		MaxStreams: maxStreams, BodyWindow: buffers.MaxReceiveBufferPerStream, ConnWindow: buffers.MaxReceiveBufferPerConnection,
 		HandshakeTimeout: headerTimeout, IdleTimeout: n.cfg.IdleTimeout, Log: n.log,
 	}
@@ -153,13 +153,13 @@ func (n *Node) serveHTTP2(ctx context.Context) func() func(nc net.Conn, head []b
 var probes = sync.Pool{New: func() any { return &http.Request{URL: new(url.URL)} }}
 
 // source returns the handler of a request if it is an [h2serve.Source].
-func (n *Node) source(r *h2serve.Request) h2serve.Source {
+func (n *Node) source(r *h2serve.Request) h2serve.BufferedHandlers {
 	probe, _ := probes.Get().(*http.Request)
 	defer probes.Put(probe)
 	path, _, _ := strings.Cut(r.Path, "?")
 	probe.Method, probe.Host, probe.URL.Path = r.Method, r.Authority, path
 	handler, _ := n.handlers.Handler(probe)
-	source, _ := handler.(h2serve.Source)
+	source, _ := handler.(h2serve.BufferedHandlers)
 	return source
 }
 

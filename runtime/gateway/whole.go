@@ -25,10 +25,10 @@ import (
 // front is a gateway as a node's server sees it.
 type front struct{ *Gateway }
 
-var _ h2serve.Source = front{}
+var _ h2serve.BufferedHandlers = front{}
 
-// NewWhole implements [h2serve.Source].
-func (f front) NewWhole() h2serve.Whole {
+// NewBufferedHandler implements [h2serve.BufferedHandlers].
+func (f front) NewBufferedHandler() h2serve.BufferedHandler {
 	return &whole{g: f.Gateway, caller: f.node.NewRawCaller(), keys: map[string]string{}}
 }
 
@@ -55,7 +55,7 @@ type wholeCall struct {
 	who     client
 }
 
-// Wants implements [h2serve.Whole].
+// Wants implements [h2serve.BufferedHandler].
 func (w *whole) Wants(r *h2serve.Request) bool {
 	if r.Method != http.MethodPost || w.g.cfg.Authorize != nil && w.g.cfg.Tokens == nil {
 		return false
@@ -146,7 +146,7 @@ func (w *whole) outside(token string) *rpcmesh.Outside {
 	return w.from
 }
 
-// Handle implements [h2serve.Whole].
+// Handle implements [h2serve.BufferedHandler].
 func (w *whole) Handle(r *h2serve.Request) bool {
 	c, _ := r.Data.(*wholeCall)
 	message, ok := grpc.Message(r.Body)
@@ -184,10 +184,10 @@ func (w *whole) key(name string) string {
 	return key
 }
 
-// Flush implements [h2serve.Whole].
+// Flush implements [h2serve.BufferedHandler].
 func (w *whole) Flush() { w.caller.Flush() }
 
-// Close implements [h2serve.Whole].
+// Close implements [h2serve.BufferedHandler].
 func (w *whole) Close() {}
 
 var (

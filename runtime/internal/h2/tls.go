@@ -3,7 +3,8 @@ package h2
 import (
 	"crypto/tls"
 	"errors"
-	"slices"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/h2core"
 )
 
 // ALPN is the protocol by which a dialler shows over TLS that it is one. What is spoken is HTTP/2.
@@ -44,12 +45,10 @@ func Binding(state *tls.ConnectionState) ([]byte, error) {
 
 // checkTLS reports what is against speaking HTTP/2 over the connection: RFC 9113 section 9.2.
 func checkTLS(state tls.ConnectionState) error {
-	switch {
-	case state.Version < tls.VersionTLS12:
-		return errors.New("HTTP/2 takes TLS 1.2 or later")
-	case state.Version == tls.VersionTLS12 && !slices.Contains(suites, state.CipherSuite):
-		return errors.New("TLS 1.2 with a cipher suite that HTTP/2 prohibits")
-	case state.NegotiatedProtocol != ALPN && state.NegotiatedProtocol != alpnHTTP2:
+	if err := h2core.CheckTLS(state); err != nil {
+		return err
+	}
+	if state.NegotiatedProtocol != ALPN && state.NegotiatedProtocol != alpnHTTP2 {
 		return ErrALPN
 	}
 	return nil
@@ -65,13 +64,3 @@ func (e *TLSError) Unwrap() error { return e.Err }
 
 // ErrALPN is the cause of an error of a client whose peer took no protocol that it offered.
 var ErrALPN = errors.New("the peer does not speak HTTP/2: ALPN did not agree on it")
-
-// suites are those of TLS 1.2 in crypto/tls that RFC 9113's appendix A does not prohibit.
-var suites = []uint16{
-	tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
-	tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
-	tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
-	tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
-	tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
-	tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
-}

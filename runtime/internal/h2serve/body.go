@@ -30,25 +30,25 @@ func (b *body) Read(p []byte) (int, error) {
 		}
 	}
 	c.mu.Lock()
-	for !st.readable() && len(p) > 0 {
+	for !st.readableLocked() && len(p) > 0 {
 		st.cond.Wait()
 	}
 	n, err := 0, error(nil)
 	switch {
 	case len(p) == 0:
-	case st.deaf:
+	case st.discarding:
 		err = errClosed
-	case st.readLate:
+	case st.readExpired:
 		err = errTimeout
-	case st.read < len(st.body):
-		n = copy(p, st.body[st.read:])
-		if st.read += n; st.read == len(st.body) {
-			st.body, st.read = st.body[:0], 0
+	case st.bodyRead < len(st.body):
+		n = copy(p, st.body[st.bodyRead:])
+		if st.bodyRead += n; st.bodyRead == len(st.body) {
+			st.body, st.bodyRead = st.body[:0], 0
 		}
-		c.eaten(st, n)
+		c.consumedLocked(st, n)
 	case st.remoteEnd:
 		err = io.EOF
-		b.takeTrailer()
+		b.takeTrailerLocked()
 	default:
 		err = st.err
 	}
@@ -60,8 +60,8 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// takeTrailer lets the handler have the trailers that were announced. It may not look at them before. c.mu is held.
-func (b *body) takeTrailer() {
+// takeTrailerLocked lets the handler have the trailers that were announced. It may not look at them before.
+func (b *body) takeTrailerLocked() {
 	for _, f := range b.st.trailer {
 		key := canonical(f.Name)
 		if _, announced := b.trailer[key]; announced {
@@ -71,29 +71,29 @@ func (b *body) takeTrailer() {
 	b.st.trailer = nil
 }
 
-// readable reports whether a Read need not wait. c.mu is held.
-func (st *stream) readable() bool {
-	return st.read < len(st.body) || st.remoteEnd || st.over || st.deaf || st.readLate
+// readableLocked reports whether a Read need not wait.
+func (st *stream) readableLocked() bool {
+	return st.bodyRead < len(st.body) || st.remoteEnd || st.closed || st.discarding || st.readExpired
 }
 
 // Close implements io.Closer: what still comes is dropped.
 func (b *body) Close() error {
 	st := b.st
 	st.c.mu.Lock()
-	st.silence()
+	st.discardBodyLocked()
 	st.c.mu.Unlock()
 	return nil
 }
 
-// silence drops what has come of the body, and what comes. c.mu is held.
-func (st *stream) silence() {
-	if st.deaf {
+// discardBodyLocked drops what has come of the body, and what comes.
+func (st *stream) discardBodyLocked() {
+	if st.discarding {
 		return
 	}
-	st.deaf = true
-	n := len(st.body) - st.read
-	st.body, st.read = nil, 0
-	st.c.eaten(st, n)
+	st.discarding = true
+	n := len(st.body) - st.bodyRead
+	st.body, st.bodyRead = nil, 0
+	st.c.consumedLocked(st, n)
 	st.cond.Broadcast()
 }
 
@@ -109,14 +109,14 @@ func (st *stream) setDeadline(timer **time.Timer, late *bool, t time.Time) {
 	switch wait := time.Until(t); {
 	case t.IsZero(), *late:
 	case wait <= 0:
-		after = st.expire(late)
+		after = st.expireLocked(late)
 	default:
 		var own *time.Timer
 		own = time.AfterFunc(wait, func() {
 			c.mu.Lock()
 			after := func() {}
 			if *timer == own {
-				after = st.expire(late)
+				after = st.expireLocked(late)
 			}
 			c.mu.Unlock()
 			after()
@@ -127,25 +127,25 @@ func (st *stream) setDeadline(timer **time.Timer, late *bool, t time.Time) {
 	after()
 }
 
-// stopTimers ends the deadlines. c.mu is held.
-func (st *stream) stopTimers() {
-	for _, t := range []*time.Timer{st.readTimer, st.writeTimer, st.stall} {
+// stopTimersLocked ends the deadlines.
+func (st *stream) stopTimersLocked() {
+	for _, t := range []*time.Timer{st.readTimer, st.writeTimer, st.windowTimer} {
 		if t != nil {
 			t.Stop()
 		}
 	}
 }
 
-// expire ends what waits, and with a deadline of writing the stream, for half a response is none. It returns what
-// is to be called without the lock. c.mu is held.
-func (st *stream) expire(late *bool) func() {
+// expireLocked ends what waits, and with a deadline of writing the stream, for half a response is none. It returns what
+// is to be called without the lock.
+func (st *stream) expireLocked(late *bool) func() {
 	*late = true
 	st.cond.Broadcast()
 	st.c.cond.Broadcast()
-	if late != &st.writeLate || st.over {
+	if late != &st.writeExpired || st.closed {
 		return func() {}
 	}
-	after := st.c.reset(st, http2.ErrCodeInternal)
+	after := st.c.resetStreamLocked(st, http2.ErrCodeInternal)
 	return func() {
 		after()
 		st.c.FlushNow()

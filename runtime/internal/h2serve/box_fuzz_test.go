@@ -75,7 +75,7 @@ func (s *script) SetDeadline(time.Time) error      { return nil }
 func (s *script) SetReadDeadline(time.Time) error  { return nil }
 func (s *script) SetWriteDeadline(time.Time) error { return nil }
 
-// wholes is a Whole that wants requests of POST and answers at once, later, never, or not at all.
+// wholes is a BufferedHandler that wants requests of POST and answers at once, later, never, or not at all.
 type wholes struct {
 	t       *testing.T
 	wg      sync.WaitGroup
@@ -84,7 +84,7 @@ type wholes struct {
 	given   int
 }
 
-func (w *wholes) NewWhole() h2serve.Whole { return w }
+func (w *wholes) NewBufferedHandler() h2serve.BufferedHandler { return w }
 
 func (w *wholes) Wants(r *h2serve.Request) bool { return r.Method == http.MethodPost }
 
@@ -92,7 +92,7 @@ func (w *wholes) Handle(r *h2serve.Request) bool {
 	if w.closed {
 		w.t.Error("a request after Close")
 	}
-	if len(r.Body) > h2serve.MaxWholeBody {
+	if len(r.Body) > h2serve.MaxBufferedBody {
 		w.t.Errorf("a body of %d bytes", len(r.Body))
 	}
 	w.given++
@@ -147,7 +147,7 @@ func serveScript(t *testing.T, said []byte, seed uint64) {
 	}
 	err := h2serve.Serve(t.Context(), nc, head, h2serve.Options{
 		MaxStreams: 5, MaxHeader: 4 << 10, StreamWindow: 70_000, BodyWindow: 75_000, ConnWindow: 80_000,
-		Source: func(*h2serve.Request) h2serve.Source { return w },
+		Buffered: func(*h2serve.Request) h2serve.BufferedHandlers { return w },
 		Handler: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 			running.Add(1)
 			defer running.Add(-1)

@@ -88,14 +88,14 @@ const short = 3000
 // answers are ways to answer with so many bytes, and whether the answer has trailers.
 var answers = map[string]struct {
 	handler http.HandlerFunc
-	source  func(*h2serve.Request) h2serve.Source
+	source  func(*h2serve.Request) h2serve.BufferedHandlers
 }{
 	"short": {handler: func(rw http.ResponseWriter, _ *http.Request) { _, _ = rw.Write(make([]byte, short)) }},
 	"short, with trailers": {handler: func(rw http.ResponseWriter, _ *http.Request) {
 		_, _ = rw.Write(make([]byte, short))
 		rw.Header().Set(http.TrailerPrefix+"End", "well")
 	}},
-	"whole": {source: func(*h2serve.Request) h2serve.Source {
+	"whole": {source: func(*h2serve.Request) h2serve.BufferedHandlers {
 		return &prompt{resp: h2serve.Response{
 			Head: []hpack.HeaderField{{Name: ":status", Value: "200"}}, Body: [][]byte{make([]byte, short)},
 			Trailer: []hpack.HeaderField{{Name: "end", Value: "well"}},
@@ -112,7 +112,7 @@ func TestAnswersWaitForWindows(t *testing.T) {
 				continue
 			}
 			synctest.Test(t, func(t *testing.T) {
-				w := newWindowless(t, h2serve.Options{Handler: answer.handler, Source: answer.source, MaxStreams: n})
+				w := newWindowless(t, h2serve.Options{Handler: answer.handler, Buffered: answer.source, MaxStreams: n})
 				if answer.source != nil {
 					for id := uint32(1); id < 2*n; id += 2 {
 						w.head(id, false, get...)

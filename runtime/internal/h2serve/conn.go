@@ -14,6 +14,7 @@ import (
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 
+	"github.com/rpcmesh/rpcmesh/runtime/internal/h2core"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/netio"
 )
 
@@ -29,45 +30,45 @@ type Conn struct {
 
 	reading reader
 
-	mu    sync.Mutex // never held while reading, writing or calling a Whole
+	mu    sync.Mutex // never held while reading, writing or calling a BufferedHandler
 	state state      // guarded by mu, as all below
 
 	deadline time.Time // of writing; whoever writes has it
 
-	out     []byte // frames that wait to be written
-	spare   []byte
-	writing bool // somebody writes
-	broken  bool // nothing more can be written
-	control int  // bytes of out that the client has had this end say
-	cond    sync.Cond
+	out          []byte // frames that wait to be written
+	spare        []byte
+	writing      bool // somebody writes
+	broken       bool // nothing more can be written
+	controlBytes int  // bytes of out that the client has had this end say
+	cond         sync.Cond
 
-	partingTimer *time.Timer // once the client was asked to leave
+	drainTimer *time.Timer // once the client was asked to leave
 
-	head     bytes.Buffer // of the encoder
+	hpackBuf bytes.Buffer // of the encoder
 	encoder  *hpack.Encoder
-	idleness idleness
+	idle     idleTimer
 
-	held    []*stream // streams whose answer waits until less is to be written
-	waiters []*stream // streams whose answer waits for a window, in turn
+	heldResponses []*stream // streams whose answer waits until less is to be written
+	pending       []*stream // streams whose answer waits for a window, in turn
 }
 
 // state is of the protocol.
 type state struct {
-	err     error // why the connection is over
-	leaving leaving
-	final   uint32 // the last stream that is served, once leaving is gone
-	breach  *breach
-	streams map[uint32]*stream
-	open    int              // streams, and handlers that still run
-	last    uint32           // the highest stream that the client has opened
-	resets  [forgotten]reset // the streams that this end has reset last
-	next    int              // where the next one goes
+	err          error // why the connection is over
+	drain        drainState
+	lastStream   uint32 // the last stream that is served, once leaving is gone
+	connErr      *connError
+	streams      map[uint32]*stream
+	open         int                          // streams, and handlers that still run
+	lastOpened   uint32                       // the highest stream that the client has opened
+	recentResets [maxRecentResets]recentReset // the streams that this end has reset last
+	nextReset    int                          // where the next one goes
 
-	maxFrame    int   // longest frame that the client takes
-	firstWindow int64 // the client's SETTINGS_INITIAL_WINDOW_SIZE
-	window      int64 // how much the client takes on the connection
-	progress    bool  // DATA has come or gone, or something was answered, since the reader last looked
-	in, eaten   int   // how much the client may still send on it, and what has been read since that was told
+	maxFrame             int   // longest frame that the client takes
+	initialWindow        int64 // the client's SETTINGS_INITIAL_WINDOW_SIZE
+	sendWindow           int64 // how much the client takes on the connection
+	progress             bool  // DATA has come or gone, or something was answered, since the reader last looked
+	recvWindow, consumed int   // how much the client may still send on it, and what has been read since that was told
 }
 
 // Serve serves nc until it ends, or ctx does, from which the requests' contexts derive. head is what has been
@@ -86,13 +87,13 @@ func Serve(ctx context.Context, nc net.Conn, head []byte, o Options) error {
 	}
 	err = c.fail(err)
 	undrain()
-	c.stopParting()
+	c.stopDrainPing()
 	stop()
 	stopIdle()
-	c.farewell()
+	c.close()
 	cancel()
 	c.wg.Wait()
-	for _, w := range c.reading.wholes {
+	for _, w := range c.reading.buffered {
 		w.Close()
 	}
 	return err
@@ -107,10 +108,10 @@ func newConn(ctx context.Context, nc net.Conn, head []byte, o Options) *Conn {
 	}
 	c.state = state{
 		streams: map[uint32]*stream{}, maxFrame: initialMaxFrame,
-		firstWindow: initialWindow, window: initialWindow,
-		in: o.ConnWindow,
+		initialWindow: initialWindow, sendWindow: initialWindow,
+		recvWindow: o.ConnWindow,
 	}
-	c.encoder = hpack.NewEncoder(&c.head)
+	c.encoder = hpack.NewEncoder(&c.hpackBuf)
 	c.reading.init(c, src, head)
 	return c
 }
@@ -125,6 +126,9 @@ func (c *Conn) handshake() error {
 			return err
 		}
 		state := tc.ConnectionState()
+		if err := h2core.CheckTLS(state); err != nil {
+			return connErrorf(http2.ErrCodeInadequateSecurity, "%s", err)
+		}
 		c.tls = &state
 	}
 	c.sendSettings()
@@ -133,7 +137,7 @@ func (c *Conn) handshake() error {
 		return err
 	}
 	if !bytes.Equal(in.Next(len(http2.ClientPreface)), []byte(http2.ClientPreface)) {
-		return breachf(http2.ErrCodeProtocol, "no HTTP/2 preface")
+		return connErrorf(http2.ErrCodeProtocol, "no HTTP/2 preface")
 	}
 	return nil
 }
@@ -147,13 +151,13 @@ func (c *Conn) fail(err error) error {
 		return c.state.err
 	}
 	c.state.err = err
-	c.state.breach, _ = errors.AsType[*breach](err)
+	c.state.connErr, _ = errors.AsType[*connError](err)
 	_ = c.nc.SetReadDeadline(time.Unix(1, 0))
 	var canceled []func()
 	for _, st := range c.state.streams {
-		canceled = append(canceled, c.endWith(st, errConn))
+		canceled = append(canceled, c.closeStreamLocked(st, errConn))
 	}
-	c.held, c.waiters = nil, nil
+	c.heldResponses, c.pending = nil, nil
 	c.cond.Broadcast()
 	c.mu.Unlock()
 	for _, f := range canceled {
@@ -162,27 +166,27 @@ func (c *Conn) fail(err error) error {
 	return err
 }
 
-// farewell tells the client that the connection ends, and closes it.
-func (c *Conn) farewell() {
-	kill := time.AfterFunc(lastWords, func() { _ = c.socket().Close() })
+// close tells the client that the connection ends, and closes it.
+func (c *Conn) close() {
+	kill := time.AfterFunc(closeTimeout, func() { _ = c.tcpConn().Close() })
 	defer kill.Stop()
 	c.mu.Lock()
 	for c.writing {
 		c.cond.Wait()
 	}
-	b := c.state.breach
+	b := c.state.connErr
 	if b == nil {
-		b = &breach{code: http2.ErrCodeNo}
+		b = &connError{code: http2.ErrCodeNo}
 	}
-	c.putGoAway(c.lastServedLocked(), b)
+	c.putGoAwayLocked(c.lastServedLocked(), b)
 	c.writing = true // for good
 	out, broken := c.out, c.broken
 	c.out = nil
 	c.mu.Unlock()
 	if !broken {
-		_ = c.nc.SetWriteDeadline(time.Now().Add(lastWords))
+		_ = c.nc.SetWriteDeadline(time.Now().Add(closeTimeout))
 		if _, err := c.nc.Write(out); err == nil {
-			c.drain()
+			c.lingerClose()
 		}
 	}
 	_ = c.nc.Close()
@@ -191,14 +195,14 @@ func (c *Conn) farewell() {
 // halfCloser is a connection that can end writing alone.
 type halfCloser interface{ CloseWrite() error }
 
-// drain lets the client read what was said last: a socket that is closed while there is something to read takes
+// lingerClose lets the client read what was said last: a socket that is closed while there is something to read takes
 // what it has not delivered with it.
-func (c *Conn) drain() {
+func (c *Conn) lingerClose() {
 	hc, ok := c.nc.(halfCloser)
 	if !ok || errors.Is(c.state.err, io.EOF) || hc.CloseWrite() != nil {
 		return
 	}
-	_ = c.nc.SetReadDeadline(time.Now().Add(lastWords))
+	_ = c.nc.SetReadDeadline(time.Now().Add(closeTimeout))
 	for p := make([]byte, 4<<10); ; {
 		if _, err := c.nc.Read(p); err != nil {
 			return
@@ -206,8 +210,8 @@ func (c *Conn) drain() {
 	}
 }
 
-// socket returns what is below TLS.
-func (c *Conn) socket() net.Conn {
+// tcpConn returns what is below TLS.
+func (c *Conn) tcpConn() net.Conn {
 	if tc, ok := c.nc.(*tls.Conn); ok {
 		return tc.NetConn()
 	}

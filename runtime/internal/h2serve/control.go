@@ -9,36 +9,36 @@ import (
 func (c *Conn) settings(f *http2.SettingsFrame) error {
 	r := &c.reading
 	if f.IsAck() {
-		if r.acked {
-			return breachf(http2.ErrCodeProtocol, "acknowledgement of SETTINGS that were not sent")
+		if r.settingsAcked {
+			return connErrorf(http2.ErrCodeProtocol, "acknowledgement of SETTINGS that were not sent")
 		}
-		r.acked = true
-		return c.useless()
+		r.settingsAcked = true
+		return c.countIdleFrame()
 	}
-	if !r.settled {
-		r.settled = true
+	if !r.gotSettings {
+		r.gotSettings = true
 		c.setDeadline(time.Time{}) // that of the handshake
 	}
 	if n := f.NumSettings(); n > maxSettings {
-		return breachf(http2.ErrCodeEnhanceYourCalm, "%d settings", n)
+		return connErrorf(http2.ErrCodeEnhanceYourCalm, "%d settings", n)
 	}
 	c.mu.Lock()
-	err := f.ForeachSetting(c.setting)
+	err := f.ForeachSetting(c.applySettingLocked)
 	if err == nil {
-		c.putSettings(true)
-		err = c.say(frameHeaderSize)
+		c.putSettingsLocked(true)
+		err = c.countControlLocked(frameHeaderSize)
 	}
-	c.pump()
+	c.sendPendingLocked()
 	c.mu.Unlock()
 	if err != nil {
 		return err
 	}
-	return c.useless()
+	return c.countIdleFrame()
 }
 
-// setting takes one of the client's settings. Those that bound what this end never does need nothing. c.mu is
+// applySettingLocked takes one of the client's settings. Those that bound what this end never does need nothing. c.mu is
 // held.
-func (c *Conn) setting(s http2.Setting) error {
+func (c *Conn) applySettingLocked(s http2.Setting) error {
 	if err := s.Valid(); err != nil {
 		return err
 	}
@@ -49,11 +49,11 @@ func (c *Conn) setting(s http2.Setting) error {
 	case http2.SettingMaxFrameSize:
 		c.state.maxFrame = int(min(s.Val, 4*maxFrame))
 	case http2.SettingInitialWindowSize:
-		change := int64(s.Val) - c.state.firstWindow
-		c.state.firstWindow = int64(s.Val)
+		change := int64(s.Val) - c.state.initialWindow
+		c.state.initialWindow = int64(s.Val)
 		for _, st := range c.state.streams {
-			if st.out += change; st.out > maxWindow {
-				return breachf(http2.ErrCodeFlowControl, "setting %s makes the window of stream %d too large", s, st.id)
+			if st.sendWindow += change; st.sendWindow > maxWindow {
+				return connErrorf(http2.ErrCodeFlowControl, "setting %s makes the window of stream %d too large", s, st.id)
 			}
 			st.cond.Broadcast()
 		}
@@ -62,31 +62,31 @@ func (c *Conn) setting(s http2.Setting) error {
 }
 
 func (c *Conn) windowUpdate(f *http2.WindowUpdateFrame) error {
-	if err := c.useless(); err != nil {
+	if err := c.countIdleFrame(); err != nil {
 		return err
 	}
 	c.mu.Lock()
 	if f.StreamID == 0 {
 		defer c.mu.Unlock()
-		if c.state.window += int64(f.Increment); c.state.window > maxWindow {
-			return breachf(http2.ErrCodeFlowControl, "WINDOW_UPDATE makes the window too large")
+		if c.state.sendWindow += int64(f.Increment); c.state.sendWindow > maxWindow {
+			return connErrorf(http2.ErrCodeFlowControl, "WINDOW_UPDATE makes the window too large")
 		}
 		for _, st := range c.state.streams {
 			st.cond.Broadcast()
 		}
-		c.pump()
+		c.sendPendingLocked()
 		return nil
 	}
 	st := c.state.streams[f.StreamID]
 	if st == nil {
 		defer c.mu.Unlock()
-		return c.unless(f.StreamID)
+		return c.checkIdleStreamLocked(f.StreamID)
 	}
-	st.out += int64(f.Increment)
-	tooLarge := st.out > maxWindow
+	st.sendWindow += int64(f.Increment)
+	tooLarge := st.sendWindow > maxWindow
 	st.cond.Broadcast()
 	if !tooLarge {
-		c.pump()
+		c.sendPendingLocked()
 	}
 	c.mu.Unlock()
 	if tooLarge {
@@ -95,10 +95,10 @@ func (c *Conn) windowUpdate(f *http2.WindowUpdateFrame) error {
 	return nil
 }
 
-// unless says that a stream is idle, of which nothing may come but a request. c.mu is held.
-func (c *Conn) unless(id uint32) error {
-	if id%2 == 0 || id > c.state.last {
-		return breachf(http2.ErrCodeProtocol, "frame of stream %d, which nobody opened", id)
+// checkIdleStreamLocked fails for a frame of an idle stream (RFC 9113 section 5.1): only HEADERS may open it.
+func (c *Conn) checkIdleStreamLocked(id uint32) error {
+	if id%2 == 0 || id > c.state.lastOpened {
+		return connErrorf(http2.ErrCodeProtocol, "frame of stream %d, which nobody opened", id)
 	}
 	return nil
 }
@@ -107,33 +107,33 @@ func (c *Conn) resetFrame(f *http2.RSTStreamFrame) error {
 	c.mu.Lock()
 	st := c.state.streams[f.StreamID]
 	if st == nil {
-		err := c.unless(f.StreamID)
+		err := c.checkIdleStreamLocked(f.StreamID)
 		c.mu.Unlock()
 		if err != nil {
 			return err
 		}
-		return c.useless()
+		return c.countIdleFrame()
 	}
-	after := c.endWith(st, errReset)
-	c.ungather(st)
+	after := c.closeStreamLocked(st, errReset)
+	c.stopBuffering(st)
 	c.mu.Unlock()
 	after()
-	return c.canceled()
+	return c.countReset()
 }
 
 func (c *Conn) ping(f *http2.PingFrame) error {
 	if f.IsAck() {
-		if f.Data == parting {
-			c.gone()
+		if f.Data == drainPing {
+			c.sendFinalGoAway()
 		}
-		return c.useless()
+		return c.countIdleFrame()
 	}
 	c.mu.Lock()
-	c.putPong(f.Data)
-	err := c.say(frameHeaderSize + len(f.Data))
+	c.putPingAckLocked(f.Data)
+	err := c.countControlLocked(frameHeaderSize + len(f.Data))
 	c.mu.Unlock()
 	if err != nil {
 		return err
 	}
-	return c.useless()
+	return c.countIdleFrame()
 }

@@ -7,82 +7,100 @@ import (
 	"golang.org/x/net/http2"
 )
 
+// verdict is what remains to be done with a DATA frame without the lock.
+type verdict uint8
+
+const (
+	frameDone   verdict = iota
+	frameIdle           // it did nothing for a request
+	frameBuffer         // its data belong to a request that is being buffered
+	frameReset          // its stream is to be reset
+)
+
 // data takes a DATA frame.
 func (c *Conn) data(f *http2.DataFrame) error {
-	n, p := int(f.Length), f.Data()
 	c.mu.Lock()
-	s := &c.state
-	st := s.streams[f.StreamID]
-	if n > s.in {
-		c.mu.Unlock()
-		return breachf(http2.ErrCodeFlowControl, "DATA beyond the connection's window")
-	}
-	s.in -= n
-	if st == nil || st.remoteEnd || n > st.in {
-		return c.strayData(st, f.StreamID, n)
-	}
-	st.in -= n
-	st.received += int64(len(p))
-	if st.length >= 0 && (st.received > st.length || f.StreamEnded() && st.received != st.length) {
-		c.eatenOfConn(n)
-		c.mu.Unlock()
-		return c.streamError(st.id, http2.ErrCodeProtocol)
-	}
-	st.remoteEnd = f.StreamEnded()
-	s.progress = s.progress || len(p) > 0
-	if st.gathering {
-		c.eaten(st, n)
-		c.mu.Unlock()
-		return c.gatherMore(st, p)
-	}
-	c.eaten(st, n-len(p))
-	if st.deaf {
-		c.eaten(st, len(p))
-	} else {
-		st.keep(p)
-	}
-	ended := st.remoteEnd
-	if ended && st.localEnd {
-		c.forget(st)
-	}
-	st.cond.Broadcast()
+	st := c.state.streams[f.StreamID]
+	v, code, err := c.dataLocked(st, f)
 	c.mu.Unlock()
-	if len(p) == 0 && !ended {
-		return c.useless()
+	switch {
+	case err != nil:
+		return err
+	case v == frameReset:
+		return c.streamError(f.StreamID, code)
+	case v == frameBuffer:
+		return c.bufferMore(st, f.Data())
+	case v == frameIdle:
+		return c.countIdleFrame()
 	}
 	return nil
 }
 
-// strayData takes a DATA frame that its stream does not: that is over, has ended, or has no window. c.mu is
-// held, and released.
-func (c *Conn) strayData(st *stream, id uint32, n int) error {
-	c.eatenOfConn(n)
-	var err error
-	if st == nil {
-		err = c.unless(id)
+// dataLocked counts a DATA frame and keeps its data for the Handler.
+func (c *Conn) dataLocked(st *stream, f *http2.DataFrame) (verdict, http2.ErrCode, error) {
+	n, p, s := int(f.Length), f.Data(), &c.state
+	if n > s.recvWindow {
+		return 0, 0, connErrorf(http2.ErrCodeFlowControl, "DATA beyond the connection's window")
 	}
-	was := c.wasReset(id)
-	known := was != nil && 0 < n && n <= was.left
-	if known {
-		was.left -= n
+	s.recvWindow -= n
+	if st == nil || st.remoteEnd || n > st.recvWindow {
+		return c.strayDataLocked(st, f.StreamID, n)
 	}
-	c.mu.Unlock()
-	switch {
-	case err != nil || known:
-		return err
-	case st != nil && !st.remoteEnd:
-		return c.streamError(id, http2.ErrCodeFlowControl)
-	case st == nil && was != nil:
-		return c.useless()
+	st.recvWindow -= n
+	st.received += int64(len(p))
+	if st.contentLength >= 0 && (st.received > st.contentLength || f.StreamEnded() && st.received != st.contentLength) {
+		c.connConsumedLocked(n)
+		return frameReset, http2.ErrCodeProtocol, nil
 	}
-	return c.streamError(id, http2.ErrCodeStreamClosed)
+	st.remoteEnd = f.StreamEnded()
+	s.progress = s.progress || len(p) > 0
+	if st.buffering {
+		c.consumedLocked(st, n)
+		return frameBuffer, 0, nil
+	}
+	c.consumedLocked(st, n-len(p))
+	if st.discarding {
+		c.consumedLocked(st, len(p))
+	} else {
+		st.keepLocked(p)
+	}
+	ended := st.remoteEnd
+	if ended && st.localEnd {
+		c.removeStreamLocked(st)
+	}
+	st.cond.Broadcast()
+	if len(p) == 0 && !ended {
+		return frameIdle, 0, nil
+	}
+	return frameDone, 0, nil
 }
 
-// keep keeps a piece of the body until it is read. c.mu is held.
-func (st *stream) keep(p []byte) {
-	if len(st.body)+len(p) > cap(st.body) && 2*st.read >= len(st.body) { // or moving would cost too much
-		st.body = st.body[:copy(st.body, st.body[st.read:])]
-		st.read = 0
+// strayDataLocked counts a DATA frame that its stream does not take: that is closed, has ended, or has no window.
+func (c *Conn) strayDataLocked(st *stream, id uint32, n int) (verdict, http2.ErrCode, error) {
+	c.connConsumedLocked(n)
+	if st == nil {
+		if err := c.checkIdleStreamLocked(id); err != nil {
+			return 0, 0, err
+		}
+	}
+	was := c.recentResetLocked(id)
+	switch {
+	case was != nil && 0 < n && n <= was.unacked:
+		was.unacked -= n
+		return frameDone, 0, nil
+	case st != nil && !st.remoteEnd:
+		return frameReset, http2.ErrCodeFlowControl, nil
+	case st == nil && was != nil:
+		return frameIdle, 0, nil
+	}
+	return frameReset, http2.ErrCodeStreamClosed, nil
+}
+
+// keepLocked keeps a piece of the body until it is read.
+func (st *stream) keepLocked(p []byte) {
+	if len(st.body)+len(p) > cap(st.body) && 2*st.bodyRead >= len(st.body) { // or moving would cost too much
+		st.body = st.body[:copy(st.body, st.body[st.bodyRead:])]
+		st.bodyRead = 0
 	}
 	st.body = appendDoubling(st.body, p)
 }
@@ -95,104 +113,104 @@ func appendDoubling(b, p []byte) []byte {
 	return append(b, p...)
 }
 
-// eaten counts n bytes of a stream as read, unless they have been counted, and lets the client send as many
-// again, many at a time. c.mu is held.
-func (c *Conn) eaten(st *stream, n int) {
-	paid := min(n, st.prepaid)
-	st.prepaid -= paid
+// consumedLocked counts n bytes of a stream as read, unless they have been counted, and lets the client send as many
+// again, many at a time.
+func (c *Conn) consumedLocked(st *stream, n int) {
+	paid := min(n, st.precounted)
+	st.precounted -= paid
 	n -= paid
-	st.eaten += n
-	if !st.remoteEnd && !st.over && 2*st.eaten >= st.window {
-		c.putWindow(st.id, st.eaten)
-		st.in, st.eaten = st.in+st.eaten, 0
+	st.consumed += n
+	if !st.remoteEnd && !st.closed && 2*st.consumed >= st.maxRecvWindow {
+		c.putWindowUpdateLocked(st.id, st.consumed)
+		st.recvWindow, st.consumed = st.recvWindow+st.consumed, 0
 	}
-	c.eatenOfConn(n)
+	c.connConsumedLocked(n)
 }
 
-// eatenOfConn is eaten for the connection's window. c.mu is held.
-func (c *Conn) eatenOfConn(n int) {
+// connConsumedLocked is consumedLocked for the connection's window.
+func (c *Conn) connConsumedLocked(n int) {
 	s := &c.state
-	s.eaten += n
-	if 2*s.eaten >= c.opts.ConnWindow && s.err == nil {
-		c.putWindow(0, s.eaten)
-		s.in, s.eaten = s.in+s.eaten, 0
+	s.consumed += n
+	if 2*s.consumed >= c.opts.ConnWindow && s.err == nil {
+		c.putWindowUpdateLocked(0, s.consumed)
+		s.recvWindow, s.consumed = s.recvWindow+s.consumed, 0
 	}
 }
 
-// gatherMore takes a piece of the body of a request that a Whole wants.
-func (c *Conn) gatherMore(st *stream, p []byte) error {
+// bufferMore takes a piece of the body of a request that a BufferedHandler wants.
+func (c *Conn) bufferMore(st *stream, p []byte) error {
 	r := &c.reading
-	if len(st.body)+len(p) > MaxWholeBody || r.gathered+len(p) > maxGathered {
-		c.leave(st, p)
+	if len(st.body)+len(p) > MaxBufferedBody || r.bufferedBytes+len(p) > maxBuffering {
+		c.serveBuffered(st, p)
 		return nil
 	}
 	if !st.remoteEnd {
 		st.body = appendDoubling(st.body, p)
-		st.gathered += len(p)
-		r.gathered += len(p)
-		return c.uselessIf(len(p) == 0)
+		st.bufferedBytes += len(p)
+		r.bufferedBytes += len(p)
+		return c.countIdleFrameIf(len(p) == 0)
 	}
 	if len(st.body) > 0 {
 		p = append(st.body, p...)
 	}
-	c.handle(st, p)
+	c.handleBuffered(st, p)
 	return nil
 }
 
-func (c *Conn) uselessIf(useless bool) error {
-	if useless {
-		return c.useless()
+func (c *Conn) countIdleFrameIf(idle bool) error {
+	if idle {
+		return c.countIdleFrame()
 	}
 	return nil
 }
 
-// handle gives a request to the Whole.
-func (c *Conn) handle(st *stream, body []byte) {
+// handleBuffered gives a request to the BufferedHandler.
+func (c *Conn) handleBuffered(st *stream, body []byte) {
 	r := &c.reading
 	c.mu.Lock()
-	over := st.over
-	st.gathering, st.body = false, nil
+	over := st.closed
+	st.buffering, st.body = false, nil
 	c.mu.Unlock()
-	c.ungather(st)
+	c.stopBuffering(st)
 	if over {
 		return
 	}
 	st.request.Body = body
-	if !st.whole.Handle(&st.request) {
-		c.leave(st, body)
+	if !st.buffered.Handle(&st.request) {
+		c.serveBuffered(st, body)
 		return
 	}
-	if r.handled++; r.handled >= maxHandled {
-		c.flushWholes()
+	if r.sinceFlush++; r.sinceFlush >= maxBeforeFlush {
+		c.flushBuffered()
 	}
 }
 
-// leave leaves a request to the Handler, with what has come of its body, of which piece is the last.
-func (c *Conn) leave(st *stream, piece []byte) {
-	c.ungather(st)
+// serveBuffered leaves a request to the Handler, with what has come of its body, of which piece is the last.
+func (c *Conn) serveBuffered(st *stream, piece []byte) {
+	c.stopBuffering(st)
 	c.mu.Lock()
-	st.gathering = false
+	st.buffering = false
 	st.body = bytes.Join([][]byte{st.body, piece}, nil)
-	st.prepaid = len(st.body)
-	over := st.over
+	st.precounted = len(st.body)
+	over := st.closed
 	c.mu.Unlock()
 	if !over {
 		c.serve(st)
 	}
 }
 
-// ungather ends the gathering of a stream, if its body is being gathered.
-func (c *Conn) ungather(st *stream) {
+// stopBuffering ends the buffering of a stream, if its body is being buffered.
+func (c *Conn) stopBuffering(st *stream) {
 	r := &c.reading
-	if _, ok := r.gathering[st.id]; ok {
-		delete(r.gathering, st.id)
-		r.gathered -= st.gathered
+	if _, ok := r.buffering[st.id]; ok {
+		delete(r.buffering, st.id)
+		r.bufferedBytes -= st.bufferedBytes
 	}
 }
 
-// gathered leaves to the Handler what has not come whole in time.
-func (c *Conn) gathered() {
-	for _, st := range c.reading.gathering {
-		c.leave(st, nil)
+// serveSlow leaves to the Handler what has not come whole in time.
+func (c *Conn) serveSlow() {
+	for _, st := range c.reading.buffering {
+		c.serveBuffered(st, nil)
 	}
 }

@@ -1,13 +1,13 @@
 // Package h2serve serves HTTP/2 connections (RFC 9113) of any client: each request by an http.Handler, as
-// net/http does, but for those that a [Whole] takes.
+// net/http does, but for those that a [BufferedHandler] takes.
 //
 // net/http's server has three goroutines for a connection and one for each request, and each frame goes from
 // one to another; on small machines these switches are most of what a short call costs. Here one goroutine
 // reads, and whoever has something to say writes.
 //
-// # Whole requests
+// # Buffered requests
 //
-// A request that a Whole wants is gathered by the reader until its body is there, and given to the Whole,
+// A request that a BufferedHandler wants is buffered by the reader until its body is there, and given to the BufferedHandler,
 // which may answer it from any goroutine at any later time. Many can be under way without a goroutine, and
 // their answers leave in one write. A request that does not come whole at once, or is long, is served by
 // the Handler.

@@ -7,61 +7,61 @@ import (
 	"golang.org/x/net/http2"
 )
 
-// leaving is how far a connection has come to its end in order (RFC 9113 section 6.8).
-type leaving uint8
+// drainState is how far a connection has come to its end in order (RFC 9113 section 6.8).
+type drainState uint8
 
 const (
-	staying leaving = iota
-	// asked: the client was told to open no more streams. Those that it opens before it knows are served.
-	asked
-	// gone: the client was told which stream was the last. No later one is served.
-	gone
+	notDraining drainState = iota
+	// goAwaySent: the client was told to open no more streams. Those that it opens before it knows are served.
+	goAwaySent
+	// finalGoAwaySent: the client was told which stream was the last. No later one is served.
+	finalGoAwaySent
 )
 
-// parting is the data of the PING behind the first GOAWAY: its answer says that the client has read that.
-var parting = [8]byte{'g', 'o', ' ', 'a', 'w', 'a', 'y', '.'}
+// drainPing is the data of the PING behind the first GOAWAY: its answer says that the client has read that.
+var drainPing = [8]byte{'g', 'o', ' ', 'a', 'w', 'a', 'y', '.'}
 
 // goAway asks the client to open no more streams on the connection, which ends when the last one has.
 func (c *Conn) goAway() {
 	c.mu.Lock()
-	if c.state.err != nil || c.state.leaving != staying {
+	if c.state.err != nil || c.state.drain != notDraining {
 		c.mu.Unlock()
 		return
 	}
-	c.state.leaving = asked
-	c.putGoAway(math.MaxInt32, &breach{code: http2.ErrCodeNo})
-	c.out = appendFrameHeader(c.out, len(parting), http2.FramePing, 0, 0)
-	c.out = append(c.out, parting[:]...)
-	c.partingTimer = time.AfterFunc(goAwayTime, c.gone)
+	c.state.drain = goAwaySent
+	c.putGoAwayLocked(math.MaxInt32, &connError{code: http2.ErrCodeNo})
+	c.out = appendFrameHeader(c.out, len(drainPing), http2.FramePing, 0, 0)
+	c.out = append(c.out, drainPing[:]...)
+	c.drainTimer = time.AfterFunc(drainPingTimeout, c.sendFinalGoAway)
 	c.mu.Unlock()
 	c.FlushNow()
 }
 
-// gone says which stream was the last: later ones are refused, and so have not begun.
-func (c *Conn) gone() {
+// sendFinalGoAway says which stream was the last: later ones are refused, and so have not begun.
+func (c *Conn) sendFinalGoAway() {
 	c.mu.Lock()
-	if c.state.err != nil || c.state.leaving != asked {
+	if c.state.err != nil || c.state.drain != goAwaySent {
 		c.mu.Unlock()
 		return
 	}
-	c.partingTimer.Stop()
-	c.state.leaving, c.state.final = gone, c.state.last
-	c.putGoAway(c.state.final, &breach{code: http2.ErrCodeNo})
-	c.endIfLeftLocked()
+	c.drainTimer.Stop()
+	c.state.drain, c.state.lastStream = finalGoAwaySent, c.state.lastOpened
+	c.putGoAwayLocked(c.state.lastStream, &connError{code: http2.ErrCodeNo})
+	c.endIfDrainedLocked()
 	c.mu.Unlock()
 	c.FlushNow()
 }
 
-// closedLocked counts a stream that is over, and whose handler has returned.
-func (c *Conn) closedLocked(st *stream) {
+// streamClosedLocked counts a stream that is over, and whose handler has returned.
+func (c *Conn) streamClosedLocked(st *stream) {
 	c.state.open--
-	st.stopTimers()
-	c.endIfLeftLocked()
+	st.stopTimersLocked()
+	c.endIfDrainedLocked()
 }
 
-// endIfLeftLocked ends the connection if the last of its streams has, and there are to be no more.
-func (c *Conn) endIfLeftLocked() {
-	if c.state.leaving == gone && c.state.open == 0 && c.state.err == nil {
+// endIfDrainedLocked ends the connection if the last of its streams has, and there are to be no more.
+func (c *Conn) endIfDrainedLocked() {
+	if c.state.drain == finalGoAwaySent && c.state.open == 0 && c.state.err == nil {
 		c.state.err = errLeft
 		_ = c.nc.SetReadDeadline(time.Unix(1, 0)) // the reader ends the connection
 		c.cond.Broadcast()
@@ -70,16 +70,16 @@ func (c *Conn) endIfLeftLocked() {
 
 // lastServedLocked is the last stream that may have been served.
 func (c *Conn) lastServedLocked() uint32 {
-	if c.state.leaving == gone {
-		return c.state.final
+	if c.state.drain == finalGoAwaySent {
+		return c.state.lastStream
 	}
-	return c.state.last
+	return c.state.lastOpened
 }
 
-func (c *Conn) stopParting() {
+func (c *Conn) stopDrainPing() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.partingTimer != nil {
-		c.partingTimer.Stop()
+	if c.drainTimer != nil {
+		c.drainTimer.Stop()
 	}
 }

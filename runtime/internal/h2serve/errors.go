@@ -10,17 +10,17 @@ import (
 	"github.com/rpcmesh/rpcmesh/runtime/internal/netio"
 )
 
-// breach is what the client did against HTTP/2 or a limit. It ends the connection; the client is told the
+// connError is what the client did against HTTP/2 or a limit. It ends the connection; the client is told the
 // code in a GOAWAY.
-type breach struct {
+type connError struct {
 	code   http2.ErrCode
 	reason string
 }
 
-func (b *breach) Error() string { return fmt.Sprintf("%s: %s", b.code, b.reason) }
+func (b *connError) Error() string { return fmt.Sprintf("%s: %s", b.code, b.reason) }
 
-func breachf(code http2.ErrCode, format string, args ...any) error {
-	return &breach{code: code, reason: fmt.Sprintf(format, args...)}
+func connErrorf(code http2.ErrCode, format string, args ...any) error {
+	return &connError{code: code, reason: fmt.Sprintf(format, args...)}
 }
 
 var (
@@ -32,7 +32,7 @@ var (
 	errClosed = errors.New("h2serve: the body was closed")
 )
 
-// framerError makes a breach of what the Framer found wrong with the connection. What it found wrong with a
+// framerError makes a connError of what the Framer found wrong with the connection. What it found wrong with a
 // stream comes back as that stream's, and other errors as they are.
 func framerError(fr *http2.Framer, err error) error {
 	if ce, ok := errors.AsType[http2.ConnectionError](err); ok {
@@ -40,13 +40,13 @@ func framerError(fr *http2.Framer, err error) error {
 		if detail := fr.ErrorDetail(); detail != nil {
 			reason = detail.Error()
 		}
-		return breachf(http2.ErrCode(ce), "%s", reason)
+		return connErrorf(http2.ErrCode(ce), "%s", reason)
 	}
 	switch {
 	case errors.Is(err, netio.ErrLimit):
-		return breachf(http2.ErrCodeEnhanceYourCalm, "header block longer than this end takes")
+		return connErrorf(http2.ErrCodeEnhanceYourCalm, "header block longer than this end takes")
 	case errors.Is(err, http2.ErrFrameTooLarge):
-		return breachf(http2.ErrCodeFrameSize, "frame longer than this end takes")
+		return connErrorf(http2.ErrCodeFrameSize, "frame longer than this end takes")
 	}
 	return err
 }

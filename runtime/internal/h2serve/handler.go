@@ -44,15 +44,15 @@ func (c *Conn) serveStatus(st *stream, status int) {
 func (c *Conn) run(st *stream, r *http.Request, h http.Handler) {
 	ctx, cancel := context.WithCancel(c.ctx)
 	c.mu.Lock()
-	if st.over {
+	if st.closed {
 		c.mu.Unlock()
 		cancel()
 		return
 	}
 	st.handling, st.cancel = true, cancel
-	if more := c.opts.BodyWindow - st.window; more > 0 && !st.remoteEnd {
-		c.putWindow(st.id, more)
-		st.in, st.window = st.in+more, c.opts.BodyWindow
+	if more := c.opts.BodyWindow - st.maxRecvWindow; more > 0 && !st.remoteEnd {
+		c.putWindowUpdateLocked(st.id, more)
+		st.recvWindow, st.maxRecvWindow = st.recvWindow+more, c.opts.BodyWindow
 	}
 	c.mu.Unlock()
 	r = r.WithContext(ctx)
@@ -84,17 +84,17 @@ func (c *Conn) returned(st *stream, w *response, properly bool) {
 		w.finish()
 	}
 	c.mu.Lock()
-	st.silence()
+	st.discardBodyLocked()
 	st.handling, st.cancel = false, nil
 	switch {
-	case st.over:
-		c.closedLocked(st)
-	case st.waiting != nil: // for windows, without a goroutine
+	case st.closed:
+		c.streamClosedLocked(st)
+	case st.pending != nil: // for windows, without a goroutine
 	case !st.localEnd:
-		c.reset(st, http2.ErrCodeInternal)
+		c.resetStreamLocked(st, http2.ErrCodeInternal)
 	case !st.remoteEnd:
 		// RFC 9113 section 8.1: the response is whole, the rest of the request is not needed.
-		c.reset(st, http2.ErrCodeNo)
+		c.resetStreamLocked(st, http2.ErrCodeNo)
 	}
 	c.mu.Unlock()
 	c.Flush()
@@ -106,7 +106,7 @@ func (c *Conn) httpRequest(st *stream) (*http.Request, error) {
 	r := &http.Request{
 		Method: head.Method, Host: head.Authority, RequestURI: head.Path,
 		Proto: "HTTP/2.0", ProtoMajor: 2, Header: make(http.Header, len(head.Fields)),
-		RemoteAddr: c.addr, TLS: c.tls, ContentLength: st.length,
+		RemoteAddr: c.addr, TLS: c.tls, ContentLength: st.contentLength,
 	}
 	var cookies []string
 	for _, f := range head.Fields {

@@ -20,29 +20,29 @@ func (c *Conn) headers(f *http2.MetaHeadersFrame) error {
 	switch {
 	case id%2 == 0:
 		c.mu.Unlock()
-		return breachf(http2.ErrCodeProtocol, "HEADERS of stream %d, which a client cannot open", id)
-	case id <= c.state.last:
-		was := c.wasReset(id)
+		return connErrorf(http2.ErrCodeProtocol, "HEADERS of stream %d, which a client cannot open", id)
+	case id <= c.state.lastOpened:
+		was := c.recentResetLocked(id)
 		c.mu.Unlock()
 		if was != nil {
-			return c.useless()
+			return c.countIdleFrame()
 		}
-		return breachf(http2.ErrCodeStreamClosed, "HEADERS of stream %d, which is over", id)
+		return connErrorf(http2.ErrCodeStreamClosed, "HEADERS of stream %d, which is over", id)
 	case f.HasPriority() && f.Priority.StreamDep == id:
 		c.mu.Unlock()
 		return c.streamError(id, http2.ErrCodeProtocol)
 	}
-	c.state.last = id
-	if c.state.open >= c.opts.MaxStreams || c.state.leaving == gone {
-		c.refuse(id, http2.ErrCodeRefusedStream, c.opts.StreamWindow)
-		err := c.say(frameHeaderSize + 4)
+	c.state.lastOpened = id
+	if c.state.open >= c.opts.MaxStreams || c.state.drain == finalGoAwaySent {
+		c.sendResetLocked(id, http2.ErrCodeRefusedStream, c.opts.StreamWindow)
+		err := c.countControlLocked(frameHeaderSize + 4)
 		c.mu.Unlock()
 		if err != nil {
 			return err
 		}
-		return c.useless()
+		return c.countIdleFrame()
 	}
-	st := c.newStream(id)
+	st := c.newStreamLocked(id)
 	st.remoteEnd = f.StreamEnded()
 	c.mu.Unlock()
 	return c.request(st, f)
@@ -71,13 +71,13 @@ func (c *Conn) request(st *stream, f *http2.MetaHeadersFrame) error {
 		return nil
 	}
 	if r.Method == "" || r.Path == "" || r.Scheme != "https" && r.Scheme != "http" ||
-		strings.Contains(r.Authority, "@") || connectionSpecific(r.Fields) || !c.length(st) {
+		strings.Contains(r.Authority, "@") || connectionSpecific(r.Fields) || !c.checkContentLength(st) {
 		return c.streamError(st.id, http2.ErrCodeProtocol)
 	}
 	if !st.remoteEnd {
-		if w := c.whole(r); w != nil && w.Wants(r) {
-			st.gathering, st.whole = true, w
-			c.reading.gathering[st.id] = st
+		if w := c.bufferedHandler(r); w != nil && w.Wants(r) {
+			st.buffering, st.buffered = true, w
+			c.reading.buffering[st.id] = st
 			return nil
 		}
 	}
@@ -85,19 +85,19 @@ func (c *Conn) request(st *stream, f *http2.MetaHeadersFrame) error {
 	return nil
 }
 
-// length takes note of content-length, and reports whether it can be true.
-func (c *Conn) length(st *stream) bool {
+// checkContentLength takes note of content-length, and reports whether it can be true.
+func (c *Conn) checkContentLength(st *stream) bool {
 	for _, hf := range st.request.Fields {
 		if hf.Name != "content-length" {
 			continue
 		}
 		n, err := strconv.ParseUint(hf.Value, 10, 63)
-		if err != nil || st.length >= 0 && st.length != int64(n) {
+		if err != nil || st.contentLength >= 0 && st.contentLength != int64(n) {
 			return false
 		}
-		st.length = int64(n)
+		st.contentLength = int64(n)
 	}
-	return !st.remoteEnd || st.length <= 0
+	return !st.remoteEnd || st.contentLength <= 0
 }
 
 // connectionSpecific reports whether there are headers that HTTP/2 does not have: RFC 9113 section 8.2.2.
@@ -115,8 +115,8 @@ func connectionSpecific(fields []hpack.HeaderField) bool {
 	return false
 }
 
-// trailing reports whether all fields may be trailers: RFC 9110 section 6.5.1.
-func trailing(fields []hpack.HeaderField) bool {
+// validTrailers reports whether all fields may be trailers: RFC 9110 section 6.5.1.
+func validTrailers(fields []hpack.HeaderField) bool {
 	for _, f := range fields {
 		if !httpguts.ValidTrailerHeader(canonical(f.Name)) {
 			return false
@@ -133,11 +133,11 @@ func (c *Conn) trailers(st *stream, f *http2.MetaHeadersFrame) error {
 	switch {
 	case ended:
 		return c.streamError(st.id, http2.ErrCodeStreamClosed)
-	case !f.StreamEnded() || len(f.PseudoFields()) > 0 || !trailing(f.Fields) || st.length >= 0 && st.received != st.length:
+	case !f.StreamEnded() || len(f.PseudoFields()) > 0 || !validTrailers(f.Fields) || st.contentLength >= 0 && st.received != st.contentLength:
 		return c.streamError(st.id, http2.ErrCodeProtocol)
 	}
-	if st.gathering {
-		c.leave(st, nil)
+	if st.buffering {
+		c.serveBuffered(st, nil)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -146,7 +146,7 @@ func (c *Conn) trailers(st *stream, f *http2.MetaHeadersFrame) error {
 	}
 	st.remoteEnd = true
 	if st.localEnd {
-		c.forget(st)
+		c.removeStreamLocked(st)
 	}
 	st.cond.Broadcast()
 	return nil

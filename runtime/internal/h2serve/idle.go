@@ -6,11 +6,11 @@ import "time"
 // cost one a look at the clock.
 const idleTicks = 4
 
-// idleness is how long nothing has been asked.
-type idleness struct {
-	timer *time.Timer
-	last  uint32 // the highest stream there was
-	quiet int    // ticks since
+// idleTimer is how long nothing has been asked.
+type idleTimer struct {
+	timer      *time.Timer
+	lastOpened uint32 // the highest stream there was
+	ticks      int    // ticks since
 }
 
 // watchIdle ends the connection once nothing has been asked for IdleTimeout, until the function that it returns is
@@ -21,23 +21,23 @@ func (c *Conn) watchIdle() (stop func()) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.idleness.timer = time.AfterFunc(c.opts.IdleTimeout/idleTicks, c.tick)
-	return func() { c.idleness.timer.Stop() }
+	c.idle.timer = time.AfterFunc(c.opts.IdleTimeout/idleTicks, c.checkIdle)
+	return func() { c.idle.timer.Stop() }
 }
 
-func (c *Conn) tick() {
+func (c *Conn) checkIdle() {
 	c.mu.Lock()
-	i := &c.idleness
+	i := &c.idle
 	switch {
 	case c.state.open > 0:
-		i.quiet = -1 // it may have been until now
-	case c.state.last != i.last:
-		i.quiet = 0
+		i.ticks = -1 // it may have been until now
+	case c.state.lastOpened != i.lastOpened:
+		i.ticks = 0
 	default:
-		i.quiet++
+		i.ticks++
 	}
-	i.last = c.state.last
-	over := i.quiet >= idleTicks
+	i.lastOpened = c.state.lastOpened
+	over := i.ticks >= idleTicks
 	if !over && c.state.err == nil {
 		i.timer.Reset(c.opts.IdleTimeout / idleTicks)
 	}

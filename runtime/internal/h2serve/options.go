@@ -11,11 +11,11 @@ import (
 // Options says how connections are served and bounds what a client may make this end hold or do. It is not
 // changed while connections are served.
 type Options struct {
-	// Handler serves every request that no Whole takes, on a goroutine of its own. Required.
+	// Handler serves every request that no BufferedHandler takes, on a goroutine of its own. Required.
 	Handler http.Handler
-	// Source returns whose Whole may want a request of which the head is there, nil where nobody's does. It is
+	// Buffered returns whose BufferedHandler may want a request of which the head is there, nil where nobody's does. It is
 	// called by connections' readers, concurrently, and must not block. May be nil.
-	Source func(r *Request) Source
+	Buffered func(r *Request) BufferedHandlers
 	// MaxStreams is how many streams may be open at once. Default 250.
 	MaxStreams int
 	// StreamWindow is how many bytes of its body a client may have under way of a stream. It is what a short
@@ -76,26 +76,26 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// MaxWholeBody is how long the body of a request is at most, in bytes, that a [Whole] gets.
-const MaxWholeBody = 8 << 20
+// MaxBufferedBody is how long the body of a request is at most, in bytes, that a [BufferedHandler] gets.
+const MaxBufferedBody = 8 << 20
 
 const (
-	maxGathered   = 16 << 20  // of bodies that are being gathered on a connection
-	maxFrame      = 16 << 10  // longest frame taken: what RFC 9113 section 4.2 demands at least
-	maxOutput     = 256 << 10 // of what waits to be written, beyond which handlers wait
-	bulkMark      = 64 << 10  // of what waits to be written, beyond which answers wait, so that short ones go before
-	maxControl    = 64 << 10  // of what the client has had this end say, since it was last written
-	maxSettings   = 100       // in one frame
-	maxIdleFrames = 2000      // frames without use, one after the other, in calmTime
-	maxResets     = 5000      // of streams that were not answered yet, in calmTime
-	calmTime      = 10 * time.Second
-	writePiece    = 64 << 10
-	gatherTime    = 20 * time.Millisecond // how long a Whole's request may take to come
-	maxHandled    = 16                    // requests that a Whole handles between two flushes
-	maxYields     = 8                     // how often one who is about to write lets others go before
-	forgotten     = 128                   // streams reset by this end of which frames may still come
-	lastWords     = time.Second           // how long the end of a connection may take
-	goAwayTime    = time.Second           // how long a client may take to answer that it was told to go away
+	maxBuffering     = 16 << 20  // of bodies that are being buffered on a connection
+	maxFrame         = 16 << 10  // longest frame taken: what RFC 9113 section 4.2 demands at least
+	maxOutput        = 256 << 10 // of what waits to be written, beyond which handlers wait
+	bulkThreshold    = 64 << 10  // of what waits to be written, beyond which answers wait, so that short ones go before
+	maxControl       = 64 << 10  // of what the client has had this end say, since it was last written
+	maxSettings      = 100       // in one frame
+	maxIdleFrames    = 2000      // frames without use, one after the other, in calmTime
+	maxResets        = 5000      // of streams that were not answered yet, in resetInterval
+	resetInterval    = 10 * time.Second
+	writePiece       = 64 << 10
+	bufferTimeout    = 20 * time.Millisecond // how long a BufferedHandler's request may take to come
+	maxBeforeFlush   = 16                    // requests that a BufferedHandler handles between two flushes
+	maxYields        = 8                     // how often one who is about to write lets others go before
+	maxRecentResets  = 128                   // streams reset by this end of which frames may still come
+	closeTimeout     = time.Second           // how long the end of a connection may take
+	drainPingTimeout = time.Second           // how long a client may take to answer that it was told to go away
 )
 
 // What holds before SETTINGS change it: RFC 9113 section 6.5.2.

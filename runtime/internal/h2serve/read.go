@@ -14,31 +14,31 @@ import (
 
 // reader belongs to the goroutine that reads.
 type reader struct {
-	in      netio.Input
-	frames  *http2.Framer
-	wholes  map[Source]Whole
-	settled bool // the client's first SETTINGS have come
-	acked   bool // it has acknowledged ours
+	in            netio.Input
+	frames        *http2.Framer
+	buffered      map[BufferedHandlers]BufferedHandler
+	gotSettings   bool // the client's first SETTINGS have come
+	settingsAcked bool // it has acknowledged ours
 
-	patient   bool // reading can go on after a deadline
-	deadline  bool // the connection has one for the streams that gather
-	gathering map[uint32]*stream
-	gathered  int // bytes of their bodies
-	handled   int // requests since the Wholes have flushed
+	retryOnTimeout bool // reading can go on after a deadline
+	hasDeadline    bool // the connection has one for the streams that are being buffered
+	buffering      map[uint32]*stream
+	bufferedBytes  int // bytes of their bodies
+	sinceFlush     int // requests since the BufferedHandlers have flushed
 
-	idle   int       // frames without use, one after the other
-	resets int       // of streams that were not answered, since
-	since  time.Time // the two are counted
+	idleFrames   int       // frames without use, one after the other
+	resets       int       // of streams that were not answered, since
+	countedSince time.Time // the two are counted
 }
 
 func (r *reader) init(c *Conn, src io.Reader, head []byte) {
-	r.in = netio.NewInput(src, head, c.idle)
+	r.in = netio.NewInput(src, head, c.beforeRead)
 	r.frames = http2.NewFramer(nil, &r.in)
 	r.frames.SetMaxReadFrameSize(maxFrame)
 	r.frames.MaxHeaderListSize = uint32(c.opts.MaxHeader)
 	r.frames.ReadMetaHeaders = hpack.NewDecoder(headerTable, nil)
-	r.gathering = map[uint32]*stream{}
-	r.since = time.Now()
+	r.buffering = map[uint32]*stream{}
+	r.countedSince = time.Now()
 }
 
 // read handles frames until there are no more, and says why.
@@ -55,21 +55,21 @@ func (c *Conn) read() error {
 	}
 }
 
-// await waits until n bytes are there, and meanwhile leaves to the Handler what takes too long to be gathered.
+// await waits until n bytes are there, and meanwhile leaves to the Handler what takes too long to be buffered.
 func (c *Conn) await(n int) error {
 	r := &c.reading
-	r.patient = true
-	defer func() { r.patient = false }()
+	r.retryOnTimeout = true
+	defer func() { r.retryOnTimeout = false }()
 	for {
 		err := r.in.Wait(n)
-		if !errors.Is(err, os.ErrDeadlineExceeded) || !r.deadline || c.alive() != nil {
+		if !errors.Is(err, os.ErrDeadlineExceeded) || !r.hasDeadline || c.connErr() != nil {
 			return err
 		}
-		c.gathered()
+		c.serveSlow()
 	}
 }
 
-func (c *Conn) alive() error {
+func (c *Conn) connErr() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.broken && c.state.err == nil {
@@ -78,15 +78,15 @@ func (c *Conn) alive() error {
 	return c.state.err
 }
 
-// idle is called before the reader may have to wait.
-func (c *Conn) idle() {
+// beforeRead is called before the reader may have to wait.
+func (c *Conn) beforeRead() {
 	r := &c.reading
-	c.flushWholes()
+	c.flushBuffered()
 	c.FlushNow()
 	// One that is pending stays, or a client could put it off for ever.
-	if wanted := r.patient && len(r.gathering) > 0; wanted && !r.deadline {
-		c.setDeadline(time.Now().Add(gatherTime))
-	} else if !wanted && r.deadline {
+	if wanted := r.retryOnTimeout && len(r.buffering) > 0; wanted && !r.hasDeadline {
+		c.setDeadline(time.Now().Add(bufferTimeout))
+	} else if !wanted && r.hasDeadline {
 		c.setDeadline(time.Time{})
 	}
 }
@@ -96,37 +96,37 @@ func (c *Conn) setDeadline(t time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.state.err == nil && !c.broken {
-		c.reading.deadline = !t.IsZero()
+		c.reading.hasDeadline = !t.IsZero()
 		_ = c.nc.SetReadDeadline(t)
 	}
 }
 
-// whole returns the Whole that may want a request, or nil.
-func (c *Conn) whole(req *Request) Whole {
-	if c.opts.Source == nil {
+// bufferedHandler returns the BufferedHandler that may want a request, or nil.
+func (c *Conn) bufferedHandler(req *Request) BufferedHandler {
+	if c.opts.Buffered == nil {
 		return nil
 	}
-	source := c.opts.Source(req)
+	source := c.opts.Buffered(req)
 	if source == nil {
 		return nil
 	}
 	r := &c.reading
-	w := r.wholes[source]
+	w := r.buffered[source]
 	if w == nil {
-		if r.wholes == nil {
-			r.wholes = map[Source]Whole{}
+		if r.buffered == nil {
+			r.buffered = map[BufferedHandlers]BufferedHandler{}
 		}
-		w = source.NewWhole()
-		r.wholes[source] = w
+		w = source.NewBufferedHandler()
+		r.buffered[source] = w
 	}
 	return w
 }
 
-// flushWholes has sent what the Wholes have taken.
-func (c *Conn) flushWholes() {
-	if r := &c.reading; r.handled > 0 {
-		r.handled = 0
-		for _, w := range r.wholes {
+// flushBuffered has sent what the BufferedHandlers have taken.
+func (c *Conn) flushBuffered() {
+	if r := &c.reading; r.sinceFlush > 0 {
+		r.sinceFlush = 0
+		for _, w := range r.buffered {
 			w.Flush()
 		}
 	}
@@ -139,8 +139,8 @@ func (c *Conn) nextFrame() error {
 	if err != nil {
 		return err
 	}
-	if !r.settled && (fh.Type != http2.FrameSettings || fh.Flags.Has(http2.FlagSettingsAck)) {
-		return breachf(http2.ErrCodeProtocol, "first frame is %s, not SETTINGS", fh.Type)
+	if !r.gotSettings && (fh.Type != http2.FrameSettings || fh.Flags.Has(http2.FlagSettingsAck)) {
+		return connErrorf(http2.ErrCodeProtocol, "first frame is %s, not SETTINGS", fh.Type)
 	}
 	if err := c.await(int(fh.Length)); err != nil {
 		return err
@@ -153,7 +153,7 @@ func (c *Conn) nextFrame() error {
 	f, err := r.frames.ReadFrameForHeader(fh)
 	if se, ok := errors.AsType[http2.StreamError](err); ok {
 		if fh.Type == http2.FrameHeaders {
-			c.opened(se.StreamID)
+			c.noteMalformed(se.StreamID)
 		}
 		return c.streamError(se.StreamID, se.Code)
 	}
@@ -182,16 +182,16 @@ func (c *Conn) frame(f http2.Frame) error {
 			return c.streamError(f.StreamID, http2.ErrCodeProtocol)
 		}
 	case *http2.PushPromiseFrame:
-		return breachf(http2.ErrCodeProtocol, "PUSH_PROMISE from a client")
+		return connErrorf(http2.ErrCodeProtocol, "PUSH_PROMISE from a client")
 	}
-	return c.useless()
+	return c.countIdleFrame()
 }
 
-// useless counts a frame that does nothing for a request: a client that sends nothing else only costs work.
-func (c *Conn) useless() error {
+// countIdleFrame counts a frame that does nothing for a request: a client that sends nothing else only costs work.
+func (c *Conn) countIdleFrame() error {
 	r := &c.reading
-	c.forgive()
-	if r.idle++; r.idle <= maxIdleFrames {
+	c.resetCounters()
+	if r.idleFrames++; r.idleFrames <= maxIdleFrames {
 		return nil
 	}
 	c.mu.Lock()
@@ -199,48 +199,48 @@ func (c *Conn) useless() error {
 	c.state.progress = false
 	c.mu.Unlock()
 	if !progress {
-		return breachf(http2.ErrCodeEnhanceYourCalm, "%d frames in a row without use", r.idle)
+		return connErrorf(http2.ErrCodeEnhanceYourCalm, "%d frames in a row without use", r.idleFrames)
 	}
-	r.idle = 0
+	r.idleFrames = 0
 	return nil
 }
 
-// forgive begins to count anew after a time.
-func (c *Conn) forgive() {
+// resetCounters begins to count anew after a time.
+func (c *Conn) resetCounters() {
 	r := &c.reading
-	if r.idle > 0 && r.idle%64 != 0 { // the clock is not looked at each time
+	if r.idleFrames > 0 && r.idleFrames%64 != 0 { // the clock is not looked at each time
 		return
 	}
-	if now := time.Now(); now.Sub(r.since) > calmTime {
-		r.idle, r.resets, r.since = 0, 0, now
+	if now := time.Now(); now.Sub(r.countedSince) > resetInterval {
+		r.idleFrames, r.resets, r.countedSince = 0, 0, now
 	}
 }
 
-// canceled counts a reset of a stream that was not answered: each has cost a request.
-func (c *Conn) canceled() error {
+// countReset counts a reset of a stream that was not answered: each has cost a request.
+func (c *Conn) countReset() error {
 	r := &c.reading
-	if now := time.Now(); now.Sub(r.since) > calmTime {
-		r.idle, r.resets, r.since = 0, 0, now
+	if now := time.Now(); now.Sub(r.countedSince) > resetInterval {
+		r.idleFrames, r.resets, r.countedSince = 0, 0, now
 	}
 	if r.resets++; r.resets > maxResets {
-		return breachf(http2.ErrCodeEnhanceYourCalm, "%d resets in %v", r.resets, calmTime)
+		return connErrorf(http2.ErrCodeEnhanceYourCalm, "%d resets in %v", r.resets, resetInterval)
 	}
 	return nil
 }
 
-// say counts n bytes that the client has this end say. c.mu is held.
-func (c *Conn) say(n int) error {
-	if c.control += n; c.control > maxControl {
-		return breachf(http2.ErrCodeEnhanceYourCalm, "frames are asked for faster than read")
+// countControlLocked counts n bytes that the client has this end say.
+func (c *Conn) countControlLocked(n int) error {
+	if c.controlBytes += n; c.controlBytes > maxControl {
+		return connErrorf(http2.ErrCodeEnhanceYourCalm, "frames are asked for faster than read")
 	}
 	return nil
 }
 
-// opened notes that the client has opened a stream with HEADERS that are malformed.
-func (c *Conn) opened(id uint32) {
+// noteMalformed notes that the client has opened a stream with HEADERS that are malformed.
+func (c *Conn) noteMalformed(id uint32) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.state.last = max(c.state.last, id)
+	c.state.lastOpened = max(c.state.lastOpened, id)
 }
 
 // streamError resets a stream that the client has made a mistake of.
@@ -249,16 +249,16 @@ func (c *Conn) streamError(id uint32, code http2.ErrCode) error {
 	st, after := c.state.streams[id], func() {}
 	switch {
 	case st != nil:
-		after = c.reset(st, code)
-		c.ungather(st)
-	case id%2 == 0 || id > c.state.last && code != http2.ErrCodeProtocol:
+		after = c.resetStreamLocked(st, code)
+		c.stopBuffering(st)
+	case id%2 == 0 || id > c.state.lastOpened && code != http2.ErrCodeProtocol:
 		c.mu.Unlock()
-		return breachf(code, "frame of stream %d, which nobody opened", id)
+		return connErrorf(code, "frame of stream %d, which nobody opened", id)
 	default:
-		c.refuse(id, code, c.opts.StreamWindow)
+		c.sendResetLocked(id, code, c.opts.StreamWindow)
 	}
-	err := c.say(frameHeaderSize + 4)
+	err := c.countControlLocked(frameHeaderSize + 4)
 	c.mu.Unlock()
 	after()
-	return errors.Join(err, c.canceled())
+	return errors.Join(err, c.countReset())
 }

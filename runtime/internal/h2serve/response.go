@@ -119,13 +119,13 @@ func (w *response) FlushError() error {
 
 // SetReadDeadline is http.ResponseController's.
 func (w *response) SetReadDeadline(t time.Time) error {
-	w.st.setDeadline(&w.st.readTimer, &w.st.readLate, t)
+	w.st.setDeadline(&w.st.readTimer, &w.st.readExpired, t)
 	return nil
 }
 
 // SetWriteDeadline is http.ResponseController's.
 func (w *response) SetWriteDeadline(t time.Time) error {
-	w.st.setDeadline(&w.st.writeTimer, &w.st.writeLate, t)
+	w.st.setDeadline(&w.st.writeTimer, &w.st.writeExpired, t)
 	return nil
 }
 
@@ -196,7 +196,7 @@ func (w *response) finish() {
 		}
 	}
 	if w.err == nil && !bodiless {
-		w.err = w.st.last(w.buf, trailer)
+		w.err = w.st.sendLast(w.buf, trailer)
 	}
 }
 

@@ -20,7 +20,7 @@ func TestMain(m *testing.M) {
 		goleak.IgnoreAnyFunction("net/http.(*http2serverConn).serve"), goleak.IgnoreAnyFunction("net/http.(*http2serverConn).readFrames"))
 }
 
-// echo is a Whole that answers with the request's body, from a goroutine of its own.
+// echo is a BufferedHandler that answers with the request's body, from a goroutine of its own.
 type echo struct {
 	wants  func(*Request) bool
 	handle func(*Request) bool
@@ -50,15 +50,15 @@ func (e *echo) Flush() {
 
 func (e *echo) Close() {}
 
-// source makes Wholes.
-type source struct{ Whole }
+// source makes BufferedHandlers.
+type source struct{ BufferedHandler }
 
-func (s *source) NewWhole() Whole { return s.Whole }
+func (s *source) NewBufferedHandler() BufferedHandler { return s.BufferedHandler }
 
 // by has w take what it wants.
-func by(w Whole) func(*Request) Source {
+func by(w BufferedHandler) func(*Request) BufferedHandlers {
 	s := &source{w}
-	return func(*Request) Source { return s }
+	return func(*Request) BufferedHandlers { return s }
 }
 
 func answer(body []byte) *Response {
@@ -126,9 +126,9 @@ func post(t *testing.T, c *http.Client, addr, body string) (by, end, got string)
 }
 
 func TestServe(t *testing.T) {
-	for name, source := range map[string]func(*Request) Source{"handler": nil, "whole": by(&echo{})} {
+	for name, source := range map[string]func(*Request) BufferedHandlers{"handler": nil, "whole": by(&echo{})} {
 		t.Run(name, func(t *testing.T) {
-			addr := serveTCP(t, Options{Handler: http.HandlerFunc(handler), Source: source})
+			addr := serveTCP(t, Options{Handler: http.HandlerFunc(handler), Buffered: source})
 			c := client(t)
 			var wg sync.WaitGroup
 			for i := range 50 {
@@ -145,13 +145,13 @@ func TestServe(t *testing.T) {
 			for by := ""; by != name; {
 				by, _, _ = post(t, c, addr, "x")
 			}
-			for _, size := range []int{70_000, MaxWholeBody} {
+			for _, size := range []int{70_000, MaxBufferedBody} {
 				body := strings.Repeat("y", size)
 				if _, end, got := post(t, c, addr, body); got != body || end != "well" {
 					t.Errorf("%d bytes: got %d, %q", size, len(got), end)
 				}
 			}
-			body := strings.Repeat("z", MaxWholeBody+1)
+			body := strings.Repeat("z", MaxBufferedBody+1)
 			if by, end, got := post(t, c, addr, body); got != body || end != "well" || by != "handler" {
 				t.Errorf("long: got %d by %q, %q", len(got), by, end)
 			}
@@ -162,7 +162,7 @@ func TestServe(t *testing.T) {
 // A body that trickles in is the Handler's after a while, which has deadlines, however often a piece comes.
 func TestTricklingBody(t *testing.T) {
 	served := make(chan struct{})
-	addr := serveTCP(t, Options{Source: by(&echo{}), Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	addr := serveTCP(t, Options{Buffered: by(&echo{}), Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		close(served)
 		_, _ = io.Copy(io.Discard, r.Body)
 	})})
@@ -170,7 +170,7 @@ func TestTricklingBody(t *testing.T) {
 	stop := make(chan struct{})
 	go func() {
 		defer pw.Close()
-		tick := time.NewTicker(gatherTime / 4)
+		tick := time.NewTicker(bufferTimeout / 4)
 		defer tick.Stop()
 		for {
 			select {

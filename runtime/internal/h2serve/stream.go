@@ -14,45 +14,45 @@ type stream struct {
 	c  *Conn
 	id uint32
 
-	over      bool // nothing more comes or goes
-	err       error
-	remoteEnd bool  // the client has sent all
-	localEnd  bool  // so has this end
-	out       int64 // how much the client takes; may be negative
-	window    int   // how much the client may have under way
-	in, eaten int   // how much it may still send, and what has been read since that was told
-	length    int64 // what content-length says of the body; -1: nothing
-	received  int64 // of the body
+	closed               bool // nothing more comes or goes
+	err                  error
+	remoteEnd            bool  // the client has sent all
+	localEnd             bool  // so has this end
+	sendWindow           int64 // how much the client takes; may be negative
+	maxRecvWindow        int   // how much the client may have under way
+	recvWindow, consumed int   // how much it may still send, and what has been read since that was told
+	contentLength        int64 // what content-length says of the body; -1: nothing
+	received             int64 // of the body
 
-	// Of a request that a Whole has or may get.
-	request   Request
-	whole     Whole
-	gathering bool // its body is being gathered
-	gathered  int  // how much of it was, for the reader
-	answered  bool
-	onCancel  func()
-	held      *Response // the answer, for the client to read others
-	waiting   *waiting  // the answer, for windows
+	// Of a request that a BufferedHandler has or may get.
+	request       Request
+	buffered      BufferedHandler
+	buffering     bool // its body is being buffered
+	bufferedBytes int  // how much of it was, for the reader
+	responded     bool
+	onCancel      func()
+	heldResponse  *Response     // the answer, for the client to read others
+	pending       *pendingWrite // the answer, for windows
 
 	// Of one that the Handler has.
-	handling bool // it has not returned
-	headed   bool // the response's head has been put
-	cancel   context.CancelFunc
-	body     []byte // what has come, and is not read: from read
-	read     int
-	prepaid  int  // how much of it has been counted as read already
-	deaf     bool // the body is closed
-	trailer  []hpack.HeaderField
-	cond     sync.Cond // for those who read the body, or wait for a window
+	handling   bool // it has not returned
+	headSent   bool // the response's head has been put
+	cancel     context.CancelFunc
+	body       []byte // what has come, and is not read: from read
+	bodyRead   int
+	precounted int  // how much of it has been counted as read already
+	discarding bool // the body is closed
+	trailer    []hpack.HeaderField
+	cond       sync.Cond // for those who read the body, or wait for a window
 
-	readTimer, writeTimer *time.Timer
-	readLate, writeLate   bool
-	stall                 *time.Timer // while the response waits for a window
+	readTimer, writeTimer     *time.Timer
+	readExpired, writeExpired bool
+	windowTimer               *time.Timer // while the response waits for a window
 }
 
-// newStream opens a stream. c.mu is held.
-func (c *Conn) newStream(id uint32) *stream {
-	st := &stream{c: c, id: id, out: c.state.firstWindow, in: c.opts.StreamWindow, window: c.opts.StreamWindow, length: -1}
+// newStreamLocked opens a stream.
+func (c *Conn) newStreamLocked(id uint32) *stream {
+	st := &stream{c: c, id: id, sendWindow: c.state.initialWindow, recvWindow: c.opts.StreamWindow, maxRecvWindow: c.opts.StreamWindow, contentLength: -1}
 	st.cond.L = &c.mu
 	st.request.st = st
 	c.state.streams[id] = st
@@ -60,13 +60,13 @@ func (c *Conn) newStream(id uint32) *stream {
 	return st
 }
 
-// endWith ends a stream with err, and returns what is to be called for that without the lock. c.mu is held.
-func (c *Conn) endWith(st *stream, err error) func() {
+// closeStreamLocked ends a stream with err, and returns what is to be called for that without the lock.
+func (c *Conn) closeStreamLocked(st *stream, err error) func() {
 	st.err = err
 	canceled, cancel := st.onCancel, st.cancel
-	st.onCancel, st.held = nil, nil
-	c.unwaitLocked(st)
-	c.forget(st)
+	st.onCancel, st.heldResponse = nil, nil
+	c.dropPendingLocked(st)
+	c.removeStreamLocked(st)
 	return func() {
 		if canceled != nil {
 			canceled()
@@ -77,61 +77,61 @@ func (c *Conn) endWith(st *stream, err error) func() {
 	}
 }
 
-// forget ends a stream. c.mu is held.
-func (c *Conn) forget(st *stream) {
-	if st.over {
+// removeStreamLocked ends a stream.
+func (c *Conn) removeStreamLocked(st *stream) {
+	if st.closed {
 		return
 	}
-	st.over = true
+	st.closed = true
 	if st.err == nil {
 		st.err = errStream
 	}
 	delete(c.state.streams, st.id)
-	c.state.progress = c.state.progress || st.localEnd || st.answered
+	c.state.progress = c.state.progress || st.localEnd || st.responded
 	if !st.handling {
-		c.closedLocked(st)
+		c.streamClosedLocked(st)
 	}
-	c.eatenOfConn(len(st.body) - st.read - st.prepaid)
-	st.body, st.read, st.prepaid = nil, 0, 0
+	c.connConsumedLocked(len(st.body) - st.bodyRead - st.precounted)
+	st.body, st.bodyRead, st.precounted = nil, 0, 0
 	st.cond.Broadcast()
 	c.cond.Broadcast()
 }
 
-// reset ends a stream from this end, and returns what is to be called without the lock. c.mu is held.
-func (c *Conn) reset(st *stream, code http2.ErrCode) func() {
-	c.refuse(st.id, code, st.in)
-	return c.endWith(st, errStream)
+// resetStreamLocked ends a stream from this end, and returns what is to be called without the lock.
+func (c *Conn) resetStreamLocked(st *stream, code http2.ErrCode) func() {
+	c.sendResetLocked(st.id, code, st.recvWindow)
+	return c.closeStreamLocked(st, errStream)
 }
 
-// reset is a stream that this end has reset.
-type reset struct {
-	id   uint32
-	left int // how much the client may have sent before it knew
+// recentReset is a stream that this end has reset.
+type recentReset struct {
+	id      uint32
+	unacked int // how much the client may have sent before it knew
 }
 
-// refuse resets a stream of which that much more may have been sent. c.mu is held.
-func (c *Conn) refuse(id uint32, code http2.ErrCode, left int) {
-	c.putReset(id, code)
+// sendResetLocked resets a stream of which that much more may have been sent.
+func (c *Conn) sendResetLocked(id uint32, code http2.ErrCode, left int) {
+	c.putResetLocked(id, code)
 	s := &c.state
-	s.resets[s.next] = reset{id: id, left: left}
-	s.next = (s.next + 1) % forgotten
+	s.recentResets[s.nextReset] = recentReset{id: id, unacked: left}
+	s.nextReset = (s.nextReset + 1) % maxRecentResets
 }
 
-// wasReset returns what is known of a stream that this end has reset lately, or nil. c.mu is held.
-func (c *Conn) wasReset(id uint32) *reset {
-	for i := range c.state.resets {
-		if r := &c.state.resets[i]; r.id == id {
+// recentResetLocked returns what is known of a stream that this end has reset lately, or nil.
+func (c *Conn) recentResetLocked(id uint32) *recentReset {
+	for i := range c.state.recentResets {
+		if r := &c.state.recentResets[i]; r.id == id {
 			return r
 		}
 	}
 	return nil
 }
 
-// room takes up to n bytes from the windows, as many as go in one frame, and returns how many. c.mu is held.
-func (c *Conn) room(st *stream, n int) int {
-	n = int(max(0, min(int64(n), int64(c.state.maxFrame), st.out, c.state.window)))
-	st.out -= int64(n)
-	c.state.window -= int64(n)
+// takeWindowLocked takes up to n bytes from the windows, as many as go in one frame, and returns how many.
+func (c *Conn) takeWindowLocked(st *stream, n int) int {
+	n = int(max(0, min(int64(n), int64(c.state.maxFrame), st.sendWindow, c.state.sendWindow)))
+	st.sendWindow -= int64(n)
+	c.state.sendWindow -= int64(n)
 	c.state.progress = c.state.progress || n > 0
 	return n
 }
@@ -141,49 +141,49 @@ func (st *stream) send(p []byte) error {
 	c := st.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	defer st.unstallLocked()
+	defer st.stopWindowTimerLocked()
 	for {
-		if err := st.maySend(); err != nil {
+		if err := st.sendErrLocked(); err != nil {
 			return err
 		}
 		if len(c.out) >= maxOutput {
-			c.waitForRoom()
+			c.waitOutputLocked()
 			continue
 		}
-		n := c.room(st, len(p))
+		n := c.takeWindowLocked(st, len(p))
 		switch {
 		case n == 0 && len(p) > 0 && len(c.out) > 0 && !c.writing:
 			c.writing = true // the client must have what it has a window for
-			c.writeAll()
+			c.writeAllLocked()
 			continue
 		case n == 0 && len(p) > 0:
-			st.stallLocked(len(p))
+			st.startWindowTimerLocked(len(p))
 			st.cond.Wait()
 			continue
 		}
-		c.putData(st.id, p[:n], false)
+		c.putDataLocked(st.id, p[:n], false)
 		if p = p[n:]; len(p) == 0 {
 			return nil
 		}
 	}
 }
 
-// waitForRoom writes, or waits for who does. c.mu is held, but not while it waits.
-func (c *Conn) waitForRoom() {
+// waitOutputLocked writes, or waits for who does. It unlocks while it waits.
+func (c *Conn) waitOutputLocked() {
 	if c.writing {
 		c.cond.Wait()
 		return
 	}
 	c.writing = true
-	c.writeAll()
+	c.writeAllLocked()
 }
 
-// maySend says what keeps a handler from sending. c.mu is held.
-func (st *stream) maySend() error {
+// sendErrLocked says what keeps a handler from sending.
+func (st *stream) sendErrLocked() error {
 	switch {
-	case st.writeLate:
+	case st.writeExpired:
 		return errTimeout
-	case st.over:
+	case st.closed:
 		return st.err
 	case st.localEnd:
 		return errStream
@@ -196,28 +196,28 @@ func (st *stream) sendHead(fields []hpack.HeaderField, end bool) error {
 	c := st.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for len(c.out) >= maxOutput && st.maySend() == nil {
-		c.waitForRoom()
+	for len(c.out) >= maxOutput && st.sendErrLocked() == nil {
+		c.waitOutputLocked()
 	}
-	if err := st.maySend(); err != nil {
+	if err := st.sendErrLocked(); err != nil {
 		return err
 	}
 	informational := fields[0].Name == ":status" && fields[0].Value < "2"
-	if informational && st.headed {
+	if informational && st.headSent {
 		return nil // one who reads may be late with 100 (Continue)
 	}
-	st.headed = !informational
-	c.putHeaders(st.id, fields, end)
+	st.headSent = !informational
+	c.putHeadersLocked(st.id, fields, end)
 	if end {
-		c.endLocal(st)
+		c.endLocalLocked(st)
 	}
 	return nil
 }
 
-// endLocal notes that this end has sent all. c.mu is held.
-func (c *Conn) endLocal(st *stream) {
+// endLocalLocked notes that this end has sent all.
+func (c *Conn) endLocalLocked(st *stream) {
 	st.localEnd = true
 	if st.remoteEnd {
-		c.forget(st)
+		c.removeStreamLocked(st)
 	}
 }

@@ -16,18 +16,18 @@ func TestResetWhileWaiting(t *testing.T) {
 	c := newConn(t.Context(), far, nil, Options{}.withDefaults())
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.state.window = 0
+	c.state.sendWindow = 0
 	for id := uint32(1); id < 1000; id += 2 {
-		st, other := c.newStream(id), c.newStream(id+1)
-		c.waitLocked(st, waiting{data: []byte("answer")})
-		c.waitLocked(other, waiting{data: []byte("answer")})
-		c.endWith(st, errReset)
-		c.reset(other, http2.ErrCodeCancel)
-		if st.waiting != nil || st.stall.Stop() || other.stall.Stop() {
+		st, other := c.newStreamLocked(id), c.newStreamLocked(id+1)
+		c.queuePendingLocked(st, pendingWrite{data: []byte("answer")})
+		c.queuePendingLocked(other, pendingWrite{data: []byte("answer")})
+		c.closeStreamLocked(st, errReset)
+		c.resetStreamLocked(other, http2.ErrCodeCancel)
+		if st.pending != nil || st.windowTimer.Stop() || other.windowTimer.Stop() {
 			t.Fatal("it still waits")
 		}
 	}
-	if len(c.waiters) > 0 || c.state.open > 0 {
-		t.Errorf("%d streams wait, %d are open", len(c.waiters), c.state.open)
+	if len(c.pending) > 0 || c.state.open > 0 {
+		t.Errorf("%d streams wait, %d are open", len(c.pending), c.state.open)
 	}
 }

@@ -15,9 +15,9 @@ func (c *Conn) Flush() {
 	}
 	c.writing = true
 	if len(c.state.streams) > 1 {
-		c.gather()
+		c.yieldLocked()
 	}
-	c.writeAll()
+	c.writeAllLocked()
 }
 
 // FlushNow writes what goes without waiting, and leaves the rest to a goroutine. It is for those who may not
@@ -30,7 +30,7 @@ func (c *Conn) FlushNow() {
 	}
 	c.writing = true
 	for len(c.out) > 0 && !c.broken {
-		b := c.take()
+		b := c.takeOutputLocked()
 		c.mu.Unlock()
 		n, err := c.try(b)
 		c.mu.Lock()
@@ -38,18 +38,17 @@ func (c *Conn) FlushNow() {
 		case err != nil:
 			c.broken = true
 		case n < len(b):
-			c.wg.Go(func() { c.finish(b, n) })
+			c.wg.Go(func() { c.finishWrite(b, n) })
 			return
 		default:
-			c.putBack(b)
+			c.putBackLocked(b)
 		}
 	}
-	c.written()
+	c.writtenLocked()
 }
 
-// gather lets others say what they are about to say, for as long as they do. c.mu is held, but not all the
-// time.
-func (c *Conn) gather() {
+// yieldLocked lets others add what they are about to write, for as long as they do. It unlocks meanwhile.
+func (c *Conn) yieldLocked() {
 	for range maxYields {
 		had := len(c.out)
 		c.mu.Unlock()
@@ -61,49 +60,48 @@ func (c *Conn) gather() {
 	}
 }
 
-// finish writes what FlushNow has left.
-func (c *Conn) finish(b []byte, from int) {
+// finishWrite writes what FlushNow has left.
+func (c *Conn) finishWrite(b []byte, from int) {
 	err := c.write(b[from:])
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.broken = c.broken || err != nil
-	c.putBack(b)
-	c.writeAll()
+	c.putBackLocked(b)
+	c.writeAllLocked()
 }
 
-// writeAll writes until there is nothing more, and lets go of writing. c.mu is held, but not while it
-// writes.
-func (c *Conn) writeAll() {
+// writeAllLocked writes until there is nothing more, and lets go of writing. It unlocks while it writes.
+func (c *Conn) writeAllLocked() {
 	for len(c.out) > 0 && !c.broken {
-		b := c.take()
+		b := c.takeOutputLocked()
 		c.mu.Unlock()
 		err := c.write(b)
 		c.mu.Lock()
 		c.broken = c.broken || err != nil
-		c.putBack(b)
+		c.putBackLocked(b)
 	}
-	c.written()
+	c.writtenLocked()
 }
 
-// take takes what waits. c.mu is held.
-func (c *Conn) take() []byte {
+// takeOutputLocked takes what waits.
+func (c *Conn) takeOutputLocked() []byte {
 	b := c.out
 	c.out, c.spare = c.spare[:0], nil
-	c.control = 0
+	c.controlBytes = 0
 	return b
 }
 
-// putBack keeps the memory of what has been written, and lets handlers go on. c.mu is held.
-func (c *Conn) putBack(b []byte) {
+// putBackLocked keeps the memory of what has been written, and lets handlers go on.
+func (c *Conn) putBackLocked(b []byte) {
 	if cap(b) <= 2*maxOutput {
 		c.spare = b[:0]
 	}
-	c.pump()
+	c.sendPendingLocked()
 	c.cond.Broadcast()
 }
 
-// written ends the writing. c.mu is held.
-func (c *Conn) written() {
+// writtenLocked ends the writing.
+func (c *Conn) writtenLocked() {
 	c.writing = false
 	if c.broken {
 		c.out = nil
@@ -127,7 +125,7 @@ func (c *Conn) write(b []byte) error {
 		return err
 	}
 	for b = b[n:]; len(b) > 0 && err == nil; b = b[n:] {
-		c.patience()
+		c.extendWriteDeadline()
 		n, err = c.nc.Write(b[:min(len(b), writePiece)])
 	}
 	if c.raw != nil && err == nil {
@@ -137,8 +135,8 @@ func (c *Conn) write(b []byte) error {
 	return err
 }
 
-// patience sets the deadline of a write. Each setting costs: it is set ahead.
-func (c *Conn) patience() {
+// extendWriteDeadline sets the deadline of a write. Each setting costs: it is set ahead.
+func (c *Conn) extendWriteDeadline() {
 	if now := time.Now(); c.deadline.Sub(now) < c.opts.WriteTimeout {
 		c.deadline = now.Add(c.opts.WriteTimeout + c.opts.WriteTimeout/4) // short: no user sets it
 		_ = c.nc.SetWriteDeadline(c.deadline)

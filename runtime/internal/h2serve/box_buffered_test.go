@@ -16,16 +16,16 @@ import (
 	"github.com/rpcmesh/rpcmesh/runtime/internal/h2serve"
 )
 
-// prompt is a Whole that answers at once.
+// prompt is a BufferedHandler that answers at once.
 type prompt struct {
 	resp  h2serve.Response
 	given atomic.Int32
 }
 
-func (p *prompt) NewWhole() h2serve.Whole     { return p }
-func (p *prompt) Wants(*h2serve.Request) bool { return true }
-func (p *prompt) Flush()                      {}
-func (p *prompt) Close()                      {}
+func (p *prompt) NewBufferedHandler() h2serve.BufferedHandler { return p }
+func (p *prompt) Wants(*h2serve.Request) bool                 { return true }
+func (p *prompt) Flush()                                      {}
+func (p *prompt) Close()                                      {}
 func (p *prompt) Handle(r *h2serve.Request) bool {
 	p.given.Add(1)
 	resp := p.resp
@@ -45,7 +45,7 @@ func TestWholeAnswersNotRead(t *testing.T) {
 			near, far := net.Pipe()
 			g := targetOver(t, near, far, h2serve.Options{
 				MaxStreams: 20, WriteTimeout: 500 * time.Millisecond,
-				Source: func(*h2serve.Request) h2serve.Source { return p },
+				Buffered: func(*h2serve.Request) h2serve.BufferedHandlers { return p },
 			})
 			go func() { _, _ = io.ReadFull(g.nc, make([]byte, 10)) }() // the pipe has no buffer: the handshake goes on
 			g.preface(http2.Setting{ID: http2.SettingInitialWindowSize, Val: h2serve.MaxWindow})
@@ -72,7 +72,7 @@ func TestWholeAnswersReadLate(t *testing.T) {
 	}}
 	near, far := net.Pipe()
 	g := targetOver(t, near, far, h2serve.Options{
-		MaxStreams: requests, Source: func(*h2serve.Request) h2serve.Source { return p },
+		MaxStreams: requests, Buffered: func(*h2serve.Request) h2serve.BufferedHandlers { return p },
 		WriteTimeout: patience, // the client reads nothing while it asks, however long that takes
 		Handler: http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) { // has what was long in coming
 			_, _ = rw.Write(make([]byte, 2005))
@@ -109,7 +109,7 @@ func TestWholeAnswersReadLate(t *testing.T) {
 	}
 }
 
-// patient is a Whole that takes requests and does not answer.
+// patient is a BufferedHandler that takes requests and does not answer.
 type patient struct {
 	handled  chan *h2serve.Request
 	canceled chan string
@@ -119,10 +119,10 @@ func newPatient() *patient {
 	return &patient{handled: make(chan *h2serve.Request, 10), canceled: make(chan string, 10)}
 }
 
-func (p *patient) NewWhole() h2serve.Whole     { return p }
-func (p *patient) Wants(*h2serve.Request) bool { return true }
-func (p *patient) Flush()                      {}
-func (p *patient) Close()                      {}
+func (p *patient) NewBufferedHandler() h2serve.BufferedHandler { return p }
+func (p *patient) Wants(*h2serve.Request) bool                 { return true }
+func (p *patient) Flush()                                      {}
+func (p *patient) Close()                                      {}
 func (p *patient) Handle(r *h2serve.Request) bool {
 	path := r.Path
 	r.OnCancel(func() { p.canceled <- path })
@@ -152,7 +152,7 @@ func TestWholeLeaves(t *testing.T) {
 		},
 		"is too long": func(g *target) {
 			go func() {
-				for sent := 0; sent <= h2serve.MaxWholeBody; sent += 1 << 10 {
+				for sent := 0; sent <= h2serve.MaxBufferedBody; sent += 1 << 10 {
 					if g.WriteData(1, false, make([]byte, 1<<10)) != nil {
 						return
 					}
@@ -167,12 +167,12 @@ func TestWholeLeaves(t *testing.T) {
 			p := newPatient()
 			begun := make(chan struct{})
 			g := newTarget(t, h2serve.Options{
-				Source: func(*h2serve.Request) h2serve.Source { return p },
+				Buffered: func(*h2serve.Request) h2serve.BufferedHandlers { return p },
 				Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 					close(begun)
 					<-r.Context().Done()
 				}),
-				StreamWindow: 2 * h2serve.MaxWholeBody, ConnWindow: 2 * h2serve.MaxWholeBody,
+				StreamWindow: 2 * h2serve.MaxBufferedBody, ConnWindow: 2 * h2serve.MaxBufferedBody,
 			})
 			g.call()
 			send(g)
@@ -197,7 +197,7 @@ func TestWholeCanceled(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := newPatient()
-			g := newTarget(t, h2serve.Options{Source: func(*h2serve.Request) h2serve.Source { return p }})
+			g := newTarget(t, h2serve.Options{Buffered: func(*h2serve.Request) h2serve.BufferedHandlers { return p }})
 			g.call()
 			g.do(g.WriteData(1, true, []byte("x")))
 			r := <-p.handled
@@ -216,7 +216,7 @@ func TestWholeCanceled(t *testing.T) {
 	}
 	t.Run("answered", func(t *testing.T) {
 		p := newPatient()
-		g := newTarget(t, h2serve.Options{Source: func(*h2serve.Request) h2serve.Source { return p }})
+		g := newTarget(t, h2serve.Options{Buffered: func(*h2serve.Request) h2serve.BufferedHandlers { return p }})
 		g.call()
 		g.do(g.WriteData(1, true, []byte("x")))
 		r := <-p.handled

@@ -10,9 +10,9 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
-// Whole takes requests that are short. It belongs to one connection and one Source; the connection's reader
+// BufferedHandler takes requests that are short. It belongs to one connection and one BufferedHandlers value; the connection's reader
 // calls its methods, one at a time: they must not block.
-type Whole interface {
+type BufferedHandler interface {
 	// Wants reports whether Handle is to get r, of which only the head is there, when its body is.
 	Wants(r *Request) bool
 	// Handle takes r, or reports false: then the Handler serves it. What it takes is answered by one
@@ -24,13 +24,13 @@ type Whole interface {
 	Close()
 }
 
-// Source makes Wholes. Values are comparable.
-type Source interface {
-	// NewWhole returns a Whole for one connection. It is called when the first request comes.
-	NewWhole() Whole
+// BufferedHandlers makes BufferedHandlers. Values are comparable.
+type BufferedHandlers interface {
+	// NewBufferedHandler returns a BufferedHandler for one connection. It is called when the first request comes.
+	NewBufferedHandler() BufferedHandler
 }
 
-// Request is a request as a Whole sees it. Wants and Handle may read it; Respond may be called by any
+// Request is a request as a BufferedHandler sees it. Wants and Handle may read it; Respond may be called by any
 // goroutine.
 type Request struct {
 	// Method, Scheme, Authority and Path are the pseudo headers. Path has the query.
@@ -39,7 +39,7 @@ type Request struct {
 	Fields []hpack.HeaderField
 	// Body is the body, until Handle returns.
 	Body []byte
-	// Data is the Whole's own.
+	// Data is the BufferedHandler's own.
 	Data any
 
 	st *stream
@@ -70,7 +70,7 @@ func (r *Request) TLS() *tls.ConnectionState { return r.st.c.tls }
 func (r *Request) OnCancel(f func()) {
 	c := r.st.c
 	c.mu.Lock()
-	over := r.st.over
+	over := r.st.closed
 	if !over {
 		r.st.onCancel = f
 	}
@@ -89,52 +89,52 @@ func (r *Request) Respond(resp *Response) {
 	c := st.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if st.over || st.answered {
+	if st.closed || st.responded {
 		return
 	}
-	st.answered, st.onCancel = true, nil
+	st.responded, st.onCancel = true, nil
 	if len(c.out) >= maxOutput {
 		// Answers without bodies have no window to wait for. Held, they keep their streams, of which there are
 		// only so many.
-		st.held = &Response{Head: slices.Clone(resp.Head), Body: [][]byte{bytes.Join(resp.Body, nil)}, Trailer: slices.Clone(resp.Trailer)}
-		c.held = append(c.held, st)
+		st.heldResponse = &Response{Head: slices.Clone(resp.Head), Body: [][]byte{bytes.Join(resp.Body, nil)}, Trailer: slices.Clone(resp.Trailer)}
+		c.heldResponses = append(c.heldResponses, st)
 		return
 	}
-	c.answer(st, resp)
+	c.respondLocked(st, resp)
 }
 
-// answer puts what goes of an answer, and has the rest wait. c.mu is held.
-func (c *Conn) answer(st *stream, resp *Response) {
-	c.putHeaders(st.id, resp.Head, false)
-	rest := c.putBody(st, resp.Body)
+// respondLocked puts what goes of an answer, and has the rest wait.
+func (c *Conn) respondLocked(st *stream, resp *Response) {
+	c.putHeadersLocked(st.id, resp.Head, false)
+	rest := c.putBodyLocked(st, resp.Body)
 	if rest == nil {
-		c.putHeaders(st.id, resp.Trailer, true)
-		c.forget(st)
+		c.putHeadersLocked(st.id, resp.Trailer, true)
+		c.removeStreamLocked(st)
 		return
 	}
-	c.waitLocked(st, waiting{data: rest, trailer: slices.Clone(resp.Trailer)})
+	c.queuePendingLocked(st, pendingWrite{data: rest, trailer: slices.Clone(resp.Trailer)})
 }
 
-// release answers those that were held, while there is room. c.mu is held.
-func (c *Conn) release() {
-	for len(c.held) > 0 && len(c.out) < bulkMark {
-		st := c.held[0]
-		c.held[0], c.held = nil, c.held[1:]
-		if resp := st.held; resp != nil {
-			st.held = nil
-			c.answer(st, resp)
+// respondHeldLocked answers those that were held, while there is room.
+func (c *Conn) respondHeldLocked() {
+	for len(c.heldResponses) > 0 && len(c.out) < bulkThreshold {
+		st := c.heldResponses[0]
+		c.heldResponses[0], c.heldResponses = nil, c.heldResponses[1:]
+		if resp := st.heldResponse; resp != nil {
+			st.heldResponse = nil
+			c.respondLocked(st, resp)
 		}
 	}
 }
 
-// putBody puts what goes of a body, and returns a copy of the rest, nil if there is none. c.mu is held.
-func (c *Conn) putBody(st *stream, pieces [][]byte) []byte {
+// putBodyLocked puts what goes of a body, and returns a copy of the rest, nil if there is none.
+func (c *Conn) putBodyLocked(st *stream, pieces [][]byte) []byte {
 	left, from := 0, 0 // what has gone of the first piece
 	for _, p := range pieces {
 		left += len(p)
 	}
-	for left > 0 && len(c.out) < bulkMark {
-		n := c.room(st, left)
+	for left > 0 && len(c.out) < bulkThreshold {
+		n := c.takeWindowLocked(st, left)
 		if n == 0 {
 			break
 		}
