@@ -44,7 +44,8 @@ func TestCallKindServerStream(t *testing.T) {
 				if err != nil {
 					w.Fatal(err)
 				}
-				if last++; res.GetNumber() != last {
+				last++
+				if res.GetNumber() != last {
 					w.Fatalf("got %d, want %d: out of order", res.GetNumber(), last)
 				}
 			}

@@ -170,7 +170,8 @@ func TestReplicaOfManyFunctions(t *testing.T) {
 		synctest.Wait()
 		n := 0
 		for f := range c.Node("b").Namespace("public").Functions() {
-			if n++; f.Incompatible {
+			n++
+			if f.Incompatible {
 				t.Errorf("%s of %s is kept out", f.Procedure, f.OriginName)
 			}
 		}

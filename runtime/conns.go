@@ -42,7 +42,8 @@ func (c *connections) remove(host string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.total--
-	if c.hosts[host]--; c.hosts[host] == 0 {
+	c.hosts[host]--
+	if c.hosts[host] == 0 {
 		delete(c.hosts, host)
 	}
 }

@@ -134,7 +134,8 @@ func TestLameDuckEndsEarly(t *testing.T) {
 				go func() { down <- n.Shutdown(ctx) }()
 				synctest.Wait()
 				end(n, cancel)
-				if <-down; time.Since(begin) > 0 {
+				<-down
+				if time.Since(begin) > 0 {
 					t.Errorf("it took %v", time.Since(begin))
 				}
 			})

@@ -33,7 +33,8 @@ func (t *tally) begin() {
 func (t *tally) end() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.n--; t.n == 0 {
+	t.n--
+	if t.n == 0 {
 		t.none.fire()
 	}
 }

@@ -125,7 +125,8 @@ func (n *Node) paceLocked(host string) *pace {
 
 // releaseLocked is for a link that is done with the pace of its host. The caller holds callMu.
 func (n *Node) releaseLocked(host string, p *pace) {
-	if p.users--; p.users == 0 {
+	p.users--
+	if p.users == 0 {
 		delete(n.paces, host)
 	}
 }

@@ -105,7 +105,8 @@ func (ss *schemas) release(adopted []*Schema) {
 			continue
 		}
 		own := ss.own[s.Hash()]
-		if own.uses--; own.uses == 0 {
+		own.uses--
+		if own.uses == 0 {
 			delete(ss.own, s.Hash())
 			delete(ss.files, own.file)
 		}
@@ -238,7 +239,8 @@ func (ss *schemas) land(f *flight, fetch func() (*schema.Set, error)) {
 func (ss *schemas) leave(f *flight) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
-	if f.waiters--; f.waiters == 0 {
+	f.waiters--
+	if f.waiters == 0 {
 		ss.drop(f)
 		f.cancel()
 	}

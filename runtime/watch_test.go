@@ -162,7 +162,8 @@ func TestWatchMisses(t *testing.T) {
 		ns := c.Node("a").Namespace("public")
 		listened, missed := 0, false
 		for e := range ns.Watch(t.Context()) {
-			if listened++; listened == 1 {
+			listened++
+			if listened == 1 {
 				for range 3000 {
 					mustRegister(t, ns, work("/test.v1.At/A", "a")).Unregister()
 				}

@@ -252,7 +252,8 @@ func TestProxy(t *testing.T) {
 		t.Errorf("%d: %s%s", code, out, log)
 	}
 	want := "CONNECT mesh.example:" + port + " Basic " + base64.StdEncoding.EncodeToString([]byte("user:pass"))
-	if p.mu.Lock(); len(p.asked) != 1 || p.asked[0] != want {
+	p.mu.Lock()
+	if len(p.asked) != 1 || p.asked[0] != want {
 		t.Errorf("the proxy was asked %q, want %q", p.asked, want)
 	}
 	p.mu.Unlock()

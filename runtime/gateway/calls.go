@@ -94,7 +94,8 @@ func (c *calls) end(who client) {
 }
 
 func (c *calls) lessLocked(who client) {
-	if c.of[who]--; c.of[who] == 0 {
+	c.of[who]--
+	if c.of[who] == 0 {
 		delete(c.of, who)
 	}
 }

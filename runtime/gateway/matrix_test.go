@@ -105,7 +105,8 @@ func serverStream(t *testing.T, client greetv1rpcmesh.GreeterClient) {
 				checkRefusal(t, err)
 				break
 			}
-			if n++; res.GetNumber() != n {
+			n++
+			if res.GetNumber() != n {
 				t.Errorf("number %d is %d", n, res.GetNumber())
 			}
 		}

@@ -52,7 +52,8 @@ func (s *spelling) foretell(b []byte, md protoreflect.MessageDescriptor) error {
 
 // add counts bytes of JSON.
 func (s *spelling) add(n int) error {
-	if s.length += n; s.length > s.limit {
+	s.length += n
+	if s.length > s.limit {
 		return connect.Errorf(connect.CodeResourceExhausted,
 			"the response is longer than %d bytes in JSON, the gateway's Config.MaxJSON: ask for the codec proto, or set it higher", s.limit)
 	}
@@ -63,7 +64,8 @@ func (s *spelling) message(b []byte, md protoreflect.MessageDescriptor, depth in
 	if depth > maxNesting {
 		return connect.Errorf(connect.CodeResourceExhausted, "the response has more than %d messages in one another", maxNesting)
 	}
-	if s.weight += weightMessage; s.weight > s.most {
+	s.weight += weightMessage
+	if s.weight > s.most {
 		return connect.NewError(connect.CodeResourceExhausted, "the response takes too much memory to be given in JSON: ask for the codec proto")
 	}
 	known := wellKnown[md.FullName()]

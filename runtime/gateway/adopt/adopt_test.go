@@ -282,7 +282,8 @@ func counts(t *testing.T, client greetv1rpcmesh.GreeterClient) {
 	}
 	n := int64(0)
 	for res, err := range stream.All() {
-		if n++; err != nil || res.GetNumber() != n {
+		n++
+		if err != nil || res.GetNumber() != n {
 			t.Fatalf("%v, %v", res, err)
 		}
 	}

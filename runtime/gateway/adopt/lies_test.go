@@ -212,7 +212,8 @@ func TestLies(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 			defer cancel()
 			err := a.Ready(ctx)
-			if wantCode(t, err, connect.CodeInvalidArgument); err != nil && !strings.Contains(err.Error(), test.text) {
+			wantCode(t, err, connect.CodeInvalidArgument)
+			if err != nil && !strings.Contains(err.Error(), test.text) {
 				t.Errorf("got %v, which does not say %q", err, test.text)
 			}
 			if got := procedures(node.Namespace("public")); len(got) > 0 {

@@ -242,7 +242,8 @@ func TestLateServer(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	err := a.Ready(ctx)
-	if wantCode(t, err, connect.CodeDeadlineExceeded); !strings.Contains(err.Error(), "connection refused") {
+	wantCode(t, err, connect.CodeDeadlineExceeded)
+	if !strings.Contains(err.Error(), "connection refused") {
 		t.Errorf("%v does not say why", err)
 	}
 	serve(t, addr, mux(newStock().server()), nil, false)

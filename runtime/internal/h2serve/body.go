@@ -42,7 +42,8 @@ func (b *body) Read(p []byte) (int, error) {
 		err = errTimeout
 	case st.bodyRead < len(st.body):
 		n = copy(p, st.body[st.bodyRead:])
-		if st.bodyRead += n; st.bodyRead == len(st.body) {
+		st.bodyRead += n
+		if st.bodyRead == len(st.body) {
 			st.body, st.bodyRead = st.body[:0], 0
 		}
 		c.consumedLocked(st, n)

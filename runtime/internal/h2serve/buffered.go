@@ -145,7 +145,8 @@ func (c *Conn) putBodyLocked(st *stream, pieces [][]byte) []byte {
 			p = p[:min(n, len(p))]
 			c.out = append(c.out, p...)
 			n -= len(p)
-			if from += len(p); from == len(pieces[0]) {
+			from += len(p)
+			if from == len(pieces[0]) {
 				pieces, from = pieces[1:], 0
 			}
 		}

@@ -52,7 +52,8 @@ func (c *Conn) applySettingLocked(s http2.Setting) error {
 		change := int64(s.Val) - c.state.initialWindow
 		c.state.initialWindow = int64(s.Val)
 		for _, st := range c.state.streams {
-			if st.sendWindow += change; st.sendWindow > maxWindow {
+			st.sendWindow += change
+			if st.sendWindow > maxWindow {
 				return connErrorf(http2.ErrCodeFlowControl, "setting %s makes the window of stream %d too large", s, st.id)
 			}
 			st.cond.Broadcast()
@@ -68,7 +69,8 @@ func (c *Conn) windowUpdate(f *http2.WindowUpdateFrame) error {
 	c.mu.Lock()
 	if f.StreamID == 0 {
 		defer c.mu.Unlock()
-		if c.state.sendWindow += int64(f.Increment); c.state.sendWindow > maxWindow {
+		c.state.sendWindow += int64(f.Increment)
+		if c.state.sendWindow > maxWindow {
 			return connErrorf(http2.ErrCodeFlowControl, "WINDOW_UPDATE makes the window too large")
 		}
 		for _, st := range c.state.streams {

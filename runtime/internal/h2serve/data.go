@@ -180,7 +180,8 @@ func (c *Conn) handleBuffered(st *stream, body []byte) {
 		c.serveBuffered(st, body)
 		return
 	}
-	if r.sinceFlush++; r.sinceFlush >= maxBeforeFlush {
+	r.sinceFlush++
+	if r.sinceFlush >= maxBeforeFlush {
 		c.flushBuffered()
 	}
 }

@@ -191,7 +191,8 @@ func (c *Conn) frame(f http2.Frame) error {
 func (c *Conn) countIdleFrame() error {
 	r := &c.reading
 	c.resetCounters()
-	if r.idleFrames++; r.idleFrames <= maxIdleFrames {
+	r.idleFrames++
+	if r.idleFrames <= maxIdleFrames {
 		return nil
 	}
 	c.mu.Lock()
@@ -222,7 +223,8 @@ func (c *Conn) countReset() error {
 	if now := time.Now(); now.Sub(r.countedSince) > resetInterval {
 		r.idleFrames, r.resets, r.countedSince = 0, 0, now
 	}
-	if r.resets++; r.resets > maxResets {
+	r.resets++
+	if r.resets > maxResets {
 		return connErrorf(http2.ErrCodeEnhanceYourCalm, "%d resets in %v", r.resets, resetInterval)
 	}
 	return nil
@@ -230,7 +232,8 @@ func (c *Conn) countReset() error {
 
 // countControlLocked counts n bytes that the client has this end say.
 func (c *Conn) countControlLocked(n int) error {
-	if c.controlBytes += n; c.controlBytes > maxControl {
+	c.controlBytes += n
+	if c.controlBytes > maxControl {
 		return connErrorf(http2.ErrCodeEnhanceYourCalm, "frames are asked for faster than read")
 	}
 	return nil

@@ -39,7 +39,8 @@ func (c *Conn) sendPendingLocked() {
 		c.pending[len(c.pending)-1] = st
 		w := st.pending
 		n := c.takeWindowLocked(st, len(w.data))
-		if stuck++; n > 0 {
+		stuck++
+		if n > 0 {
 			stuck = 0
 			c.putDataLocked(st.id, w.data[:n], n == len(w.data) && len(w.trailer) == 0)
 			w.data = w.data[n:]

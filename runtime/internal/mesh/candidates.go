@@ -204,7 +204,8 @@ func (s *replicaSets) of(d *domain, items []*item, p Policy, sc scope) *replicaS
 
 func (s *replicaSets) release(m *candidates) {
 	for _, set := range m.sets {
-		if set.uses--; set.uses == 0 {
+		set.uses--
+		if set.uses == 0 {
 			delete(s.byKey, set.key)
 			s.byID[set.id] = nil
 			s.retired = append(s.retired, set.id)

@@ -60,7 +60,8 @@ func parts(said []byte, seed int) (inputs [][]byte) {
 			op &^= fuzzGroup
 		}
 		input = append(binary.AppendUvarint(append(input, op), uint64(len(b))), b...)
-		if n++; n%4 == 0 {
+		n++
+		if n%4 == 0 {
 			inputs, input = append(inputs, input), nil
 		}
 	}

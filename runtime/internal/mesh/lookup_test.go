@@ -98,7 +98,8 @@ func BenchmarkFind(b *testing.B) {
 				if _, ok := s.Find("default", test.set[i]); !ok {
 					b.Fatal("not found")
 				}
-				if i++; i == len(test.set) {
+				i++
+				if i == len(test.set) {
 					i = 0
 				}
 			}

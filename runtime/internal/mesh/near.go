@@ -29,7 +29,8 @@ func (s *Snapshot) Near(ns, procedure string) []string {
 	compared := 0
 	for _, i := range p.members {
 		for it := range s.views[i].functions.all {
-			if compared++; compared > maxCompared {
+			compared++
+			if compared > maxCompared {
 				break
 			}
 			d, near := w.distance(it.fn.Procedure)

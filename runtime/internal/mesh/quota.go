@@ -227,7 +227,8 @@ func (ck *check) makeRoom() {
 // evict forgets a record for want of room.
 func (d *domain) evict(r *record) {
 	if r.path.counted {
-		if d.present[r.node]--; d.present[r.node] == 0 {
+		d.present[r.node]--
+		if d.present[r.node] == 0 {
 			delete(d.present, r.node)
 			d.emit(Event{Kind: MemberLost, Node: r.node, Name: r.name(), Cause: "there is no room for all members"})
 		}

@@ -40,7 +40,8 @@ func runTwins(t *testing.T, rnd *rand.Rand) {
 	}
 	x.dial(t)
 	for n := 0; x.step(rnd); n++ {
-		if x.collect(); n > 50_000 {
+		x.collect()
+		if n > 50_000 {
 			t.Fatal("they do not come to an end")
 		}
 	}

@@ -108,7 +108,8 @@ func (s *Socket) Write(p []byte) (int, error) {
 	s.out.tries = false
 	for done := 0; ; {
 		n, err := s.out.run(p[done:], "send", s.conn.Write)
-		if done += n; err != nil || done == len(p) {
+		done += n
+		if err != nil || done == len(p) {
 			return done, err
 		}
 	}

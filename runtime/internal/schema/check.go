@@ -104,7 +104,8 @@ func (ck *checker) name(scope int, name string) (int, error) {
 
 // count counts bytes of names.
 func (ck *checker) count(n int) error {
-	if ck.names += n; ck.names > MaxNames {
+	ck.names += n
+	if ck.names > MaxNames {
 		return &LimitError{What: "bytes in all names", Limit: MaxNames}
 	}
 	return nil

@@ -84,7 +84,8 @@ func (m *measurement) message(b []byte, md protoreflect.MessageDescriptor, depth
 		if field.Message() == nil && (field.Kind() != protoreflect.StringKind || !field.IsList()) {
 			continue
 		}
-		if m.elements++; m.elements > MaxElements {
+		m.elements++
+		if m.elements > MaxElements {
 			return &LimitError{What: "elements", Limit: MaxElements}
 		}
 		if field.Message() == nil {
