@@ -23,6 +23,7 @@ type callerEnd struct {
 	lost       *outcome
 	failure    *rpcmeshv1.CallFailure // where the mesh is why this end gave up
 	waiter     Waiter                 // until it has been told
+	unary      *Unary                 // while its Do waits
 }
 
 // startCaller opens a call on the session. The session's lock is held.
@@ -126,6 +127,13 @@ func contextError(cause error) *connect.Error {
 }
 
 func (e *callerEnd) frame(f *frame) {
+	if u := e.unary; u != nil && e.answers(f) {
+		s := e.s
+		u.finishLocked(e, f)
+		s.mu.Unlock()
+		u.notice.Signal()
+		return
+	}
 	if err := e.accept(f); err != nil {
 		e.abort(err)
 	}
