@@ -122,7 +122,7 @@ func CallUnary[Res, Req any](ctx context.Context, client CallOpener, method Meth
 	}
 	res, done := new(Res), false
 	if c, ok := client.(*Client); ok && c.plain != nil {
-		done, err = c.plain.callShort(ctx, &spec, req, res)
+		done, err = c.plain.callShort(ctx, spec, req, res)
 	}
 	if !done {
 		err = callUnary(ctx, client, spec, req, res)

@@ -31,7 +31,7 @@ const maxShort = 8 << 10
 
 // callShort makes a unary call in one go, and reports whether it was one for that: otherwise nothing has been done. On
 // what is out of the ordinary it goes on as any other.
-func (ns *Namespace) callShort(ctx context.Context, spec *connect.Spec, req, res any) (done bool, err error) {
+func (ns *Namespace) callShort(ctx context.Context, spec connect.Spec, req, res any) (done bool, err error) {
 	m, ok := req.(proto.Message)
 	if !ok || !plain(ctx) || ns.node.ctx.Err() != nil {
 		return false, nil
@@ -65,7 +65,7 @@ func plain(ctx context.Context) bool {
 type shortCall struct {
 	ns       *Namespace
 	ctx      context.Context //nolint:containedctx // it is the call's, for as long
-	spec     *connect.Spec
+	spec     connect.Spec
 	u        *shortUnary
 	deadline time.Time // as outgoing has it
 	limited  bool
@@ -114,7 +114,7 @@ func (c *shortCall) make(by *link.Way, r *route, res any) (done bool, err error)
 // goOn makes what is left of the call an [outgoing], as which it can be tried again, and waits for its response.
 func (c *shortCall) goOn(r *route, res any) error {
 	s := &outgoing{
-		ns: c.ns, ctx: c.ctx, deadline: c.deadline, limited: c.limited, spec: *c.spec, info: new(connect.CallInfo),
+		ns: c.ns, ctx: c.ctx, deadline: c.deadline, limited: c.limited, spec: c.spec, info: new(connect.CallInfo),
 		prompt: true, caller: c.ns.node.callerFor(c.ctx), route: *r, pending: r.pending, attempts: 1, closed: true,
 	}
 	defer func() { _ = s.Close() }() // always nil
