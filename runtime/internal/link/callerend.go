@@ -134,8 +134,11 @@ func (e *callerEnd) frame(f *frame) {
 		u.notice.Signal()
 		return
 	}
-	if err := e.accept(f); err != nil {
-		e.abort(err)
+	if err := e.accept(f); err != nil && e.abort(err) && f.has&hasEnd != 0 {
+		e.s.forgoneLocked(e.id) // its end will not come again
+	}
+	if e.unary != nil {
+		e.readable.Signal() // the call goes on as any other, whose caller makes room for a long message
 	}
 	s, waiter := e.s, e.takeWaiter()
 	e.mu.Unlock()

@@ -58,6 +58,7 @@ func (w *Way) appendTo(b []byte, timeout time.Duration) []byte {
 type Unary struct {
 	w      *Way
 	answer []byte      // the response
+	held   int         // of the session's memory, by answer
 	ended  atomic.Bool // the reader has ended the call well, or is about to give the notice
 	notice notice      // wakes the caller, in the place of own
 	own    notice      // the end's
@@ -123,7 +124,7 @@ func (u *Unary) await(e *callerEnd, done <-chan struct{}) Progress {
 	select {
 	case <-u.notice:
 		if u.ended.Load() {
-			return Answered
+			return u.answered()
 		}
 	case <-done:
 	}
@@ -132,7 +133,7 @@ func (u *Unary) await(e *callerEnd, done <-chan struct{}) Progress {
 	if u.ended.Load() {
 		s.mu.Unlock()
 		<-u.notice // which the reader gives without the lock
-		return Answered
+		return u.answered()
 	}
 	e.unary, e.readable = nil, u.own
 	e.inside--
@@ -143,6 +144,15 @@ func (u *Unary) await(e *callerEnd, done <-chan struct{}) Progress {
 	s.mu.Unlock()
 	u.end = e
 	return GoesOn
+}
+
+// answered takes the answer out of the session's hands.
+func (u *Unary) answered() Progress {
+	if u.held > 0 {
+		u.w.s.use(-u.held)
+		u.held = 0
+	}
+	return Answered
 }
 
 // Answer returns the response of a call that was answered. It is valid until the next call.
@@ -160,17 +170,21 @@ func (u *Unary) GoOn(ctx context.Context, o Open, c *ClientCall) {
 	u.end = nil
 }
 
-// answers reports whether a frame is all that there is to say to the end's Unary. It takes no memory that would count.
-// mu is held.
+// answers reports whether a frame is all that there is to say to the end's Unary, and short. mu is held.
 func (e *callerEnd) answers(f *frame) bool {
+	n := len(f.data)
 	return f.has == hasData|hasEnd && !f.more && len(f.end) == 0 && !e.answered &&
-		len(f.data) <= min(smallInbox, e.limits.MaxMessage)
+		n <= min(laneShare, e.limits.MaxMessage) && (n <= smallInbox || e.s.fits(0, n))
 }
 
 // finishLocked ends the call by its answer. The notice is still to be given.
 func (u *Unary) finishLocked(e *callerEnd, f *frame) {
 	s := e.s
 	u.answer = append(u.answer[:0], f.data...)
+	if n := len(f.data); n > smallInbox {
+		u.held = n
+		s.use(n)
+	}
 	u.ended.Store(true)
 	i, _ := idSlot(e.id)
 	s.own.release(i)
