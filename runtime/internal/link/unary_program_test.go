@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"connectrpc.com/connect/v2"
 
 	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/link/linktest"
 )
 
 // TestUnaryPrograms has callers call over and over, each by one Unary, at the same time and with random ends: contexts
@@ -146,4 +148,96 @@ func (p *shortProgram) run(t *testing.T, u *link.Unary, w *link.Way, to int) {
 	if took := time.Since(start); p.cancel > 0 && took > p.cancel || progress == link.Unsent {
 		t.Errorf("%+v: progress %v after %v", p, progress, took)
 	}
+}
+
+// TestUnaryJustThen has calls whose answer comes just as their context ends, each with another after it by the same
+// Unary: either end of the first leaves nothing behind that would keep the other from being answered.
+func TestUnaryJustThen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := chain(t, 2, link.Limits{})
+		var ends sync.Map // of a context, by the request of the call that has it
+		m.nodes[1].serve = func(c *link.ServerCall) {
+			msg, err := c.Receive()
+			if err != nil {
+				return
+			}
+			if end, ok := ends.LoadAndDelete(string(msg)); ok {
+				time.AfterFunc(0, end.(context.CancelFunc))
+				time.Sleep(0) // fake time
+			}
+			_ = c.Reply(nil, msg, nil)
+		}
+		var callers sync.WaitGroup
+		var answered, canceled atomic.Int64
+		for i := range 10 {
+			callers.Go(func() {
+				u, w := link.NewUnary(), m.way(0, 1)
+				for j := range 50 {
+					ctx, cancel := context.WithCancel(t.Context())
+					request := fmt.Sprint(i, j)
+					ends.Store(request, cancel)
+					if progress, _ := short(ctx, u, w, 1, 0, []byte(request)); progress == link.Answered {
+						answered.Add(1)
+					} else {
+						canceled.Add(1)
+					}
+					cancel()
+					ends.Delete(request)
+					if progress, got := short(t.Context(), u, w, 1, 0, []byte(request)); progress != link.Answered || got.reply != request {
+						t.Errorf("progress %v, %v", progress, got)
+					}
+				}
+			})
+		}
+		callers.Wait()
+		t.Logf("%d were answered, %d were not", answered.Load(), canceled.Load())
+		synctest.Wait()
+		m.checkIdle()
+		m.close()
+	})
+}
+
+// afterSend is a connection that does something, once, after it has sent a packet.
+type afterSend struct {
+	linktest.Trying
+	then func()
+}
+
+// TrySend sends as its Conn does.
+func (c *afterSend) TrySend(p []byte) (bool, error) {
+	sent, err := c.Trying.TrySend(p)
+	if then := c.then; then != nil {
+		c.then = nil
+		then()
+	}
+	return sent, err
+}
+
+// TestUnaryAnsweredAndEnded has calls that find their answer and the end of their context at the same time, when
+// they have sent their request.
+func TestUnaryAnsweredAndEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMesh(t, 2, link.Limits{})
+		near, far := linktest.Pipe()
+		conn := &afterSend{Trying: linktest.Trying{Conn: near}}
+		l := &testLink{from: 0, to: 1, near: near, far: far}
+		if err := m.linkConns(l, conn, far); err != nil {
+			t.Fatal(err)
+		}
+		m.nodes[0].next[1], m.nodes[1].serve = l.dialler, echoUnary
+		synctest.Wait()
+		u, w := link.NewUnary(), m.way(0, 1)
+		for i := range 50 {
+			ctx, cancel := context.WithCancel(t.Context())
+			if i%2 == 0 {
+				conn.then = func() { cancel(); synctest.Wait() }
+			}
+			if progress, got := short(ctx, u, w, 1, 0, []byte{byte(i)}); progress != link.Answered || got.reply != string([]byte{byte(i)}) {
+				t.Errorf("call %d: progress %v, %v", i, progress, got)
+			}
+			cancel()
+		}
+		m.checkIdle()
+		m.close()
+	})
 }

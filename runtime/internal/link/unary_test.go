@@ -70,6 +70,9 @@ func short(ctx context.Context, u *link.Unary, w *link.Way, to int, timeout time
 		o.ResponseHeader, o.ResponseTrailer = new(connect.Header), new(connect.Header)
 		u.GoOn(ctx, o, &c)
 		defer c.Close()
+		if c.Send(msg) == nil {
+			return progress, verdict{err: "the call takes a second request"}
+		}
 		reply, err := receiveOnly(&c)
 		return progress, verdictOf(&c, reply, err)
 	default:
