@@ -266,7 +266,7 @@ func (s *outgoing) Receive(msg any) error {
 	}
 	if err := unmarshal(b, msg); err != nil {
 		_ = s.Close() // always nil
-		s.over = s.ns.node.failed(connect.CodeInternal, started, invalid("response", b, msg)).WithCause(err)
+		s.over = s.ns.node.invalidResponse(b, msg, err)
 		return s.over
 	}
 	if s.spec.StreamType&connect.StreamTypeServer == 0 {

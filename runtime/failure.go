@@ -57,6 +57,11 @@ func (n *Node) failedBy(err error, c certainty) *connect.Error {
 	return withFailure(e, &rpcmeshv1.CallFailure{Certainty: c, Node: n.id[:], NodeName: n.name})
 }
 
+// invalidResponse is the error of a call whose response could not be decoded.
+func (n *Node) invalidResponse(b []byte, msg any, err error) error {
+	return n.failed(connect.CodeInternal, started, invalid("response", b, msg)).WithCause(err)
+}
+
 // notStarted is the error of a call that this node could not even hand on.
 func (n *Node) notStarted(info ErrorInfo, why string) error {
 	return info.with(n.failed(connect.CodeUnavailable, notStarted, why))

@@ -14,5 +14,8 @@ func TestMain(m *testing.M) {
 	if as := os.Getenv(hubEnv); as != "" {
 		os.Exit(runHub(as))
 	}
+	if as := os.Getenv(percallEnv); as != "" {
+		os.Exit(runPercall(as))
+	}
 	goleak.VerifyTestMain(m)
 }

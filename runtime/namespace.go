@@ -25,6 +25,7 @@ type Namespace struct {
 	bridged bool
 	err     error // the name is not valid
 	listed  atomic.Pointer[listing]
+	ways    atomic.Pointer[ways]
 }
 
 var (

@@ -71,6 +71,8 @@ type Node struct {
 	outside  outside
 	ending   ending
 
+	shorts sync.Pool // of *shortUnary
+
 	hasLinked atomic.Bool // a link that the node dials has been ready
 
 	// What a call may have to wait for, which has a deadline: mu may be held for long when tables are large.
@@ -326,8 +328,10 @@ func (n *Node) publish() {
 		sessions := maps.Clone(n.live)
 		n.sessions.Store(&sessions)
 		n.stale = false
+		n.forgetWays()
 	}
 	if n.table.Swap(snapshot) != snapshot {
+		n.forgetWays()
 		n.callMu.Lock()
 		n.changed.fire()
 		n.callMu.Unlock()

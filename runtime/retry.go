@@ -11,6 +11,7 @@ import (
 	rpcmeshv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/v1"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/duration"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/mesh"
 )
 
 const (
@@ -120,12 +121,7 @@ func (s *outgoing) open() (*link.ClientCall, error) {
 	if s.caller == nil {
 		s.caller = n.callerFor(s.ctx)
 	}
-	o := link.Open{
-		Namespace: t.LinkNamespace, Procedure: s.spec.Procedure,
-		Origin: link.NodeID(t.Node), OriginNamespace: t.Namespace,
-		Hops: link.MaxHops, StreamType: s.spec.StreamType, Deadline: s.deadline, Prompt: s.prompt, Waiter: s.waiter, Caller: s.caller,
-		Header: s.info.RequestHeader(), ResponseHeader: s.info.ResponseHeader(), ResponseTrailer: s.info.ResponseTrailer(),
-	}
+	o := s.wire(&t)
 	s.info.PeerAddr = t.Name
 	call := &s.first
 	if s.attempts > 1 {
@@ -157,6 +153,16 @@ func (s *outgoing) open() (*link.ClientCall, error) {
 	}
 	s.countPending(s.route.pending)
 	return call, nil
+}
+
+// wire is what an attempt is opened with over a link. The caller holds s.mu, or is alone with s.
+func (s *outgoing) wire(t *mesh.Target) link.Open {
+	return link.Open{
+		Namespace: t.LinkNamespace, Procedure: s.spec.Procedure,
+		Origin: link.NodeID(t.Node), OriginNamespace: t.Namespace,
+		Hops: link.MaxHops, StreamType: s.spec.StreamType, Deadline: s.deadline, Prompt: s.prompt, Waiter: s.waiter, Caller: s.caller,
+		Header: s.info.RequestHeader(), ResponseHeader: s.info.ResponseHeader(), ResponseTrailer: s.info.ResponseTrailer(),
+	}
 }
 
 // countPending moves the call from one count of calls under way to another. The caller holds s.mu.

@@ -67,12 +67,17 @@ type balance struct {
 }
 
 func (b *balance) pick(procedure string, policy mesh.Policy, targets []mesh.Target) mesh.Target {
+	return targets[b.choose(procedure, policy, targets)]
+}
+
+// choose is pick by the target's index.
+func (b *balance) choose(procedure string, policy mesh.Policy, targets []mesh.Target) int {
 	if len(targets) == 1 {
-		return targets[0]
+		return 0
 	}
 	switch Policy(policy) {
 	case Random:
-		return targets[rand.IntN(len(targets))]
+		return rand.IntN(len(targets))
 	case LeastPending:
 		i := rand.IntN(len(targets))
 		j := rand.IntN(len(targets) - 1)
@@ -82,16 +87,16 @@ func (b *balance) pick(procedure string, policy mesh.Policy, targets []mesh.Targ
 		if b.count(targets[j].Node).Load() < b.count(targets[i].Node).Load() {
 			i = j
 		}
-		return targets[i]
+		return i
 	case Nearest:
 		near := 1
 		for near < len(targets) && targets[near].Hops == targets[0].Hops {
 			near++
 		}
-		return targets[b.turn(procedure, near)]
+		return b.turn(procedure, near)
 	case Single, RoundRobin:
 	}
-	return targets[b.turn(procedure, len(targets))]
+	return b.turn(procedure, len(targets))
 }
 
 // turn counts the calls of procedure around n.

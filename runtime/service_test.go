@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync/atomic"
 	"testing"
 
 	"connectrpc.com/connect/v2"
@@ -111,10 +112,17 @@ func unary(spec connect.Spec, work func(ctx context.Context, name string) (strin
 	}}
 }
 
-// do calls a method made by unary.
+var done atomic.Uint64 // calls of do
+
+// do calls a method made by unary: one call as stubs do, the next as connect's clients do.
 func do(ctx context.Context, t connect.Transport, spec connect.Spec, name string) (string, error) {
-	res := new(greetv1.GreetResponse)
-	err := connect.NewClient(t).CallUnary(ctx, spec, &greetv1.GreetRequest{Name: name}, res)
+	req := &greetv1.GreetRequest{Name: name}
+	if done.Add(1)%2 == 0 {
+		res := new(greetv1.GreetResponse)
+		err := connect.NewClient(t).CallUnary(ctx, spec, req, res)
+		return res.GetGreeting(), err
+	}
+	res, err := rpcmesh.CallUnary[greetv1.GreetResponse](ctx, rpcmesh.NewClient(t), func() (connect.Spec, error) { return spec, nil }, req)
 	return res.GetGreeting(), err
 }
 

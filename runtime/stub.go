@@ -14,12 +14,15 @@ import (
 
 // This file, stub_server.go and stub_client.go are what the code of protoc-gen-rpcmesh-go stands on.
 
-// GeneratedV1 holds generated code and this package together: every generated file refers to the
+// GeneratedV1 and its successors hold generated code and this package together: every generated file refers to the
 // constant of the version it was written for. The version rises when generated code begins to need
 // something new of this package, and an old constant goes when this package stops carrying what
 // that version needs. So code too new for the package, and code too old for it, both fail to compile
 // with "undefined: rpcmesh.GeneratedV…" instead of failing in a call.
-const GeneratedV1 = true
+const (
+	GeneratedV1 = true
+	GeneratedV2 = true // clients are of NewClient
+)
 
 // A MethodSpec gives the [connect.Spec] of a generated service's method. It is a function because a
 // descriptor is complete only once its package is initialised; the work is done once. It is safe for

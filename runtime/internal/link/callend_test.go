@@ -348,3 +348,23 @@ func TestBadNames(t *testing.T) {
 		}
 	})
 }
+
+// TestRefusedWithItsEnd: an answer that cannot be taken ends its call for good where it comes with the end.
+func TestRefusedWithItsEnd(t *testing.T) {
+	for relays := range 2 {
+		synctest.Test(t, func(t *testing.T) {
+			m := newMesh(t, 2+relays, link.Limits{})
+			m.nodes[0].cfg.Limits.MaxMessage = 100
+			m.linkRow()
+			m.nodes[1+relays].serve = func(c *link.ServerCall) { _ = c.Reply(nil, make([]byte, 101), nil) }
+			for range 3 {
+				if _, err := unary(m.open(t.Context(), 0, 1+relays, link.Open{}), nil); connect.CodeOf(err) != connect.CodeResourceExhausted {
+					t.Errorf("%d relays: %v", relays, err)
+				}
+			}
+			synctest.Wait()
+			m.checkIdle()
+			m.close()
+		})
+	}
+}

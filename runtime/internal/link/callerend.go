@@ -23,6 +23,7 @@ type callerEnd struct {
 	lost       *outcome
 	failure    *rpcmeshv1.CallFailure // where the mesh is why this end gave up
 	waiter     Waiter                 // until it has been told
+	unary      *Unary                 // while its Do waits
 }
 
 // startCaller opens a call on the session. The session's lock is held.
@@ -126,8 +127,18 @@ func contextError(cause error) *connect.Error {
 }
 
 func (e *callerEnd) frame(f *frame) {
-	if err := e.accept(f); err != nil {
-		e.abort(err)
+	if u := e.unary; u != nil && e.answers(f) {
+		s := e.s
+		u.finishLocked(e, f)
+		s.mu.Unlock()
+		u.notice.Signal()
+		return
+	}
+	if err := e.accept(f); err != nil && e.abort(err) && f.has&hasEnd != 0 {
+		e.s.forgoneLocked(e.id) // its end will not come again
+	}
+	if e.unary != nil {
+		e.readable.Signal() // the call goes on as any other, whose caller makes room for a long message
 	}
 	s, waiter := e.s, e.takeWaiter()
 	e.mu.Unlock()

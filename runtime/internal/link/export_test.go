@@ -36,3 +36,6 @@ func (s *Session) OpenCalls() int {
 	}
 	return n
 }
+
+// Hold has the session hold n bytes more.
+func (s *Session) Hold(n int) { s.use(n) }

@@ -340,6 +340,13 @@ func (s *Session) letGo(h *half, code connect.Code) {
 	s.out.buf = appendCancel(s.out.buf, h.id, code)
 }
 
+// forgoneLocked frees the id of a call that this end let go of, now that the other end has answered.
+func (s *Session) forgoneLocked(id uint32) {
+	if i, _ := idSlot(id); s.own.at(i).zombie {
+		s.own.release(i)
+	}
+}
+
 // answered ends a call of the other end's with end, the body of an End. The session's lock is held.
 func (s *Session) answer(h *half, end []byte) {
 	f := outFrame{hasEnd: true, end: end}

@@ -13,7 +13,7 @@ import (
 
 // This line compiles if this file fits the rpcmesh module in use. If it does not, the module is too old for
 // this file (then upgrade it) or too new (then generate this file again, with the plugin of that version).
-const _ = rpcmesh.GeneratedV1
+const _ = rpcmesh.GeneratedV2
 
 // Pinger_Name is the name of the service golden.same.Pinger.
 const Pinger_Name = "golden.same.Pinger"
@@ -62,7 +62,7 @@ type Pinger_Client interface {
 // NewPinger_Client returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewPinger_Client(t connect.Transport, interceptors ...connect.ClientInterceptor) Pinger_Client {
-	return &pinger_Client{client: connect.NewClient(t, interceptors...)}
+	return &pinger_Client{client: rpcmesh.NewClient(t, interceptors...)}
 }
 
 // Pinger_PingsServerStream is the handler's end of a call of golden.same.Pinger.Pings.
@@ -80,7 +80,7 @@ var (
 	pinger_PingsSpec = rpcmesh.NewMethodSpec(pinger_Service, "Pings")
 )
 
-type pinger_Client struct{ client *connect.Client }
+type pinger_Client struct{ client *rpcmesh.Client }
 
 func (c *pinger_Client) Ping(ctx context.Context, req *Ping) (*Ping, error) {
 	return rpcmesh.CallUnary[Ping](ctx, c.client, pinger_PingSpec, req)
@@ -128,7 +128,7 @@ type Ponger_Client interface {
 // NewPonger_Client returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewPonger_Client(t connect.Transport, interceptors ...connect.ClientInterceptor) Ponger_Client {
-	return &ponger_Client{client: connect.NewClient(t, interceptors...)}
+	return &ponger_Client{client: rpcmesh.NewClient(t, interceptors...)}
 }
 
 func ponger_Service() protoreflect.ServiceDescriptor {
@@ -139,7 +139,7 @@ var (
 	ponger_PongSpec = rpcmesh.NewMethodSpec(ponger_Service, "Pong")
 )
 
-type ponger_Client struct{ client *connect.Client }
+type ponger_Client struct{ client *rpcmesh.Client }
 
 func (c *ponger_Client) Pong(ctx context.Context, req *Ping) (*Ping, error) {
 	return rpcmesh.CallUnary[Ping](ctx, c.client, ponger_PongSpec, req)
@@ -196,7 +196,7 @@ type DongerClient interface {
 // NewDongerClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewDongerClient(t connect.Transport, interceptors ...connect.ClientInterceptor) DongerClient {
-	return &dongerClient{client: connect.NewClient(t, interceptors...)}
+	return &dongerClient{client: rpcmesh.NewClient(t, interceptors...)}
 }
 
 // Donger_TockServerStream is the handler's end of a call of golden.same.Donger.Tock.
@@ -214,7 +214,7 @@ var (
 	donger_TockSpec = rpcmesh.NewMethodSpec(dongerService, "Tock")
 )
 
-type dongerClient struct{ client *connect.Client }
+type dongerClient struct{ client *rpcmesh.Client }
 
 func (c *dongerClient) Tick(ctx context.Context, req *Ping) (*Ping, error) {
 	return rpcmesh.CallUnary[Ping](ctx, c.client, dongerTickSpec, req)

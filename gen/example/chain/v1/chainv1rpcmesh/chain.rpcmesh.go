@@ -16,7 +16,7 @@ import (
 
 // This line compiles if this file fits the rpcmesh module in use. If it does not, the module is too old for
 // this file (then upgrade it) or too new (then generate this file again, with the plugin of that version).
-const _ = rpcmesh.GeneratedV1
+const _ = rpcmesh.GeneratedV2
 
 // AName is the name of the service example.chain.v1.A.
 const AName = "example.chain.v1.A"
@@ -62,7 +62,7 @@ type AClient interface {
 // NewAClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewAClient(t connect.Transport, interceptors ...connect.ClientInterceptor) AClient {
-	return &aClient{client: connect.NewClient(t, interceptors...)}
+	return &aClient{client: rpcmesh.NewClient(t, interceptors...)}
 }
 
 func aService() protoreflect.ServiceDescriptor {
@@ -73,7 +73,7 @@ var (
 	aShoutSpec = rpcmesh.NewMethodSpec(aService, "Shout")
 )
 
-type aClient struct{ client *connect.Client }
+type aClient struct{ client *rpcmesh.Client }
 
 func (c *aClient) Shout(ctx context.Context, req *chainv1.ShoutRequest) (*chainv1.ShoutResponse, error) {
 	return rpcmesh.CallUnary[chainv1.ShoutResponse](ctx, c.client, aShoutSpec, req)
@@ -136,7 +136,7 @@ type BClient interface {
 // NewBClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewBClient(t connect.Transport, interceptors ...connect.ClientInterceptor) BClient {
-	return &bClient{client: connect.NewClient(t, interceptors...)}
+	return &bClient{client: rpcmesh.NewClient(t, interceptors...)}
 }
 
 // BSpellServerStream is the handler's end of a call of example.chain.v1.B.Spell.
@@ -154,7 +154,7 @@ var (
 	bDivideSpec = rpcmesh.NewMethodSpec(bService, "Divide")
 )
 
-type bClient struct{ client *connect.Client }
+type bClient struct{ client *rpcmesh.Client }
 
 func (c *bClient) Spell(ctx context.Context, req *chainv1.SpellRequest) (BSpellClientStream, error) {
 	return rpcmesh.CallServerStream[chainv1.SpellResponse](ctx, c.client, bSpellSpec, req)
@@ -208,7 +208,7 @@ type CClient interface {
 // NewCClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewCClient(t connect.Transport, interceptors ...connect.ClientInterceptor) CClient {
-	return &cClient{client: connect.NewClient(t, interceptors...)}
+	return &cClient{client: rpcmesh.NewClient(t, interceptors...)}
 }
 
 // CAverageServerStream is the handler's end of a call of example.chain.v1.C.Average.
@@ -225,7 +225,7 @@ var (
 	cAverageSpec = rpcmesh.NewMethodSpec(cService, "Average")
 )
 
-type cClient struct{ client *connect.Client }
+type cClient struct{ client *rpcmesh.Client }
 
 func (c *cClient) Average(ctx context.Context) (CAverageClientStream, error) {
 	return rpcmesh.CallBidiStream[chainv1.AverageRequest, chainv1.AverageResponse](ctx, c.client, cAverageSpec)

@@ -15,7 +15,7 @@ import (
 
 // This line compiles if this file fits the rpcmesh module in use. If it does not, the module is too old for
 // this file (then upgrade it) or too new (then generate this file again, with the plugin of that version).
-const _ = rpcmesh.GeneratedV1
+const _ = rpcmesh.GeneratedV2
 
 // StockName is the name of the service example.fork.v1.Stock.
 const StockName = "example.fork.v1.Stock"
@@ -61,7 +61,7 @@ type StockClient interface {
 // NewStockClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewStockClient(t connect.Transport, interceptors ...connect.ClientInterceptor) StockClient {
-	return &stockClient{client: connect.NewClient(t, interceptors...)}
+	return &stockClient{client: rpcmesh.NewClient(t, interceptors...)}
 }
 
 func stockService() protoreflect.ServiceDescriptor {
@@ -72,7 +72,7 @@ var (
 	stockReserveSpec = rpcmesh.NewMethodSpec(stockService, "Reserve")
 )
 
-type stockClient struct{ client *connect.Client }
+type stockClient struct{ client *rpcmesh.Client }
 
 func (c *stockClient) Reserve(ctx context.Context, req *forkv1.ReserveRequest) (*forkv1.ReserveResponse, error) {
 	return rpcmesh.CallUnary[forkv1.ReserveResponse](ctx, c.client, stockReserveSpec, req)
@@ -122,7 +122,7 @@ type PricesClient interface {
 // NewPricesClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewPricesClient(t connect.Transport, interceptors ...connect.ClientInterceptor) PricesClient {
-	return &pricesClient{client: connect.NewClient(t, interceptors...)}
+	return &pricesClient{client: rpcmesh.NewClient(t, interceptors...)}
 }
 
 func pricesService() protoreflect.ServiceDescriptor {
@@ -133,7 +133,7 @@ var (
 	pricesQuoteSpec = rpcmesh.NewMethodSpec(pricesService, "Quote")
 )
 
-type pricesClient struct{ client *connect.Client }
+type pricesClient struct{ client *rpcmesh.Client }
 
 func (c *pricesClient) Quote(ctx context.Context, req *forkv1.QuoteRequest) (*forkv1.QuoteResponse, error) {
 	return rpcmesh.CallUnary[forkv1.QuoteResponse](ctx, c.client, pricesQuoteSpec, req)
@@ -183,7 +183,7 @@ type RatesClient interface {
 // NewRatesClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewRatesClient(t connect.Transport, interceptors ...connect.ClientInterceptor) RatesClient {
-	return &ratesClient{client: connect.NewClient(t, interceptors...)}
+	return &ratesClient{client: rpcmesh.NewClient(t, interceptors...)}
 }
 
 func ratesService() protoreflect.ServiceDescriptor {
@@ -194,7 +194,7 @@ var (
 	ratesConvertSpec = rpcmesh.NewMethodSpec(ratesService, "Convert")
 )
 
-type ratesClient struct{ client *connect.Client }
+type ratesClient struct{ client *rpcmesh.Client }
 
 func (c *ratesClient) Convert(ctx context.Context, req *forkv1.ConvertRequest) (*forkv1.ConvertResponse, error) {
 	return rpcmesh.CallUnary[forkv1.ConvertResponse](ctx, c.client, ratesConvertSpec, req)
@@ -244,7 +244,7 @@ type OrdersClient interface {
 // NewOrdersClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewOrdersClient(t connect.Transport, interceptors ...connect.ClientInterceptor) OrdersClient {
-	return &ordersClient{client: connect.NewClient(t, interceptors...)}
+	return &ordersClient{client: rpcmesh.NewClient(t, interceptors...)}
 }
 
 func ordersService() protoreflect.ServiceDescriptor {
@@ -255,7 +255,7 @@ var (
 	ordersPlaceSpec = rpcmesh.NewMethodSpec(ordersService, "Place")
 )
 
-type ordersClient struct{ client *connect.Client }
+type ordersClient struct{ client *rpcmesh.Client }
 
 func (c *ordersClient) Place(ctx context.Context, req *forkv1.PlaceRequest) (*forkv1.PlaceResponse, error) {
 	return rpcmesh.CallUnary[forkv1.PlaceResponse](ctx, c.client, ordersPlaceSpec, req)
@@ -305,7 +305,7 @@ type ParcelsClient interface {
 // NewParcelsClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewParcelsClient(t connect.Transport, interceptors ...connect.ClientInterceptor) ParcelsClient {
-	return &parcelsClient{client: connect.NewClient(t, interceptors...)}
+	return &parcelsClient{client: rpcmesh.NewClient(t, interceptors...)}
 }
 
 // ParcelsTrackServerStream is the handler's end of a call of example.fork.v1.Parcels.Track.
@@ -322,7 +322,7 @@ var (
 	parcelsTrackSpec = rpcmesh.NewMethodSpec(parcelsService, "Track")
 )
 
-type parcelsClient struct{ client *connect.Client }
+type parcelsClient struct{ client *rpcmesh.Client }
 
 func (c *parcelsClient) Track(ctx context.Context, req *forkv1.TrackRequest) (ParcelsTrackClientStream, error) {
 	return rpcmesh.CallServerStream[forkv1.TrackResponse](ctx, c.client, parcelsTrackSpec, req)

@@ -15,7 +15,7 @@ import (
 
 // This line compiles if this file fits the rpcmesh module in use. If it does not, the module is too old for
 // this file (then upgrade it) or too new (then generate this file again, with the plugin of that version).
-const _ = rpcmesh.GeneratedV1
+const _ = rpcmesh.GeneratedV2
 
 // GreeterName is the name of the service example.greet.v1.Greeter.
 const GreeterName = "example.greet.v1.Greeter"
@@ -94,7 +94,7 @@ type GreeterClient interface {
 // NewGreeterClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewGreeterClient(t connect.Transport, interceptors ...connect.ClientInterceptor) GreeterClient {
-	return &greeterClient{client: connect.NewClient(t, interceptors...)}
+	return &greeterClient{client: rpcmesh.NewClient(t, interceptors...)}
 }
 
 // GreeterCountServerStream is the handler's end of a call of example.greet.v1.Greeter.Count.
@@ -126,7 +126,7 @@ var (
 	greeterChatSpec  = rpcmesh.NewMethodSpec(greeterService, "Chat")
 )
 
-type greeterClient struct{ client *connect.Client }
+type greeterClient struct{ client *rpcmesh.Client }
 
 func (c *greeterClient) Greet(ctx context.Context, req *greetv1.GreetRequest) (*greetv1.GreetResponse, error) {
 	return rpcmesh.CallUnary[greetv1.GreetResponse](ctx, c.client, greeterGreetSpec, req)

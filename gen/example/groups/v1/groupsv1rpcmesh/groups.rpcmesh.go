@@ -15,7 +15,7 @@ import (
 
 // This line compiles if this file fits the rpcmesh module in use. If it does not, the module is too old for
 // this file (then upgrade it) or too new (then generate this file again, with the plugin of that version).
-const _ = rpcmesh.GeneratedV1
+const _ = rpcmesh.GeneratedV2
 
 // NoticesName is the name of the service example.groups.v1.Notices.
 const NoticesName = "example.groups.v1.Notices"
@@ -61,7 +61,7 @@ type NoticesClient interface {
 // NewNoticesClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewNoticesClient(t connect.Transport, interceptors ...connect.ClientInterceptor) NoticesClient {
-	return &noticesClient{client: connect.NewClient(t, interceptors...)}
+	return &noticesClient{client: rpcmesh.NewClient(t, interceptors...)}
 }
 
 func noticesService() protoreflect.ServiceDescriptor {
@@ -72,7 +72,7 @@ var (
 	noticesLatestSpec = rpcmesh.NewMethodSpec(noticesService, "Latest")
 )
 
-type noticesClient struct{ client *connect.Client }
+type noticesClient struct{ client *rpcmesh.Client }
 
 func (c *noticesClient) Latest(ctx context.Context, req *groupsv1.LatestRequest) (*groupsv1.LatestResponse, error) {
 	return rpcmesh.CallUnary[groupsv1.LatestResponse](ctx, c.client, noticesLatestSpec, req)
@@ -122,7 +122,7 @@ type WeatherClient interface {
 // NewWeatherClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewWeatherClient(t connect.Transport, interceptors ...connect.ClientInterceptor) WeatherClient {
-	return &weatherClient{client: connect.NewClient(t, interceptors...)}
+	return &weatherClient{client: rpcmesh.NewClient(t, interceptors...)}
 }
 
 func weatherService() protoreflect.ServiceDescriptor {
@@ -133,7 +133,7 @@ var (
 	weatherTodaySpec = rpcmesh.NewMethodSpec(weatherService, "Today")
 )
 
-type weatherClient struct{ client *connect.Client }
+type weatherClient struct{ client *rpcmesh.Client }
 
 func (c *weatherClient) Today(ctx context.Context, req *groupsv1.TodayRequest) (*groupsv1.TodayResponse, error) {
 	return rpcmesh.CallUnary[groupsv1.TodayResponse](ctx, c.client, weatherTodaySpec, req)
@@ -183,7 +183,7 @@ type SalariesClient interface {
 // NewSalariesClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewSalariesClient(t connect.Transport, interceptors ...connect.ClientInterceptor) SalariesClient {
-	return &salariesClient{client: connect.NewClient(t, interceptors...)}
+	return &salariesClient{client: rpcmesh.NewClient(t, interceptors...)}
 }
 
 func salariesService() protoreflect.ServiceDescriptor {
@@ -194,7 +194,7 @@ var (
 	salariesLookSpec = rpcmesh.NewMethodSpec(salariesService, "Look")
 )
 
-type salariesClient struct{ client *connect.Client }
+type salariesClient struct{ client *rpcmesh.Client }
 
 func (c *salariesClient) Look(ctx context.Context, req *groupsv1.LookRequest) (*groupsv1.LookResponse, error) {
 	return rpcmesh.CallUnary[groupsv1.LookResponse](ctx, c.client, salariesLookSpec, req)
@@ -244,7 +244,7 @@ type SearchClient interface {
 // NewSearchClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewSearchClient(t connect.Transport, interceptors ...connect.ClientInterceptor) SearchClient {
-	return &searchClient{client: connect.NewClient(t, interceptors...)}
+	return &searchClient{client: rpcmesh.NewClient(t, interceptors...)}
 }
 
 func searchService() protoreflect.ServiceDescriptor {
@@ -255,7 +255,7 @@ var (
 	searchFindSpec = rpcmesh.NewMethodSpec(searchService, "Find")
 )
 
-type searchClient struct{ client *connect.Client }
+type searchClient struct{ client *rpcmesh.Client }
 
 func (c *searchClient) Find(ctx context.Context, req *groupsv1.FindRequest) (*groupsv1.FindResponse, error) {
 	return rpcmesh.CallUnary[groupsv1.FindResponse](ctx, c.client, searchFindSpec, req)
@@ -305,7 +305,7 @@ type ForumClient interface {
 // NewForumClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewForumClient(t connect.Transport, interceptors ...connect.ClientInterceptor) ForumClient {
-	return &forumClient{client: connect.NewClient(t, interceptors...)}
+	return &forumClient{client: rpcmesh.NewClient(t, interceptors...)}
 }
 
 // ForumTopicsServerStream is the handler's end of a call of example.groups.v1.Forum.Topics.
@@ -322,7 +322,7 @@ var (
 	forumTopicsSpec = rpcmesh.NewMethodSpec(forumService, "Topics")
 )
 
-type forumClient struct{ client *connect.Client }
+type forumClient struct{ client *rpcmesh.Client }
 
 func (c *forumClient) Topics(ctx context.Context, req *groupsv1.TopicsRequest) (ForumTopicsClientStream, error) {
 	return rpcmesh.CallServerStream[groupsv1.TopicsResponse](ctx, c.client, forumTopicsSpec, req)
@@ -372,7 +372,7 @@ type SurveyClient interface {
 // NewSurveyClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewSurveyClient(t connect.Transport, interceptors ...connect.ClientInterceptor) SurveyClient {
-	return &surveyClient{client: connect.NewClient(t, interceptors...)}
+	return &surveyClient{client: rpcmesh.NewClient(t, interceptors...)}
 }
 
 func surveyService() protoreflect.ServiceDescriptor {
@@ -383,7 +383,7 @@ var (
 	surveyQuestionSpec = rpcmesh.NewMethodSpec(surveyService, "Question")
 )
 
-type surveyClient struct{ client *connect.Client }
+type surveyClient struct{ client *rpcmesh.Client }
 
 func (c *surveyClient) Question(ctx context.Context, req *groupsv1.QuestionRequest) (*groupsv1.QuestionResponse, error) {
 	return rpcmesh.CallUnary[groupsv1.QuestionResponse](ctx, c.client, surveyQuestionSpec, req)

@@ -15,7 +15,7 @@ import (
 
 // This line compiles if this file fits the rpcmesh module in use. If it does not, the module is too old for
 // this file (then upgrade it) or too new (then generate this file again, with the plugin of that version).
-const _ = rpcmesh.GeneratedV1
+const _ = rpcmesh.GeneratedV2
 
 // ArithmeticName is the name of the service example.ring.v1.Arithmetic.
 const ArithmeticName = "example.ring.v1.Arithmetic"
@@ -61,7 +61,7 @@ type ArithmeticClient interface {
 // NewArithmeticClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewArithmeticClient(t connect.Transport, interceptors ...connect.ClientInterceptor) ArithmeticClient {
-	return &arithmeticClient{client: connect.NewClient(t, interceptors...)}
+	return &arithmeticClient{client: rpcmesh.NewClient(t, interceptors...)}
 }
 
 func arithmeticService() protoreflect.ServiceDescriptor {
@@ -72,7 +72,7 @@ var (
 	arithmeticAddSpec = rpcmesh.NewMethodSpec(arithmeticService, "Add")
 )
 
-type arithmeticClient struct{ client *connect.Client }
+type arithmeticClient struct{ client *rpcmesh.Client }
 
 func (c *arithmeticClient) Add(ctx context.Context, req *ringv1.AddRequest) (*ringv1.AddResponse, error) {
 	return rpcmesh.CallUnary[ringv1.AddResponse](ctx, c.client, arithmeticAddSpec, req)
@@ -122,7 +122,7 @@ type TextClient interface {
 // NewTextClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewTextClient(t connect.Transport, interceptors ...connect.ClientInterceptor) TextClient {
-	return &textClient{client: connect.NewClient(t, interceptors...)}
+	return &textClient{client: rpcmesh.NewClient(t, interceptors...)}
 }
 
 func textService() protoreflect.ServiceDescriptor {
@@ -133,7 +133,7 @@ var (
 	textReverseSpec = rpcmesh.NewMethodSpec(textService, "Reverse")
 )
 
-type textClient struct{ client *connect.Client }
+type textClient struct{ client *rpcmesh.Client }
 
 func (c *textClient) Reverse(ctx context.Context, req *ringv1.ReverseRequest) (*ringv1.ReverseResponse, error) {
 	return rpcmesh.CallUnary[ringv1.ReverseResponse](ctx, c.client, textReverseSpec, req)
@@ -185,7 +185,7 @@ type CalendarClient interface {
 // NewCalendarClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewCalendarClient(t connect.Transport, interceptors ...connect.ClientInterceptor) CalendarClient {
-	return &calendarClient{client: connect.NewClient(t, interceptors...)}
+	return &calendarClient{client: rpcmesh.NewClient(t, interceptors...)}
 }
 
 func calendarService() protoreflect.ServiceDescriptor {
@@ -196,7 +196,7 @@ var (
 	calendarWeekdaySpec = rpcmesh.NewMethodSpec(calendarService, "Weekday")
 )
 
-type calendarClient struct{ client *connect.Client }
+type calendarClient struct{ client *rpcmesh.Client }
 
 func (c *calendarClient) Weekday(ctx context.Context, req *ringv1.WeekdayRequest) (*ringv1.WeekdayResponse, error) {
 	return rpcmesh.CallUnary[ringv1.WeekdayResponse](ctx, c.client, calendarWeekdaySpec, req)

@@ -14,7 +14,7 @@ import (
 
 // This line compiles if this file fits the rpcmesh module in use. If it does not, the module is too old for
 // this file (then upgrade it) or too new (then generate this file again, with the plugin of that version).
-const _ = rpcmesh.GeneratedV1
+const _ = rpcmesh.GeneratedV2
 
 // AName is the name of the service golden.collide.A.
 const AName = "golden.collide.A"
@@ -63,7 +63,7 @@ type AClient interface {
 // NewAClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewAClient(t connect.Transport, interceptors ...connect.ClientInterceptor) AClient {
-	return &aClient{client: connect.NewClient(t, interceptors...)}
+	return &aClient{client: rpcmesh.NewClient(t, interceptors...)}
 }
 
 // ABCServerStream is the handler's end of a call of golden.collide.A.BC.
@@ -87,7 +87,7 @@ var (
 	aDSpec  = rpcmesh.NewMethodSpec(aService, "D")
 )
 
-type aClient struct{ client *connect.Client }
+type aClient struct{ client *rpcmesh.Client }
 
 func (c *aClient) BC(ctx context.Context) (ABCClientStream, error) {
 	return rpcmesh.CallBidiStream[collide.Nothing, collide.Nothing](ctx, c.client, aBCSpec)
@@ -144,7 +144,7 @@ type ABClient interface {
 // NewABClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewABClient(t connect.Transport, interceptors ...connect.ClientInterceptor) ABClient {
-	return &aBClient{client: connect.NewClient(t, interceptors...)}
+	return &aBClient{client: rpcmesh.NewClient(t, interceptors...)}
 }
 
 // AB_CServerStream is the handler's end of a call of golden.collide.AB.C.
@@ -162,7 +162,7 @@ var (
 	aBESpec  = rpcmesh.NewMethodSpec(aBService, "E")
 )
 
-type aBClient struct{ client *connect.Client }
+type aBClient struct{ client *rpcmesh.Client }
 
 func (c *aBClient) C(ctx context.Context, req *collide.Nothing) (AB_CClientStream, error) {
 	return rpcmesh.CallServerStream[collide.Nothing](ctx, c.client, aB_CSpec, req)
@@ -252,7 +252,7 @@ type FooClient interface {
 // NewFooClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewFooClient(t connect.Transport, interceptors ...connect.ClientInterceptor) FooClient {
-	return &fooClient{client: connect.NewClient(t, interceptors...)}
+	return &fooClient{client: rpcmesh.NewClient(t, interceptors...)}
 }
 
 // FooGetX__ServerStream is the handler's end of a call of golden.collide.Foo.get_x.
@@ -279,7 +279,7 @@ var (
 	fooGetX_Spec   = rpcmesh.NewMethodSpec(fooService, "GetX_")
 )
 
-type fooClient struct{ client *connect.Client }
+type fooClient struct{ client *rpcmesh.Client }
 
 func (c *fooClient) Bar(ctx context.Context, req *collide.Nothing) (*collide.Nothing, error) {
 	return rpcmesh.CallUnary[collide.Nothing](ctx, c.client, fooBarSpec, req)
@@ -339,7 +339,7 @@ type Foo__Client interface {
 // NewFoo__Client returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewFoo__Client(t connect.Transport, interceptors ...connect.ClientInterceptor) Foo__Client {
-	return &foo__Client{client: connect.NewClient(t, interceptors...)}
+	return &foo__Client{client: rpcmesh.NewClient(t, interceptors...)}
 }
 
 // Foo__BarServerStream is the handler's end of a call of golden.collide.foo.Bar.
@@ -356,7 +356,7 @@ var (
 	foo__BarSpec = rpcmesh.NewMethodSpec(foo__Service, "Bar")
 )
 
-type foo__Client struct{ client *connect.Client }
+type foo__Client struct{ client *rpcmesh.Client }
 
 func (c *foo__Client) Bar(ctx context.Context, req *collide.Nothing) (Foo__BarClientStream, error) {
 	return rpcmesh.CallServerStream[collide.Nothing](ctx, c.client, foo__BarSpec, req)
@@ -400,7 +400,7 @@ type FooClientClient interface {
 // NewFooClientClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewFooClientClient(t connect.Transport, interceptors ...connect.ClientInterceptor) FooClientClient {
-	return &fooClientClient{client: connect.NewClient(t, interceptors...)}
+	return &fooClientClient{client: rpcmesh.NewClient(t, interceptors...)}
 }
 
 func fooClientService() protoreflect.ServiceDescriptor {
@@ -411,7 +411,7 @@ var (
 	fooClientBarSpec = rpcmesh.NewMethodSpec(fooClientService, "Bar")
 )
 
-type fooClientClient struct{ client *connect.Client }
+type fooClientClient struct{ client *rpcmesh.Client }
 
 func (c *fooClientClient) Bar(ctx context.Context, req *collide.Nothing) (*collide.Nothing, error) {
 	return rpcmesh.CallUnary[collide.Nothing](ctx, c.client, fooClientBarSpec, req)
@@ -455,7 +455,7 @@ type NewFoo___Client interface {
 // NewNewFoo___Client returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewNewFoo___Client(t connect.Transport, interceptors ...connect.ClientInterceptor) NewFoo___Client {
-	return &newFoo___Client{client: connect.NewClient(t, interceptors...)}
+	return &newFoo___Client{client: rpcmesh.NewClient(t, interceptors...)}
 }
 
 func newFoo___Service() protoreflect.ServiceDescriptor {
@@ -466,7 +466,7 @@ var (
 	newFoo___BarSpec = rpcmesh.NewMethodSpec(newFoo___Service, "Bar")
 )
 
-type newFoo___Client struct{ client *connect.Client }
+type newFoo___Client struct{ client *rpcmesh.Client }
 
 func (c *newFoo___Client) Bar(ctx context.Context, req *collide.Nothing) (*collide.Nothing, error) {
 	return rpcmesh.CallUnary[collide.Nothing](ctx, c.client, newFoo___BarSpec, req)
@@ -510,7 +510,7 @@ type UnimplementedFoo___Client interface {
 // NewUnimplementedFoo___Client returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewUnimplementedFoo___Client(t connect.Transport, interceptors ...connect.ClientInterceptor) UnimplementedFoo___Client {
-	return &unimplementedFoo___Client{client: connect.NewClient(t, interceptors...)}
+	return &unimplementedFoo___Client{client: rpcmesh.NewClient(t, interceptors...)}
 }
 
 func unimplementedFoo___Service() protoreflect.ServiceDescriptor {
@@ -521,7 +521,7 @@ var (
 	unimplementedFoo___BarSpec = rpcmesh.NewMethodSpec(unimplementedFoo___Service, "Bar")
 )
 
-type unimplementedFoo___Client struct{ client *connect.Client }
+type unimplementedFoo___Client struct{ client *rpcmesh.Client }
 
 func (c *unimplementedFoo___Client) Bar(ctx context.Context, req *collide.Nothing) (*collide.Nothing, error) {
 	return rpcmesh.CallUnary[collide.Nothing](ctx, c.client, unimplementedFoo___BarSpec, req)
@@ -565,7 +565,7 @@ type XYClient interface {
 // NewXYClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewXYClient(t connect.Transport, interceptors ...connect.ClientInterceptor) XYClient {
-	return &xYClient{client: connect.NewClient(t, interceptors...)}
+	return &xYClient{client: rpcmesh.NewClient(t, interceptors...)}
 }
 
 // XYZServerStream is the handler's end of a call of golden.collide.XY.Z.
@@ -582,7 +582,7 @@ var (
 	xYZSpec = rpcmesh.NewMethodSpec(xYService, "Z")
 )
 
-type xYClient struct{ client *connect.Client }
+type xYClient struct{ client *rpcmesh.Client }
 
 func (c *xYClient) Z(ctx context.Context) (XYZClientStream, error) {
 	return rpcmesh.CallBidiStream[collide.Nothing, collide.Nothing](ctx, c.client, xYZSpec)

@@ -14,7 +14,7 @@ import (
 
 // This line compiles if this file fits the rpcmesh module in use. If it does not, the module is too old for
 // this file (then upgrade it) or too new (then generate this file again, with the plugin of that version).
-const _ = rpcmesh.GeneratedV1
+const _ = rpcmesh.GeneratedV2
 
 // Foo_Name is the name of the service golden.collide.Foo_.
 const Foo_Name = "golden.collide.Foo_"
@@ -58,7 +58,7 @@ type Foo_Client interface {
 // NewFoo_Client returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewFoo_Client(t connect.Transport, interceptors ...connect.ClientInterceptor) Foo_Client {
-	return &foo_Client{client: connect.NewClient(t, interceptors...)}
+	return &foo_Client{client: rpcmesh.NewClient(t, interceptors...)}
 }
 
 func foo_Service() protoreflect.ServiceDescriptor {
@@ -69,7 +69,7 @@ var (
 	foo_BarSpec = rpcmesh.NewMethodSpec(foo_Service, "Bar")
 )
 
-type foo_Client struct{ client *connect.Client }
+type foo_Client struct{ client *rpcmesh.Client }
 
 func (c *foo_Client) Bar(ctx context.Context, req *collide.Nothing) (*collide.Nothing, error) {
 	return rpcmesh.CallUnary[collide.Nothing](ctx, c.client, foo_BarSpec, req)
@@ -113,7 +113,7 @@ type FOOClient interface {
 // NewFOOClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewFOOClient(t connect.Transport, interceptors ...connect.ClientInterceptor) FOOClient {
-	return &fOOClient{client: connect.NewClient(t, interceptors...)}
+	return &fOOClient{client: rpcmesh.NewClient(t, interceptors...)}
 }
 
 func fOOService() protoreflect.ServiceDescriptor {
@@ -124,7 +124,7 @@ var (
 	fOOBarSpec = rpcmesh.NewMethodSpec(fOOService, "Bar")
 )
 
-type fOOClient struct{ client *connect.Client }
+type fOOClient struct{ client *rpcmesh.Client }
 
 func (c *fOOClient) Bar(ctx context.Context, req *collide.Nothing) (*collide.Nothing, error) {
 	return rpcmesh.CallUnary[collide.Nothing](ctx, c.client, fOOBarSpec, req)
@@ -168,7 +168,7 @@ type XFooClient interface {
 // NewXFooClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewXFooClient(t connect.Transport, interceptors ...connect.ClientInterceptor) XFooClient {
-	return &xFooClient{client: connect.NewClient(t, interceptors...)}
+	return &xFooClient{client: rpcmesh.NewClient(t, interceptors...)}
 }
 
 func xFooService() protoreflect.ServiceDescriptor {
@@ -179,7 +179,7 @@ var (
 	xFooXBarSpec = rpcmesh.NewMethodSpec(xFooService, "_bar")
 )
 
-type xFooClient struct{ client *connect.Client }
+type xFooClient struct{ client *rpcmesh.Client }
 
 func (c *xFooClient) XBar(ctx context.Context, req *collide.Nothing) (*collide.Nothing, error) {
 	return rpcmesh.CallUnary[collide.Nothing](ctx, c.client, xFooXBarSpec, req)
@@ -236,7 +236,7 @@ type XClient interface {
 // NewXClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewXClient(t connect.Transport, interceptors ...connect.ClientInterceptor) XClient {
-	return &xClient{client: connect.NewClient(t, interceptors...)}
+	return &xClient{client: rpcmesh.NewClient(t, interceptors...)}
 }
 
 // X_YZServerStream is the handler's end of a call of golden.collide.X.YZ.
@@ -254,7 +254,7 @@ var (
 	xYSpec   = rpcmesh.NewMethodSpec(xService, "Y")
 )
 
-type xClient struct{ client *connect.Client }
+type xClient struct{ client *rpcmesh.Client }
 
 func (c *xClient) YZ(ctx context.Context) (X_YZClientStream, error) {
 	return rpcmesh.CallBidiStream[collide.Nothing, collide.Nothing](ctx, c.client, x_YZSpec)
@@ -306,7 +306,7 @@ type ABCClient interface {
 // NewABCClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewABCClient(t connect.Transport, interceptors ...connect.ClientInterceptor) ABCClient {
-	return &aBCClient{client: connect.NewClient(t, interceptors...)}
+	return &aBCClient{client: rpcmesh.NewClient(t, interceptors...)}
 }
 
 func aBCService() protoreflect.ServiceDescriptor {
@@ -317,7 +317,7 @@ var (
 	aBCDSpec = rpcmesh.NewMethodSpec(aBCService, "D")
 )
 
-type aBCClient struct{ client *connect.Client }
+type aBCClient struct{ client *rpcmesh.Client }
 
 func (c *aBCClient) D(ctx context.Context, req *collide.Nothing) (*collide.Nothing, error) {
 	return rpcmesh.CallUnary[collide.Nothing](ctx, c.client, aBCDSpec, req)

@@ -16,7 +16,7 @@ import (
 
 // This line compiles if this file fits the rpcmesh module in use. If it does not, the module is too old for
 // this file (then upgrade it) or too new (then generate this file again, with the plugin of that version).
-const _ = rpcmesh.GeneratedV1
+const _ = rpcmesh.GeneratedV2
 
 // GoneName is the name of the service golden.deprecated.Gone.
 //
@@ -72,7 +72,7 @@ type GoneClient interface {
 //
 // Deprecated: Marked as deprecated in deprecated/deprecated.proto.
 func NewGoneClient(t connect.Transport, interceptors ...connect.ClientInterceptor) GoneClient {
-	return &goneClient{client: connect.NewClient(t, interceptors...)}
+	return &goneClient{client: rpcmesh.NewClient(t, interceptors...)}
 }
 
 func goneService() protoreflect.ServiceDescriptor {
@@ -83,7 +83,7 @@ var (
 	goneUnarySpec = rpcmesh.NewMethodSpec(goneService, "Unary")
 )
 
-type goneClient struct{ client *connect.Client }
+type goneClient struct{ client *rpcmesh.Client }
 
 func (c *goneClient) Unary(ctx context.Context, req *deprecated.M) (*deprecated.M, error) {
 	return rpcmesh.CallUnary[deprecated.M](ctx, c.client, goneUnarySpec, req)

@@ -16,7 +16,7 @@ import (
 
 // This line compiles if this file fits the rpcmesh module in use. If it does not, the module is too old for
 // this file (then upgrade it) or too new (then generate this file again, with the plugin of that version).
-const _ = rpcmesh.GeneratedV1
+const _ = rpcmesh.GeneratedV2
 
 // DictionaryName is the name of the service golden.edition2023.Dictionary.
 const DictionaryName = "golden.edition2023.Dictionary"
@@ -65,7 +65,7 @@ type DictionaryClient interface {
 // NewDictionaryClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewDictionaryClient(t connect.Transport, interceptors ...connect.ClientInterceptor) DictionaryClient {
-	return &dictionaryClient{client: connect.NewClient(t, interceptors...)}
+	return &dictionaryClient{client: rpcmesh.NewClient(t, interceptors...)}
 }
 
 // DictionaryRhymeServerStream is the handler's end of a call of golden.edition2023.Dictionary.Rhyme.
@@ -83,7 +83,7 @@ var (
 	dictionaryRhymeSpec  = rpcmesh.NewMethodSpec(dictionaryService, "Rhyme")
 )
 
-type dictionaryClient struct{ client *connect.Client }
+type dictionaryClient struct{ client *rpcmesh.Client }
 
 func (c *dictionaryClient) Define(ctx context.Context, req *edition2023.Word) (*edition2023.Word, error) {
 	return rpcmesh.CallUnary[edition2023.Word](ctx, c.client, dictionaryDefineSpec, req)

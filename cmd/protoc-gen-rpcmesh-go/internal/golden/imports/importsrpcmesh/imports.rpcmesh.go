@@ -23,7 +23,7 @@ import (
 
 // This line compiles if this file fits the rpcmesh module in use. If it does not, the module is too old for
 // this file (then upgrade it) or too new (then generate this file again, with the plugin of that version).
-const _ = rpcmesh.GeneratedV1
+const _ = rpcmesh.GeneratedV2
 
 // PeerName is the name of the service golden.imports.Peer.
 const PeerName = "golden.imports.Peer"
@@ -105,7 +105,7 @@ type PeerClient interface {
 // NewPeerClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewPeerClient(t connect.Transport, interceptors ...connect.ClientInterceptor) PeerClient {
-	return &peerClient{client: connect.NewClient(t, interceptors...)}
+	return &peerClient{client: rpcmesh.NewClient(t, interceptors...)}
 }
 
 // PeerUpServerStream is the handler's end of a call of golden.imports.Peer.Up.
@@ -138,7 +138,7 @@ var (
 	peerSameSpec    = rpcmesh.NewMethodSpec(peerService, "Same")
 )
 
-type peerClient struct{ client *connect.Client }
+type peerClient struct{ client *rpcmesh.Client }
 
 func (c *peerClient) Context(ctx context.Context, req *context1.Message) (*connect1.Message, error) {
 	return rpcmesh.CallUnary[connect1.Message](ctx, c.client, peerContextSpec, req)

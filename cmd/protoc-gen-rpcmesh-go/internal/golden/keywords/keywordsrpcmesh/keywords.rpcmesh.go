@@ -14,7 +14,7 @@ import (
 
 // This line compiles if this file fits the rpcmesh module in use. If it does not, the module is too old for
 // this file (then upgrade it) or too new (then generate this file again, with the plugin of that version).
-const _ = rpcmesh.GeneratedV1
+const _ = rpcmesh.GeneratedV2
 
 // TypeName is the name of the service golden.func.type.type.
 const TypeName = "golden.func.type.type"
@@ -81,7 +81,7 @@ type TypeClient interface {
 // NewTypeClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewTypeClient(t connect.Transport, interceptors ...connect.ClientInterceptor) TypeClient {
-	return &typeClient{client: connect.NewClient(t, interceptors...)}
+	return &typeClient{client: rpcmesh.NewClient(t, interceptors...)}
 }
 
 // TypeGoServerStream is the handler's end of a call of golden.func.type.type.go.
@@ -113,7 +113,7 @@ var (
 	typeRangeSpec  = rpcmesh.NewMethodSpec(typeService, "range")
 )
 
-type typeClient struct{ client *connect.Client }
+type typeClient struct{ client *rpcmesh.Client }
 
 func (c *typeClient) Func(ctx context.Context, req *keywords.Error) (*keywords.Error, error) {
 	return rpcmesh.CallUnary[keywords.Error](ctx, c.client, typeFuncSpec, req)
@@ -214,7 +214,7 @@ type StringClient interface {
 // NewStringClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewStringClient(t connect.Transport, interceptors ...connect.ClientInterceptor) StringClient {
-	return &stringClient{client: connect.NewClient(t, interceptors...)}
+	return &stringClient{client: rpcmesh.NewClient(t, interceptors...)}
 }
 
 func stringService() protoreflect.ServiceDescriptor {
@@ -230,7 +230,7 @@ var (
 	stringError_Spec = rpcmesh.NewMethodSpec(stringService, "Error")
 )
 
-type stringClient struct{ client *connect.Client }
+type stringClient struct{ client *rpcmesh.Client }
 
 func (c *stringClient) Error(ctx context.Context, req *keywords.Error) (*keywords.Error, error) {
 	return rpcmesh.CallUnary[keywords.Error](ctx, c.client, stringErrorSpec, req)
@@ -312,7 +312,7 @@ type ClientClient interface {
 // NewClientClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewClientClient(t connect.Transport, interceptors ...connect.ClientInterceptor) ClientClient {
-	return &clientClient{client: connect.NewClient(t, interceptors...)}
+	return &clientClient{client: rpcmesh.NewClient(t, interceptors...)}
 }
 
 // ClientSpecServerStream is the handler's end of a call of golden.func.type.client.spec.
@@ -331,7 +331,7 @@ var (
 	clientSpecSpec   = rpcmesh.NewMethodSpec(clientService, "spec")
 )
 
-type clientClient struct{ client *connect.Client }
+type clientClient struct{ client *rpcmesh.Client }
 
 func (c *clientClient) Client(ctx context.Context, req *keywords.Error) (*keywords.Error, error) {
 	return rpcmesh.CallUnary[keywords.Error](ctx, c.client, clientClientSpec, req)
@@ -383,7 +383,7 @@ type ContextClient interface {
 // NewContextClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewContextClient(t connect.Transport, interceptors ...connect.ClientInterceptor) ContextClient {
-	return &contextClient{client: connect.NewClient(t, interceptors...)}
+	return &contextClient{client: rpcmesh.NewClient(t, interceptors...)}
 }
 
 func contextService() protoreflect.ServiceDescriptor {
@@ -394,7 +394,7 @@ var (
 	contextContextSpec = rpcmesh.NewMethodSpec(contextService, "context")
 )
 
-type contextClient struct{ client *connect.Client }
+type contextClient struct{ client *rpcmesh.Client }
 
 func (c *contextClient) Context(ctx context.Context, req *keywords.Error) (*keywords.Error, error) {
 	return rpcmesh.CallUnary[keywords.Error](ctx, c.client, contextContextSpec, req)

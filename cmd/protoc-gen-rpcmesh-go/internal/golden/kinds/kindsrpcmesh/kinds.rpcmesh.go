@@ -27,7 +27,7 @@ import (
 
 // This line compiles if this file fits the rpcmesh module in use. If it does not, the module is too old for
 // this file (then upgrade it) or too new (then generate this file again, with the plugin of that version).
-const _ = rpcmesh.GeneratedV1
+const _ = rpcmesh.GeneratedV2
 
 // KindsName is the name of the service golden.kinds.Kinds.
 const KindsName = "golden.kinds.Kinds"
@@ -144,7 +144,7 @@ type KindsClient interface {
 // NewKindsClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewKindsClient(t connect.Transport, interceptors ...connect.ClientInterceptor) KindsClient {
-	return &kindsClient{client: connect.NewClient(t, interceptors...)}
+	return &kindsClient{client: rpcmesh.NewClient(t, interceptors...)}
 }
 
 // KindsDownServerStream is the handler's end of a call of golden.kinds.Kinds.Down.
@@ -178,7 +178,7 @@ var (
 	kindsBothSpec  = rpcmesh.NewMethodSpec(kindsService, "Both")
 )
 
-type kindsClient struct{ client *connect.Client }
+type kindsClient struct{ client *rpcmesh.Client }
 
 func (c *kindsClient) Unary(ctx context.Context, req *kinds.Number) (*kinds.Number, error) {
 	return rpcmesh.CallUnary[kinds.Number](ctx, c.client, kindsUnarySpec, req)
@@ -280,7 +280,7 @@ type SecondClient interface {
 // NewSecondClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewSecondClient(t connect.Transport, interceptors ...connect.ClientInterceptor) SecondClient {
-	return &secondClient{client: connect.NewClient(t, interceptors...)}
+	return &secondClient{client: rpcmesh.NewClient(t, interceptors...)}
 }
 
 // SecondOldServerStream is the handler's end of a call of golden.kinds.Second.Old.
@@ -303,7 +303,7 @@ var (
 	secondOlderSpec = rpcmesh.NewMethodSpec(secondService, "Older")
 )
 
-type secondClient struct{ client *connect.Client }
+type secondClient struct{ client *rpcmesh.Client }
 
 func (c *secondClient) Unary(ctx context.Context, req *kinds.Number) (*sharedpb.Item, error) {
 	return rpcmesh.CallUnary[sharedpb.Item](ctx, c.client, secondUnarySpec, req)
@@ -341,10 +341,10 @@ type EmptyClient interface {
 // NewEmptyClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewEmptyClient(t connect.Transport, interceptors ...connect.ClientInterceptor) EmptyClient {
-	return &emptyClient{client: connect.NewClient(t, interceptors...)}
+	return &emptyClient{client: rpcmesh.NewClient(t, interceptors...)}
 }
 
-type emptyClient struct{ client *connect.Client }
+type emptyClient struct{ client *rpcmesh.Client }
 
 // RetiredName is the name of the service golden.kinds.Retired.
 //
@@ -400,7 +400,7 @@ type RetiredClient interface {
 //
 // Deprecated: Marked as deprecated in kinds/kinds.proto.
 func NewRetiredClient(t connect.Transport, interceptors ...connect.ClientInterceptor) RetiredClient {
-	return &retiredClient{client: connect.NewClient(t, interceptors...)}
+	return &retiredClient{client: rpcmesh.NewClient(t, interceptors...)}
 }
 
 func retiredService() protoreflect.ServiceDescriptor {
@@ -411,7 +411,7 @@ var (
 	retiredUnarySpec = rpcmesh.NewMethodSpec(retiredService, "Unary")
 )
 
-type retiredClient struct{ client *connect.Client }
+type retiredClient struct{ client *rpcmesh.Client }
 
 func (c *retiredClient) Unary(ctx context.Context, req *kinds.Number) (*kinds.Number, error) {
 	return rpcmesh.CallUnary[kinds.Number](ctx, c.client, retiredUnarySpec, req)

@@ -14,7 +14,7 @@ import (
 
 // This line compiles if this file fits the rpcmesh module in use. If it does not, the module is too old for
 // this file (then upgrade it) or too new (then generate this file again, with the plugin of that version).
-const _ = rpcmesh.GeneratedV1
+const _ = rpcmesh.GeneratedV2
 
 // GoldenBareName is the name of the service GoldenBare.
 const GoldenBareName = "GoldenBare"
@@ -63,7 +63,7 @@ type GoldenBareClient interface {
 // NewGoldenBareClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewGoldenBareClient(t connect.Transport, interceptors ...connect.ClientInterceptor) GoldenBareClient {
-	return &goldenBareClient{client: connect.NewClient(t, interceptors...)}
+	return &goldenBareClient{client: rpcmesh.NewClient(t, interceptors...)}
 }
 
 // GoldenBareBothServerStream is the handler's end of a call of GoldenBare.Both.
@@ -81,7 +81,7 @@ var (
 	goldenBareBothSpec  = rpcmesh.NewMethodSpec(goldenBareService, "Both")
 )
 
-type goldenBareClient struct{ client *connect.Client }
+type goldenBareClient struct{ client *rpcmesh.Client }
 
 func (c *goldenBareClient) Unary(ctx context.Context, req *nopackage.GoldenBareMessage) (*nopackage.GoldenBareMessage, error) {
 	return rpcmesh.CallUnary[nopackage.GoldenBareMessage](ctx, c.client, goldenBareUnarySpec, req)

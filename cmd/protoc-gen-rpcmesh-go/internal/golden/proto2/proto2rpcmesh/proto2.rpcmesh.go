@@ -14,7 +14,7 @@ import (
 
 // This line compiles if this file fits the rpcmesh module in use. If it does not, the module is too old for
 // this file (then upgrade it) or too new (then generate this file again, with the plugin of that version).
-const _ = rpcmesh.GeneratedV1
+const _ = rpcmesh.GeneratedV2
 
 // SearchName is the name of the service golden.proto2.Search.
 const SearchName = "golden.proto2.Search"
@@ -63,7 +63,7 @@ type SearchClient interface {
 // NewSearchClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewSearchClient(t connect.Transport, interceptors ...connect.ClientInterceptor) SearchClient {
-	return &searchClient{client: connect.NewClient(t, interceptors...)}
+	return &searchClient{client: rpcmesh.NewClient(t, interceptors...)}
 }
 
 // SearchFindServerStream is the handler's end of a call of golden.proto2.Search.Find.
@@ -81,7 +81,7 @@ var (
 	searchCountSpec = rpcmesh.NewMethodSpec(searchService, "Count")
 )
 
-type searchClient struct{ client *connect.Client }
+type searchClient struct{ client *rpcmesh.Client }
 
 func (c *searchClient) Find(ctx context.Context, req *proto2.Query) (SearchFindClientStream, error) {
 	return rpcmesh.CallServerStream[proto2.Query_Page](ctx, c.client, searchFindSpec, req)

@@ -14,7 +14,7 @@ import (
 
 // This line compiles if this file fits the rpcmesh module in use. If it does not, the module is too old for
 // this file (then upgrade it) or too new (then generate this file again, with the plugin of that version).
-const _ = rpcmesh.GeneratedV1
+const _ = rpcmesh.GeneratedV2
 
 // OddName is the name of the service golden.odd.Odd.
 const OddName = "golden.odd.Odd"
@@ -54,7 +54,7 @@ type OddClient interface {
 // NewOddClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewOddClient(t connect.Transport, interceptors ...connect.ClientInterceptor) OddClient {
-	return &oddClient{client: connect.NewClient(t, interceptors...)}
+	return &oddClient{client: rpcmesh.NewClient(t, interceptors...)}
 }
 
 func oddService() protoreflect.ServiceDescriptor {
@@ -65,7 +65,7 @@ var (
 	oddUnarySpec = rpcmesh.NewMethodSpec(oddService, "Unary")
 )
 
-type oddClient struct{ client *connect.Client }
+type oddClient struct{ client *rpcmesh.Client }
 
 func (c *oddClient) Unary(ctx context.Context, req *odd_pkg.M) (*odd_pkg.M, error) {
 	return rpcmesh.CallUnary[odd_pkg.M](ctx, c.client, oddUnarySpec, req)

@@ -15,7 +15,7 @@ import (
 
 // This line compiles if this file fits the rpcmesh module in use. If it does not, the module is too old for
 // this file (then upgrade it) or too new (then generate this file again, with the plugin of that version).
-const _ = rpcmesh.GeneratedV1
+const _ = rpcmesh.GeneratedV2
 
 // EchoServiceName is the name of the service interop.v1.EchoService.
 const EchoServiceName = "interop.v1.EchoService"
@@ -98,7 +98,7 @@ type EchoServiceClient interface {
 // NewEchoServiceClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewEchoServiceClient(t connect.Transport, interceptors ...connect.ClientInterceptor) EchoServiceClient {
-	return &echoServiceClient{client: connect.NewClient(t, interceptors...)}
+	return &echoServiceClient{client: rpcmesh.NewClient(t, interceptors...)}
 }
 
 // EchoServiceRepeatServerStream is the handler's end of a call of interop.v1.EchoService.Repeat.
@@ -130,7 +130,7 @@ var (
 	echoServiceChatSpec   = rpcmesh.NewMethodSpec(echoServiceService, "Chat")
 )
 
-type echoServiceClient struct{ client *connect.Client }
+type echoServiceClient struct{ client *rpcmesh.Client }
 
 func (c *echoServiceClient) Echo(ctx context.Context, req *interopv1.EchoRequest) (*interopv1.EchoResponse, error) {
 	return rpcmesh.CallUnary[interopv1.EchoResponse](ctx, c.client, echoServiceEchoSpec, req)

@@ -14,7 +14,7 @@ import (
 
 // This line compiles if this file fits the rpcmesh module in use. If it does not, the module is too old for
 // this file (then upgrade it) or too new (then generate this file again, with the plugin of that version).
-const _ = rpcmesh.GeneratedV1
+const _ = rpcmesh.GeneratedV2
 
 // WorkServiceName is the name of the service interop.v1.WorkService.
 const WorkServiceName = "interop.v1.WorkService"
@@ -60,7 +60,7 @@ type WorkServiceClient interface {
 // NewWorkServiceClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewWorkServiceClient(t connect.Transport, interceptors ...connect.ClientInterceptor) WorkServiceClient {
-	return &workServiceClient{client: connect.NewClient(t, interceptors...)}
+	return &workServiceClient{client: rpcmesh.NewClient(t, interceptors...)}
 }
 
 func workServiceService() protoreflect.ServiceDescriptor {
@@ -71,7 +71,7 @@ var (
 	workServiceWorkSpec = rpcmesh.NewMethodSpec(workServiceService, "Work")
 )
 
-type workServiceClient struct{ client *connect.Client }
+type workServiceClient struct{ client *rpcmesh.Client }
 
 func (c *workServiceClient) Work(ctx context.Context, req *interopv1.WorkRequest) (*interopv1.WorkResponse, error) {
 	return rpcmesh.CallUnary[interopv1.WorkResponse](ctx, c.client, workServiceWorkSpec, req)
