@@ -27,8 +27,8 @@ func TestPerCall(t *testing.T) {
 		callers int
 		budgets []cost // of origin, relay and caller
 	}{
-		{1, []cost{{6.5, 800, 23}, {1.2, 300, 23}, {3.2, 200, 10}}},
-		{64, []cost{{6.5, 800, 17}, {1.2, 300, 11}, {3.2, 200, 4}}},
+		{1, []cost{{6.5, 800, 23}, {1.2, 300, 23}, {2.4, 160, 10}}},
+		{64, []cost{{6.5, 800, 17}, {1.2, 300, 11}, {2.4, 160, 4}}},
 	} {
 		nodes[2].ask(fmt.Sprintf("call %d %d", load.callers, calls)) // so that all is there that is used again
 		var before []cost

@@ -101,7 +101,9 @@ func NewClient(t connect.Transport, interceptors ...connect.ClientInterceptor) *
 	case *Namespace:
 		c.plain = t
 	case *Proxy:
-		c.plain = t.ns
+		if t != nil {
+			c.plain = t.ns
+		}
 	}
 	return c
 }
