@@ -34,7 +34,7 @@ func verdictOf(c *link.ClientCall, reply []byte, err error) verdict {
 		v.err, v.code, v.remote = err.Error(), connect.CodeOf(err), ce != nil && ce.IsRemote()
 		v.certainty = c.Certainty()
 		if f := c.Failure(); f != nil {
-			v.failure = fmt.Sprint(f.GetCertainty(), f.GetByHandler(), f.GetNode(), f.GetNodeName())
+			v.failure = fmt.Sprintf("%v %v %x %s", f.GetCertainty(), f.GetByHandler(), f.GetNode(), f.GetNodeName())
 		}
 	}
 	return v
