@@ -120,7 +120,7 @@ func (n *Node) route(in *link.Incoming) link.Route {
 	switch d.Action {
 	case mesh.Local:
 		if m := n.origins.find(d.Namespace, in.Procedure); m != nil && !n.origins.draining.Load() {
-			return link.Route{Serve: m.handle}
+			return link.Route{Serve: m.handle, Make: m.make}
 		}
 		return n.refuseWithdrawn(in)
 	case mesh.Forward:
