@@ -33,11 +33,11 @@ func (m *method) serve(call *link.ServerCall) {
 		return
 	}
 	s := &incoming{
-		call: call, info: *newServerInfo(m.spec, call.Caller(), header), single: m.spec.StreamType&connect.StreamTypeServer == 0,
+		call: call, info: newServerInfo(m.spec, call.Caller(), header), single: m.spec.StreamType&connect.StreamTypeServer == 0,
 	}
 	s.info.TransportInfo = s
 	ctx := call.Context()
-	s.end(m.try(ctx, call, func() error { return m.server.Call(ctx, m.spec.Procedure, &s.info, s) }))
+	s.end(m.try(ctx, call, func() error { return m.server.Call(ctx, m.spec.Procedure, s.info, s) }))
 }
 
 // newServerInfo returns what is known of a call before its handler runs.
@@ -83,7 +83,7 @@ func (m *method) try(
 // incoming is one call as its handler sees it.
 type incoming struct {
 	call   *link.ServerCall
-	info   connect.CallInfo
+	info   *connect.CallInfo
 	single bool         // the method has one response
 	last   *link.Buffer // that response, held to go out with the end
 	sent   bool

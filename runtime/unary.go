@@ -18,7 +18,7 @@ type unaryCall struct {
 	call     link.ServerCall
 	m        *method
 	request  atomic.Pointer[link.Buffer]
-	response atomic.Pointer[link.Buffer] // that Send has put here; nobody but serve uses what it points to
+	response atomic.Pointer[link.Buffer] // that Send has put here; only Serve uses what it points to
 	info     atomic.Pointer[connect.CallInfo]
 	received atomic.Int32 // the size of the request, where it came whole
 	whole    bool         // it did
@@ -75,10 +75,7 @@ func (u *unaryCall) Serve() {
 		response.Free()
 		return
 	}
-	s := &incoming{call: &u.call, single: true, last: response, sent: response != nil}
-	if info := u.info.Load(); info != nil {
-		s.info = *info
-	}
+	s := &incoming{call: &u.call, info: u.callInfo(), single: true, last: response, sent: response != nil}
 	s.end(verdict, failure)
 }
 
@@ -147,12 +144,13 @@ func (u *unaryCall) Send(msg any) error {
 	if err != nil {
 		return err
 	}
+	size := len(b.B)
 	if !u.response.CompareAndSwap(nil, b) {
 		b.Free()
 		return errOneResponse
 	}
 	if info := u.info.Load(); info != nil {
-		info.SendStats = connect.MessageStats{Size: len(b.B)}
+		info.SendStats = connect.MessageStats{Size: size}
 	}
 	return nil
 }

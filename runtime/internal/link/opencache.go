@@ -97,7 +97,7 @@ type nameCache struct{ names map[string]string }
 const maxCachedNames = 1024
 
 func (c *nameCache) get(b []byte, limit int) (string, error) {
-	if s, ok := c.names[string(b)]; ok {
+	if s, ok := c.names[string(b)]; ok && len(b) <= limit {
 		return s, nil
 	}
 	if len(b) > limit || !utf8.Valid(b) {
