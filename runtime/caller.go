@@ -64,11 +64,8 @@ type Outside struct {
 //
 // [connect.CallInfo.PeerAddr] of a handler is Addr where there is one, and NodeName else.
 func CallerFrom(ctx context.Context) (Caller, bool) {
-	incoming, ok := link.IncomingOf(ctx)
-	if !ok {
-		return Caller{}, false
-	}
-	return callerOf(incoming.Caller), true
+	caller, ok := link.CallerOf(ctx)
+	return callerOf(caller), ok
 }
 
 func callerOf(c *link.Caller) Caller {

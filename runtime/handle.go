@@ -20,7 +20,7 @@ func (m *method) serve(call *link.ServerCall) {
 	n := m.origin.ns.node
 	n.origins.begin()
 	defer n.origins.end()
-	if call.Incoming().Session == nil {
+	if call.Local() {
 		n.origins.own.Add(1)
 		defer n.origins.own.Add(-1)
 	}
@@ -28,28 +28,42 @@ func (m *method) serve(call *link.ServerCall) {
 		n.origins.streams.add(call)
 		defer n.origins.streams.remove(call)
 	}
-	s := &incoming{call: call, info: connect.CallInfo{
-		Spec: m.spec, PeerAddr: peerAddr(call.Incoming().Caller), Protocol: protocolName, Codec: connect.CodecNameProto,
-		RequestEncoding: connect.CompressionNameIdentity, ResponseEncoding: connect.CompressionNameIdentity,
-	}, single: m.spec.StreamType&connect.StreamTypeServer == 0}
-	s.info.TransportInfo = s
 	header, ok := call.Header()
 	if !ok {
 		return
 	}
-	for key, values := range header.All() {
-		s.info.RequestHeader().SetValues(key, values)
+	s := &incoming{
+		call: call, info: newServerInfo(m.spec, call.Caller(), header), single: m.spec.StreamType&connect.StreamTypeServer == 0,
 	}
-	s.end(m.call(call.Context(), s))
+	s.info.TransportInfo = s
+	ctx := call.Context()
+	s.end(m.try(ctx, call, func() error { return m.server.Call(ctx, m.spec.Procedure, s.info, s) }))
 }
 
-// call runs the handler and returns its verdict as callers get it, and what it says of how far the call has come.
+// newServerInfo returns what is known of a call before its handler runs.
+func newServerInfo(spec connect.Spec, caller *link.Caller, header *connect.Header) *connect.CallInfo {
+	info := &connect.CallInfo{
+		Spec: spec, PeerAddr: peerAddr(caller), Protocol: protocolName, Codec: connect.CodecNameProto,
+		RequestEncoding: connect.CompressionNameIdentity, ResponseEncoding: connect.CompressionNameIdentity,
+	}
+	for key, values := range header.All() {
+		info.RequestHeader().SetValues(key, values)
+	}
+	return info
+}
+
+// try runs the handler and returns its verdict as callers get it, and what it says of how far the call has come.
 // Of a panic, also one of an error's own methods, they learn nothing more.
-func (m *method) call(ctx context.Context, s *incoming) (verdict *connect.Error, said *rpcmeshv1.CallFailure) {
+func (m *method) try(
+	ctx context.Context, call *link.ServerCall, handle func() error,
+) (verdict *connect.Error, said *rpcmeshv1.CallFailure) {
 	n := m.origin.ns.node
 	err := guard.Try("the handler", func() error {
-		err := m.server.Call(ctx, m.spec.Procedure, &s.info, s)
-		if err != nil && context.Cause(ctx) == ErrDraining { //nolint:errorlint // it is this very one
+		err := handle()
+		if err == nil {
+			return nil
+		}
+		if context.Cause(ctx) == ErrDraining { //nolint:errorlint // it is this very one
 			err = n.draining(err)
 		}
 		told, hidden := verdictOf(err)
@@ -60,7 +74,7 @@ func (m *method) call(ctx context.Context, s *incoming) (verdict *connect.Error,
 		return nil
 	})
 	if err != nil {
-		n.quiet.Panic(err, m.spec.Procedure, slog.String("procedure", m.spec.Procedure), attrCaller(s.call.Incoming().Caller))
+		n.quiet.Panic(err, m.spec.Procedure, slog.String("procedure", m.spec.Procedure), attrCaller(call.Caller()))
 		return connect.NewError(connect.CodeInternal, textPanic), nil
 	}
 	return verdict, said
@@ -69,7 +83,7 @@ func (m *method) call(ctx context.Context, s *incoming) (verdict *connect.Error,
 // incoming is one call as its handler sees it.
 type incoming struct {
 	call   *link.ServerCall
-	info   connect.CallInfo
+	info   *connect.CallInfo
 	single bool         // the method has one response
 	last   *link.Buffer // that response, held to go out with the end
 	sent   bool
@@ -81,6 +95,10 @@ func (s *incoming) Receive(msg any) error {
 		return err
 	}
 	s.info.ReceiveStats = connect.MessageStats{Size: len(b)}
+	return decodeRequest(b, msg)
+}
+
+func decodeRequest(b []byte, msg any) error {
 	if err := unmarshal(b, msg); err != nil {
 		return connect.NewError(connect.CodeInvalidArgument, invalid("request", b, msg)).WithCause(err)
 	}
@@ -102,7 +120,7 @@ func (s *incoming) Send(msg any) error {
 	s.info.SendStats = connect.MessageStats{Size: len(b.B)}
 	if s.single {
 		if s.sent {
-			return connect.NewError(connect.CodeInternal, "the method has one response, and it was sent: use Send once")
+			return errOneResponse
 		}
 		s.sent, s.last = true, b
 		return nil
@@ -116,6 +134,8 @@ func (s *incoming) Send(msg any) error {
 	s.sent = true
 	return s.call.Send(b.B)
 }
+
+var errOneResponse = connect.NewError(connect.CodeInternal, "the method has one response, and it was sent: use Send once")
 
 // end sends what the handler left, and its verdict, which says how far the call has come where failure is
 // not nil. Where sending fails the caller is gone already.

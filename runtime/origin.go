@@ -208,6 +208,7 @@ func checkMethods(policy Policy, methods []connect.Method) error {
 type origins struct {
 	mu      sync.RWMutex
 	methods map[originKey]*method
+	changes atomic.Uint64 // of methods, so far
 
 	active   atomic.Int64 // calls that run here or were made here
 	own      atomic.Int64 // handlers that run for calls of this node, ended ones too
@@ -262,6 +263,9 @@ type method struct {
 	schema *Schema // nil: none
 	server *connect.Server
 	handle func(*link.ServerCall) // serve
+	// handler is the function without interceptors, for those that make makes; nil where there are any.
+	handler connect.ServerFunc
+	make    func() link.Served // makeUnary; may be nil
 }
 
 func (os *origins) find(namespace, procedure string) *method {
@@ -273,6 +277,7 @@ func (os *origins) find(namespace, procedure string) *method {
 func (os *origins) add(o *Origin, server *connect.Server, methods []connect.Method) {
 	os.mu.Lock()
 	defer os.mu.Unlock()
+	defer os.changes.Add(1)
 	if os.methods == nil {
 		os.methods = map[originKey]*method{}
 	}
@@ -280,6 +285,9 @@ func (os *origins) add(o *Origin, server *connect.Server, methods []connect.Meth
 		for i, m := range methods {
 			added := &method{origin: o, spec: m.Spec, schema: o.schemas[i], server: server}
 			added.handle = added.serve
+			if m.Spec.StreamType == connect.StreamTypeUnary && len(o.ns.node.cfg.Interceptors) == 0 {
+				added.handler, added.make = m.Handler, added.makeUnary
+			}
 			os.methods[originKey{ns, m.Spec.Procedure}] = added
 		}
 	}
@@ -289,6 +297,7 @@ func (os *origins) add(o *Origin, server *connect.Server, methods []connect.Meth
 func (os *origins) remove(namespaces []string, o *Origin) {
 	os.mu.Lock()
 	defer os.mu.Unlock()
+	defer os.changes.Add(1)
 	for _, ns := range namespaces {
 		for _, p := range o.procedures {
 			key := originKey{ns, p}

@@ -116,26 +116,28 @@ func (b *balance) count(node mesh.NodeID) *atomic.Int64 {
 	return v.(*atomic.Int64)
 }
 
-// route decides what becomes of a call that came in over a link.
-func (n *Node) route(in *link.Incoming) link.Route {
+// route decides what becomes of a call that came in over a link. It reports lasting where that goes for all calls of
+// what is called until the tables, the links or the functions here change, or the node leaves.
+func (n *Node) route(in *link.Incoming) (r link.Route, lasting bool) {
 	if reserved(in.Procedure) {
-		return n.routeSchema(in)
+		return n.routeSchema(in), false
 	}
 	d := n.table.Load().Route(in.Namespace, mesh.NodeID(in.Origin), in.OriginNamespace, in.Procedure)
 	switch d.Action {
 	case mesh.Local:
 		if m := n.origins.find(d.Namespace, in.Procedure); m != nil && !n.origins.draining.Load() {
-			return link.Route{Serve: m.handle}
+			return link.Route{Serve: m.handle, Make: m.make}, true
 		}
-		return n.refuseWithdrawn(in)
+		return n.refuseWithdrawn(in), false
 	case mesh.Forward:
 		if len(d.Targets) > 1 {
 			d.Target = n.balance.pick(in.Procedure, d.Policy, d.Targets)
 		}
-		return n.forward(&d.Target)
+		r = n.forward(&d.Target)
+		return r, r.Next != nil && len(d.Targets) <= 1
 	case mesh.None:
 	}
-	return n.refuseLost()
+	return n.refuseLost(), false
 }
 
 // forward sends a call on towards t.

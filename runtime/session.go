@@ -33,6 +33,7 @@ type session struct {
 	since      time.Time
 	proxied    *link.Caller // of the calls of a proxy; nil where the other end is none
 	believing  believing
+	ways       inboundWays
 	refused    atomic.Uint64 // calls that named another
 	refusals   sparing
 	tables     tableQueue
@@ -320,11 +321,19 @@ func (n *Node) linked() []*session {
 // Route decides where a call goes that came in over this link: into what the link carries, and nowhere else.
 // That is looked at before anything else of the call, so that no procedure of the nodes' own can forget it.
 func (s *session) Route(in *link.Incoming) link.Route {
+	if r, ok := s.ways.find(s.node, in.Callee); ok {
+		in.Caller = s.believe(in)
+		return r
+	}
 	if _, ok := slices.BinarySearch(s.carried, in.Namespace); !ok {
 		return s.refuseUncarried(in.Namespace)
 	}
 	in.Caller = s.believe(in)
-	return s.node.route(in)
+	r, lasting := s.node.route(in)
+	if lasting {
+		s.ways.keep(in.Callee, r)
+	}
+	return r
 }
 
 // refuseUncarried refuses a call into a namespace that the link does not carry, by the same words whatever is

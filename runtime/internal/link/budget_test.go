@@ -40,7 +40,7 @@ func wait(c *link.ServerCall) {
 
 // serveBoth waits, but for calls of /echo.
 func serveBoth(c *link.ServerCall) {
-	if c.Incoming().Procedure == "/echo" {
+	if c.Callee().Procedure == "/echo" {
 		echoUnary(c)
 		return
 	}

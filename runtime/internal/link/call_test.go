@@ -83,7 +83,7 @@ func TestUnary(t *testing.T) {
 		m.nodes[to].serve = func(c *link.ServerCall) {
 			h, _ := c.Header()
 			checkHeader(t, "request headers", h, someHeaders)
-			if in := c.Incoming(); in.Procedure != "/a.B/C" || in.Namespace != "default" || in.Origin != nodeID(to) {
+			if in := c.Callee(); in.Procedure != "/a.B/C" || in.Namespace != "default" || in.Origin != nodeID(to) {
 				t.Errorf("incoming call: %+v", in)
 			}
 			msg, err := c.Receive()

@@ -2,25 +2,38 @@ package link
 
 import (
 	"context"
-	"sync"
+	"sync/atomic"
 	"time"
 )
 
-// callContext is a handler's context. It is a type of its own because one made with the context package
-// costs several allocations and a timer for each call; the keeper watches the deadline instead. Only
+// callContext is a ServerCall as its handler's context. It is a type of its own because one made with the context
+// package costs several allocations and a timer for each call; the keeper watches the deadline instead. Only
 // when somebody waits for its end, or derives from it, is one of the context package's made, so that
 // those that derive find a parent which they know and need no goroutine.
-type callContext struct {
-	deadline time.Time
-	incoming *Incoming
+type callContext ServerCall
 
-	mu    sync.Mutex
-	err   error
-	cause error           // what tell ended it with; nil: err
-	told  bool            // inner has been ended, or need not be
-	inner context.Context // ends with this one, and by the same error
-	hook  func()          // ends inner by the error of this one
+// How a callContext ends; the first one counts.
+const (
+	endCanceled = iota + 1
+	endDeadline
+	endTold // canceled, and the child has the cause
+)
+
+// contextChild is what those find who wait for the end of a callContext.
+type contextChild struct {
+	context.Context // ends with it, and by the same error
+
+	hook  func() // ends the Context by the error of the callContext
 	free  context.CancelCauseFunc
+	cause atomic.Pointer[error] // what tell ends it with
+}
+
+// endOf is how a context ends that ends by err.
+func endOf(err error) uint32 {
+	if err == context.DeadlineExceeded { //nolint:errorlint // it is one of two
+		return endDeadline
+	}
+	return endCanceled
 }
 
 // Deadline implements context.Context.
@@ -28,102 +41,91 @@ func (c *callContext) Deadline() (time.Time, bool) { return c.deadline, !c.deadl
 
 // Err implements context.Context.
 func (c *callContext) Err() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.err
+	switch c.over.Load() {
+	case 0:
+		return nil
+	case endDeadline:
+		return context.DeadlineExceeded
+	default:
+		return context.Canceled
+	}
 }
 
 // Value implements context.Context.
 func (c *callContext) Value(key any) any {
-	if key == (incomingKey{}) {
-		return c.incoming
+	if key == (callKey{}) {
+		return (*ServerCall)(c)
 	}
-	c.mu.Lock()
-	inner, cause := c.inner, c.cause
-	c.mu.Unlock()
-	if inner == nil && cause != nil {
-		inner = c.child() // context.Cause asks it
+	if child := c.child.Load(); child != nil {
+		return child.Value(key)
 	}
-	if inner == nil {
-		return nil
-	}
-	return inner.Value(key)
+	return nil
 }
 
-type incomingKey struct{}
+type callKey struct{}
 
-// IncomingOf returns what is called where ctx is a handler's or derived from it, which is not to be changed.
-func IncomingOf(ctx context.Context) (*Incoming, bool) {
-	in, ok := ctx.Value(incomingKey{}).(*Incoming)
-	return in, ok
+// CallerOf returns who made the call where ctx is a handler's or derived from it, nil where nobody knows.
+func CallerOf(ctx context.Context) (caller *Caller, ok bool) {
+	c, ok := ctx.Value(callKey{}).(*ServerCall)
+	if !ok {
+		return nil, false
+	}
+	return c.caller, true
 }
 
 // Done implements context.Context.
-func (c *callContext) Done() <-chan struct{} { return c.child().Done() }
+func (c *callContext) Done() <-chan struct{} { return c.ensureChild().Done() }
 
-// child returns inner, which it makes where there is none yet.
-func (c *callContext) child() context.Context {
-	c.mu.Lock()
-	if c.inner != nil {
-		defer c.mu.Unlock()
-		return c.inner
+// ensureChild returns the child, which it makes where there is none yet.
+func (c *callContext) ensureChild() *contextChild {
+	if child := c.child.Load(); child != nil {
+		return child
 	}
 	parent := &contextRoot{c: c}
-	c.inner, c.free = context.WithCancelCause(parent)
-	c.hook = parent.hook
-	inner, ended := c.inner, c.err != nil
-	c.mu.Unlock()
-	if ended {
-		c.end()
+	child := new(contextChild)
+	child.Context, child.free = context.WithCancelCause(parent)
+	child.hook = parent.hook
+	if !c.child.CompareAndSwap(nil, child) {
+		return c.child.Load()
 	}
-	return inner
+	if c.over.Load() != 0 {
+		c.endChild(child)
+	}
+	return child
 }
 
 // mark sets the context's error, so that a handler whose Send or Receive fails finds it. cancel must
 // follow. It may be called with a session's lock held.
-func (c *callContext) mark(err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.err == nil {
-		c.err = err
-	}
-}
+func (c *callContext) mark(err error) { c.over.CompareAndSwap(0, endOf(err)) }
 
 // cancel ends the context; the first error counts. It is not called with a session's lock held: whoever
 // derived from the context is told.
 func (c *callContext) cancel(err error) {
 	c.mark(err)
-	c.mu.Lock()
-	waited := c.inner != nil && !c.told
-	c.told = true
-	c.mu.Unlock()
-	if waited {
-		c.end()
+	if child := c.child.Load(); child != nil {
+		c.endChild(child)
 	}
 }
 
 // tell ends the context with cause, which [context.Cause] finds, while the call goes on.
 func (c *callContext) tell(cause error) {
-	c.mu.Lock()
-	if c.err == nil {
-		c.err, c.cause = context.Canceled, cause
-	}
-	c.mu.Unlock()
-	c.cancel(context.Canceled)
+	child := c.ensureChild()
+	child.cause.CompareAndSwap(nil, &cause)
+	c.over.CompareAndSwap(0, endTold)
+	c.endChild(child)
 }
 
-// end ends inner. That it has ended before does not matter.
-func (c *callContext) end() {
-	c.mu.Lock()
-	cause := c.cause
-	c.mu.Unlock()
-	if cause == nil {
-		c.hook()
+// endChild ends the child. That it has ended before does not matter.
+func (c *callContext) endChild(child *contextChild) {
+	if c.over.Load() == endTold {
+		child.free(*child.cause.Load())
+		return
 	}
-	c.free(cause)
+	child.hook()
+	child.free(nil)
 }
 
-// contextRoot is the parent of callContext.inner. It hands the function that ends inner, with the
+// contextRoot is the parent of a contextChild. It hands the function that ends the child, with the
 // root's error, to the callContext.
 type contextRoot struct {
 	c    *callContext

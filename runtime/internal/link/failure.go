@@ -29,7 +29,7 @@ func (s *Session) failed(err *connect.Error, certainty Certainty) failed {
 
 // failed is the error of a call that ends at its handler's end. A local one's caller knows which node that is.
 func (c *ServerCall) failed(err *connect.Error, certainty Certainty) failed {
-	if s := c.incoming.Session; s != nil {
+	if s := c.session; s != nil {
 		return s.failed(err, certainty)
 	}
 	return failed{err, &rpcmeshv1.CallFailure{Certainty: certainty}}

@@ -29,10 +29,8 @@ type Handler interface {
 // MaxHops is how many links a call may cross after the first one.
 const MaxHops = 64
 
-// Incoming is a call that the other end opens.
-type Incoming struct {
-	// Session is the session that the call came by, nil for a local one.
-	Session *Session
+// Callee is what is called. It is shared by calls, and not to be changed.
+type Callee struct {
 	// Namespace is the called namespace as the link carries it.
 	Namespace string
 	// Procedure is "/pkg.Service/Method".
@@ -41,6 +39,16 @@ type Incoming struct {
 	Origin NodeID
 	// OriginNamespace is the namespace in which that node holds the origin, empty where it is Namespace.
 	OriginNamespace string
+	// Known tells that later calls over the session which begin by the same bytes have this very Callee: what is found
+	// out about it is worth keeping.
+	Known bool
+}
+
+// Incoming is a call that the other end opens.
+type Incoming struct {
+	// Session is the session that the call came by.
+	Session *Session
+	*Callee
 	// Hops is how many links the call may cross from here, MaxHops at most whatever the other end says.
 	Hops uint32
 	// Timeout is the time left for the call, 0 where there is no limit.
@@ -68,6 +76,8 @@ type Route struct {
 
 	// Serve handles the call on a worker. The call ends as internal if Serve returns without ending it.
 	Serve func(*ServerCall)
+	// Make may be set with Serve, and returns what handles the call in its place. It must not block.
+	Make func() Served
 
 	// Err refuses the call, which its caller learns has not started.
 	Err *connect.Error

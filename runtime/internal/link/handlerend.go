@@ -1,6 +1,7 @@
 package link
 
 import (
+	"bytes"
 	"context"
 	"time"
 
@@ -13,39 +14,37 @@ import (
 type handlerEnd struct {
 	stream
 	call        *ServerCall
+	handle      func(*ServerCall)
+	served      Served     // in place of handle; may be nil
+	request     *Buffer    // what TakeRequest returns
 	pair        *localPair // of a local call
 	sentHeaders bool
 	ended       bool // the other end has been told the end
 }
 
 // serve starts the handler of a call that the other end opens.
-func (s *Session) serve(f *frame, in *Incoming, handle func(*ServerCall)) {
-	c := &ServerCall{incoming: *in, handle: handle, limits: &s.cfg.Limits, mu: &s.mu}
-	c.incoming.rawHeader, c.ctx.incoming = nil, &c.incoming
+func (s *Session) serve(f *frame, in *Incoming, to *Route) error {
+	c, served := to.newCall()
+	c.mu, c.limits, c.session = &s.mu, &s.cfg.Limits, s
+	c.callee, c.caller, c.kind = in.Callee, in.Caller, in.StreamType
+	cost := servedCost + len(in.rawHeader)
 	if len(in.rawHeader) > 0 {
-		c.incoming.rawHeader = append([]byte(nil), in.rawHeader...)
+		c.header = new(bytes.Clone(in.rawHeader))
 	}
 	var deadline int64
 	if in.Timeout > 0 {
 		now := time.Now()
-		c.ctx.deadline = now.Add(in.Timeout)
+		c.deadline = now.Add(in.Timeout)
 		deadline = int64(duration.Add(now.Sub(s.epoch), in.Timeout))
 	}
 	s.mu.Lock()
-	if s.handlers >= s.cfg.Limits.MaxCalls {
+	if ok, err := s.admitLocked(f, cost); !ok {
 		s.mu.Unlock()
-		s.refuse(f.call, s.errHandlers())
-		return
-	}
-	cost := servedCost + len(c.incoming.rawHeader)
-	if !s.admitsOpen(f, cost) {
-		s.mu.Unlock()
-		s.refuse(f.call, s.errMemory())
-		return
+		return err
 	}
 	s.handlers++
 	e := s.newHandlerEnd()
-	e.call, c.end = c, e
+	e.call, e.handle, e.served, c.end = c, to.Serve, served, e
 	e.s, e.id = s, f.call
 	e.credit, e.window = int(s.peer.Join.GetWindow()), s.cfg.Limits.Window
 	s.takeIn(e.id, e)
@@ -55,8 +54,65 @@ func (s *Session) serve(f *frame, in *Incoming, handle func(*ServerCall)) {
 		e.deadline = deadline
 		s.arm(deadline)
 	}
-	e.frame(f)
-	s.cfg.Workers.run(c)
+	if served != nil && whole(f, in) && e.takeWhole(f.data) {
+		s.mu.Unlock()
+	} else {
+		e.frame(f)
+	}
+	s.reader.calls = append(s.reader.calls, c)
+	return nil
+}
+
+// whole reports whether an open brings all of a single request, and nothing else.
+func whole(f *frame, in *Incoming) bool {
+	return f.has == hasOpen|hasData|hasCloseSend && !f.more && in.StreamType&connect.StreamTypeClient == 0
+}
+
+// takeWhole is accept for a request that came whole, which is handed over with the call. It reports false, and has done
+// nothing, where accept is to look at it. mu is held.
+func (e *handlerEnd) takeWhole(data []byte) bool {
+	if len(data) > min(smallInbox, e.limits.MaxMessage) {
+		return false
+	}
+	e.window -= len(data) + dataCost
+	e.eof = true
+	e.request = NewBuffer(len(data))
+	e.request.B = append(e.request.B, data...)
+	return true
+}
+
+// newCall returns the call to serve.
+func (r *Route) newCall() (*ServerCall, Served) {
+	if r.Make == nil {
+		return new(ServerCall), nil
+	}
+	served := r.Make()
+	return served.Call(), served
+}
+
+// admitLocked takes an open whose call costs so much, or refuses it. It fails as takeOpenLocked does.
+func (s *Session) admitLocked(f *frame, cost int) (ok bool, err error) {
+	taken, err := s.takeOpenLocked(f.call)
+	switch {
+	case !taken:
+		return false, err
+	case s.handlers >= s.cfg.Limits.MaxCalls:
+		s.refuseLocked(f.call, s.errHandlers())
+	case !s.admitsOpen(f, cost):
+		s.refuseLocked(f.call, s.errMemory())
+	default:
+		return true, nil
+	}
+	return false, nil
+}
+
+// runCalls starts the handlers of the calls that have come since the last time. Reader only.
+func (s *Session) runCalls() {
+	if calls := s.reader.calls; len(calls) > 0 {
+		s.cfg.Workers.run(calls...)
+		clear(calls)
+		s.reader.calls = calls[:0]
+	}
 }
 
 func (s *Session) errHandlers() *connect.Error {
@@ -142,10 +198,10 @@ func (e *handlerEnd) frame(f *frame) {
 // fail ends the call because of what has come, or could not come. mu is held, and released.
 func (e *handlerEnd) fail(err *connect.Error) {
 	c := e.call
-	c.ctx.mark(contextCause(err))
+	c.context().mark(contextCause(err))
 	e.finish(err, c.failed(err, started).end(e.limits.MaxHeader))
 	e.mu.Unlock()
-	c.ctx.cancel(contextCause(err))
+	c.context().cancel(contextCause(err))
 }
 
 func (e *handlerEnd) giveUp(s *Session, then int64) {
@@ -223,13 +279,13 @@ func (e *handlerEnd) expire(s *Session, now int64) {
 	}
 	e.deadline = 0
 	c := e.call
-	c.ctx.mark(context.DeadlineExceeded)
+	c.context().mark(context.DeadlineExceeded)
 	if e.err == nil {
 		e.err = contextError(context.DeadlineExceeded)
 		e.stop()
 	}
 	s.mu.Unlock()
-	c.ctx.cancel(context.DeadlineExceeded)
+	c.context().cancel(context.DeadlineExceeded)
 }
 
 func (e *handlerEnd) lose(s *Session, _ *Ended) {
@@ -239,10 +295,10 @@ func (e *handlerEnd) lose(s *Session, _ *Ended) {
 		return
 	}
 	c := e.call
-	c.ctx.mark(context.Canceled)
+	c.context().mark(context.Canceled)
 	e.over(connect.NewError(connect.CodeCanceled, "the link to the caller was lost").WithCause(context.Canceled))
 	s.mu.Unlock()
-	c.ctx.cancel(context.Canceled)
+	c.context().cancel(context.Canceled)
 }
 
 // canceled ends a local call because its caller let go of it.
@@ -250,9 +306,9 @@ func (c *ServerCall) canceled(code connect.Code) {
 	err := cancelError(code)
 	c.mu.Lock()
 	if e := c.end; e != nil && !e.ended {
-		c.ctx.mark(contextCause(err))
+		c.context().mark(contextCause(err))
 		e.over(err)
 	}
 	c.mu.Unlock()
-	c.ctx.cancel(contextCause(err))
+	c.context().cancel(contextCause(err))
 }

@@ -28,7 +28,9 @@ type node struct {
 	workers *link.Workers
 	opens   atomic.Int32 // that have come in
 	serve   func(*link.ServerCall)
-	ended   func() // called by Ended
+	routing func()             // what Route does first; nil: nothing
+	made    func() link.Served // in place of serve; may be nil
+	ended   func()             // called by Ended
 
 	mu     sync.Mutex
 	next   map[int]*link.Session
@@ -52,8 +54,14 @@ func newNode(i int, limits link.Limits) *node {
 
 func (n *node) Route(in *link.Incoming) link.Route {
 	n.opens.Add(1)
+	if n.routing != nil {
+		n.routing()
+	}
 	to := int(in.Origin[15]) - 1
 	if to == n.index {
+		if n.made != nil {
+			return link.Route{Serve: func(*link.ServerCall) { panic("not to be called") }, Make: n.made}
+		}
 		return link.Route{Serve: n.serve}
 	}
 	n.mu.Lock()

@@ -60,6 +60,7 @@ func (s *Session) trimSpares() {
 	defer s.mu.Unlock()
 	s.spareCallers.trim()
 	s.spareHandlers.trim()
+	s.spareRelays.trim()
 }
 
 // heartbeat is what the keeper remembers of the last beat.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"sync"
-	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
 )
@@ -13,6 +12,7 @@ import (
 type localCall struct {
 	limits Limits
 	server ServerCall
+	callee Callee
 }
 
 // localPair is the two ends of a local call. mu guards them.
@@ -37,8 +37,11 @@ func LocalAs(ctx context.Context, o Open, c *ClientCall, limits Limits, w *Worke
 	p := w.takePair()
 	l := &localCall{limits: limits.withDefaults()}
 	c.open, c.ctx, c.pair, c.limits, c.mu = o, ctx, p, &l.limits, &p.mu
-	l.server = ServerCall{handle: serve, limits: &l.limits, mu: &p.mu}
-	p.server = &l.server
+	l.callee = Callee{Namespace: o.Namespace, Procedure: o.Procedure, Origin: o.Origin, OriginNamespace: o.OriginNamespace}
+	s := &l.server
+	s.mu, s.limits = &p.mu, &l.limits
+	s.callee, s.caller, s.kind = &l.callee, o.Caller, o.StreamType
+	p.server, p.handler.handle = s, serve
 }
 
 func newLocalPair(w *Workers) *localPair {
@@ -66,16 +69,11 @@ func (p *localPair) recycle() {
 
 // start starts the handler of a call. headers is the body of the request's Headers. mu is held.
 func (p *localPair) start(c *ClientCall, headers []byte) *callerEnd {
-	s, o := p.server, &c.open
-	s.incoming = Incoming{
-		Namespace: o.Namespace, Procedure: o.Procedure, Origin: o.Origin, OriginNamespace: o.OriginNamespace,
-		Hops: o.Hops, StreamType: o.StreamType, Caller: o.Caller, rawHeader: bytes.Clone(headers),
+	s := p.server
+	if len(headers) > 0 {
+		s.header = new(bytes.Clone(headers))
 	}
-	s.ctx.incoming = &s.incoming
-	if deadline := c.deadline(); !deadline.IsZero() {
-		s.ctx.deadline = deadline
-		s.incoming.Timeout = time.Until(deadline)
-	}
+	s.deadline = c.deadline()
 	s.end, p.handler.call = &p.handler, s
 	p.caller.limits, p.handler.limits = c.limits, c.limits
 	p.caller.window, p.handler.window = c.limits.Window, c.limits.Window

@@ -103,7 +103,17 @@ func (o *Open) appendTo(b []byte, timeout time.Duration, headers int) []byte {
 }
 
 // parse reads the body of an Open. It does not look into the headers.
-func (in *Incoming) parse(b []byte, names *nameCache, callers *callerCache) error {
+func (in *Incoming) parse(b []byte, cache *openCache) error {
+	n := sizeCallee(b)
+	var err error
+	if in.Callee, err = cache.callee(b[:n]); err != nil {
+		return err
+	}
+	return in.fields(b[n:], cache)
+}
+
+// fields reads fields of an Open.
+func (in *Incoming) fields(b []byte, cache *openCache) error {
 	for len(b) > 0 {
 		num, typ, n := protowire.ConsumeTag(b)
 		if n < 0 {
@@ -113,7 +123,7 @@ func (in *Incoming) parse(b []byte, names *nameCache, callers *callerCache) erro
 		if size < 0 {
 			return errFrame("truncated")
 		}
-		if err := in.field(num, typ, b[n:n+size], names, callers); err != nil {
+		if err := in.field(num, typ, b[n:n+size], cache); err != nil {
 			return err
 		}
 		b = b[n+size:]
@@ -122,27 +132,18 @@ func (in *Incoming) parse(b []byte, names *nameCache, callers *callerCache) erro
 }
 
 func (in *Incoming) field(
-	num protowire.Number, typ protowire.Type, b []byte, names *nameCache, callers *callerCache,
+	num protowire.Number, typ protowire.Type, b []byte, cache *openCache,
 ) (err error) {
 	switch typ {
 	case protowire.BytesType:
 		v, _ := protowire.ConsumeBytes(b)
 		switch num {
-		case 1:
-			in.Namespace, err = names.get(v, maxNamespace)
-		case 2:
-			in.Procedure, err = names.get(v, maxProcedure)
-		case 3:
-			if len(v) != len(in.Origin) {
-				return errFrame("the origin's id is not 16 bytes")
-			}
-			in.Origin = NodeID(v)
-		case 4:
-			in.OriginNamespace, err = names.get(v, maxNamespace)
+		case 1, 2, 3, 4:
+			in.Callee, err = in.Callee.with(num, v, &cache.names)
 		case 7:
 			in.rawHeader = v
 		case 8:
-			in.Caller, err = callers.get(v)
+			in.Caller, err = cache.callers.get(v)
 		}
 	case protowire.VarintType:
 		v, _ := protowire.ConsumeVarint(b)
@@ -190,25 +191,4 @@ func readdress(f *frame, to *Route, caller *Caller) []byte {
 		b = b[n:]
 	}
 	return raw
-}
-
-// nameCache keeps one string for each name that a peer says again and again.
-type nameCache struct{ names map[string]string }
-
-// maxCachedNames bounds what a peer can fill the cache with.
-const maxCachedNames = 1024
-
-func (c *nameCache) get(b []byte, limit int) (string, error) {
-	if s, ok := c.names[string(b)]; ok {
-		return s, nil
-	}
-	if len(b) > limit || !utf8.Valid(b) {
-		return "", connect.Errorf(connect.CodeInvalidArgument, "link: a name that is longer than %d bytes or not UTF-8", limit)
-	}
-	if c.names == nil || len(c.names) >= maxCachedNames {
-		c.names = make(map[string]string)
-	}
-	s := string(b)
-	c.names[s] = s
-	return s, nil
 }

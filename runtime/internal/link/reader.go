@@ -16,9 +16,9 @@ import (
 type readerState struct {
 	frame   frame
 	call    Incoming
-	names   nameCache
-	callers callerCache
-	touched []flusher // what has been given something to write
+	opens   openCache
+	calls   []*ServerCall // whose handlers are to be started
+	touched []flusher     // what has been given something to write
 }
 
 // maxHeld is how many packets are handled before what they gave rise to is written.
@@ -72,6 +72,13 @@ func (s *Session) flushTouched() {
 
 // packet handles a packet.
 func (s *Session) packet(p []byte) *Ended {
+	ended := s.frames(p)
+	s.runCalls()
+	return ended
+}
+
+// frames handles what is in a packet, but for the handlers of the calls that it opens.
+func (s *Session) frames(p []byte) *Ended {
 	if len(p) > MaxPacket {
 		return violation(connect.Errorf(connect.CodeResourceExhausted, "link: a packet of %d bytes", len(p)))
 	}
@@ -91,6 +98,7 @@ func (s *Session) packet(p []byte) *Ended {
 		}
 		p = p[1+n:]
 		if tag == tagControl {
+			s.runCalls()
 			if ended := s.control(body); ended != nil {
 				return ended
 			}
@@ -180,71 +188,75 @@ func (s *Session) fromOpener(f *frame, i int) error {
 	if i >= s.theirs.limit {
 		return connect.Errorf(connect.CodeResourceExhausted, "link: more than %d calls", s.theirs.limit)
 	}
+	if f.has&hasOpen != 0 {
+		return s.incoming(f)
+	}
 	s.mu.Lock()
-	slot := s.theirs.at(i)
-	if f.has&hasOpen == 0 {
-		if slot.end != nil {
-			slot.end.frame(f)
-			return nil
-		}
-		s.mu.Unlock()
+	if slot := s.theirs.at(i); slot.end != nil {
+		slot.end.frame(f)
 		return nil
 	}
-	if slot.end != nil || slot.ended > s.out.begun {
-		s.mu.Unlock()
-		return errFrame("open for a call that is open")
-	}
-	taken := s.takeOpen(i)
 	s.mu.Unlock()
-	if taken {
-		s.incoming(f)
-	}
 	return nil
 }
 
-// takeOpen counts an open, which incoming is to handle, unless the goodbye has left it out. The session's
-// lock is held.
-func (s *Session) takeOpen(i int) bool {
-	if s.parted {
-		return false
-	}
-	s.theirs.grow(i)
-	s.taken++
-	s.taking = true
-	return true
-}
-
 // incoming handles a call that the other end opens.
-func (s *Session) incoming(f *frame) {
+func (s *Session) incoming(f *frame) error {
+	s.taking.Store(true) // before Route looks whether the node is leaving: see Drained
 	in := &s.reader.call
 	*in = Incoming{Session: s, Hops: min(f.hops, MaxHops)}
-	if err := in.parse(f.open, &s.reader.names, &s.reader.callers); err != nil {
-		s.refuse(f.call, connect.NewError(connect.CodeInvalidArgument, err.Error()))
-		return
+	if err := in.parse(f.open, &s.reader.opens); err != nil {
+		return s.refuse(f.call, connect.NewError(connect.CodeInvalidArgument, err.Error()))
 	}
 	said := in.Caller
 	route := s.handler.Route(in)
 	switch {
 	case route.Next != nil:
-		s.relay(f, in, &route, said)
+		return s.relay(f, in, &route, said)
 	case route.Serve != nil:
-		s.serve(f, in, route.Serve)
+		return s.serve(f, in, &route)
 	default:
-		s.refuse(f.call, route.Err)
+		return s.refuse(f.call, route.Err)
 	}
 }
 
+// takeOpenLocked counts an open, which is to get an end here or a refusal before the lock is released. It reports
+// false where the goodbye has left the call out, and fails where the other end may not open it.
+func (s *Session) takeOpenLocked(id uint32) (taken bool, err error) {
+	i, _ := idSlot(id)
+	if slot := s.theirs.at(i); slot.end != nil || slot.ended > s.out.begun {
+		err = errFrame("open for a call that is open")
+	}
+	if err != nil || s.parted {
+		s.taking.Store(false)
+		s.noteDrained()
+		return false, err
+	}
+	s.theirs.grow(i)
+	s.taken++
+	return true, nil
+}
+
 // refuse ends a call that has no end here, and so has not started.
-func (s *Session) refuse(id uint32, err *connect.Error) {
+func (s *Session) refuse(id uint32, err *connect.Error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	taken, violated := s.takeOpenLocked(id)
+	if taken {
+		s.refuseLocked(id, err)
+	}
+	return violated
+}
+
+// refuseLocked is refuse for a call that is taken.
+func (s *Session) refuseLocked(id uint32, err *connect.Error) {
 	if err == nil {
 		err = connect.NewError(connect.CodeInternal, "")
 	}
 	f := outFrame{hasEnd: true, end: s.failed(err, notStarted).end(s.cfg.Limits.MaxHeader)}
-	s.mu.Lock()
 	s.out.buf = f.appendTo(s.out.buf, id, nil)
 	i, _ := idSlot(id)
 	s.theirs.slots[i].ended = s.out.packet
-	s.taking = false
+	s.taking.Store(false)
 	s.noteDrained()
-	s.mu.Unlock()
 }

@@ -17,6 +17,7 @@ type relay struct{ up, down relayHalf }
 // relayHalf is one end of a relayed call. The lock of its own session guards it; other is fixed.
 type relayHalf struct {
 	half
+	relay *relay
 	other *relayHalf
 	// opener: this half opened the call on its session.
 	opener  bool
@@ -32,46 +33,79 @@ type relayHalf struct {
 }
 
 // relay forwards a call that the other end opens, which said who made it.
-func (s *Session) relay(f *frame, in *Incoming, to *Route, said *Caller) {
-	if in.Hops == 0 {
-		s.refuse(f.call, errHops)
-		return
+func (s *Session) relay(f *frame, in *Incoming, to *Route, said *Caller) error {
+	r, err := s.takeRelay(f, in)
+	if r == nil {
+		return err
 	}
-	if !s.admitsOpen(f, relayedCost) {
-		s.refuse(f.call, s.errMemory())
-		return
-	}
-	r := new(relay)
-	up, down := &r.up, &r.down
-	up.other, down.other = down, up
-	down.opener = true
-	up.s, up.id = s, f.call
-	up.credit, up.window = int(s.peer.Join.GetWindow()), s.cfg.Limits.Window
-
-	// The half that faces the caller is in its place before the other can be lost.
-	s.mu.Lock()
-	s.takeIn(f.call, up)
-	s.use(relayedCost)
-	s.mu.Unlock()
-
-	next := to.Next
+	next, down := to.Next, &r.down
 	next.mu.Lock()
-	err := next.openCall(down)
-	next.mu.Unlock()
-	if err != nil {
+	if err := next.openCall(down); err != nil {
+		next.mu.Unlock()
 		s.mu.Lock()
-		up.close(0, s.failed(err, notStarted).end(s.cfg.Limits.MaxHeader))
+		r.up.close(0, s.failed(err, notStarted).end(s.cfg.Limits.MaxHeader))
 		s.mu.Unlock()
-		return
+		return nil
 	}
-
 	if to.Namespace != in.Namespace || to.Origin != in.Origin || to.OriginNamespace != in.OriginNamespace || in.Caller != said {
 		f.raw = readdress(f, to, in.Caller)
 	}
 	binary.LittleEndian.PutUint32(f.raw[6:], in.Hops-1)
-	s.mu.Lock()
-	up.frame(f)
+	down.pass(f, false)
+	return nil
 }
+
+// takeRelay takes an open in, and returns nothing where the call is over: it is refused, say. The half that faces the
+// caller is in its place before the other can be lost.
+func (s *Session) takeRelay(f *frame, in *Incoming) (*relay, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	taken, err := s.takeOpenLocked(f.call)
+	switch {
+	case !taken:
+		return nil, err
+	case in.Hops == 0:
+		s.refuseLocked(f.call, errHops)
+		return nil, nil
+	case !s.admitsOpen(f, relayedCost):
+		s.refuseLocked(f.call, s.errMemory())
+		return nil, nil
+	}
+	r := s.newRelayLocked()
+	up := &r.up
+	up.s, up.id = s, f.call
+	up.credit, up.window = int(s.peer.Join.GetWindow()), s.cfg.Limits.Window
+	s.takeIn(f.call, up)
+	s.use(relayedCost)
+	failed := up.accept(f)
+	if failed == nil && f.has&hasCancel != 0 {
+		failed = cancelError(connect.Code(f.cancel))
+	}
+	if failed != nil {
+		up.close(0, s.failed(failed, notStarted).end(s.cfg.Limits.MaxHeader))
+		return nil, nil
+	}
+	return r, nil
+}
+
+// newRelayLocked returns a relay to use. Only the session's reader calls it: see recycle.
+func (s *Session) newRelayLocked() *relay {
+	r, ok := s.spareRelays.take()
+	if ok {
+		*r = relay{}
+	} else {
+		r = new(relay)
+	}
+	r.up.relay, r.down.relay = r, r
+	r.up.other, r.down.other = &r.down, &r.up
+	r.down.opener = true
+	return r
+}
+
+// recycleLocked keeps a relay for a later call over the session that this one came by, whose end has just gone out at
+// this half, up. It is called by the reader of the other session, which is done with the call. Nothing else has hold
+// of a call that was never queued, but for the reader of this session: and that is who uses the relay again.
+func (h *relayHalf) recycleLocked() { h.s.spareRelays.put(h.relay) }
 
 var errHops = connect.NewError(connect.CodeUnavailable, "the call has crossed too many links")
 
@@ -90,13 +124,15 @@ func (h *relayHalf) frame(f *frame) {
 	case f.has&(hasOpen|forwarded) == 0 || h.ending:
 		h.s.mu.Unlock()
 	default:
+		unqueued := h.queue == nil
 		if f.has&hasEnd != 0 {
 			i, _ := idSlot(h.id)
 			h.s.own.release(i)
 			h.shut()
 		}
 		h.s.mu.Unlock()
-		h.other.forward(f)
+		h.other.s.mu.Lock()
+		h.other.pass(f, unqueued)
 	}
 }
 
@@ -195,14 +231,14 @@ func (h *relayHalf) shut() {
 	h.dropQueue()
 }
 
-// forward sends a frame that came in at the other half, or queues it. Called by the other half's reader.
-func (h *relayHalf) forward(f *frame) {
+// pass sends a frame that came in at the other half, or queues it. Called by the other half's reader, which tells whether
+// nothing was ever queued there. The lock is held, and released.
+func (h *relayHalf) pass(f *frame, unqueued bool) {
 	raw, cost, last := f.raw, f.cost(), f.has&hasEnd != 0
 	if f.has&hasWindow != 0 {
 		raw = withoutWindow(raw)
 	}
-	s := h.s
-	s.mu.Lock()
+	s, other := h.s, h.other
 	if h.closed || h.ending {
 		s.mu.Unlock()
 		return
@@ -212,16 +248,19 @@ func (h *relayHalf) forward(f *frame) {
 		h.emit(raw, cost, last)
 	case !h.mayQueue(len(raw)):
 		s.mu.Unlock()
-		h.other.overrun()
+		other.overrun()
 		return
 	default:
 		h.push(raw, cost, last)
 	}
-	granted := h.takeGrant()
+	from, granted := other.s, h.takeGrant()
+	if last && unqueued && granted == 0 && h.queue == nil {
+		h.recycleLocked()
+	}
 	s.mu.Unlock()
-	h.other.s.touch(s)
+	from.touch(s)
 	if granted > 0 {
-		h.other.grant(granted) // written with all else that the reader's packet gives rise to
+		other.grant(granted) // written with all else that the reader's packet gives rise to
 	}
 }
 

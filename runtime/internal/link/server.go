@@ -4,6 +4,8 @@ import (
 	"context"
 	"io"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"connectrpc.com/connect/v2"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -13,44 +15,73 @@ import (
 
 // ServerCall is the handler's side of a call. One goroutine may send while another receives. It must
 // not be used once the handler has returned.
+//
+// It outlives its handler, which may have let go of its context to anyone: so it is never used again, and small.
 type ServerCall struct {
-	incoming Incoming
-	ctx      callContext
-	handle   func(*ServerCall)
-	limits   *Limits
+	mu     *sync.Mutex
+	limits *Limits
+	end    *handlerEnd // until the handler has returned
 
-	mu  *sync.Mutex
-	end *handlerEnd // until the handler has returned
+	session  *Session // nil for a local call
+	callee   *Callee
+	caller   *Caller
+	header   *[]byte // the request's, encoded; nil for none
+	deadline time.Time
+	kind     connect.StreamType
+	left     bool // ReplyLast has done what returned does
+
+	// What its context knows. That needs no lock: who ends it sets over, then looks for a child; who makes a child puts it
+	// in its place, then looks at over.
+	over  atomic.Uint32 // zero, or how the context has ended
+	child atomic.Pointer[contextChild]
+}
+
+// Served is a ServerCall within something of its handler's own, which saves what that would cost by itself.
+type Served interface {
+	// Call returns the call, a zero one until it is served.
+	Call() *ServerCall
+	// Serve handles it, on a worker.
+	Serve()
 }
 
 // run handles the call. A worker calls it.
 func (c *ServerCall) run() {
 	defer c.returned()
-	c.handle(c)
+	if e := c.end; e.served != nil {
+		e.served.Serve()
+	} else {
+		e.handle(c)
+	}
 }
 
 // returned makes sure that the call has ended when its handler has returned or panicked.
 func (c *ServerCall) returned() {
 	_ = recover() // its text is nobody's business
+	if c.left {
+		return
+	}
 	c.mu.Lock()
 	e := c.end
-	c.end = nil
 	if !e.ended {
 		e.finish(errOver, c.failed(errNoAnswer, started).end(c.limits.MaxHeader))
 		e.flush()
 	}
+	waiter := c.localWaiter()
+	c.leaveLocked()
+	c.mu.Unlock()
+	c.context().cancel(context.Canceled)
+	tell(waiter)
+}
+
+// leaveLocked has the end forget the handler, which has returned or is about to.
+func (c *ServerCall) leaveLocked() {
+	e := c.end
+	c.end = nil
 	if e.s != nil {
 		e.s.handlers--
 	}
-	var waiter Waiter
-	if e.pair != nil {
-		waiter = e.pair.caller.takeWaiter()
-	}
 	e.retired = true
 	e.recycle()
-	c.mu.Unlock()
-	c.ctx.cancel(context.Canceled)
-	tell(waiter)
 }
 
 var (
@@ -60,23 +91,39 @@ var (
 
 // Context is the handler's: it has the call's deadline and is cancelled when the caller lets go, the
 // link is lost, or the call has ended.
-func (c *ServerCall) Context() context.Context { return &c.ctx }
+func (c *ServerCall) Context() context.Context { return c.context() }
+
+func (c *ServerCall) context() *callContext { return (*callContext)(c) }
 
 // Tell ends the handler's context with cause, by which the handler may know why it should come to an end. The call
 // goes on: what it receives and sends still counts, and the end is its own to say. Any goroutine may call it.
-func (c *ServerCall) Tell(cause error) { c.ctx.tell(cause) }
+func (c *ServerCall) Tell(cause error) { c.context().tell(cause) }
 
-// Incoming says what is called.
-func (c *ServerCall) Incoming() *Incoming { return &c.incoming }
+// Callee says what is called.
+func (c *ServerCall) Callee() *Callee { return c.callee }
+
+// Caller says who made the call, nil where nobody knows.
+func (c *ServerCall) Caller() *Caller { return c.caller }
+
+// Local reports whether the call came by no session.
+func (c *ServerCall) Local() bool { return c.session == nil }
 
 // Header decodes and returns the request's headers, which are not to be changed. It returns false where they are
 // malformed: the call has ended then, and its handler is not to run.
 func (c *ServerCall) Header() (*connect.Header, bool) {
-	h, err := c.incoming.Header()
+	h, err := c.decodeHeader()
 	if err != nil {
 		_ = c.endWith(c.failed(errRequestHeaders, notStarted).end(c.limits.MaxHeader))
 	}
 	return h, err == nil
+}
+
+// decodeHeader is Header for one who may come when the call has ended.
+func (c *ServerCall) decodeHeader() (*connect.Header, error) {
+	if c.header == nil {
+		return nil, nil //nolint:nilnil // a nil Header is an empty one
+	}
+	return decodeHeaders(*c.header)
 }
 
 var errRequestHeaders = connect.NewError(connect.CodeInvalidArgument, "the request's headers are malformed")
@@ -192,7 +239,7 @@ func (c *ServerCall) endWith(end []byte) error {
 	was := c.finish(end)
 	waiter := c.localWaiter()
 	c.mu.Unlock()
-	c.ctx.cancel(context.Canceled)
+	c.context().cancel(context.Canceled)
 	tell(waiter)
 	return was
 }
@@ -217,7 +264,7 @@ func (c *ServerCall) finish(end []byte) error {
 
 // releaseRequest gives the memory of a single request back: nobody reads it when its handler answers.
 func (c *ServerCall) releaseRequest(e *handlerEnd) {
-	if c.incoming.StreamType&connect.StreamTypeClient == 0 {
+	if c.kind&connect.StreamTypeClient == 0 {
 		e.inbox.release()
 	}
 }
@@ -241,9 +288,40 @@ func (c *ServerCall) Reply(header *connect.Header, msg []byte, trailer *connect.
 	err := c.reply(head, msg, end)
 	waiter := c.localWaiter()
 	c.mu.Unlock()
-	c.ctx.cancel(context.Canceled)
+	c.context().cancel(context.Canceled)
 	tell(waiter)
 	return err
+}
+
+// ReplyLast is Reply, without headers and trailers, for a handler that is about to return: it is over with the call, too.
+// It reports false, and has done nothing, where that cannot be done at once: then Reply does it.
+func (c *ServerCall) ReplyLast(msg []byte) bool {
+	if c.limits.checkMessage(msg) != nil {
+		return false
+	}
+	c.mu.Lock()
+	e := c.end
+	if e.inside > 0 || !e.replyAtOnce(nil, msg, nil) {
+		c.mu.Unlock()
+		return false
+	}
+	e.inbox.drop()
+	c.left = true
+	c.leaveLocked()
+	c.session.flush()
+	c.mu.Unlock()
+	c.context().cancel(context.Canceled)
+	return true
+}
+
+// TakeRequest returns the request if it came whole with the call, and otherwise nil: then it is to be received. It is
+// called once, before all else, by a [Served], which frees it. Whoever takes it looks at the context before using it:
+// where that has ended, Receive says why.
+func (c *ServerCall) TakeRequest() *Buffer {
+	e := c.end
+	b := e.request
+	e.request = nil
+	return b
 }
 
 // reply sends headers, a message and the end. mu is held, but not while it waits.

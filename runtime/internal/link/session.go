@@ -56,6 +56,7 @@ type Session struct {
 	reading  atomic.Bool   // the reader is in the conn's Receive
 	shut     atomic.Bool   // closed returns an error
 	mute     atomic.Bool   // a probe was not answered
+	taking   atomic.Bool   // an open is being handled, and has neither an end here nor its refusal yet
 
 	mu       sync.Mutex
 	cause    *Ended
@@ -64,7 +65,6 @@ type Session struct {
 	theirs   table
 	running  bool
 	taken    uint64 // opens of the other end's, as the goodbye will tell
-	taking   bool   // the last of them has neither an end here nor its refusal yet
 	parted   bool   // the goodbye is on its way: no more are taken
 	handlers int    // running, also those whose call has ended
 	alarm    int64
@@ -76,6 +76,7 @@ type Session struct {
 
 	spareCallers  spares[*callerEnd]
 	spareHandlers spares[*handlerEnd]
+	spareRelays   spares[*relay] // of calls that came in
 
 	reader readerState
 }
@@ -151,7 +152,7 @@ func (s *Session) Close(bye *linkv1.Goodbye) {
 // CloseIdle is Close for a session that has no calls, of either end's. Otherwise it does nothing, and reports false.
 func (s *Session) CloseIdle(bye *linkv1.Goodbye) bool {
 	s.mu.Lock()
-	if s.own.live > 0 || s.theirs.live > 0 || s.taking {
+	if s.own.live > 0 || s.theirs.live > 0 || s.taking.Load() {
 		s.mu.Unlock()
 		return false
 	}
@@ -367,7 +368,7 @@ func (s *Session) endTheirs(id uint32) {
 func (s *Session) takeIn(id uint32, end callEnd) {
 	i, _ := idSlot(id)
 	s.theirs.put(i, end)
-	s.taking = false
+	s.taking.Store(false)
 }
 
 // Drained is closed once the other end has no call open here, served or relayed, or the session has ended.
@@ -384,7 +385,7 @@ func (s *Session) Drained() <-chan struct{} {
 
 // noteDrained tells those who wait for Drained. The session's lock is held.
 func (s *Session) noteDrained() {
-	if s.drained != nil && s.theirs.live == 0 && !s.taking {
+	if s.drained != nil && s.theirs.live == 0 && !s.taking.Load() {
 		close(s.drained)
 		s.drained = nil
 	}

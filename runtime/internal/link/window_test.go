@@ -49,7 +49,7 @@ func testSlowReader(t *testing.T, m *mesh, from, to, size, bound int, slowCaller
 		}
 	}
 	m.nodes[to].serve = func(c *link.ServerCall) {
-		if c.Incoming().Procedure == "/echo" {
+		if c.Callee().Procedure == "/echo" {
 			echoUnary(c)
 			return
 		}
@@ -208,7 +208,7 @@ func TestSmallBesideBulk(t *testing.T) {
 		far.Throttle(32 << 10) // a chunk takes a second
 		ctx, cancel := context.WithCancel(t.Context())
 		m.nodes[1].serve = func(c *link.ServerCall) {
-			if c.Incoming().Procedure == "/echo" {
+			if c.Callee().Procedure == "/echo" {
 				echoUnary(c)
 				return
 			}
@@ -250,7 +250,7 @@ func TestSleepingHandler(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := chain(t, 3, link.Limits{})
 		m.nodes[2].serve = func(c *link.ServerCall) {
-			if c.Incoming().Procedure == "/sleep" {
+			if c.Callee().Procedure == "/sleep" {
 				time.Sleep(time.Minute) // fake time
 			}
 			echoUnary(c)

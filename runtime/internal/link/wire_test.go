@@ -243,7 +243,7 @@ func TestIncomingParse(t *testing.T) {
 		t.Fatal(err)
 	}
 	var in Incoming
-	if err := in.parse(raw, new(nameCache), new(callerCache)); err != nil {
+	if err := in.parse(raw, new(openCache)); err != nil {
 		t.Fatal(err)
 	}
 	h, err := in.Header()
@@ -251,7 +251,10 @@ func TestIncomingParse(t *testing.T) {
 		t.Errorf("headers %v, %v", h, err)
 	}
 	in.rawHeader = nil
-	want := Incoming{Namespace: "n", Procedure: "p", Origin: origin, OriginNamespace: "o", Timeout: 99, StreamType: 3}
+	want := Incoming{
+		Callee:  &Callee{Namespace: "n", Procedure: "p", Origin: origin, OriginNamespace: "o", Known: true},
+		Timeout: 99, StreamType: 3,
+	}
 	if diff := cmp.Diff(want, in, cmp.AllowUnexported(Incoming{})); diff != "" {
 		t.Errorf("incoming (-want +got):\n%s", diff)
 	}
@@ -347,7 +350,7 @@ func FuzzFrame(f *testing.F) {
 		}
 		if got.has&hasOpen != 0 {
 			var in Incoming
-			if in.parse(got.open, new(nameCache), new(callerCache)) == nil && want.GetOpen().GetNamespace() != in.Namespace {
+			if in.parse(got.open, new(openCache)) == nil && want.GetOpen().GetNamespace() != in.Namespace {
 				t.Fatalf("namespace %q and %q", in.Namespace, want.GetOpen().GetNamespace())
 			}
 			if err := got.parse(readdress(&got, &Route{Namespace: "n"}, nil)); err != nil && len(raw) < maxBlock/2 {

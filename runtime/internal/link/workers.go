@@ -40,11 +40,13 @@ func NewWorkers() *Workers {
 	return w
 }
 
-// run runs a call's handler. It does not block.
-func (w *Workers) run(c *ServerCall) {
+// run runs the handlers of calls. It does not block.
+func (w *Workers) run(calls ...*ServerCall) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.push(c)
+	for _, c := range calls {
+		w.push(c)
+	}
 	w.call()
 }
 

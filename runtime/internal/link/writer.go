@@ -102,7 +102,7 @@ func (s *Session) controlDue() bool {
 // has its end here or its refusal sent. The session's lock is held.
 func (s *Session) mayPart() bool {
 	o := &s.out
-	return s.closing != nil && len(o.buf) == HeadRoom && o.ring.empty() && !o.table && !o.owing && !s.taking
+	return s.closing != nil && len(o.buf) == HeadRoom && o.ring.empty() && !o.table && !o.owing && !s.taking.Load()
 }
 
 // mayWrite reports whether a round can be begun. The session's lock is held.

@@ -1,0 +1,112 @@
+package link
+
+import (
+	"unicode/utf8"
+
+	"connectrpc.com/connect/v2"
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// openCache keeps what the other end's Opens say again and again. Only the session's reader uses it.
+type openCache struct {
+	names   nameCache
+	callers callerCache
+	last    *knownCallee
+	known   map[string]*knownCallee
+}
+
+// knownCallee is a callee with the bytes that say it.
+type knownCallee struct {
+	Callee
+
+	raw string
+}
+
+const (
+	// maxCachedCallees and maxCachedCallee bound what a peer can fill the cache with, in entries and in bytes of one.
+	maxCachedCallees = 512
+	maxCachedCallee  = 512
+)
+
+// callee returns what the fields of an Open name that say what is called.
+func (c *openCache) callee(raw []byte) (*Callee, error) {
+	if c.last != nil && string(raw) == c.last.raw {
+		return &c.last.Callee, nil
+	}
+	if known, ok := c.known[string(raw)]; ok {
+		c.last = known
+		return &known.Callee, nil
+	}
+	in := Incoming{Callee: new(Callee)}
+	if err := in.fields(raw, c); err != nil || len(raw) > maxCachedCallee {
+		return in.Callee, err
+	}
+	if c.known == nil || len(c.known) >= maxCachedCallees {
+		c.known = make(map[string]*knownCallee)
+	}
+	c.last = &knownCallee{Callee: *in.Callee, raw: string(raw)}
+	c.last.Known = true
+	c.known[c.last.raw] = c.last
+	return &c.last.Callee, nil
+}
+
+// sizeCallee is the length of the fields at the start of an Open that say what is called. Those further on are read
+// one by one.
+func sizeCallee(b []byte) int {
+	size := 0
+	for size < len(b) {
+		switch b[size] {
+		case tagNamespace, tagProcedure, tagOrigin, tagOriginNamespace:
+		default:
+			return size
+		}
+		_, n := protowire.ConsumeBytes(b[size+1:])
+		if n < 0 {
+			return size
+		}
+		size += 1 + n
+	}
+	return size
+}
+
+// with returns the callee with another value of the field num.
+func (c *Callee) with(num protowire.Number, v []byte, names *nameCache) (*Callee, error) {
+	changed := *c
+	changed.Known = false
+	var err error
+	switch num {
+	case 1:
+		changed.Namespace, err = names.get(v, maxNamespace)
+	case 2:
+		changed.Procedure, err = names.get(v, maxProcedure)
+	case 3:
+		if len(v) != len(changed.Origin) {
+			return nil, errFrame("the origin's id is not 16 bytes")
+		}
+		changed.Origin = NodeID(v)
+	case 4:
+		changed.OriginNamespace, err = names.get(v, maxNamespace)
+	}
+	return &changed, err
+}
+
+// nameCache keeps one string for each name that a peer says again and again.
+type nameCache struct{ names map[string]string }
+
+// maxCachedNames bounds what a peer can fill the cache with.
+const maxCachedNames = 1024
+
+func (c *nameCache) get(b []byte, limit int) (string, error) {
+	if s, ok := c.names[string(b)]; ok && len(b) <= limit {
+		return s, nil
+	}
+	if len(b) > limit || !utf8.Valid(b) {
+		return "", connect.Errorf(connect.CodeInvalidArgument, "link: a name that is longer than %d bytes or not UTF-8", limit)
+	}
+	if c.names == nil || len(c.names) >= maxCachedNames {
+		c.names = make(map[string]string)
+	}
+	s := string(b)
+	c.names[s] = s
+	return s, nil
+}

@@ -1,0 +1,193 @@
+package rpcmesh
+
+import (
+	"context"
+	"io"
+	"sync/atomic"
+	"time"
+
+	"connectrpc.com/connect/v2"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
+)
+
+// unaryCall is a unary call that came over a link, at a node without interceptors: the call, its context and its stream
+// in one piece. Its handler may let go of any of them to others, who find after its return what they would find of a
+// call that has ended. So it is not used again; what it holds is, and belongs to whoever takes it out.
+type unaryCall struct {
+	call     link.ServerCall
+	m        *method
+	request  atomic.Pointer[link.Buffer]
+	response atomic.Pointer[link.Buffer] // that Send has put here; only Serve uses what it points to
+	info     atomic.Pointer[connect.CallInfo]
+	received atomic.Int32 // the size of the request, where it came whole
+	whole    bool         // it did
+	deaf     atomic.Bool
+}
+
+// serverInfoKey is what connect looks up a handler's CallInfo by.
+var serverInfoKey = func() (key any) {
+	connect.CallInfoForServerContext(keyCatcher{context.Background(), &key})
+	return key
+}()
+
+// keyCatcher is a context that notes what it is asked for.
+type keyCatcher struct {
+	context.Context
+
+	key *any
+}
+
+// Value implements context.Context.
+func (c keyCatcher) Value(key any) any {
+	*c.key = key
+	return nil
+}
+
+// makeUnary is link.Route.Make for a call of the function.
+func (m *method) makeUnary() link.Served { return &unaryCall{m: m} }
+
+// Call implements [link.Served].
+func (u *unaryCall) Call() *link.ServerCall { return &u.call }
+
+// Serve implements [link.Served].
+func (u *unaryCall) Serve() {
+	n := u.m.origin.ns.node
+	n.origins.begin()
+	defer n.origins.end()
+	if b := u.call.TakeRequest(); b != nil {
+		u.whole = true
+		u.request.Store(b)
+	}
+	header, ok := u.call.Header()
+	if !ok {
+		u.dropRequest()
+		return
+	}
+	if header.Len() > 0 {
+		u.info.Store(u.newInfo(header))
+	}
+	ctx := (*unaryContext)(u)
+	verdict, failure := u.m.try(ctx, &u.call, func() error { return u.m.handler(ctx, u.m.spec, u) })
+	u.dropRequest()
+	response := u.response.Load()
+	if verdict == nil && failure == nil && response != nil && u.bare() && u.call.ReplyLast(response.B) {
+		response.Free()
+		return
+	}
+	s := &incoming{call: &u.call, info: u.callInfo(), single: true, last: response, sent: response != nil}
+	s.end(verdict, failure)
+}
+
+// bare reports whether the response has neither headers nor trailers.
+func (u *unaryCall) bare() bool {
+	info := u.info.Load()
+	return info == nil || info.ResponseHeader().Len() == 0 && info.ResponseTrailer().Len() == 0
+}
+
+// dropRequest frees the request unless it has been received.
+func (u *unaryCall) dropRequest() {
+	if b := u.request.Swap(nil); b != nil {
+		b.Free()
+	}
+}
+
+// Receive implements [connect.ServerStream].
+func (u *unaryCall) Receive(msg any) error {
+	b := u.request.Swap(nil)
+	if b != nil {
+		defer b.Free()
+	}
+	if !u.whole || u.deaf.Load() || u.call.Context().Err() != nil {
+		return u.receive(msg)
+	}
+	if b == nil {
+		return io.EOF
+	}
+	return u.decode(b.B, msg)
+}
+
+// receive is Receive for a request that did not come whole, or has been given up.
+func (u *unaryCall) receive(msg any) error {
+	b, err := u.call.Receive()
+	if err != nil {
+		return err
+	}
+	return u.decode(b, msg)
+}
+
+func (u *unaryCall) decode(b []byte, msg any) error {
+	u.received.Store(int32(len(b)))
+	if info := u.info.Load(); info != nil {
+		info.ReceiveStats = connect.MessageStats{Size: len(b)}
+	}
+	return decodeRequest(b, msg)
+}
+
+// StopReceiving implements [ReceiveStopper].
+func (u *unaryCall) StopReceiving() {
+	u.deaf.Store(true)
+	u.call.StopReceiving()
+}
+
+// SendHeaders implements [connect.ServerStream].
+func (u *unaryCall) SendHeaders() error {
+	if info := u.info.Load(); info != nil {
+		return u.call.SendHeaders(info.ResponseHeader())
+	}
+	return u.call.SendHeaders(nil)
+}
+
+// Send implements [connect.ServerStream].
+func (u *unaryCall) Send(msg any) error {
+	b, err := marshal(msg)
+	if err != nil {
+		return err
+	}
+	size := len(b.B)
+	if !u.response.CompareAndSwap(nil, b) {
+		b.Free()
+		return errOneResponse
+	}
+	if info := u.info.Load(); info != nil {
+		info.SendStats = connect.MessageStats{Size: size}
+	}
+	return nil
+}
+
+// callInfo returns the call's CallInfo, which it makes when it is asked for.
+func (u *unaryCall) callInfo() *connect.CallInfo {
+	if info := u.info.Load(); info != nil {
+		return info
+	}
+	if info := u.newInfo(nil); u.info.CompareAndSwap(nil, info) {
+		return info
+	}
+	return u.info.Load()
+}
+
+func (u *unaryCall) newInfo(header *connect.Header) *connect.CallInfo {
+	info := newServerInfo(u.m.spec, u.call.Caller(), header)
+	info.ReceiveStats.Size, info.TransportInfo = int(u.received.Load()), u
+	return info
+}
+
+// unaryContext is a unaryCall as its handler's context.
+type unaryContext unaryCall
+
+// Deadline implements context.Context.
+func (c *unaryContext) Deadline() (time.Time, bool) { return c.call.Context().Deadline() }
+
+// Done implements context.Context.
+func (c *unaryContext) Done() <-chan struct{} { return c.call.Context().Done() }
+
+// Err implements context.Context.
+func (c *unaryContext) Err() error { return c.call.Context().Err() }
+
+// Value implements context.Context.
+func (c *unaryContext) Value(key any) any {
+	if key == serverInfoKey {
+		return (*unaryCall)(c).callInfo()
+	}
+	return c.call.Context().Value(key)
+}
