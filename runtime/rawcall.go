@@ -27,13 +27,15 @@ type RawCall struct {
 	// Outside says how the call came in from outside, nil for a call of this program's own. It is not changed
 	// until Done is called.
 	Outside *Outside
-	// Request is the encoded request. Begin copies it.
+	// Request is the encoded request. Begin copies it, unless it is Owned: then it is the call's once Begin has
+	// returned true, and stays as it is.
 	Request []byte
+	Owned   bool
 	// Done is called once when the call is over, by any goroutine and perhaps before Begin has returned. It
 	// must not block: others' calls wait meanwhile. What it gives something to write it returns, or nil.
 	Done func(c *RawCall) Output
 
-	// Response is the encoded response where Err is nil, until Done returns.
+	// Response is the encoded response where Err is nil, until Done returns, or for good by KeepResponse.
 	Response []byte
 	// Err is how the call failed, as for a [connect.ClientStream].
 	Err error
@@ -43,6 +45,7 @@ type RawCall struct {
 	caller   link.Caller // where Outside is set
 	opened   atomic.Bool // the first attempt is there
 	canceled atomic.Bool
+	kept     bool                               // the response is
 	unretry  atomic.Pointer[context.CancelFunc] // ends further attempts
 }
 
@@ -74,6 +77,9 @@ func (c *RawCall) Cancel() {
 		_ = c.call.first.Close() // always nil
 	}
 }
+
+// KeepResponse leaves Response to its caller for good. It may be called while Done runs.
+func (c *RawCall) KeepResponse() { c.kept = true }
 
 // RawCaller begins calls, and sends those together that it begins together. It belongs to one goroutine.
 type RawCaller struct {
@@ -109,8 +115,7 @@ func (r *RawCaller) Begin(ns *Namespace, c *RawCall) bool {
 func (r *RawCaller) start(c *RawCall) bool {
 	s := &c.call
 	via := s.route.target.Link
-	b := link.NewBuffer(len(c.Request))
-	b.B = append(b.B, c.Request...)
+	b := c.request()
 	s.begin()
 	s.mu.Lock()
 	call, err := s.open()
@@ -134,6 +139,16 @@ func (r *RawCaller) start(c *RawCall) bool {
 		r.touch(session.link)
 	}
 	return true
+}
+
+// request returns the request for attempts to send.
+func (c *RawCall) request() *link.Buffer {
+	if c.Owned {
+		return link.OwnBuffer(c.Request)
+	}
+	b := link.NewBuffer(len(c.Request))
+	b.B = append(b.B, c.Request...)
+	return b
 }
 
 func (r *RawCaller) touch(s *link.Session) {
@@ -160,9 +175,12 @@ func (w *rawWaiter) Over() link.Output {
 	s := &c.call
 	b, err := s.first.Finish()
 	if err == nil {
-		defer b.Free()
 		s.finish()
-		return c.done(b.B, nil)
+		o := c.done(b.B, nil)
+		if !c.kept {
+			b.Free()
+		}
+		return o
 	}
 	if s.mayRepeat() && s.ns.node.spawn(c.retry) {
 		return nil

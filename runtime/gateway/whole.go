@@ -146,6 +146,11 @@ func (w *whole) outside(token string) *rpcmesh.Outside {
 	return w.from
 }
 
+// Length implements [h2serve.BufferedHandler].
+func (w *whole) Length(_ *h2serve.Request, begin []byte) int {
+	return min(grpc.Length(begin), w.g.cfg.MaxMessage)
+}
+
 // Handle implements [h2serve.BufferedHandler].
 func (w *whole) Handle(r *h2serve.Request) bool {
 	c, _ := r.Data.(*wholeCall)
@@ -158,7 +163,7 @@ func (w *whole) Handle(r *h2serve.Request) bool {
 			c.RequestHeader().Add(key, f.Value)
 		}
 	}
-	c.Request, c.Done = message, c.respond
+	c.Request, c.Owned, c.Done = message, r.Owned, c.respond
 	if w.g.calls.begin(c.who) != nil {
 		return false // which ServeHTTP says
 	}
@@ -196,6 +201,9 @@ var (
 	fieldAccept = hpack.HeaderField{Name: "grpc-accept-encoding", Value: connect.CompressionNameGzip}
 )
 
+// keepFrom is from where, in bytes, a response is better kept than copied while it waits for the client's windows.
+const keepFrom = 64 << 10
+
 // respond is the call's Done.
 func (c *wholeCall) respond(*rpcmesh.RawCall) rpcmesh.Output {
 	c.g.calls.end(c.who)
@@ -210,6 +218,9 @@ func (c *wholeCall) respond(*rpcmesh.RawCall) rpcmesh.Output {
 		prefix := grpc.Prefix(len(c.Response))
 		body = [2][]byte{prefix[:], c.Response}
 		r.Body = body[:]
+		if r.Kept = len(c.Response) > keepFrom; r.Kept {
+			c.KeepResponse()
+		}
 	}
 	conn := c.request.Conn()
 	c.request.Respond(&r)

@@ -163,7 +163,7 @@ func (c *Conn) sendEnd(p []byte) error {
 		if n == 0 {
 			return errClosed
 		}
-		if err := c.writeData(p, off, n, end, c.opts.CloseTimeout); err != nil {
+		if err := c.writeData(p[off-frameHeaderSize:off+n], n, end, c.opts.CloseTimeout); err != nil {
 			return err
 		}
 		off += n

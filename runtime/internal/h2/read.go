@@ -77,7 +77,9 @@ func (c *Conn) Receive() ([]byte, error) {
 		}
 		if done {
 			r.idle = 0
-			c.flush()
+			if len(r.in.Buffered()) == 0 {
+				c.flush()
+			} // otherwise what is next sent takes it along, or the next Receive has it written
 			return msg, nil
 		}
 	}

@@ -100,8 +100,13 @@ func (c *Conn) sendFrames(p []byte) error {
 			continue
 		}
 		s.busy = true
+		s.flight.ping(s.frames)
+		frame := p[off-frameHeaderSize : off+n]
+		if off+n == len(p) { // otherwise there is data behind it
+			frame = s.control.follow(frame)
+		}
 		c.mu.Unlock()
-		err := c.writeData(p, off, n, false, patience)
+		err := c.writeData(frame, n, false, patience)
 		c.mu.Lock()
 		c.release()
 		if err != nil {
@@ -273,11 +278,10 @@ func (c *Conn) queueLocked(write func(*http2.Framer) error) error {
 	return write(s.frames)
 }
 
-// writeData writes p[off:off+n] as a DATA frame, its header over what stands before and has been
-// sent, which is put back. The caller has the socket.
-func (c *Conn) writeData(p []byte, off, n int, end bool, patience time.Duration) error {
+// writeData writes a DATA frame of n bytes, and what follows it. Its header goes over what stands at its beginning and
+// has been sent, which is put back. The caller has the socket.
+func (c *Conn) writeData(frame []byte, n int, end bool, patience time.Duration) error {
 	var sent [frameHeaderSize]byte
-	frame := p[off-frameHeaderSize : off+n]
 	copy(sent[:], frame)
 	putDataHeader(frame, n, end, c.state.stream)
 	err := c.write(frame, patience)

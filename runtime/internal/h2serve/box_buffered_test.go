@@ -24,8 +24,11 @@ type prompt struct {
 
 func (p *prompt) NewBufferedHandler() h2serve.BufferedHandler { return p }
 func (p *prompt) Wants(*h2serve.Request) bool                 { return true }
-func (p *prompt) Flush()                                      {}
-func (p *prompt) Close()                                      {}
+
+func (*prompt) Length(*h2serve.Request, []byte) int { return 0 }
+
+func (p *prompt) Flush() {}
+func (p *prompt) Close() {}
 func (p *prompt) Handle(r *h2serve.Request) bool {
 	p.given.Add(1)
 	resp := p.resp
@@ -121,8 +124,11 @@ func newPatient() *patient {
 
 func (p *patient) NewBufferedHandler() h2serve.BufferedHandler { return p }
 func (p *patient) Wants(*h2serve.Request) bool                 { return true }
-func (p *patient) Flush()                                      {}
-func (p *patient) Close()                                      {}
+
+func (*patient) Length(*h2serve.Request, []byte) int { return 0 }
+
+func (p *patient) Flush() {}
+func (p *patient) Close() {}
 func (p *patient) Handle(r *h2serve.Request) bool {
 	path := r.Path
 	r.OnCancel(func() { p.canceled <- path })

@@ -88,6 +88,8 @@ func (w *wholes) NewBufferedHandler() h2serve.BufferedHandler { return w }
 
 func (w *wholes) Wants(r *h2serve.Request) bool { return r.Method == http.MethodPost }
 
+func (w *wholes) Length(_ *h2serve.Request, begin []byte) int { return int(begin[0]) << 10 }
+
 func (w *wholes) Handle(r *h2serve.Request) bool {
 	if w.closed {
 		w.t.Error("a request after Close")

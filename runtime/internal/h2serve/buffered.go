@@ -15,6 +15,9 @@ import (
 type BufferedHandler interface {
 	// Wants reports whether Handle is to get r, of which only the head is there, when its body is.
 	Wants(r *Request) bool
+	// Length returns how long r's body will be, by how it begins; 0 where that does not tell. The memory for that is
+	// taken at once.
+	Length(r *Request, begin []byte) int
 	// Handle takes r, or reports false: then the Handler serves it. What it takes is answered by one
 	// Respond, at any later time, unless it is canceled.
 	Handle(r *Request) bool
@@ -37,8 +40,9 @@ type Request struct {
 	Method, Scheme, Authority, Path string
 	// Fields are the other headers, with names in lower case.
 	Fields []hpack.HeaderField
-	// Body is the body, until Handle returns.
-	Body []byte
+	// Body is the body, until Handle returns; where it is Owned, one who takes the request may keep it.
+	Body  []byte
+	Owned bool
 	// Data is the BufferedHandler's own.
 	Data any
 
@@ -51,6 +55,8 @@ type Response struct {
 	Head []hpack.HeaderField
 	// Body is the body, in pieces. Respond changes the slice, and none of the pieces.
 	Body [][]byte
+	// Kept says that the pieces stay as they are: they need not be copied to wait for the client's windows.
+	Kept bool
 	// Trailer must not be empty.
 	Trailer []hpack.HeaderField
 }
@@ -81,7 +87,7 @@ func (r *Request) OnCancel(f func()) {
 }
 
 // Respond answers r, which Handle has taken: it appends the response to what the connection has to write, and
-// [Conn.Flush] has it written. It does not block, nor keep anything of resp. What the client's windows do
+// [Conn.Flush] has it written. It does not block, nor keep anything of resp but pieces that are Kept. What the client's windows do
 // not take yet is kept, and written when they do. Only the first call counts, and none once r was
 // canceled.
 func (r *Request) Respond(resp *Response) {
@@ -96,7 +102,7 @@ func (r *Request) Respond(resp *Response) {
 	if len(c.out) >= maxOutput {
 		// Answers without bodies have no window to wait for. Held, they keep their streams, of which there are
 		// only so many.
-		st.heldResponse = &Response{Head: slices.Clone(resp.Head), Body: [][]byte{bytes.Join(resp.Body, nil)}, Trailer: slices.Clone(resp.Trailer)}
+		st.heldResponse = &Response{Head: slices.Clone(resp.Head), Body: [][]byte{bytes.Join(resp.Body, nil)}, Kept: true, Trailer: slices.Clone(resp.Trailer)}
 		c.heldResponses = append(c.heldResponses, st)
 		return
 	}
@@ -106,7 +112,7 @@ func (r *Request) Respond(resp *Response) {
 // respondLocked puts what goes of an answer, and has the rest wait.
 func (c *Conn) respondLocked(st *stream, resp *Response) {
 	c.putHeadersLocked(st.id, resp.Head, false)
-	rest := c.putBodyLocked(st, resp.Body)
+	rest := c.putBodyLocked(st, resp)
 	if rest == nil {
 		c.putHeadersLocked(st.id, resp.Trailer, true)
 		c.removeStreamLocked(st)
@@ -127,8 +133,9 @@ func (c *Conn) respondHeldLocked() {
 	}
 }
 
-// putBodyLocked puts what goes of a body, and returns a copy of the rest, nil if there is none.
-func (c *Conn) putBodyLocked(st *stream, pieces [][]byte) []byte {
+// putBodyLocked puts what goes of a body, and returns the rest, to be kept, nil if there is none.
+func (c *Conn) putBodyLocked(st *stream, resp *Response) []byte {
+	pieces := resp.Body
 	left, from := 0, 0 // what has gone of the first piece
 	for _, p := range pieces {
 		left += len(p)
@@ -151,8 +158,11 @@ func (c *Conn) putBodyLocked(st *stream, pieces [][]byte) []byte {
 			}
 		}
 	}
-	if left == 0 {
+	switch {
+	case left == 0:
 		return nil
+	case resp.Kept && len(pieces) == 1:
+		return pieces[0][from:]
 	}
 	return bytes.Join(pieces, nil)[from:]
 }

@@ -145,16 +145,31 @@ func (c *Conn) bufferMore(st *stream, p []byte) error {
 		return nil
 	}
 	if !st.remoteEnd {
-		st.body = appendDoubling(st.body, p)
-		st.bufferedBytes += len(p)
-		r.bufferedBytes += len(p)
+		had := cap(st.body)
+		st.body = appendDoubling(c.makeRoom(st, p), p)
+		st.bufferedBytes += cap(st.body) - had
+		r.bufferedBytes += cap(st.body) - had
 		return c.countIdleFrameIf(len(p) == 0)
 	}
-	if len(st.body) > 0 {
+	st.request.Owned = len(st.body) > 0
+	if st.request.Owned {
 		p = append(st.body, p...)
 	}
 	c.handleBuffered(st, p)
 	return nil
+}
+
+// makeRoom returns what has been buffered of a body, of which p comes next: with room for all of it, where the
+// BufferedHandler knows by its beginning how long it will be, and there may be as much.
+func (c *Conn) makeRoom(st *stream, p []byte) []byte {
+	if st.body != nil || len(p) == 0 {
+		return st.body
+	}
+	n := st.buffered.Length(&st.request, p)
+	if n <= len(p) || n > MaxBufferedBody || n > maxBuffering-c.reading.bufferedBytes {
+		return nil
+	}
+	return make([]byte, 0, n)
 }
 
 func (c *Conn) countIdleFrameIf(idle bool) error {
@@ -209,9 +224,12 @@ func (c *Conn) stopBuffering(st *stream) {
 	}
 }
 
-// serveSlow leaves to the Handler what has not come whole in time.
+// serveSlow leaves to the Handler what has not come whole in time, and does not come quickly.
 func (c *Conn) serveSlow() {
 	for _, st := range c.reading.buffering {
-		c.serveBuffered(st, nil)
+		if st.received-st.lastReceived < minBufferRate {
+			c.serveBuffered(st, nil)
+		}
+		st.lastReceived = st.received
 	}
 }

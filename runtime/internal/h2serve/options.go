@@ -80,7 +80,7 @@ func (o Options) withDefaults() Options {
 const MaxBufferedBody = 8 << 20
 
 const (
-	maxBuffering     = 16 << 20  // of bodies that are being buffered on a connection
+	maxBuffering     = 16 << 20  // of memory for bodies that are being buffered on a connection
 	maxFrame         = 16 << 10  // longest frame taken: what RFC 9113 section 4.2 demands at least
 	maxOutput        = 256 << 10 // of what waits to be written, beyond which handlers wait
 	bulkThreshold    = 64 << 10  // of what waits to be written, beyond which answers wait, so that short ones go before
@@ -90,7 +90,8 @@ const (
 	maxResets        = 5000      // of streams that were not answered yet, in resetInterval
 	resetInterval    = 10 * time.Second
 	writePiece       = 64 << 10
-	bufferTimeout    = 20 * time.Millisecond // how long a BufferedHandler's request may take to come
+	bufferTimeout    = 20 * time.Millisecond // how long a BufferedHandler's request may take to come, and
+	minBufferRate    = 16 << 10              // how much of it must come in as long again, where it is a long one
 	maxBeforeFlush   = 16                    // requests that a BufferedHandler handles between two flushes
 	maxYields        = 8                     // how often one who is about to write lets others go before
 	maxRecentResets  = 128                   // streams reset by this end of which frames may still come

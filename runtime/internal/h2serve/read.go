@@ -66,6 +66,7 @@ func (c *Conn) await(n int) error {
 			return err
 		}
 		c.serveSlow()
+		c.setDeadline(time.Time{}) // another begins for those that are left
 	}
 }
 

@@ -23,17 +23,28 @@ func TestMain(m *testing.M) {
 // echo is a BufferedHandler that answers with the request's body, from a goroutine of its own.
 type echo struct {
 	wants  func(*Request) bool
+	length func(begin []byte) int
 	handle func(*Request) bool
 	flush  func()
 }
 
 func (e *echo) Wants(r *Request) bool { return e.wants == nil || e.wants(r) }
 
+func (e *echo) Length(_ *Request, begin []byte) int {
+	if e.length == nil {
+		return 0
+	}
+	return e.length(begin)
+}
+
 func (e *echo) Handle(r *Request) bool {
 	if e.handle != nil {
 		return e.handle(r)
 	}
-	body := bytes.Clone(r.Body)
+	body := r.Body
+	if !r.Owned {
+		body = bytes.Clone(body)
+	}
 	conn := r.Conn()
 	go func() {
 		r.Respond(answer(body))

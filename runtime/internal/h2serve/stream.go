@@ -27,8 +27,9 @@ type stream struct {
 	// Of a request that a BufferedHandler has or may get.
 	request       Request
 	buffered      BufferedHandler
-	buffering     bool // its body is being buffered
-	bufferedBytes int  // how much of it was, for the reader
+	buffering     bool  // its body is being buffered
+	bufferedBytes int   // how much memory that takes, for the reader
+	lastReceived  int64 // what had been received when the reader last looked, who alone writes both
 	responded     bool
 	onCancel      func()
 	heldResponse  *Response     // the answer, for the client to read others

@@ -6,42 +6,64 @@ import (
 )
 
 // Buffer is a slice from a pool. Whoever holds it frees it, once, or leaves it to the collector.
-type Buffer struct{ B []byte }
+type Buffer struct {
+	B     []byte
+	alien bool // B is of no pool
+}
 
+// OwnBuffer returns a Buffer of b, which Free leaves alone.
+func OwnBuffer(b []byte) *Buffer { return &Buffer{B: b, alien: true} }
+
+// Buffers are of classes: each is twice as long as the one before, and from coarseBits on an eighth of that longer. What
+// is a little longer than a power of two, as a message of such a payload is, takes no second time as much.
 const (
 	minBufferBits = 9  // 512 B
+	coarseBits    = 15 // 32 KiB
 	maxBufferBits = 21 // 2 MiB; longer ones are not kept
+	stepBits      = 3
+
+	coarseClasses = coarseBits - minBufferBits + 1
 )
 
-var bufferPools [maxBufferBits - minBufferBits + 1]sync.Pool
+var bufferPools [coarseClasses + (maxBufferBits-coarseBits)<<stepBits]sync.Pool
+
+// bufferClass returns the class of the buffers for n bytes, and how long they are; -1 where they are not kept.
+func bufferClass(n int) (class, size int) {
+	size2 := max(bits.Len(uint(max(n, 1)-1)), minBufferBits) // bits of the next power of two
+	switch {
+	case size2 <= coarseBits:
+		return size2 - minBufferBits, 1 << size2
+	case size2 > maxBufferBits:
+		return -1, n
+	}
+	step := size2 - 1 - stepBits
+	steps := (n + 1<<step - 1) >> step // from 1<<stepBits + 1 to twice 1<<stepBits
+	return coarseClasses + (size2-coarseBits-2)<<stepBits + steps - 1, steps << step
+}
 
 // bufferSize is how long NewBuffer(n) is.
 func bufferSize(n int) int {
-	size := max(bits.Len(uint(max(n, 1)-1)), minBufferBits)
-	if size > maxBufferBits {
-		return n
-	}
-	return 1 << size
+	_, size := bufferClass(n)
+	return size
 }
 
 // NewBuffer returns an empty buffer for n bytes or more.
 func NewBuffer(n int) *Buffer {
-	size := max(bits.Len(uint(max(n, 1)-1)), minBufferBits)
-	if size > maxBufferBits {
-		return &Buffer{B: make([]byte, 0, n)}
+	class, size := bufferClass(n)
+	if class >= 0 {
+		if b, ok := bufferPools[class].Get().(*Buffer); ok {
+			return b
+		}
 	}
-	if b, ok := bufferPools[size-minBufferBits].Get().(*Buffer); ok {
-		return b
-	}
-	return &Buffer{B: make([]byte, 0, 1<<size)}
+	return &Buffer{B: make([]byte, 0, size)}
 }
 
 // Free gives the buffer back for others to use.
 func (b *Buffer) Free() {
-	size := bits.Len(uint(cap(b.B) - 1))
-	if cap(b.B) != 1<<size || size < minBufferBits || size > maxBufferBits {
+	class, size := bufferClass(cap(b.B))
+	if b.alien || class < 0 || size != cap(b.B) {
 		return
 	}
 	b.B = b.B[:0]
-	bufferPools[size-minBufferBits].Put(b)
+	bufferPools[class].Put(b)
 }

@@ -168,7 +168,7 @@ func (e *callerEnd) accept(f *frame) *connect.Error {
 	}
 	if f.has&hasData != 0 {
 		e.answered = true
-		if err := e.take(f.data, f.more); err != nil {
+		if err := e.take(f.data, f.more, f.total); err != nil {
 			return err
 		}
 	}

@@ -226,7 +226,7 @@ func (e *handlerEnd) accept(f *frame) *connect.Error {
 		if e.eof {
 			return errAfterLast
 		}
-		if err := e.take(f.data, f.more); err != nil {
+		if err := e.take(f.data, f.more, f.total); err != nil {
 			return err
 		}
 	}

@@ -94,7 +94,7 @@ func (c *stream) sendLocal(f *outFrame) bool {
 		}
 		piece := data[:min(len(data), maxData)]
 		data = data[len(piece):]
-		_ = c.other.take(piece, len(data) > 0) // has the limits that have been checked here
+		_ = c.other.take(piece, len(data) > 0, uint32(len(f.data))) // has the limits that have been checked here
 		if len(data) == 0 {
 			break
 		}
@@ -109,7 +109,7 @@ func (c *stream) sendLocal(f *outFrame) bool {
 
 // postLocal is sendLocal for the one message of one who does not wait for a window. mu is held.
 func (c *stream) postLocal(f *outFrame) {
-	_ = c.other.take(f.data, false) // has the limits that have been checked here
+	_ = c.other.take(f.data, false, 0) // has the limits that have been checked here
 	c.other.eof = true
 }
 

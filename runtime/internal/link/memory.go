@@ -18,6 +18,9 @@ const (
 	smallInbox = 1 << 10
 	// starveLimit is how long a message may wait for memory.
 	starveLimit = 10 * time.Second
+	// longParts is of how many parts of the memory messages that are being put together have one. The rest is for
+	// calls that begin.
+	longParts = 2
 	// maxFed bounds how many starved calls are looked at each time that memory becomes free.
 	maxFed = 64
 )
@@ -97,9 +100,19 @@ func (c *stream) mayTake(n int, more bool) bool {
 	return grown <= 0 || s.fits(c.charged, grown) || s.memory.favoured == c || s.alone(c.charged, have)
 }
 
-// ample reports whether there is memory for several times what has come of a message. mu is held.
-func (c *stream) ample() bool {
-	return c.other != nil || c.s.fitsPart(4, c.charged, 8*(c.inbox.bytes()+maxData))
+// ample reports whether there is memory for several times what has come of a message with n bytes more, or for all
+// that is said to come. The latter is taken at the other end's word, and counted before it has come: be the call alone
+// or not, it is no more than messages may have that are being put together. mu is held.
+func (c *stream) ample(n int) bool {
+	if c.other != nil {
+		return true
+	}
+	s := c.s
+	if whole := c.inbox.whole(n); whole > 0 {
+		grown := bufferSize(whole) - (c.charged - c.fixed)
+		return s.memory.used.Load()+int64(grown) <= int64(s.cfg.Limits.Memory/longParts) && s.fitsPart(longParts, c.charged, grown)
+	}
+	return s.fitsPart(4, c.charged, 8*(c.inbox.bytes()+maxData))
 }
 
 // alone reports whether a call that holds held bytes is the only one to hold anything and may have n bytes of
@@ -149,13 +162,19 @@ func (c *stream) uncount() {
 // for calls that begin. mu is held.
 func (c *stream) mayGoOn(n int) bool {
 	s, m := c.s, &c.s.memory
-	reserved := c.inbox.needs(max(c.window, 0)+n+maxData, true)
+	if n += max(c.window, 0) + maxData; c.inbox.expected > c.inbox.open {
+		n = min(n, c.inbox.expected-c.inbox.open) // which is all that is to come
+	}
+	reserved := c.inbox.needs(n, true)
+	if c.inbox.whole(n) > 0 && c.ample(n) {
+		reserved = max(reserved, bufferSize(c.inbox.expected)) // with less, what comes is moved again and again
+	}
 	grown := reserved - (c.charged - c.fixed)
 	first := len(m.starved) == 0 || m.starved[0] == c
 	switch {
-	case s.fitsPart(2, c.charged, grown):
+	case grown <= 0 && m.favoured != c, s.fitsPart(longParts, c.charged, grown):
 	case m.favoured == c, m.favoured == nil && first:
-		if b := s.cfg.Budget; b != nil && !b.fits(2, m.used.Load(), int64(grown)) && !b.claim(s) {
+		if b := s.cfg.Budget; b != nil && !b.fits(longParts, m.used.Load(), int64(grown)) && !b.claim(s) {
 			c.starve()
 			return false
 		}

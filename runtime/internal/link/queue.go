@@ -1,6 +1,7 @@
 package link
 
 import (
+	"math/bits"
 	"slices"
 	"unsafe"
 )
@@ -16,6 +17,8 @@ type queue struct {
 	records []record
 	first   int // the first record in records
 	few     [2]record
+	// expected is how long the record will be that is not whole, as is said; 0 where it is not.
+	expected int
 
 	lent bool    // the last record that next returned lies in buf
 	kept *Buffer // or in here
@@ -56,27 +59,53 @@ func (q *queue) memory() int {
 // empty reports whether no whole record waits.
 func (q *queue) empty() bool { return q.first == len(q.records) }
 
-// extend adds p to the record at the end. Where there is ample memory for what is to come, it takes more than
-// it needs for a record that goes on: two pieces are seldom all, and each time all is copied.
+// extend adds p to the record at the end. Where there is ample memory for what is to come, it takes what a record
+// that goes on is said to need, or more than it needs: two pieces are seldom all, and each time all is copied.
 func (q *queue) extend(p []byte, more, ample bool) {
 	if q.buf == nil || len(q.buf.B)+len(p) > cap(q.buf.B) {
-		n := q.bytes() + len(p)
-		switch {
-		case more && ample && n <= longRecord:
-			n *= 4
-		case more && ample:
-			n *= 2
-		case more:
-			n = inShort(n)
-		}
-		q.grow(n)
+		q.grow(q.room(len(p), more, ample))
 	}
 	q.buf.B = append(q.buf.B, p...)
 	q.open += len(p)
 }
 
-// inShort is the room for a record of n bytes that goes on, where memory is short.
-func inShort(n int) int { return n + n/4 }
+// room is how much memory extend takes for what waits and n bytes more.
+func (q *queue) room(n int, more, ample bool) int {
+	whole := q.whole(n)
+	n += q.bytes()
+	switch {
+	case !more:
+		return n
+	case whole > 0 && ample:
+		return whole
+	case whole > 0:
+		return min(inShort(n), whole)
+	case ample && n <= longRecord:
+		return 4 * n
+	case ample:
+		return 2 * n
+	}
+	return inShort(n)
+}
+
+// whole is how long the record will be that n bytes more belong to, where that is said, can be, and is all that the
+// queue is to hold; otherwise 0.
+func (q *queue) whole(n int) int {
+	if q.bytes() > q.open || q.expected < q.open+n {
+		return 0
+	}
+	return q.expected
+}
+
+// inShort is the room for a record of n bytes that goes on, where memory is short: for a quarter more, and as much
+// as makes it a power of two, so that it is not moved too often.
+func inShort(n int) int {
+	n += n / 4
+	if size := bits.Len(uint(max(n, 1) - 1)); size <= maxBufferBits {
+		return 1 << size
+	}
+	return n
+}
 
 // needs is what memory will be once n bytes more have been added, where memory is short.
 func (q *queue) needs(n int, more bool) int {
@@ -87,10 +116,7 @@ func (q *queue) needs(n int, more bool) int {
 		}
 		have -= cap(q.buf.B)
 	}
-	if n += q.bytes(); more {
-		n = inShort(n)
-	}
-	return have + bufferSize(n)
+	return have + bufferSize(q.room(n, more, false))
 }
 
 // grow moves what has not been read into another buffer with room for n bytes.
@@ -119,7 +145,7 @@ func (q *queue) seal(cost int, last bool) {
 		q.first = 0
 	}
 	q.records = append(q.records, record{size: q.open, cost: cost, last: last})
-	q.open = 0
+	q.open, q.expected = 0, 0
 }
 
 // front returns the first record without taking it.

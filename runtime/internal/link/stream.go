@@ -100,21 +100,24 @@ func (c *stream) leave(e interface{ recycle() }) {
 	e.recycle()
 }
 
-// take takes data that has come, or says what is wrong with it. It reports whether credit was granted.
-// mu is held.
-func (c *stream) take(data []byte, more bool) *connect.Error {
+// take takes data that has come, or says what is wrong with it. total is how long the message is that it begins, 0
+// where that is not said. mu is held.
+func (c *stream) take(data []byte, more bool, total uint32) *connect.Error {
 	if c.window <= 0 {
 		return errWindow
 	}
 	cost := len(data) + dataCost
 	c.window -= cost
-	if c.inbox.open+len(data) > c.limits.MaxMessage {
+	if c.inbox.open+len(data) > c.limits.MaxMessage || more && int64(total) > int64(c.limits.MaxMessage) {
 		return c.limits.errTooLong()
 	}
 	if c.full = !c.mayTake(len(data), more); c.full {
 		return c.s.errMemory()
 	}
-	c.inbox.extend(data, more, c.ample())
+	if c.inbox.open == 0 && more {
+		c.inbox.expected = int(total)
+	}
+	c.inbox.extend(data, more, c.ample(len(data)))
 	c.inCost += cost
 	switch {
 	case !more:
@@ -225,8 +228,7 @@ func (c *stream) send(e callEnd, head []byte, f *outFrame) bool {
 		}
 		return true
 	}
-	c.out, c.outHead = *f, bytes.Clone(head)
-	c.sending, c.cut = true, false
+	c.put(head, f)
 	if c.credit > 0 {
 		s.out.ring.push(e)
 	}
@@ -252,11 +254,19 @@ func (c *stream) post(e callEnd, head []byte, f *outFrame) {
 		c.emit(head, f)
 		return
 	}
-	c.out, c.outHead = *f, bytes.Clone(head)
-	c.sending, c.cut = true, false
+	c.put(head, f)
 	if c.credit > 0 {
 		c.s.out.ring.push(e)
 	}
+}
+
+// put makes a frame the one that waits. mu is held.
+func (c *stream) put(head []byte, f *outFrame) {
+	c.out, c.outHead = *f, bytes.Clone(head)
+	if len(f.data) > maxData {
+		c.out.total = len(f.data)
+	}
+	c.sending, c.cut = true, false
 }
 
 // emit puts a frame into the packet. mu is held.
@@ -284,7 +294,7 @@ func (c *stream) pullChunk(e callEnd) {
 	}
 	f.data, f.more, f.closeSend, f.hasEnd = f.data[:maxData], true, false, false
 	c.emit(c.outHead, &f)
-	c.outHead, c.out.data = nil, c.out.data[maxData:]
+	c.outHead, c.out.data, c.out.total = nil, c.out.data[maxData:], 0
 	if c.credit > 0 {
 		c.s.out.ring.push(e)
 	}

@@ -39,8 +39,9 @@ const (
 	tagCloseSend = 8<<3 | 0
 	tagCancel    = 9<<3 | 0
 	tagEnd       = 10<<3 | 2
+	tagTotal     = 11<<3 | 0
 
-	lastFrameField = 10
+	lastFrameField = 11
 )
 
 // Bits of frame.has.
@@ -73,6 +74,7 @@ type frame struct {
 	headers []byte
 	data    []byte
 	end     []byte
+	total   uint32 // of the message that data begins, as the other end says; 0: it does not
 }
 
 // cost is what the frame takes of a window.
@@ -121,7 +123,7 @@ func (f *frame) field(b []byte) (int, error) {
 		return f.block(b, hasData, &f.data)
 	case tagEnd:
 		return f.block(b, hasEnd, &f.end)
-	case tagWindow, tagMore, tagCloseSend, tagCancel:
+	case tagWindow, tagMore, tagCloseSend, tagCancel, tagTotal:
 		v, n := protowire.ConsumeVarint(b[1:])
 		if n < 0 {
 			return 0, errFrame("truncated")
@@ -143,7 +145,7 @@ func (f *frame) field(b []byte) (int, error) {
 func isFrameField(num protowire.Number, typ protowire.Type) bool {
 	const (
 		fixed   = 1<<1 | 1<<2
-		varints = 1<<5 | 1<<7 | 1<<8 | 1<<9
+		varints = 1<<5 | 1<<7 | 1<<8 | 1<<9 | 1<<11
 	)
 	if num > lastFrameField {
 		return false
@@ -184,6 +186,8 @@ func (f *frame) number(tag byte, v uint64) {
 	case tagCancel:
 		f.cancel = uint32(v)
 		f.set(hasCancel, f.cancel != 0)
+	case tagTotal:
+		f.total = uint32(v)
 	}
 }
 
@@ -214,6 +218,7 @@ type outFrame struct {
 	closeSend bool
 	hasEnd    bool
 	end       []byte
+	total     int // of the message that data begins, said where it is above 0
 }
 
 // size is the length of the frame without Packet's tag and length.
@@ -230,6 +235,9 @@ func (f *outFrame) size(head []byte) int {
 	}
 	if f.hasEnd {
 		n += 1 + sizeBytes(len(f.end))
+	}
+	if f.total > 0 {
+		n += 1 + protowire.SizeVarint(uint64(f.total))
 	}
 	return n
 }
@@ -254,6 +262,10 @@ func (f *outFrame) appendFields(b, head []byte) []byte {
 	}
 	if f.hasEnd {
 		b = appendBytes(b, tagEnd, f.end)
+	}
+	if f.total > 0 {
+		b = append(b, tagTotal)
+		b = protowire.AppendVarint(b, uint64(f.total))
 	}
 	return b
 }

@@ -68,6 +68,8 @@ func TestAppendFrames(t *testing.T) {
 		checkFrame(t, (&outFrame{hasData: true, data: data, more: true}).appendTo(nil, 1<<31, nil),
 			&linkv1.Frame{Call: 1 << 31, Data: data, More: true})
 	}
+	checkFrame(t, (&outFrame{hasData: true, data: []byte{1}, more: true, total: 1 << 20}).appendTo(nil, 7, nil),
+		&linkv1.Frame{Call: 7, Data: []byte{1}, More: true, Total: 1 << 20})
 	checkFrame(t, (&outFrame{hasEnd: true}).appendTo(nil, 3, nil), &linkv1.Frame{Call: 3, End: &linkv1.End{}})
 	checkFrame(t, appendWindow(nil, 9, 300_000), &linkv1.Frame{Call: 9, Window: 300_000})
 	checkFrame(t, appendCancel(nil, 9, connect.CodeDeadlineExceeded), &linkv1.Frame{Call: 9, Cancel: 4})
@@ -100,13 +102,16 @@ func randomFrame(r *rand.Rand) *linkv1.Frame {
 	if some() {
 		f.End = &linkv1.End{Code: r.Uint32N(17), Message: "m", Trailers: headers()}
 	}
+	if some() {
+		f.Total = r.Uint32()
+	}
 	return f
 }
 
 // asProto returns what the hand-written code has read, as the generated type.
 func asProto(t *testing.T, f *frame) *linkv1.Frame {
 	t.Helper()
-	out := &linkv1.Frame{Call: f.call, Hops: f.hops, Window: f.window, More: f.more, Cancel: f.cancel}
+	out := &linkv1.Frame{Call: f.call, Hops: f.hops, Window: f.window, More: f.more, Cancel: f.cancel, Total: f.total}
 	out.CloseSend = f.has&hasCloseSend != 0
 	read := func(bit uint8, raw []byte, m proto.Message) {
 		if f.has&bit == 0 {

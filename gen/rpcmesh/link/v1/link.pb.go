@@ -179,7 +179,11 @@ type Frame struct {
 	// The opening end lets go of the call: canceled (1) or deadline_exceeded (4).
 	Cancel uint32 `protobuf:"varint,9,opt,name=cancel,proto3" json:"cancel,omitempty"`
 	// How the call ended. The answering end only, in its last frame.
-	End           *End `protobuf:"bytes,10,opt,name=end,proto3" json:"end,omitempty"`
+	End *End `protobuf:"bytes,10,opt,name=end,proto3" json:"end,omitempty"`
+	// How long the message is that data begins, with more: its receiver can make room for all of it, or refuse
+	// at once what is longer than it takes. Otherwise the pieces count, whatever this says. Absent from a node
+	// that does not say.
+	Total         uint32 `protobuf:"varint,11,opt,name=total,proto3" json:"total,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -282,6 +286,13 @@ func (x *Frame) GetEnd() *End {
 		return x.End
 	}
 	return nil
+}
+
+func (x *Frame) GetTotal() uint32 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
 }
 
 // Open is what a call starts with.
@@ -1399,7 +1410,7 @@ const file_rpcmesh_link_v1_link_proto_rawDesc = "" +
 	"\x1arpcmesh/link/v1/link.proto\x12\x0frpcmesh.link.v1\x1a\x1brpcmesh/link/v1/table.proto\x1a\x18rpcmesh/v1/failure.proto\"n\n" +
 	"\x06Packet\x124\n" +
 	"\bcontrols\x18\x01 \x03(\v2\x18.rpcmesh.link.v1.ControlR\bcontrols\x12.\n" +
-	"\x06frames\x18\x02 \x03(\v2\x16.rpcmesh.link.v1.FrameR\x06frames\"\xbb\x02\n" +
+	"\x06frames\x18\x02 \x03(\v2\x16.rpcmesh.link.v1.FrameR\x06frames\"\xd1\x02\n" +
 	"\x05Frame\x12\x12\n" +
 	"\x04call\x18\x01 \x01(\aR\x04call\x12\x12\n" +
 	"\x04hops\x18\x02 \x01(\aR\x04hops\x12)\n" +
@@ -1412,7 +1423,8 @@ const file_rpcmesh_link_v1_link_proto_rawDesc = "" +
 	"close_send\x18\b \x01(\bR\tcloseSend\x12\x16\n" +
 	"\x06cancel\x18\t \x01(\rR\x06cancel\x12&\n" +
 	"\x03end\x18\n" +
-	" \x01(\v2\x14.rpcmesh.link.v1.EndR\x03endB\a\n" +
+	" \x01(\v2\x14.rpcmesh.link.v1.EndR\x03end\x12\x14\n" +
+	"\x05total\x18\v \x01(\rR\x05totalB\a\n" +
 	"\x05_data\"\xa5\x02\n" +
 	"\x04Open\x12\x1c\n" +
 	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x1c\n" +

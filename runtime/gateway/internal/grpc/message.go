@@ -2,6 +2,7 @@ package grpc
 
 import (
 	"encoding/binary"
+	"math"
 	"strconv"
 	"time"
 )
@@ -13,6 +14,15 @@ const PrefixSize = 5
 func Prefix(n int) (p [PrefixSize]byte) {
 	binary.BigEndian.PutUint32(p[1:], uint32(n))
 	return p
+}
+
+// Length returns how long a body is that begins so and is one message which is not compressed, 0 where that cannot be
+// told.
+func Length(begin []byte) int {
+	if len(begin) < PrefixSize || begin[0] != 0 {
+		return 0
+	}
+	return int(min(PrefixSize+uint64(binary.BigEndian.Uint32(begin[1:])), math.MaxInt32))
 }
 
 // Message returns the message of a body that is one message which is not compressed, and false for any
