@@ -8,7 +8,9 @@ import "fmt"
 const CanPin = false
 
 // CPUs are those that this process may run on.
-func CPUs() ([]int, error) { return nil, fmt.Errorf("which CPUs a process may use: %w", ErrUnsupported) }
+func CPUs() ([]int, error) {
+	return nil, fmt.Errorf("which CPUs a process may use: %w", ErrUnsupported)
+}
 
 // OnCPUs runs start if cpus is empty, and refuses otherwise.
 func OnCPUs(cpus []int, start func() error) error {

@@ -10,13 +10,17 @@ const (
 
 	// Offered is the moderate load, in calls a second.
 	Offered = 24_000
-	// BulkCallers is how many callers move bulk beside the one that does not.
+	// BulkCallers is how many callers move bulk, alone or beside the one that does not.
 	BulkCallers = 8
+	// Links is how many links the hub has whose CPU is measured, with a call a second each.
+	Links = 1000
+	// Crowd is the most callers at once.
+	Crowd = 100_000
 )
 
-// All are the scenarios, in the order they run and are reported.
-func All() []Scenario {
-	return slices.Concat(unary(), offered(), pingPong(), throughput(), besideBulk(), encrypted())
+// All are the scenarios, in the order they run and are reported. Procs are the GOMAXPROCS of those that compare such.
+func All(procs []int) []Scenario {
+	return slices.Concat(unary(), offered(), pingPong(), throughput(), besideBulk(), extremes(), oneCPU(), withProcs(procs), encrypted())
 }
 
 func unary() []Scenario {
@@ -27,21 +31,21 @@ func unary() []Scenario {
 			quick := callers <= 64 && payload == short
 			for relays := range 3 {
 				quickBulk := payload == long && callers <= 64 && relays == 0
-				all = append(all, Scenario{Load: load, Relays: relays, Quick: quick || quickBulk})
+				all = append(all, Scenario{Load: load, Relays: relays, Quick: quick || quickBulk, Table: payload == short || quickBulk})
 			}
 			if payload == short {
 				all = append(all, Scenario{Load: load, Relays: 3})
 			}
 		}
 	}
-	return all
+	return append(all, Scenario{Load: Load{Kind: Unary, Payload: bulk, Callers: BulkCallers}, Table: true})
 }
 
 func offered() []Scenario {
 	load := Load{Kind: Paced, Payload: short, Rate: Offered}
 	return []Scenario{
-		{Load: load, Quick: true},
-		{Load: load, Relays: 1, Quick: true},
+		{Load: load, Quick: true, Table: true},
+		{Load: load, Relays: 1, Quick: true, Table: true},
 		{Load: load, Relays: 2},
 	}
 }
@@ -51,7 +55,7 @@ func pingPong() []Scenario {
 	for _, streams := range []int{1, 64} {
 		for relays := range 3 {
 			load := Load{Kind: PingPong, Payload: short, Callers: streams}
-			all = append(all, Scenario{Load: load, Relays: relays, Quick: relays == 0})
+			all = append(all, Scenario{Load: load, Relays: relays, Quick: relays == 0, Table: relays == 0})
 		}
 	}
 	return all
@@ -70,7 +74,32 @@ func throughput() []Scenario {
 
 func besideBulk() []Scenario {
 	load := Load{Kind: Beside, Payload: short, Callers: BulkCallers, Bulk: bulk}
-	return []Scenario{{Load: load, Quick: true}, {Load: load, Relays: 1}}
+	return []Scenario{{Load: load, Quick: true, Table: true}, {Load: load, Relays: 1}}
+}
+
+// extremes are many links with little to do, and a crowd of callers on one.
+func extremes() []Scenario {
+	return []Scenario{
+		{Load: Load{Kind: Paced, Payload: short, Rate: Links, Links: Links}, Table: true},
+		{Load: Load{Kind: Unary, Payload: short, Callers: Crowd}, Table: true},
+	}
+}
+
+// oneCPU are loads that show what a call costs where no thread of another CPU has to be woken.
+func oneCPU() []Scenario {
+	var all []Scenario
+	for _, callers := range []int{1, 64} {
+		all = append(all, Scenario{Load: Load{Kind: Unary, Payload: short, Callers: callers}, OneCPU: true, Table: true})
+	}
+	return all
+}
+
+func withProcs(procs []int) []Scenario {
+	var all []Scenario
+	for _, n := range procs {
+		all = append(all, Scenario{Load: Load{Kind: Unary, Payload: short, Callers: 64}, Procs: n, Table: true})
+	}
+	return all
 }
 
 // encrypted are the scenarios that a goal asks for, over TLS.
@@ -78,7 +107,7 @@ func encrypted() []Scenario {
 	var all []Scenario
 	for _, callers := range []int{1, 64} {
 		for relays := range 3 {
-			all = append(all, Scenario{Load: Load{Kind: Unary, Payload: short, Callers: callers}, Relays: relays})
+			all = append(all, Scenario{Load: Load{Kind: Unary, Payload: short, Callers: callers}, Relays: relays, Table: true})
 		}
 		all = append(all,
 			Scenario{Load: Load{Kind: Unary, Payload: long, Callers: callers}},

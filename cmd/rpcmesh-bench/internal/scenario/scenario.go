@@ -35,24 +35,40 @@ type Load struct {
 	Rate int `json:"rate,omitempty"`
 	// Bulk is the bytes of each message of the others, for Beside.
 	Bulk int `json:"bulk,omitempty"`
+	// Links is how many clients, each with a connection of its own, take turns calling. 0 means one.
+	Links int `json:"links,omitempty"`
 }
 
 // A Scenario is a load over a path.
 type Scenario struct {
 	Load
 	// Relays is how many relays stand between client and server.
-	Relays int
+	Relays int `json:"relays,omitempty"`
 	// TLS tells that every connection of the path is TLS 1.3.
-	TLS bool
-	// Quick tells that the scenario belongs to a quick run.
-	Quick bool
+	TLS bool `json:"tls,omitempty"`
+	// OneCPU tells that all processes share one CPU.
+	OneCPU bool `json:"one_cpu,omitempty"`
+	// Procs is each process's GOMAXPROCS; 0 is Go's default.
+	Procs int `json:"procs,omitempty"`
+	// Quick tells that the scenario belongs to a quick run, Table that it belongs to the documentation's tables.
+	Quick bool `json:"-"`
+	Table bool `json:"-"`
 }
 
 // Name is the scenario's unique name, by which flags select it, for example unary/64B/64/relay1/tls.
 func (s Scenario) Name() string {
 	name := fmt.Sprintf("%s/%s/%s/%s", s.Kind, size(s.Payload, ""), s.count(), s.Path())
+	if s.Links > 0 {
+		name += fmt.Sprintf("/%dlinks", s.Links)
+	}
 	if s.TLS {
 		name += "/tls"
+	}
+	if s.OneCPU {
+		name += "/1cpu"
+	}
+	if s.Procs > 0 {
+		name += fmt.Sprintf("/procs%d", s.Procs)
 	}
 	return name
 }
@@ -92,18 +108,32 @@ func (s Scenario) Title() string {
 	case Beside:
 		title = fmt.Sprintf("One caller of %s beside %d of %s", payload, s.Callers, size(s.Bulk, " "))
 	}
+	if s.Links > 0 {
+		title += fmt.Sprintf(" over %d links", s.Links)
+	}
 	if s.TLS {
 		title += ", TLS 1.3"
 	}
+	if s.OneCPU {
+		title += ", all processes on one CPU"
+	}
+	if s.Procs > 0 {
+		title += fmt.Sprintf(", GOMAXPROCS %d", s.Procs)
+	}
 	return title
 }
+
+// manyCallers is what peers in other languages are not asked to exceed.
+const manyCallers = 64
 
 // Fits tells whether a peer can run the scenario.
 func (s Scenario) Fits(t peer.Traits) bool {
 	switch {
 	case s.Relays < t.MinRelays || s.Relays > t.MaxRelays:
 		return false
-	case s.TLS && !t.TLS:
+	case s.TLS && !t.TLS, s.Procs > 0 && t.NotGo, s.Links > 0 && t.Broker:
+		return false
+	case t.NotGo && (s.Kind == Beside || s.Kind == Paced || s.Callers > manyCallers):
 		return false
 	case s.Kind == PingPong || s.Kind == Throughput:
 		return t.Streams

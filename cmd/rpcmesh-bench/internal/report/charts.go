@@ -1,0 +1,131 @@
+package report
+
+import (
+	"os"
+	"path/filepath"
+
+	"github.com/rpcmesh/rpcmesh/cmd/rpcmesh-bench/internal/chart"
+	"github.com/rpcmesh/rpcmesh/cmd/rpcmesh-bench/internal/scenario"
+)
+
+// plot is a chart of one metric.
+type plot struct {
+	file, title, subtitle string
+	metric                metric
+	groups                []plotGroup
+}
+
+// plotGroup is one scenario of a plot.
+type plotGroup struct {
+	name     string
+	scenario scenario.Scenario
+	// factor turns the metric into the plot's unit; 0 stands for 1.
+	factor float64
+}
+
+func plots() []plot {
+	const mib = 1.0 / 16 // of 64 KiB
+	beside := "1 MiB, 8 callers, beside a caller of 64 bytes"
+	return []plot{
+		{
+			"callers64.svg", "64 callers", "calls a second, 64 bytes each way, cleartext; longer is better", callsPerSecond,
+			byPath(64),
+		},
+		{
+			"cpu64.svg", "What a call costs", "CPU of all processes, µs a call; 64 callers, 64 bytes, cleartext; shorter is better", cpuPerCall,
+			byPath(64),
+		},
+		{
+			"caller1.svg", "1 caller", "p50 in µs, 64 bytes each way, cleartext; shorter is better", p50,
+			byPath(1),
+		},
+		{
+			"callers1024.svg", "1,024 callers", "calls a second, 64 bytes each way, cleartext; longer is better", callsPerSecond,
+			byPath(1024),
+		},
+		{
+			"streams.svg", "Streams", "messages of 64 bytes a second, back and forth, cleartext; longer is better", callsPerSecond,
+			[]plotGroup{{"1 stream", streams(1), 0}, {"64 streams", streams(64), 0}},
+		},
+		{
+			"long64k.svg", "64 KiB", "MiB a second each way, direct, cleartext; longer is better", callsPerSecond,
+			[]plotGroup{{"1 caller", unary(64<<10, 1, 0), mib}, {"64 callers", unary(64<<10, 64, 0), mib}},
+		},
+		{
+			"bulk.svg", "Bulk", "MiB a second each way, direct, cleartext; longer is better", bulkPerSecond,
+			[]plotGroup{{beside, besideBulk(), 0}},
+		},
+	}
+}
+
+func byPath(callers int) []plotGroup {
+	var groups []plotGroup
+	for relays, path := range paths {
+		groups = append(groups, plotGroup{path, unary(64, callers, relays), 0})
+	}
+	return groups
+}
+
+// WriteCharts draws, into a folder that is made if need be, each chart of which something was measured.
+func (r *Report) WriteCharts(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // charts are no secret
+		return err
+	}
+	for _, p := range plots() {
+		c := r.chart(p)
+		if len(c.Groups) == 0 {
+			continue
+		}
+		f, err := os.Create(filepath.Join(dir, p.file))
+		if err != nil {
+			return err
+		}
+		if err := c.Write(f); err != nil {
+			f.Close()
+			return err
+		}
+		if err := f.Close(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *Report) chart(p plot) chart.Chart {
+	c := chart.Chart{Title: p.title, Subtitle: p.subtitle}
+	for _, g := range p.groups {
+		group := chart.Group{Name: g.name}
+		for _, peer := range r.Peers {
+			cell := r.cell(g.scenario.Name(), peer.Name)
+			if cell == nil {
+				continue
+			}
+			amount := *p.metric.of(&cell.Median)
+			if g.factor != 0 {
+				amount *= g.factor
+			}
+			group.Bars = append(group.Bars, chart.Bar{
+				Label: peer.title(), Amount: amount, Text: number(amount), Strong: peer.Name == ours,
+			})
+		}
+		if len(group.Bars) > 0 {
+			c.Groups = append(c.Groups, group)
+		}
+	}
+	return c
+}
+
+// title is the peer's name as a reader knows it.
+func (p Peer) title() string {
+	switch p.Name {
+	case gateway:
+		return "rpcmesh, gRPC"
+	case nats:
+		return "NATS"
+	case easyrpc:
+		return "EasyRpc"
+	case tcp:
+		return "bare TCP"
+	}
+	return p.Name
+}

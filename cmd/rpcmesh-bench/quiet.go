@@ -1,0 +1,81 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/rpcmesh/rpcmesh/cmd/rpcmesh-bench/internal/cluster"
+	"github.com/rpcmesh/rpcmesh/cmd/rpcmesh-bench/internal/machine"
+	"github.com/rpcmesh/rpcmesh/cmd/rpcmesh-bench/internal/report"
+)
+
+const (
+	// quietTries is how often a sample is taken at most before the quietest one stands.
+	quietTries = 4
+	// quietLook is how long the machine is looked at before a sample, quietWaits how often at most.
+	quietLook  = 100 * time.Millisecond
+	quietWaits = 30
+)
+
+// quiet keeps samples apart from what others do on the machine. The zero value takes each sample as it comes.
+type quiet struct {
+	share         float64 // of the CPUs that others may use
+	skipped, loud int
+}
+
+// take takes a sample once the machine is quiet, and again while others used more than their share meanwhile.
+func (q *quiet) take(ctx context.Context, measure func() (cluster.Sample, error)) (cluster.Sample, error) {
+	if q.share == 0 {
+		return measure()
+	}
+	var best cluster.Sample
+	for try := range quietTries {
+		if err := q.wait(ctx); err != nil {
+			return cluster.Sample{}, err
+		}
+		sample, err := measure()
+		if err != nil {
+			return cluster.Sample{}, err
+		}
+		if try == 0 || sample.Others < best.Others {
+			best = sample
+		}
+		if best.Others <= q.share {
+			q.skipped += try
+			return best, nil
+		}
+	}
+	q.skipped += quietTries - 1
+	q.loud++
+	return best, nil
+}
+
+// wait waits until others leave the machine alone, but not for ever: they may be about to.
+func (q *quiet) wait(ctx context.Context) error {
+	look := time.NewTicker(quietLook)
+	defer look.Stop()
+	before, err := machine.Now()
+	for range quietWaits {
+		if err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-look.C:
+		}
+		var now machine.Times
+		if now, err = machine.Now(); err == nil && now.Share(before, 0) <= q.share {
+			return nil
+		}
+		before = now
+	}
+	return nil
+}
+
+func (q *quiet) summary() *report.Quiet {
+	if q.share == 0 {
+		return nil
+	}
+	return &report.Quiet{Share: q.share, Skipped: q.skipped, Loud: q.loud}
+}
