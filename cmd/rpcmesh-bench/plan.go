@@ -31,11 +31,11 @@ func choose(o options, all []peer.Peer) ([]measurement, error) {
 	}
 	var plan []measurement
 	for _, s := range scenario.All(o.procs) {
-		if o.quick && !s.Quick || s.OneCPU && !machine.CanPin || !wanted(s) {
+		if o.quick && !s.Quick || s.OneCPU && !machine.CanPin {
 			continue
 		}
 		for _, p := range chosen {
-			if s.Fits(p.Traits()) {
+			if s.Fits(p.Traits()) && wanted(s, p.Traits().Name) {
 				plan = append(plan, measurement{s, p})
 			}
 		}
@@ -47,21 +47,21 @@ func choose(o options, all []peer.Peer) ([]measurement, error) {
 }
 
 // chooseScenarios reads -scenarios.
-func chooseScenarios(flag string) (func(scenario.Scenario) bool, error) {
+func chooseScenarios(flag string) (func(s scenario.Scenario, peer string) bool, error) {
 	switch flag {
 	case "":
-		return func(scenario.Scenario) bool { return true }, nil
+		return func(scenario.Scenario, string) bool { return true }, nil
 	case "goals":
 		goals := report.GoalScenarios()
-		return func(s scenario.Scenario) bool { return goals[s.Name()] }, nil
+		return func(s scenario.Scenario, _ string) bool { return goals[s.Name()] }, nil
 	case "table":
-		return func(s scenario.Scenario) bool { return s.Table }, nil
+		return func(s scenario.Scenario, peer string) bool { return s.Table.Has(peer) }, nil
 	}
 	expression, err := regexp.Compile(flag)
 	if err != nil {
 		return nil, fmt.Errorf("-scenarios: %w", err)
 	}
-	return func(s scenario.Scenario) bool { return expression.MatchString(s.Name()) }, nil
+	return func(s scenario.Scenario, _ string) bool { return expression.MatchString(s.Name()) }, nil
 }
 
 func choosePeers(names string, all []peer.Peer) ([]peer.Peer, error) {

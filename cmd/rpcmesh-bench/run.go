@@ -14,6 +14,9 @@ import (
 // givenUp is how long after its time a measurement is given up.
 const givenUp = 20 * time.Second
 
+// eventsWindow is how long events are counted.
+const eventsWindow = 300 * time.Millisecond
+
 // A runner makes the measurements of a plan and puts them into a report.
 type runner struct {
 	options  options
@@ -60,6 +63,7 @@ func run(ctx context.Context, plan []measurement, o options, progress io.Writer)
 	}
 	if o.events && ctx.Err() == nil {
 		r.cluster.Count, r.cluster.Profiles = true, ""
+		r.cluster.Window = min(o.window, eventsWindow) // counts are steadier than times
 		r.round(ctx, o.rounds, plan, r.addEvents)
 	}
 	fmt.Fprint(progress, "\r\x1b[K")

@@ -26,7 +26,7 @@ func dialAll(ctx context.Context, p peer.Peer, addr string, o peer.Options, n in
 		wg.Go(func() {
 			for i := next.Add(1) - 1; i < int64(n); i = next.Add(1) - 1 {
 				own := o
-				own.Role = fmt.Sprintf("%s-%d", o.Role, i)
+				own.Role, own.Guest = fmt.Sprintf("%s-%d", o.Role, i), true
 				t.clients[i], errs[i] = p.Dial(ctx, addr, own)
 			}
 		})

@@ -57,6 +57,8 @@ type Options struct {
 	Role string
 	// Credentials make every connection TLS 1.3. The zero value means cleartext.
 	Credentials Credentials
+	// Guest tells that the client is one of very many: a mesh need not know it as a member.
+	Guest bool
 }
 
 // A Client is what a caller holds. Its methods may be called concurrently.

@@ -31,21 +31,25 @@ func unary() []Scenario {
 			quick := callers <= 64 && payload == short
 			for relays := range 3 {
 				quickBulk := payload == long && callers <= 64 && relays == 0
-				all = append(all, Scenario{Load: load, Relays: relays, Quick: quick || quickBulk, Table: payload == short || quickBulk})
+				s := Scenario{Load: load, Relays: relays, Quick: quick || quickBulk}
+				if payload == short || quickBulk {
+					s.Table = Most
+				}
+				all = append(all, s)
 			}
 			if payload == short {
 				all = append(all, Scenario{Load: load, Relays: 3})
 			}
 		}
 	}
-	return append(all, Scenario{Load: Load{Kind: Unary, Payload: bulk, Callers: BulkCallers}, Table: true})
+	return append(all, Scenario{Load: Load{Kind: Unary, Payload: bulk, Callers: BulkCallers}, Table: Most})
 }
 
 func offered() []Scenario {
 	load := Load{Kind: Paced, Payload: short, Rate: Offered}
 	return []Scenario{
-		{Load: load, Quick: true, Table: true},
-		{Load: load, Relays: 1, Quick: true, Table: true},
+		{Load: load, Quick: true, Table: Main},
+		{Load: load, Relays: 1, Quick: true, Table: Main},
 		{Load: load, Relays: 2},
 	}
 }
@@ -55,7 +59,11 @@ func pingPong() []Scenario {
 	for _, streams := range []int{1, 64} {
 		for relays := range 3 {
 			load := Load{Kind: PingPong, Payload: short, Callers: streams}
-			all = append(all, Scenario{Load: load, Relays: relays, Quick: relays == 0, Table: relays == 0})
+			s := Scenario{Load: load, Relays: relays}
+			if relays == 0 {
+				s.Quick, s.Table = true, Most
+			}
+			all = append(all, s)
 		}
 	}
 	return all
@@ -74,14 +82,20 @@ func throughput() []Scenario {
 
 func besideBulk() []Scenario {
 	load := Load{Kind: Beside, Payload: short, Callers: BulkCallers, Bulk: bulk}
-	return []Scenario{{Load: load, Quick: true, Table: true}, {Load: load, Relays: 1}}
+	return []Scenario{{Load: load, Quick: true, Table: Most}, {Load: load, Relays: 1}}
 }
 
 // extremes are many links with little to do, and a crowd of callers on one.
 func extremes() []Scenario {
 	return []Scenario{
-		{Load: Load{Kind: Paced, Payload: short, Rate: Links, Links: Links}, Table: true},
-		{Load: Load{Kind: Unary, Payload: short, Callers: Crowd}, Table: true},
+		{
+			Load: Load{Kind: Paced, Payload: short, Rate: Links, Links: Links}, Table: Most,
+			Only: []string{"rpcmesh", "grpc-go", "tcp"},
+		},
+		{
+			Load: Load{Kind: Unary, Payload: short, Callers: Crowd}, Table: Most,
+			Only: []string{"rpcmesh", "grpc-go", "connect-go"}, // the others have a connection for each caller
+		},
 	}
 }
 
@@ -89,7 +103,10 @@ func extremes() []Scenario {
 func oneCPU() []Scenario {
 	var all []Scenario
 	for _, callers := range []int{1, 64} {
-		all = append(all, Scenario{Load: Load{Kind: Unary, Payload: short, Callers: callers}, OneCPU: true, Table: true})
+		all = append(all, Scenario{
+			Load: Load{Kind: Unary, Payload: short, Callers: callers}, OneCPU: true, Table: Most,
+			Only: []string{"rpcmesh", "grpc-go", "tcp"},
+		})
 	}
 	return all
 }
@@ -97,7 +114,7 @@ func oneCPU() []Scenario {
 func withProcs(procs []int) []Scenario {
 	var all []Scenario
 	for _, n := range procs {
-		all = append(all, Scenario{Load: Load{Kind: Unary, Payload: short, Callers: 64}, Procs: n, Table: true})
+		all = append(all, Scenario{Load: Load{Kind: Unary, Payload: short, Callers: 64}, Procs: n, Table: Main})
 	}
 	return all
 }
@@ -107,7 +124,7 @@ func encrypted() []Scenario {
 	var all []Scenario
 	for _, callers := range []int{1, 64} {
 		for relays := range 3 {
-			all = append(all, Scenario{Load: Load{Kind: Unary, Payload: short, Callers: callers}, Relays: relays, Table: true})
+			all = append(all, Scenario{Load: Load{Kind: Unary, Payload: short, Callers: callers}, Relays: relays})
 		}
 		all = append(all,
 			Scenario{Load: Load{Kind: Unary, Payload: long, Callers: callers}},
@@ -118,7 +135,7 @@ func encrypted() []Scenario {
 	}
 	all = append(all, Scenario{Load: Load{Kind: Beside, Payload: short, Callers: BulkCallers, Bulk: bulk}})
 	for i := range all {
-		all[i].TLS = true
+		all[i].TLS, all[i].Table = true, Main
 	}
 	return all
 }

@@ -3,6 +3,7 @@ package scenario
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/rpcmesh/rpcmesh/cmd/rpcmesh-bench/internal/peer"
@@ -50,9 +51,36 @@ type Scenario struct {
 	OneCPU bool `json:"one_cpu,omitempty"`
 	// Procs is each process's GOMAXPROCS; 0 is Go's default.
 	Procs int `json:"procs,omitempty"`
-	// Quick tells that the scenario belongs to a quick run, Table that it belongs to the documentation's tables.
+	// Only are the names of the peers that it makes sense with; none means all that can run it.
+	Only []string `json:"-"`
+	// Quick tells that the scenario belongs to a quick run.
 	Quick bool `json:"-"`
-	Table bool `json:"-"`
+	// Table says which peers the documentation's tables have it of.
+	Table Table `json:"-"`
+}
+
+// Table is a choice of peers.
+type Table int
+
+const (
+	// NoTable is none of them.
+	NoTable Table = iota
+	// Main is rpcmesh and grpc-go, which most goals compare.
+	Main
+	// Most is all but connect-go, which is nowhere ahead of grpc-go.
+	Most
+)
+
+// Has tells whether the table has a peer.
+func (t Table) Has(peer string) bool {
+	switch t {
+	case Main:
+		return peer == "rpcmesh" || peer == "grpc-go"
+	case Most:
+		return peer != "connect-go"
+	default:
+		return false
+	}
 }
 
 // Name is the scenario's unique name, by which flags select it, for example unary/64B/64/relay1/tls.
@@ -129,6 +157,8 @@ const manyCallers = 64
 // Fits tells whether a peer can run the scenario.
 func (s Scenario) Fits(t peer.Traits) bool {
 	switch {
+	case len(s.Only) > 0 && !slices.Contains(s.Only, t.Name):
+		return false
 	case s.Relays < t.MinRelays || s.Relays > t.MaxRelays:
 		return false
 	case s.TLS && !t.TLS, s.Procs > 0 && t.NotGo, s.Links > 0 && t.Broker:
