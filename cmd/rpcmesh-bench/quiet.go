@@ -12,16 +12,22 @@ import (
 const (
 	// quietTries is how often a sample is taken at most before the quietest one stands.
 	quietTries = 4
-	// quietLook is how long the machine is looked at before a sample, quietWaits how often at most.
-	quietLook  = 100 * time.Millisecond
-	quietWaits = 30
+	// quietLook is how long the machine is looked at before a sample. A shorter time is only a few of the ticks that
+	// the kernel counts by.
+	quietLook = 100 * time.Millisecond
+	// quietWaits is how often it is looked at, at most.
+	quietWaits = 20
 )
 
-// quiet keeps samples apart from what others do on the machine. The zero value takes each sample as it comes.
+// quiet keeps samples apart from what others do on the machine.
 type quiet struct {
-	share         float64 // of the CPUs that others may use
+	share         float64 // of the CPUs that others may use; 0 takes each sample as it comes
+	now           func() (machine.Times, error)
+	look          time.Duration // how long the machine is looked at before a sample
 	skipped, loud int
 }
+
+func newQuiet(share float64) *quiet { return &quiet{share: share, now: machine.Now, look: quietLook} }
 
 // take takes a sample once the machine is quiet, and again while others used more than their share meanwhile.
 func (q *quiet) take(ctx context.Context, measure func() (cluster.Sample, error)) (cluster.Sample, error) {
@@ -52,9 +58,9 @@ func (q *quiet) take(ctx context.Context, measure func() (cluster.Sample, error)
 
 // wait waits until others leave the machine alone, but not for ever: they may be about to.
 func (q *quiet) wait(ctx context.Context) error {
-	look := time.NewTicker(quietLook)
+	look := time.NewTicker(q.look)
 	defer look.Stop()
-	before, err := machine.Now()
+	before, err := q.now()
 	for range quietWaits {
 		if err != nil {
 			return err
@@ -65,7 +71,7 @@ func (q *quiet) wait(ctx context.Context) error {
 		case <-look.C:
 		}
 		var now machine.Times
-		if now, err = machine.Now(); err == nil && now.Share(before, 0) <= q.share {
+		if now, err = q.now(); err == nil && now.Share(before, 0) <= q.share {
 			return nil
 		}
 		before = now

@@ -47,7 +47,7 @@ func run(ctx context.Context, plan []measurement, o options, progress io.Writer)
 			Warmup: o.warmup, Window: o.window, Limit: o.warmup + o.window + givenUp,
 			Credentials: credentials, Profiles: o.profiles, CPUs: o.cpus,
 		},
-		quiet:    &quiet{share: o.quiet},
+		quiet:    newQuiet(o.quiet),
 		report:   &report.Report{Environment: report.Here(), Rounds: o.rounds, Window: o.window, Peers: columns(plan)},
 		progress: progress,
 		began:    time.Now(),

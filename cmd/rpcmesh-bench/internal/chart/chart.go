@@ -38,7 +38,7 @@ type Bar struct {
 const (
 	width      = 840
 	margin     = 24
-	barLeft    = 130
+	barLeft    = 144
 	barRight   = 700 // leaves room for a figure behind the longest bar
 	barHeight  = 14
 	rowHeight  = 21

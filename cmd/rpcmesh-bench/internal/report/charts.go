@@ -28,31 +28,31 @@ func plots() []plot {
 	beside := "1 MiB, 8 callers, beside a caller of 64 bytes"
 	return []plot{
 		{
-			"callers64.svg", "64 callers", "calls a second, 64 bytes each way, cleartext; longer is better", callsPerSecond,
+			"callers64.svg", "Calls a second of 64 callers", "64 bytes each way, cleartext; longer is better", callsPerSecond,
 			byPath(64),
 		},
 		{
-			"cpu64.svg", "What a call costs", "CPU of all processes, µs a call; 64 callers, 64 bytes, cleartext; shorter is better", cpuPerCall,
+			"cpu64.svg", "CPU a call of 64 callers", "µs, all processes together; 64 bytes each way, cleartext; shorter is better", cpuPerCall,
 			byPath(64),
 		},
 		{
-			"caller1.svg", "1 caller", "p50 in µs, 64 bytes each way, cleartext; shorter is better", p50,
+			"caller1.svg", "Time of a call of 1 caller", "p50 in µs; 64 bytes each way, cleartext; shorter is better", p50,
 			byPath(1),
 		},
 		{
-			"callers1024.svg", "1,024 callers", "calls a second, 64 bytes each way, cleartext; longer is better", callsPerSecond,
+			"callers1024.svg", "Calls a second of 1,024 callers", "64 bytes each way, cleartext; longer is better", callsPerSecond,
 			byPath(1024),
 		},
 		{
-			"streams.svg", "Streams", "messages of 64 bytes a second, back and forth, cleartext; longer is better", callsPerSecond,
+			"streams.svg", "Messages a second on streams", "64 bytes back and forth, direct, cleartext; longer is better", callsPerSecond,
 			[]plotGroup{{"1 stream", streams(1), 0}, {"64 streams", streams(64), 0}},
 		},
 		{
-			"long64k.svg", "64 KiB", "MiB a second each way, direct, cleartext; longer is better", callsPerSecond,
+			"long64k.svg", "Messages of 64 KiB", "MiB a second each way, direct, cleartext; longer is better", callsPerSecond,
 			[]plotGroup{{"1 caller", unary(64<<10, 1, 0), mib}, {"64 callers", unary(64<<10, 64, 0), mib}},
 		},
 		{
-			"bulk.svg", "Bulk", "MiB a second each way, direct, cleartext; longer is better", bulkPerSecond,
+			"bulk.svg", "Messages of 1 MiB", "MiB a second each way, direct, cleartext; longer is better", bulkPerSecond,
 			[]plotGroup{{beside, besideBulk(), 0}},
 		},
 	}
