@@ -71,7 +71,7 @@ func tracePoint(name string) (uint64, error) {
 		}
 		errs = append(errs, err)
 	}
-	return 0, fmt.Errorf("the kernel's trace points are out of reach (mount -t tracefs tracefs /sys/kernel/tracing, as root): %w", errors.Join(errs...))
+	return 0, fmt.Errorf("the kernel's trace points are out of reach (as root, mount a tracefs at /sys/kernel/tracing): %w", errors.Join(errs...))
 }
 
 // countThreads opens a counter for each thread. One inherits to the threads that its own starts, so it is to be

@@ -13,6 +13,7 @@ type plot struct {
 	file, title, subtitle string
 	metric                metric
 	groups                []plotGroup
+	without               string // a peer whose bars would leave none of the others' to be seen
 }
 
 // plotGroup is one scenario of a plot.
@@ -28,32 +29,40 @@ func plots() []plot {
 	beside := "1 MiB, 8 callers, beside a caller of 64 bytes"
 	return []plot{
 		{
-			"callers64.svg", "Calls a second of 64 callers", "64 bytes each way, cleartext; longer is better", callsPerSecond,
-			byPath(64),
+			file: "callers64.svg", title: "Calls a second of 64 callers",
+			subtitle: "64 bytes each way, cleartext; longer is better",
+			metric:   callsPerSecond, groups: byPath(64),
 		},
 		{
-			"cpu64.svg", "CPU a call of 64 callers", "µs, all processes together; 64 bytes each way, cleartext; shorter is better", cpuPerCall,
-			byPath(64),
+			file: "cpu64.svg", title: "CPU a call of 64 callers",
+			subtitle: "µs, all processes together; 64 bytes each way, cleartext; shorter is better",
+			metric:   cpuPerCall, groups: byPath(64),
+			without: easyrpc,
 		},
 		{
-			"caller1.svg", "Time of a call of 1 caller", "p50 in µs; 64 bytes each way, cleartext; shorter is better", p50,
-			byPath(1),
+			file: "caller1.svg", title: "Time of a call of 1 caller",
+			subtitle: "p50 in µs; 64 bytes each way, cleartext; shorter is better",
+			metric:   p50, groups: byPath(1),
 		},
 		{
-			"callers1024.svg", "Calls a second of 1,024 callers", "64 bytes each way, cleartext; longer is better", callsPerSecond,
-			byPath(1024),
+			file: "callers1024.svg", title: "Calls a second of 1,024 callers",
+			subtitle: "64 bytes each way, cleartext; longer is better",
+			metric:   callsPerSecond, groups: byPath(1024),
 		},
 		{
-			"streams.svg", "Messages a second on streams", "64 bytes back and forth, direct, cleartext; longer is better", callsPerSecond,
-			[]plotGroup{{"1 stream", streams(1), 0}, {"64 streams", streams(64), 0}},
+			file: "streams.svg", title: "Messages a second on streams",
+			subtitle: "64 bytes back and forth, direct, cleartext; longer is better",
+			metric:   callsPerSecond, groups: []plotGroup{{"1 stream", streams(1), 0}, {"64 streams", streams(64), 0}},
 		},
 		{
-			"long64k.svg", "Messages of 64 KiB", "MiB a second each way, direct, cleartext; longer is better", callsPerSecond,
-			[]plotGroup{{"1 caller", unary(64<<10, 1, 0), mib}, {"64 callers", unary(64<<10, 64, 0), mib}},
+			file: "long64k.svg", title: "Messages of 64 KiB",
+			subtitle: "MiB a second each way, direct, cleartext; longer is better",
+			metric:   callsPerSecond, groups: []plotGroup{{"1 caller", unary(64<<10, 1, 0), mib}, {"64 callers", unary(64<<10, 64, 0), mib}},
 		},
 		{
-			"bulk.svg", "Messages of 1 MiB", "MiB a second each way, direct, cleartext; longer is better", bulkPerSecond,
-			[]plotGroup{{beside, besideBulk(), 0}},
+			file: "bulk.svg", title: "Messages of 1 MiB",
+			subtitle: "MiB a second each way, direct, cleartext; longer is better",
+			metric:   bulkPerSecond, groups: []plotGroup{{beside, besideBulk(), 0}},
 		},
 	}
 }
@@ -97,10 +106,13 @@ func (r *Report) chart(p plot) chart.Chart {
 		group := chart.Group{Name: g.name}
 		for _, peer := range r.Peers {
 			cell := r.cell(g.scenario.Name(), peer.Name)
-			if cell == nil {
+			if cell == nil || peer.Name == p.without {
 				continue
 			}
 			amount := *p.metric.of(&cell.Median)
+			if amount == 0 {
+				continue
+			}
 			if g.factor != 0 {
 				amount *= g.factor
 			}

@@ -87,6 +87,9 @@ func TestDocumentation(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, p := range plots() {
+		if r.image(p) == "" {
+			continue
+		}
 		if diff := cmp.Diff(read(t, filepath.Join(drawn, p.file)), read(t, filepath.Join(root, chartsDir, p.file))); diff != "" {
 			t.Errorf("%s is not what -from %s -document draws:\n%s", p.file, FiguresFile, diff)
 		}

@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/rpcmesh/rpcmesh/cmd/rpcmesh-bench/internal/scenario"
@@ -16,7 +17,7 @@ type line struct {
 
 // parts are the generated parts of the documentation, by the names that their markers give.
 func (r *Report) parts() map[string]string {
-	return map[string]string{
+	parts := map[string]string{
 		"summary":     r.matrix([]string{ours, Baseline, nats, tcp}, summaryLines()),
 		"environment": r.environment(),
 		"calls":       r.matrix([]string{ours, Baseline, drpc, nats, easyrpc, tcp}, callLines()),
@@ -29,13 +30,27 @@ func (r *Report) parts() map[string]string {
 		"costs":       r.costs(),
 		"goals":       r.goals(),
 	}
+	for _, p := range plots() {
+		parts["chart_"+strings.TrimSuffix(p.file, ".svg")] = r.image(p)
+	}
+	return parts
+}
+
+// image is how the page shows a plot, if there is anything to plot.
+func (r *Report) image(p plot) string {
+	if len(r.chart(p).Groups) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("![%s](charts/%s)\n", p.title, p.file)
 }
 
 func rate(c *Cell) string       { return number(c.Median.Calls) }
 func rateAndCPU(c *Cell) string { return number(c.Median.Calls) + " (" + number(c.Median.CPU) + ")" }
+
 func lone(c *Cell) string {
 	return fmt.Sprintf("%s / %s (%s)", number(c.Median.P50), number(c.Median.P99), number(c.Median.CPU))
 }
+
 func besides(c *Cell) string { return number(c.Median.P50/1000) + " / " + number(c.Median.P99/1000) }
 
 func summaryLines() []line {
@@ -51,7 +66,7 @@ func callLines() []line {
 	var lines []line
 	for _, callers := range []int{64, 1024} {
 		for relays, path := range paths {
-			lines = append(lines, line{number(float64(callers)) + " callers, " + path, unary(64, callers, relays), rateAndCPU})
+			lines = append(lines, line{counted(callers) + ", " + path, unary(64, callers, relays), rateAndCPU})
 		}
 	}
 	return lines
@@ -108,6 +123,7 @@ func gatewayLines() []line {
 		{"one node with a gateway, or one server", unary(64, 64, 0), rateAndCPU},
 		{"one more in between", unary(64, 64, 1), rateAndCPU},
 		{"two more in between", unary(64, 64, 2), rateAndCPU},
+		{"three more in between", unary(64, 64, 3), rateAndCPU},
 	}
 }
 
@@ -127,7 +143,7 @@ func counted(callers int) string {
 	if callers == 1 {
 		return "1 caller"
 	}
-	return number(float64(callers)) + " callers"
+	return grouped(strconv.Itoa(callers)) + " callers"
 }
 
 // matrix is a table with a column for each of the peers that were measured, and a row for each line of which
@@ -147,20 +163,28 @@ func (r *Report) matrix(peers []string, lines []line) string {
 	}
 	rows := [][]string{head}
 	for _, l := range lines {
-		row, any := []string{l.label}, false
+		row, found := []string{l.label}, false
 		for _, p := range measured {
 			figure := ""
 			if c := r.cell(l.scenario.Name(), p.Name); c != nil {
-				figure, any = l.show(c), true
+				figure, found = l.show(c), true
 			}
 			row = append(row, figure)
 		}
-		if any {
+		if found {
 			rows = append(rows, row)
 		}
 	}
+	return tableOf(rows, 1)
+}
+
+// tableOf is a table, or says that it would have but a header.
+func tableOf(rows [][]string, left int) string {
+	if len(rows) == 1 {
+		return "This run did not measure it.\n"
+	}
 	var b strings.Builder
-	table(&b, rows, 1)
+	table(&b, rows, left)
 	return b.String()
 }
 
@@ -170,7 +194,7 @@ func (r *Report) costs() string {
 	for _, s := range []scenario.Scenario{unary(64, 64, 0), unary(64, 64, 2), unary(64, 1, 0)} {
 		for _, p := range r.Peers {
 			c := r.cell(s.Name(), p.Name)
-			if c == nil || p.Name == easyrpc {
+			if c == nil || c.Median.Bytes == 0 { // not counted, as in a program that is not Go
 				continue
 			}
 			m := &c.Median
@@ -180,9 +204,7 @@ func (r *Report) costs() string {
 			})
 		}
 	}
-	var b strings.Builder
-	table(&b, rows, 2)
-	return b.String()
+	return tableOf(rows, 2)
 }
 
 func (r *Report) goals() string {

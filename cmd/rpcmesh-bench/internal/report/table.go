@@ -193,7 +193,11 @@ func number(v float64) string {
 	case v < 100:
 		return strconv.FormatFloat(v, 'f', 1, 64)
 	}
-	digits := strconv.FormatFloat(math.Round(v), 'f', 0, 64)
+	return grouped(strconv.FormatFloat(math.Round(v), 'f', 0, 64))
+}
+
+// grouped sets thousands apart.
+func grouped(digits string) string {
 	for i := len(digits) - 3; i > 0; i -= 3 {
 		digits = digits[:i] + "," + digits[i:]
 	}

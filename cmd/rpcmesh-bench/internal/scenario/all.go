@@ -38,7 +38,11 @@ func unary() []Scenario {
 				all = append(all, s)
 			}
 			if payload == short {
-				all = append(all, Scenario{Load: load, Relays: 3})
+				far := Scenario{Load: load, Relays: 3}
+				if callers == 64 {
+					far.Table = Most
+				}
+				all = append(all, far)
 			}
 		}
 	}

@@ -71,13 +71,13 @@ const (
 	Most
 )
 
-// Has tells whether the table has a peer.
-func (t Table) Has(peer string) bool {
+// Has tells whether the table has the peer of that name.
+func (t Table) Has(name string) bool {
 	switch t {
 	case Main:
-		return peer == "rpcmesh" || peer == "grpc-go"
+		return name == "rpcmesh" || name == "grpc-go"
 	case Most:
-		return peer != "connect-go"
+		return name != "connect-go"
 	default:
 		return false
 	}
