@@ -49,6 +49,11 @@ func parse(args []string) (options, error) {
 	case o.quiet < 0 || o.quiet > 100:
 		return options{}, errors.New("-quiet must be from 0 to 100")
 	}
+	if o.quiet > 0 {
+		if _, err := machine.Now(); err != nil {
+			return options{}, fmt.Errorf("-quiet: %w", err)
+		}
+	}
 	o.quiet /= 100
 	if o.profiles != "" {
 		if err := os.MkdirAll(o.profiles, 0o755); err != nil { //nolint:gosec // profiles are no secret

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/rpcmesh/rpcmesh/cmd/rpcmesh-bench/internal/cluster"
+	"github.com/rpcmesh/rpcmesh/cmd/rpcmesh-bench/internal/machine"
 	"github.com/rpcmesh/rpcmesh/cmd/rpcmesh-bench/internal/peer"
 	"github.com/rpcmesh/rpcmesh/cmd/rpcmesh-bench/internal/report"
 )
@@ -53,8 +54,10 @@ func run(ctx context.Context, plan []measurement, o options, progress io.Writer)
 		began:    time.Now(),
 		planned:  o.rounds * len(plan),
 	}
-	if o.events {
+	if o.events && r.canCount() {
 		r.planned += len(plan)
+	} else {
+		o.events = false
 	}
 	for round := range o.rounds {
 		if !r.round(ctx, round, inRound(plan, round), r.add) {
@@ -70,6 +73,17 @@ func run(ctx context.Context, plan []measurement, o options, progress io.Writer)
 	r.report.Quiet = r.quiet.summary()
 	r.report.Finish()
 	return r.report, nil
+}
+
+// canCount tells whether the kernel lets system calls be counted; if not, the report says why.
+func (r *runner) canCount() bool {
+	counters, err := machine.Count()
+	if err != nil {
+		r.report.Notes = append(r.report.Notes, fmt.Sprintf("system calls were not counted: %v", err))
+		return false
+	}
+	counters.Close()
+	return true
 }
 
 // round makes each measurement once, and tells whether there was time for all.

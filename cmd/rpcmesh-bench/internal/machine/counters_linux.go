@@ -63,15 +63,17 @@ func (c *Counters) Close() error {
 }
 
 func tracePoint(name string) (uint64, error) {
-	var errs []error
+	var first error
 	for _, root := range tracingRoots {
 		id, err := os.ReadFile(filepath.Join(root, "events", name, "id"))
 		if err == nil {
 			return strconv.ParseUint(strings.TrimSpace(string(id)), 10, 64)
 		}
-		errs = append(errs, err)
+		if first == nil {
+			first = err
+		}
 	}
-	return 0, fmt.Errorf("the kernel's trace points are out of reach (as root, mount a tracefs at /sys/kernel/tracing): %w", errors.Join(errs...))
+	return 0, fmt.Errorf("the kernel's trace points are out of reach (as root, mount a tracefs at /sys/kernel/tracing): %w", first)
 }
 
 // countThreads opens a counter for each thread. One inherits to the threads that its own starts, so it is to be

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/rpcmesh/rpcmesh/cmd/rpcmesh-bench/internal/scenario"
 )
 
 func TestFilled(t *testing.T) {
@@ -128,4 +130,33 @@ func read(t *testing.T, file string) string {
 		t.Fatal(err)
 	}
 	return string(text)
+}
+
+// What the pages show is what the documentation's command measures.
+func TestPagesShowWhatIsMeasured(t *testing.T) {
+	measured := make(map[string]scenario.Scenario)
+	for _, s := range scenario.All([]int{1, 2, 4, 8, 16, 32, 64}) {
+		measured[s.Name()] = s
+	}
+	var shown []string
+	for _, lines := range [][]line{
+		summaryLines(), callLines(), loneLines(), streamLines(), longLines(), extremeLines(), gatewayLines(), tlsLines(),
+	} {
+		for _, l := range lines {
+			shown = append(shown, l.scenario.Name())
+		}
+	}
+	for _, p := range plots() {
+		for _, g := range p.groups {
+			shown = append(shown, g.scenario.Name())
+		}
+	}
+	for name := range GoalScenarios() {
+		shown = append(shown, name)
+	}
+	for _, name := range shown {
+		if s, ok := measured[name]; !ok || !s.Table.Has(ours) {
+			t.Errorf("%s is shown, and not among -scenarios table", name)
+		}
+	}
 }

@@ -101,12 +101,14 @@ func extremeLines() []line {
 	links := scenario.Scenario{Load: scenario.Load{
 		Kind: scenario.Paced, Payload: 64, Rate: scenario.Links, Links: scenario.Links,
 	}}
+	crowd := unary(64, scenario.Crowd, 0)
+	crowd.Links = scenario.CrowdLinks
 	lines := []line{
 		{
 			"1,000 links with a call a second each: the hub's CPU, µs a call", links,
 			func(c *Cell) string { return number(c.Median.Server) },
 		},
-		{"100,000 callers on one link: calls/s (CPU)", unary(64, scenario.Crowd, 0), rateAndCPU},
+		{"100,000 callers on two links: calls/s (CPU)", crowd, rateAndCPU},
 		{"1 caller, all on one CPU: calls/s (CPU)", onOneCPU(1), rateAndCPU},
 		{"64 callers, all on one CPU: calls/s (CPU)", onOneCPU(64), rateAndCPU},
 	}
