@@ -14,8 +14,9 @@ const (
 	BulkCallers = 8
 	// Links is how many links the hub has whose CPU is measured, with a call a second each.
 	Links = 1000
-	// Crowd is the most callers at once, on CrowdLinks links: one takes 65,536 calls of rpcmesh's.
-	Crowd      = 100_000
+	// Crowd is the most callers at once.
+	Crowd = 100_000
+	// CrowdLinks is how many links they take turns on: one of rpcmesh's has at most 65,536 calls open.
 	CrowdLinks = 2
 )
 
