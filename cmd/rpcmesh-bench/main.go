@@ -4,6 +4,7 @@
 //	go run . -quick                         # a look, within a minute
 //	go run . -scenarios goals               # what the goals compare
 //	go run . -rounds 7 -json > bench.json   # everything, for a machine
+//	go run . -from bench.json -charts .     # charts of that
 //	go run . -list                          # scenarios and peers
 //
 // One process plays each server, relay and load generator: this executable, started again. All of them
@@ -20,7 +21,6 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/rpcmesh/rpcmesh/cmd/rpcmesh-bench/internal/cluster"
 	"github.com/rpcmesh/rpcmesh/cmd/rpcmesh-bench/internal/peer"
@@ -45,30 +45,51 @@ func benchmark(ctx context.Context, args []string, out, progress io.Writer) erro
 	if err != nil {
 		return err
 	}
-	plan, err := choose(o.scenarios, o.peers, o.quick)
-	if err != nil {
+	rep, err := produce(ctx, o, args, out, progress)
+	if err != nil || rep == nil {
 		return err
 	}
+	if err := write(rep, o, out); err != nil {
+		return err
+	}
+	if len(rep.Failures) > 0 {
+		return fmt.Errorf("%d measurements failed", len(rep.Failures))
+	}
+	return nil
+}
+
+// produce reads the report that the flags name, or measures one. There is none where they ask for a list.
+func produce(ctx context.Context, o options, args []string, out, progress io.Writer) (*report.Report, error) {
+	if o.from != "" {
+		return readReport(o.from)
+	}
+	peers := peer.All()
+	if o.easyrpc != "" {
+		p, err := peer.EasyRPC(ctx, o.easyrpc)
+		if err != nil {
+			return nil, fmt.Errorf("-easyrpc: %w", err)
+		}
+		peers = append(peers, p)
+	}
+	plan, err := choose(o, peers)
+	if err != nil {
+		return nil, err
+	}
 	if o.list {
-		return list(out, plan)
+		return nil, list(out, plan)
 	}
 	if o.quick {
 		o.fit(len(plan))
 	}
 	rep, err := run(ctx, plan, o, progress)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	rep.Command = strings.TrimSpace("rpcmesh-bench " + strings.Join(args, " "))
-	if o.json {
-		err = rep.WriteJSON(out)
-	} else {
-		err = rep.WriteText(out)
+	if o.easyrpc == "" && o.peers == "" {
+		rep.Notes = append(rep.Notes, "EasyRpc was not measured: it takes -easyrpc and a folder for its Python environment")
 	}
-	if err == nil && len(rep.Failures) > 0 {
-		err = fmt.Errorf("%d measurements failed", len(rep.Failures))
-	}
-	return err
+	return rep, nil
 }
 
 // terminal is f if it is one: a line that rewrites itself is of no use in a file.
@@ -77,60 +98,6 @@ func terminal(f *os.File) io.Writer {
 		return f
 	}
 	return io.Discard
-}
-
-// options are the flags.
-type options struct {
-	peers, scenarios      string
-	rounds                int
-	window, warmup, total time.Duration
-	quick, list, json     bool
-	profiles              string
-}
-
-func parse(args []string) (options, error) {
-	o := options{}
-	flags := flag.NewFlagSet("rpcmesh-bench", flag.ContinueOnError)
-	flags.StringVar(&o.peers, "peers", "", "the `names` of peers to run, with commas between (default all)")
-	flags.StringVar(&o.scenarios, "scenarios", "", "a regular `expression` that scenarios' names match, or goals for those that goals compare (default all)")
-	flags.IntVar(&o.rounds, "rounds", 5, "how often each measurement is made")
-	flags.DurationVar(&o.window, "duration", time.Second, "how long one measurement takes")
-	flags.DurationVar(&o.warmup, "warmup", 200*time.Millisecond, "how long each load runs before it is measured")
-	flags.BoolVar(&o.quick, "quick", false, "one round of the main scenarios, within a minute")
-	flags.BoolVar(&o.list, "list", false, "print the chosen scenarios and their peers, and end")
-	flags.BoolVar(&o.json, "json", false, "print JSON with every sample")
-	flags.StringVar(&o.profiles, "profiles", "", "a `folder` for a CPU profile of each process and measurement; profiling costs a little")
-	if err := flags.Parse(args); err != nil {
-		return options{}, err
-	}
-	switch {
-	case flags.NArg() > 0:
-		return options{}, fmt.Errorf("unexpected argument: %q", flags.Arg(0))
-	case o.rounds < 1:
-		return options{}, errors.New("-rounds must be 1 or more")
-	case o.window <= 0 || o.warmup <= 0:
-		return options{}, errors.New("-duration and -warmup must be above 0")
-	}
-	if o.profiles != "" {
-		if err := os.MkdirAll(o.profiles, 0o755); err != nil { //nolint:gosec // profiles are no secret
-			return options{}, err
-		}
-	}
-	return o, nil
-}
-
-const (
-	quickTotal = 55 * time.Second
-	// quickStart is what starting and ending the processes of one measurement takes at most, mostly.
-	quickStart = 150 * time.Millisecond
-)
-
-// fit makes a quick run's times such that so many measurements end in time.
-func (o *options) fit(measurements int) {
-	o.rounds, o.total = 1, quickTotal
-	o.warmup = 100 * time.Millisecond
-	share := quickTotal/time.Duration(measurements) - quickStart - o.warmup
-	o.window = min(max(share, 100*time.Millisecond), time.Second).Truncate(10 * time.Millisecond)
 }
 
 func list(w io.Writer, plan []measurement) error {
@@ -147,12 +114,4 @@ func list(w io.Writer, plan []measurement) error {
 	b.WriteByte('\n')
 	_, err := io.WriteString(w, b.String())
 	return err
-}
-
-func columns() []report.Peer {
-	var all []report.Peer
-	for _, p := range peer.All() {
-		all = append(all, report.Peer{Name: p.Traits().Name, Note: p.Traits().Note})
-	}
-	return all
 }

@@ -93,7 +93,7 @@ func TestMeasurementThatFailsIsReported(t *testing.T) {
 }
 
 func TestRunEndsInTime(t *testing.T) {
-	plan, err := choose("unary/64B/1/direct", "tcp", false)
+	plan, err := choose(options{scenarios: "unary/64B/1/direct$", peers: "tcp"}, peer.All())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,7 +122,7 @@ func TestChoose(t *testing.T) {
 		{"(", "", false, nil},
 		{"", "no-such-peer", false, nil},
 	} {
-		plan, err := choose(test.scenarios, test.peers, test.quick)
+		plan, err := choose(options{scenarios: test.scenarios, peers: test.peers, quick: test.quick}, peer.All())
 		if (err != nil) != (test.want == nil) {
 			t.Errorf("%+v: %v", test, err)
 		}
@@ -137,7 +137,7 @@ func TestChoose(t *testing.T) {
 }
 
 func TestPeersTakeTurns(t *testing.T) {
-	plan, err := choose("^unary/64B/1/(direct|relay1)$", "grpc-go,connect-go,tcp", false)
+	plan, err := choose(options{scenarios: "^unary/64B/1/(direct|relay1)$", peers: "grpc-go,connect-go,tcp"}, peer.All())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,7 +156,7 @@ func TestPeersTakeTurns(t *testing.T) {
 }
 
 func TestQuickFitsItsTime(t *testing.T) {
-	plan, err := choose("", "", true)
+	plan, err := choose(options{quick: true}, peer.All())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,7 +171,17 @@ func TestQuickFitsItsTime(t *testing.T) {
 }
 
 func TestParseRefuses(t *testing.T) {
-	for _, args := range [][]string{{"extra"}, {"-rounds", "0"}, {"-duration", "0s"}, {"-warmup", "-1s"}} {
+	for _, args := range [][]string{
+		{"extra"},
+		{"-rounds", "0"},
+		{"-duration", "0s"},
+		{"-warmup", "-1s"},
+		{"-procs", "0"},
+		{"-procs", "1,many"},
+		{"-quiet", "101"},
+		{"-cpus", "all"},
+		{"-cpus", "client=0"},
+	} {
 		if _, err := parse(args); err == nil {
 			t.Errorf("%q passes", args)
 		}

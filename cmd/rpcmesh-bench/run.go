@@ -2,80 +2,36 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"regexp"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/rpcmesh/rpcmesh/cmd/rpcmesh-bench/internal/cluster"
+	"github.com/rpcmesh/rpcmesh/cmd/rpcmesh-bench/internal/machine"
 	"github.com/rpcmesh/rpcmesh/cmd/rpcmesh-bench/internal/peer"
 	"github.com/rpcmesh/rpcmesh/cmd/rpcmesh-bench/internal/report"
-	"github.com/rpcmesh/rpcmesh/cmd/rpcmesh-bench/internal/scenario"
 )
-
-// measurement is one peer under one scenario.
-type measurement struct {
-	scenario scenario.Scenario
-	peer     peer.Peer
-}
-
-// choose lists the measurements that the flags ask for, scenario by scenario.
-func choose(scenarios, peers string, quick bool) ([]measurement, error) {
-	chosen, err := choosePeers(peers)
-	if err != nil {
-		return nil, err
-	}
-	wanted := func(string) bool { return true }
-	if scenarios == "goals" {
-		goals := report.GoalScenarios()
-		wanted = func(name string) bool { return goals[name] }
-	} else if scenarios != "" {
-		expression, err := regexp.Compile(scenarios)
-		if err != nil {
-			return nil, fmt.Errorf("-scenarios: %w", err)
-		}
-		wanted = expression.MatchString
-	}
-	var plan []measurement
-	for _, s := range scenario.All() {
-		if quick && !s.Quick || !wanted(s.Name()) {
-			continue
-		}
-		for _, p := range chosen {
-			if s.Fits(p.Traits()) {
-				plan = append(plan, measurement{s, p})
-			}
-		}
-	}
-	if len(plan) == 0 {
-		return nil, errors.New("no scenario fits these flags; see -list")
-	}
-	return plan, nil
-}
-
-func choosePeers(names string) ([]peer.Peer, error) {
-	if names == "" {
-		return peer.All(), nil
-	}
-	var chosen []peer.Peer
-	for name := range strings.SplitSeq(names, ",") {
-		p, err := peer.Named(strings.TrimSpace(name))
-		if err != nil {
-			return nil, err
-		}
-		chosen = append(chosen, p)
-	}
-	return chosen, nil
-}
 
 // givenUp is how long after its time a measurement is given up.
 const givenUp = 20 * time.Second
 
-// run makes every measurement of the plan once a round. A measurement that fails is noted, and the rest
-// goes on; when ctx or the time ends, the report has what there is.
+// eventsWindow is how long events are counted.
+const eventsWindow = 300 * time.Millisecond
+
+// A runner makes the measurements of a plan and puts them into a report.
+type runner struct {
+	options  options
+	cluster  cluster.Options
+	quiet    *quiet
+	report   *report.Report
+	progress io.Writer
+	began    time.Time
+	done     int // measurements
+	planned  int
+}
+
+// run makes every measurement of the plan once a round, and with -events once more. A measurement that fails
+// is noted, and the rest goes on; when ctx or the time ends, the report has what there is.
 func run(ctx context.Context, plan []measurement, o options, progress io.Writer) (*report.Report, error) {
 	credentials, err := peer.NewCredentials()
 	if err != nil {
@@ -86,49 +42,91 @@ func run(ctx context.Context, plan []measurement, o options, progress io.Writer)
 		ctx, cancel = context.WithTimeout(ctx, o.total)
 		defer cancel()
 	}
-	opts := cluster.Options{
-		Warmup: o.warmup, Window: o.window, Limit: o.warmup + o.window + givenUp,
-		Credentials: credentials, Profiles: o.profiles,
+	r := runner{
+		options: o,
+		cluster: cluster.Options{
+			Warmup: o.warmup, Window: o.window, Limit: o.warmup + o.window + givenUp,
+			Credentials: credentials, Profiles: o.profiles, CPUs: o.cpus,
+		},
+		quiet:    newQuiet(o.quiet),
+		report:   &report.Report{Environment: report.Here(), Rounds: o.rounds, Window: o.window, Peers: columns(plan)},
+		progress: progress,
+		began:    time.Now(),
+		planned:  o.rounds * len(plan),
 	}
-	rep := &report.Report{Environment: report.Here(), Rounds: o.rounds, Window: o.window}
-	began, done := time.Now(), 0
+	if o.events && r.canCount() {
+		r.planned += len(plan)
+	} else {
+		o.events = false
+	}
 	for round := range o.rounds {
-		for _, m := range inRound(plan, round) {
-			if ctx.Err() != nil {
-				rep.Failures = append(rep.Failures, fmt.Sprintf("ended after %d of %d measurements", done, o.rounds*len(plan)))
-				rep.Finish(columns())
-				return rep, nil
-			}
-			name := m.peer.Traits().Name
-			sample, err := cluster.Measure(ctx, m.peer, m.scenario, opts)
-			if err != nil {
-				rep.Failures = append(rep.Failures, fmt.Sprintf("round %d, %s, %s: %v", round+1, m.scenario.Name(), name, err))
-			} else {
-				rep.Add(m.scenario, name, sample)
-			}
-			done++
-			left := time.Since(began) / time.Duration(done) * time.Duration(o.rounds*len(plan)-done)
-			fmt.Fprintf(progress, "\r\x1b[K%d/%d, %v left: %s %s", done, o.rounds*len(plan), left.Round(time.Second), m.scenario.Name(), name)
+		if !r.round(ctx, round, inRound(plan, round), r.add) {
+			break
 		}
+	}
+	if o.events && ctx.Err() == nil {
+		r.cluster.Count, r.cluster.Profiles = true, ""
+		r.cluster.Window = min(o.window, eventsWindow) // counts are steadier than times
+		r.round(ctx, o.rounds, plan, r.addEvents)
 	}
 	fmt.Fprint(progress, "\r\x1b[K")
-	rep.Finish(columns())
-	return rep, nil
+	r.report.Quiet = r.quiet.summary()
+	r.report.Finish()
+	return r.report, nil
 }
 
-// inRound turns the order of each scenario's peers by one a round, so that none always follows the same
-// other.
-func inRound(plan []measurement, round int) []measurement {
-	var turned []measurement
-	for rest := plan; len(rest) > 0; {
-		name := rest[0].scenario.Name()
-		n := slices.IndexFunc(rest, func(m measurement) bool { return m.scenario.Name() != name })
-		if n < 0 {
-			n = len(rest)
-		}
-		first := round % n
-		turned = append(append(turned, rest[first:n]...), rest[:first]...)
-		rest = rest[n:]
+// canCount tells whether the kernel lets system calls be counted; if not, the report says why.
+func (r *runner) canCount() bool {
+	counters, err := machine.Count()
+	if err != nil {
+		r.report.Notes = append(r.report.Notes, fmt.Sprintf("system calls were not counted: %v", err))
+		return false
 	}
-	return turned
+	counters.Close()
+	return true
+}
+
+// round makes each measurement once, and tells whether there was time for all.
+func (r *runner) round(ctx context.Context, round int, plan []measurement, add func(measurement, cluster.Sample)) bool {
+	for _, m := range plan {
+		if ctx.Err() != nil {
+			r.report.Failures = append(r.report.Failures, fmt.Sprintf("ended after %d of %d measurements", r.done, r.planned))
+			return false
+		}
+		sample, err := r.quiet.take(ctx, func() (cluster.Sample, error) {
+			return cluster.Measure(ctx, m.peer, m.scenario, r.cluster)
+		})
+		name := m.peer.Traits().Name
+		if err != nil {
+			r.report.Failures = append(r.report.Failures, fmt.Sprintf("round %d, %s, %s: %v", round+1, m.scenario.Name(), name, err))
+		} else {
+			add(m, sample)
+		}
+		r.done++
+		left := time.Since(r.began) / time.Duration(r.done) * time.Duration(r.planned-r.done)
+		fmt.Fprintf(r.progress, "\r\x1b[K%d/%d, %v left: %s %s", r.done, r.planned, left.Round(time.Second), m.scenario.Name(), name)
+	}
+	return true
+}
+
+func (r *runner) add(m measurement, s cluster.Sample) {
+	r.report.Add(m.scenario, m.peer.Traits().Name, s)
+}
+
+func (r *runner) addEvents(m measurement, s cluster.Sample) {
+	r.report.AddEvents(m.scenario, m.peer.Traits().Name, s)
+}
+
+// columns are the plan's peers, in the order of its first scenarios, which is that of the tables.
+func columns(plan []measurement) []report.Peer {
+	seen := make(map[string]peer.Traits)
+	for _, m := range plan {
+		seen[m.peer.Traits().Name] = m.peer.Traits()
+	}
+	all := make([]report.Peer, 0, len(seen))
+	for name, t := range seen {
+		all = append(all, report.Peer{Name: name, Note: t.Note})
+	}
+	report.Sort(all)
+	return all
 }

@@ -7,11 +7,10 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime/metrics"
-	"runtime/pprof"
 	"time"
 
 	"github.com/rpcmesh/rpcmesh/cmd/rpcmesh-bench/internal/load"
+	"github.com/rpcmesh/rpcmesh/cmd/rpcmesh-bench/internal/machine"
 	"github.com/rpcmesh/rpcmesh/cmd/rpcmesh-bench/internal/peer"
 )
 
@@ -32,6 +31,7 @@ func Child(ctx context.Context) error {
 		return fmt.Errorf("reading what to do: %w", err)
 	}
 	r := role{start: s}
+	defer r.close()
 	answer, err := r.open(ctx)
 	for {
 		if err != nil {
@@ -55,7 +55,8 @@ type role struct {
 	start
 
 	generator load.Generator // the load's alone
-	profile   *os.File
+	profile   *profile
+	counters  *machine.Counters
 	began     usage
 }
 
@@ -63,6 +64,11 @@ func (r *role) open(ctx context.Context) (reply, error) {
 	p, err := peer.Named(r.Peer)
 	if err != nil {
 		return reply{}, err
+	}
+	if r.Count {
+		if r.counters, err = machine.Count(); err != nil { // before there is more than the runtime's own threads
+			return reply{}, err
+		}
 	}
 	o := peer.Options{Role: r.Name, Credentials: r.Credentials}
 	var addr string
@@ -79,8 +85,14 @@ func (r *role) open(ctx context.Context) (reply, error) {
 	return reply{Addr: addr}, err
 }
 
+func (r *role) close() {
+	if r.counters != nil {
+		r.counters.Close()
+	}
+}
+
 func (r *role) dial(ctx context.Context, p peer.Peer, o peer.Options) error {
-	client, err := p.Dial(ctx, r.Upstream, o)
+	client, err := dialAll(ctx, p, r.Upstream, o, max(r.Load.Links, 1))
 	if err != nil {
 		return err
 	}
@@ -99,7 +111,7 @@ func (r *role) do(ctx context.Context, req request) (reply, error) {
 	case begin:
 		return reply{}, r.begin()
 	case end:
-		return reply{Usage: usageNow().minus(r.began)}, r.end()
+		return r.end()
 	case run:
 		if r.generator == nil {
 			return reply{}, fmt.Errorf("a %s makes no load", r.Role)
@@ -108,35 +120,4 @@ func (r *role) do(ctx context.Context, req request) (reply, error) {
 		return reply{Result: res}, err
 	}
 	return reply{}, fmt.Errorf("no such request: %q", req.Do)
-}
-
-func (r *role) begin() error {
-	if r.Profile != "" {
-		f, err := os.Create(r.Profile)
-		if err != nil {
-			return err
-		}
-		if err := pprof.StartCPUProfile(f); err != nil {
-			return errors.Join(err, f.Close())
-		}
-		r.profile = f
-	}
-	r.began = usageNow()
-	return nil
-}
-
-func (r *role) end() error {
-	if r.profile == nil {
-		return nil
-	}
-	pprof.StopCPUProfile()
-	err := r.profile.Close()
-	r.profile = nil
-	return err
-}
-
-func usageNow() usage {
-	sample := []metrics.Sample{{Name: "/gc/heap/allocs:objects"}}
-	metrics.Read(sample)
-	return usage{CPU: cpuNow(), Allocations: sample[0].Value.Uint64()}
 }

@@ -2,12 +2,13 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
 	"time"
 
-	"github.com/rpcmesh/rpcmesh/cmd/rpcmesh-bench/internal/load"
+	"github.com/rpcmesh/rpcmesh/cmd/rpcmesh-bench/internal/machine"
 	"github.com/rpcmesh/rpcmesh/cmd/rpcmesh-bench/internal/peer"
 	"github.com/rpcmesh/rpcmesh/cmd/rpcmesh-bench/internal/scenario"
 )
@@ -22,24 +23,13 @@ type Options struct {
 	Limit time.Duration
 	// Credentials serve the scenarios with TLS.
 	Credentials peer.Credentials
-	// Profiles is the folder for a CPU profile of each process, if they are wanted: named by scenario,
-	// peer and process, of the last round.
+	// Profiles is the folder for a CPU profile and a mutex profile of each process, if they are wanted: named
+	// by scenario, peer and process, of the last round.
 	Profiles string
-}
-
-// A Sample is one measurement.
-type Sample struct {
-	// Calls is calls a second, or messages a second that came back on streams.
-	Calls float64 `json:"calls_per_second"`
-	// P50 and P99 are in microseconds, 0 where they are not measured.
-	P50 float64 `json:"p50_us,omitempty"`
-	P99 float64 `json:"p99_us,omitempty"`
-	// CPU is what all processes together used a call, in microseconds. Calls that move bulk count too.
-	CPU float64 `json:"cpu_us_per_call"`
-	// Allocations is what all processes together allocated a call, in objects.
-	Allocations float64 `json:"allocations_per_call"`
-	// Bulk is the calls a second that moved bulk beside the others.
-	Bulk float64 `json:"bulk_calls_per_second,omitempty"`
+	// CPUs binds processes: the CPUs of a process by its name, else by its role, else by the empty name.
+	CPUs map[string][]int
+	// Count counts system calls, which slows them down.
+	Count bool
 }
 
 // Measure starts the processes that s needs of p, puts them under its load, and ends them.
@@ -47,6 +37,9 @@ func Measure(ctx context.Context, p peer.Peer, s scenario.Scenario, o Options) (
 	ctx, cancel := context.WithTimeoutCause(ctx, o.Limit, fmt.Errorf("given up after %v", o.Limit))
 	defer cancel()
 	c := cluster{traits: p.Traits(), scenario: s, options: o}
+	if other, ok := p.(peer.Program); ok {
+		c.program = other.Arguments()
+	}
 	defer c.stop()
 	sample, err := c.measure(ctx)
 	if cause := context.Cause(ctx); err != nil && cause != nil {
@@ -57,6 +50,7 @@ func Measure(ctx context.Context, p peer.Peer, s scenario.Scenario, o Options) (
 
 // cluster is the processes of one measurement.
 type cluster struct {
+	program   []string // what to start instead of this executable, if anything
 	traits    peer.Traits
 	scenario  scenario.Scenario
 	options   Options
@@ -75,6 +69,15 @@ func (c *cluster) measure(ctx context.Context) (Sample, error) {
 	if _, err := generator.ask(request{Do: run, For: c.options.Warmup}); err != nil {
 		return Sample{}, fmt.Errorf("warming up: %w", err)
 	}
+	return c.window(generator)
+}
+
+// window measures while the generator makes its load.
+func (c *cluster) window(generator *process) (Sample, error) {
+	own, before, err := ownAndAll()
+	if err != nil {
+		return Sample{}, err
+	}
 	if _, err := c.askAll(begin); err != nil {
 		return Sample{}, err
 	}
@@ -86,7 +89,26 @@ func (c *cluster) measure(ctx context.Context) (Sample, error) {
 	if err != nil {
 		return Sample{}, err
 	}
-	return sampleOf(answer.Result, used), nil
+	ownAfter, after, err := ownAndAll()
+	if err != nil {
+		return Sample{}, err
+	}
+	var sum usage
+	for _, u := range used {
+		sum = sum.plus(u)
+	}
+	sample := sampleOf(answer.Result, sum, used[0])
+	sample.Others = after.Share(before, sum.CPU+ownAfter-own)
+	return sample, nil
+}
+
+// ownAndAll is what this process and what all have used. Where the system does not tell, nobody has used any.
+func ownAndAll() (time.Duration, machine.Times, error) {
+	all, err := machine.Now()
+	if errors.Is(err, machine.ErrUnsupported) {
+		err = nil
+	}
+	return kernelUsageNow().CPU, all, err
 }
 
 // path starts everything but the load, in the order that the one dials the other, and returns what the
@@ -117,7 +139,7 @@ func (c *cluster) path(ctx context.Context) (entry string, err error) {
 }
 
 func (c *cluster) spawn(ctx context.Context, role, name, upstream string) (*process, error) {
-	s := start{Peer: c.traits.Name, Role: role, Name: name, Upstream: upstream}
+	s := start{Peer: c.traits.Name, Role: role, Name: name, Upstream: upstream, Count: c.options.Count && !c.traits.NotGo}
 	if c.scenario.TLS {
 		s.Credentials = c.options.Credentials
 	}
@@ -125,10 +147,14 @@ func (c *cluster) spawn(ctx context.Context, role, name, upstream string) (*proc
 		s.Load = c.scenario.Load
 	}
 	if c.options.Profiles != "" {
-		file := strings.ReplaceAll(c.scenario.Name(), "/", "-") + "." + c.traits.Name + "." + name + ".pprof"
+		file := strings.ReplaceAll(c.scenario.Name(), "/", "-") + "." + c.traits.Name + "." + name
 		s.Profile = filepath.Join(c.options.Profiles, file)
 	}
-	p, err := spawn(ctx, s)
+	cpus, err := c.cpusOf(role, name)
+	if err != nil {
+		return nil, err
+	}
+	p, err := spawn(ctx, s, c.place(cpus))
 	if err != nil {
 		return nil, err
 	}
@@ -136,17 +162,38 @@ func (c *cluster) spawn(ctx context.Context, role, name, upstream string) (*proc
 	return p, nil
 }
 
-// askAll asks every process and adds up what they used.
-func (c *cluster) askAll(do action) (usage, error) {
-	var sum usage
+// askAll asks every process, in the order they were started, and returns what each used.
+func (c *cluster) askAll(do action) ([]usage, error) {
+	all := make([]usage, 0, len(c.processes))
 	for _, p := range c.processes {
 		answer, err := p.ask(request{Do: do})
 		if err != nil {
-			return usage{}, err
+			return nil, err
 		}
-		sum = sum.plus(answer.Usage)
+		all = append(all, answer.Usage)
 	}
-	return sum, nil
+	return all, nil
+}
+
+// cpusOf are the CPUs that a process is bound to, nil if it is not.
+func (c *cluster) cpusOf(role, name string) ([]int, error) {
+	if c.scenario.OneCPU {
+		all, err := machine.CPUs()
+		if err != nil {
+			return nil, err
+		}
+		return all[:1], nil
+	}
+	for _, key := range []string{name, role, ""} {
+		if cpus := c.options.CPUs[key]; cpus != nil {
+			return cpus, nil
+		}
+	}
+	return nil, nil
+}
+
+func (c *cluster) place(cpus []int) place {
+	return place{program: c.program, cpus: cpus, procs: c.scenario.Procs}
 }
 
 func (c *cluster) stop() {
@@ -154,17 +201,3 @@ func (c *cluster) stop() {
 		p.stop()
 	}
 }
-
-func sampleOf(res load.Result, used usage) Sample {
-	all := float64(max(res.Calls+res.Bulk, 1))
-	return Sample{
-		Calls:       float64(res.Calls) / res.Elapsed.Seconds(),
-		P50:         micros(res.P50),
-		P99:         micros(res.P99),
-		CPU:         micros(used.CPU) / all,
-		Allocations: float64(used.Allocations) / all,
-		Bulk:        float64(res.Bulk) / res.Elapsed.Seconds(),
-	}
-}
-
-func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }

@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+
+	"github.com/rpcmesh/rpcmesh/cmd/rpcmesh-bench/internal/machine"
 )
 
 // process is a child as its parent sees it. It is not safe for concurrent use.
@@ -20,15 +22,38 @@ type process struct {
 	stderr *head
 }
 
-// spawn starts this executable as the role that s names, and waits until it is ready. The child is
-// killed when ctx ends, when stop is called, and when this process ends.
-func spawn(ctx context.Context, s start) (*process, error) {
-	exe, err := os.Executable()
+// place is where a process runs, and what.
+type place struct {
+	program []string // instead of this executable, if there is any
+	cpus    []int    // it may run on; nil means any
+	procs   int      // its GOMAXPROCS, 0 for Go's default
+}
+
+func (l place) command(ctx context.Context) (*exec.Cmd, error) {
+	program := l.program
+	if len(program) == 0 {
+		exe, err := os.Executable()
+		if err != nil {
+			return nil, err
+		}
+		program = []string{exe}
+	}
+	cmd := exec.CommandContext(ctx, program[0], program[1:]...) //nolint:gosec // this executable, or what the user named
+	cmd.Env = append(os.Environ(), roleVariable+"=1")
+	if l.procs > 0 {
+		cmd.Env = append(cmd.Env, fmt.Sprintf("GOMAXPROCS=%d", l.procs))
+	}
+	return cmd, nil
+}
+
+// spawn starts the role that s names, and waits until it is ready. The child is killed when ctx ends, when stop
+// is called, and when this process ends.
+func spawn(ctx context.Context, s start, where place) (*process, error) {
+	cmd, err := where.command(ctx)
 	if err != nil {
 		return nil, err
 	}
-	p := &process{name: s.Name, cmd: exec.CommandContext(ctx, exe), stderr: new(head)} //nolint:gosec // it is this executable
-	p.cmd.Env = append(os.Environ(), roleVariable+"=1")
+	p := &process{name: s.Name, cmd: cmd, stderr: new(head)}
 	p.cmd.Stderr = p.stderr
 	p.cmd.SysProcAttr = bound()
 	in, err := p.cmd.StdinPipe()
@@ -40,7 +65,7 @@ func spawn(ctx context.Context, s start) (*process, error) {
 		return nil, err
 	}
 	p.in, p.out = json.NewEncoder(in), json.NewDecoder(out)
-	if err := p.cmd.Start(); err != nil {
+	if err := machine.OnCPUs(where.cpus, p.cmd.Start); err != nil {
 		return nil, err
 	}
 	answer, err := p.exchange(s)

@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 }
 
 func parent(ctx context.Context) error {
-	p, err := spawn(ctx, start{Peer: "tcp", Role: roleServer, Name: roleServer})
+	p, err := spawn(ctx, start{Peer: "tcp", Role: roleServer, Name: roleServer}, place{})
 	if err != nil {
 		return err
 	}
@@ -90,7 +90,7 @@ func TestChildRefuses(t *testing.T) {
 		"no such peer": {Peer: "pigeon", Role: roleServer, Name: roleServer},
 		"no such role": {Peer: "tcp", Role: "spectator", Name: "spectator"},
 	} {
-		if _, err := spawn(t.Context(), s); err == nil || !strings.Contains(err.Error(), name) {
+		if _, err := spawn(t.Context(), s, place{}); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -121,7 +121,7 @@ func TestHeadKeepsTheFirstLine(t *testing.T) {
 
 func spawnServer(ctx context.Context, t *testing.T) *process {
 	t.Helper()
-	p, err := spawn(ctx, start{Peer: "tcp", Role: roleServer, Name: roleServer})
+	p, err := spawn(ctx, start{Peer: "tcp", Role: roleServer, Name: roleServer}, place{})
 	if err != nil {
 		t.Fatal(err)
 	}

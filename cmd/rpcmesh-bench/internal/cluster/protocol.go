@@ -30,8 +30,11 @@ type start struct {
 	Upstream    string           `json:"upstream,omitempty"`
 	Credentials peer.Credentials `json:"credentials"`
 	Load        scenario.Load    `json:"load"`
-	// Profile is the file for a CPU profile of the measured window, if one is wanted.
+	// Profile is where a CPU profile and a mutex profile of the measured window go, if they are wanted: what
+	// their files' names begin with.
 	Profile string `json:"profile,omitempty"`
+	// Count asks for the system calls too, which slows them down.
+	Count bool `json:"count,omitempty"`
 }
 
 // A request is every further line that a child gets. Its input's end ends the child.
@@ -60,20 +63,4 @@ type reply struct {
 	Usage usage `json:"usage"`
 	// Result is in answer to run.
 	Result load.Result `json:"result"`
-}
-
-// usage is what a process used.
-type usage struct {
-	// CPU is user and system time.
-	CPU time.Duration `json:"cpu"`
-	// Allocations counts the objects allocated.
-	Allocations uint64 `json:"allocations"`
-}
-
-func (u usage) minus(v usage) usage {
-	return usage{CPU: u.CPU - v.CPU, Allocations: u.Allocations - v.Allocations}
-}
-
-func (u usage) plus(v usage) usage {
-	return usage{CPU: u.CPU + v.CPU, Allocations: u.Allocations + v.Allocations}
 }

@@ -2,7 +2,5 @@
 
 package cluster
 
-import "time"
-
-// cpuNow is not measured here.
-func cpuNow() time.Duration { return 0 }
+// kernelUsageNow is not measured here.
+func kernelUsageNow() kernelUsage { return kernelUsage{} }

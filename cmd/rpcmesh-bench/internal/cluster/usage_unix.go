@@ -7,11 +7,14 @@ import (
 	"time"
 )
 
-// cpuNow is the user and system time that this process has used.
-func cpuNow() time.Duration {
+// kernelUsageNow is what the kernel accounts to this process.
+func kernelUsageNow() kernelUsage {
 	var r syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &r); err != nil {
-		return 0
+		return kernelUsage{}
 	}
-	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
+	return kernelUsage{
+		CPU:       time.Duration(r.Utime.Nano() + r.Stime.Nano()),
+		Voluntary: int64(r.Nvcsw), Involuntary: int64(r.Nivcsw), //nolint:unconvert // narrower on some systems
+	}
 }

@@ -2,6 +2,7 @@ package load
 
 import (
 	"math/bits"
+	"sync"
 	"time"
 )
 
@@ -13,13 +14,16 @@ const (
 	buckets = (37 - subBits + 1) * subBuckets
 )
 
-// histogram counts durations. It is one caller's; callers' histograms are merged at the end.
+// histogram counts durations, a caller's or a few callers'. They are merged at the end.
 type histogram struct {
+	mu     sync.Mutex // held by record
 	counts [buckets]uint32
 	total  int64
 }
 
 func (h *histogram) record(d time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	h.counts[min(bucketOf(uint64(max(d, 0))), buckets-1)]++
 	h.total++
 }

@@ -24,6 +24,14 @@ type Peer interface {
 	Dial(ctx context.Context, addr string, o Options) (Client, error)
 }
 
+// A Program is a peer whose roles are played by another program, which speaks package cluster's protocol as this
+// executable would.
+type Program interface {
+	Peer
+	// Arguments are the program and what it is started with.
+	Arguments() []string
+}
+
 // Traits are what a peer can do.
 type Traits struct {
 	// Name is the peer's name in tables and flags.
@@ -39,6 +47,8 @@ type Traits struct {
 	Streams bool
 	// TLS tells that the benchmark can run the peer over TLS 1.3.
 	TLS bool
+	// NotGo tells that the peer is a program in another language, which takes part in closed loops alone.
+	NotGo bool
 }
 
 // Options are the same for every role of one run.
@@ -47,6 +57,8 @@ type Options struct {
 	Role string
 	// Credentials make every connection TLS 1.3. The zero value means cleartext.
 	Credentials Credentials
+	// Guest tells that the client is one of very many: a mesh need not know it as a member.
+	Guest bool
 }
 
 // A Client is what a caller holds. Its methods may be called concurrently.
@@ -66,7 +78,7 @@ type Stream interface {
 	CloseSend() error
 }
 
-// All are the peers, in the order of the tables.
+// All are the peers that need nothing but this executable, in the order of the tables.
 func All() []Peer {
 	return []Peer{meshPeer{}, gatewayPeer{}, grpcPeer{}, connectPeer{}, natsPeer{}, drpcPeer{}, tcpPeer{}}
 }

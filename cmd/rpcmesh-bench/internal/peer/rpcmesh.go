@@ -45,11 +45,14 @@ func (meshPeer) Relay(ctx context.Context, upstream string, o Options) (string, 
 }
 
 func (meshPeer) Dial(ctx context.Context, addr string, o Options) (Client, error) {
+	if o.Guest {
+		return dialMesh(ctx, addr, o)
+	}
 	node, err := linkMesh(ctx, addr, o)
 	if err != nil {
 		return nil, err
 	}
-	return meshClient{node, benchv1rpcmesh.NewEchoServiceClient(node.Namespace(meshNamespace))}, nil
+	return meshClient{node.Close, benchv1rpcmesh.NewEchoServiceClient(node.Namespace(meshNamespace))}, nil
 }
 
 func newMeshNode(ctx context.Context, o Options) (*rpcmesh.Node, error) {
@@ -90,6 +93,23 @@ func linkMesh(ctx context.Context, addr string, o Options) (*rpcmesh.Node, error
 	return node, link.Ready(ctx)
 }
 
+// dialMesh returns a client that calls by a link of its own and is no member.
+func dialMesh(ctx context.Context, addr string, o Options) (Client, error) {
+	scheme, cfg := "http", rpcmesh.ProxyConfig{Namespace: meshNamespace, Secret: meshSecret}
+	if o.Credentials.Set() {
+		var err error
+		if cfg.TLS, err = o.Credentials.client(); err != nil {
+			return nil, err
+		}
+		scheme = "https"
+	}
+	proxy, err := rpcmesh.Dial(ctx, scheme+"://"+addr, cfg)
+	if err != nil {
+		return nil, err
+	}
+	return meshClient{proxy.Close, benchv1rpcmesh.NewEchoServiceClient(proxy)}, nil
+}
+
 func serveMesh(ctx context.Context, node *rpcmesh.Node) (string, error) {
 	l, err := listen(ctx)
 	if err != nil {
@@ -123,8 +143,8 @@ func (meshEcho) Chat(_ context.Context, stream benchv1rpcmesh.EchoServiceChatSer
 }
 
 type meshClient struct {
-	node *rpcmesh.Node
-	stub benchv1rpcmesh.EchoServiceClient
+	close func() error
+	stub  benchv1rpcmesh.EchoServiceClient
 }
 
 func (c meshClient) Unary(ctx context.Context, payload []byte) ([]byte, error) {
@@ -140,7 +160,7 @@ func (c meshClient) Stream(ctx context.Context) (Stream, error) {
 	return meshStream{stream}, nil
 }
 
-func (c meshClient) Close() error { return c.node.Close() }
+func (c meshClient) Close() error { return c.close() }
 
 type meshStream struct {
 	stream benchv1rpcmesh.EchoServiceChatClientStream

@@ -2,11 +2,10 @@ package report
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/rpcmesh/rpcmesh/cmd/rpcmesh-bench/internal/scenario"
 )
-
-const ours = "rpcmesh"
 
 // A Goal is a ratio of two medians of one run that the project has set itself.
 type Goal struct {
@@ -28,15 +27,13 @@ const tlsAllowance = 0.85
 
 // Goals are the project's, in cleartext, then those that hold over TLS too.
 func Goals() []Goal {
-	goals := throughputGoals()
-	goals = append(goals, latencyGoals()...)
-	goals = append(goals, loadGoals()...)
+	goals := slices.Concat(crowdGoals(), loneGoals(), offeredGoals(), longGoals(), streamGoals(), besideGoals())
 	for _, g := range goals {
 		if encrypted, ok := g.withTLS(); ok {
 			goals = append(goals, encrypted)
 		}
 	}
-	return append(goals, gatewayGoals()...)
+	return slices.Concat(goals, manyGoals(), peerGoals(), gatewayGoals())
 }
 
 // GoalScenarios are the names of the scenarios that goals compare.
@@ -51,6 +48,21 @@ func GoalScenarios() map[string]bool {
 func unary(payload, callers, relays int) scenario.Scenario {
 	load := scenario.Load{Kind: scenario.Unary, Payload: payload, Callers: callers}
 	return scenario.Scenario{Load: load, Relays: relays}
+}
+
+func streams(n int) scenario.Scenario {
+	return scenario.Scenario{Load: scenario.Load{Kind: scenario.PingPong, Payload: 64, Callers: n}}
+}
+
+func besideBulk() scenario.Scenario {
+	load := scenario.Load{Kind: scenario.Beside, Payload: 64, Callers: scenario.BulkCallers, Bulk: 1 << 20}
+	return scenario.Scenario{Load: load}
+}
+
+func onOneCPU(callers int) scenario.Scenario {
+	s := unary(64, callers, 0)
+	s.OneCPU = true
+	return s
 }
 
 // more asks that our figure be at least want times another peer's.
@@ -72,44 +84,41 @@ func atMost(text string, m metric, s scenario.Scenario, than string, want float6
 
 var paths = [...]string{"direct", "one relay", "two relays"}
 
-func throughputGoals() []Goal {
+// crowdGoals are of 64 callers.
+func crowdGoals() []Goal {
 	var goals []Goal
 	for relays, want := range []float64{5, 10, 13} {
 		text := paths[relays] + ", 64 callers, calls/s: ours against grpc-go's"
 		goals = append(goals, more(text, callsPerSecond, unary(64, 64, relays), Baseline, want))
 	}
-	for relays := 1; relays <= 2; relays++ {
-		text := fmt.Sprintf("%s, 64 callers, calls/s: ours against NATS's with as many servers", paths[relays])
-		goals = append(goals, more(text, callsPerSecond, unary(64, 64, relays), "nats", 3))
-	}
 	twoRelays := atMost("two relays, 64 callers, CPU a call: ours against grpc-go's direct",
-		cpuPerCall, unary(64, 64, 2), Baseline, 0.4)
+		cpuPerCall, unary(64, 64, 2), Baseline, 0.3)
 	twoRelays.under.scenario = unary(64, 64, 0).Name()
 	return append(goals, twoRelays)
 }
 
-// gatewayGoals hold the gateway against what stands in its place elsewhere. Three relays of the gateway's
-// are the node that has it and two between that one and the origin.
-func gatewayGoals() []Goal {
-	here := atMost("gRPC through the gateway to its own node, 64 callers, CPU a call: ours against grpc-go's direct",
-		cpuPerCall, unary(64, 64, 0), Baseline, 1.3)
-	far := atMost("gRPC through the gateway and two relays, 64 callers, CPU a call: ours against grpc-go's through one proxy",
-		cpuPerCall, unary(64, 64, 3), Baseline, 1)
-	here.over.peer, far.over.peer = "gateway", "gateway"
-	far.under.scenario = unary(64, 64, 1).Name()
-	return []Goal{here, far}
+// manyGoals are of 1,024 callers.
+func manyGoals() []Goal {
+	var goals []Goal
+	for relays, want := range []float64{8, 20, 25} {
+		text := paths[relays] + ", 1,024 callers, calls/s: ours against grpc-go's"
+		goals = append(goals, more(text, callsPerSecond, unary(64, 1024, relays), Baseline, want))
+	}
+	return goals
 }
 
-func latencyGoals() []Goal {
+// loneGoals are of one caller.
+func loneGoals() []Goal {
 	var goals []Goal
-	for relays, want := range []float64{1.7, 1.6, 1.9} {
+	for relays, want := range []float64{2, 3, 3.5} {
 		text := paths[relays] + ", 1 caller, p50: grpc-go's against ours"
 		goals = append(goals, less(text, p50, unary(64, 1, relays), Baseline, want))
 	}
-	return append(goals, atMost("direct, 1 caller, p50: ours against bare TCP's", p50, unary(64, 1, 0), "tcp", 1.15))
+	return append(goals,
+		atMost("direct, 1 caller, CPU a call: ours against grpc-go's", cpuPerCall, unary(64, 1, 0), Baseline, 0.35))
 }
 
-func loadGoals() []Goal {
+func offeredGoals() []Goal {
 	var goals []Goal
 	for relays := range 2 {
 		paced := scenario.Scenario{
@@ -119,21 +128,60 @@ func loadGoals() []Goal {
 		text := fmt.Sprintf("%s, %d calls/s offered, CPU a call: grpc-go's against ours", paths[relays], scenario.Offered)
 		goals = append(goals, less(text, cpuPerCall, paced, Baseline, 2))
 	}
-	goals = append(goals,
+	return goals
+}
+
+func longGoals() []Goal {
+	return []Goal{
 		more("direct, 64 KiB, 1 caller, calls/s: ours against grpc-go's", callsPerSecond, unary(64<<10, 1, 0), Baseline, 2),
-		more("direct, 64 KiB, 64 callers, calls/s: ours against grpc-go's", callsPerSecond, unary(64<<10, 64, 0), Baseline, 1.8))
-	streams := func(n int) scenario.Scenario {
-		return scenario.Scenario{Load: scenario.Load{Kind: scenario.PingPong, Payload: 64, Callers: n}}
+		more("direct, 64 KiB, 64 callers, calls/s: ours against grpc-go's", callsPerSecond, unary(64<<10, 64, 0), Baseline, 1.8),
 	}
-	beside := scenario.Scenario{
-		Load: scenario.Load{Kind: scenario.Beside, Payload: 64, Callers: scenario.BulkCallers, Bulk: 1 << 20},
+}
+
+func streamGoals() []Goal {
+	return []Goal{
+		more("direct, ping-pong on 1 stream: ours against grpc-go's", callsPerSecond, streams(1), Baseline, 1.6),
+		more("direct, ping-pong on 64 streams: ours against grpc-go's", callsPerSecond, streams(64), Baseline, 2),
+	}
+}
+
+func besideGoals() []Goal {
+	return []Goal{
+		atMost("direct, 1 caller beside bulk, p50: ours against grpc-go's", p50, besideBulk(), Baseline, 1.0/6),
+		atMost("direct, 1 caller beside bulk, p99: ours against grpc-go's", p99, besideBulk(), Baseline, 1.0/5),
+		more("direct, bulk beside 1 caller, calls/s: ours against grpc-go's", bulkPerSecond, besideBulk(), Baseline, 1),
+	}
+}
+
+// peerGoals hold us against the others where they are good.
+func peerGoals() []Goal {
+	var goals []Goal
+	for relays := 1; relays <= 2; relays++ {
+		text := fmt.Sprintf("%s, 64 callers, calls/s: ours against NATS's with as many servers", paths[relays])
+		goals = append(goals, more(text, callsPerSecond, unary(64, 64, relays), nats, 2.5))
 	}
 	return append(goals,
-		more("direct, ping-pong on 1 stream: ours against grpc-go's", callsPerSecond, streams(1), Baseline, 1.4),
-		more("direct, ping-pong on 64 streams: ours against grpc-go's", callsPerSecond, streams(64), Baseline, 2),
-		atMost("direct, 1 caller beside bulk, p50: ours against grpc-go's", p50, beside, Baseline, 1.0/6),
-		atMost("direct, 1 caller beside bulk, p99: ours against grpc-go's", p99, beside, Baseline, 1.0/5),
-		more("direct, bulk beside 1 caller, calls/s: ours against grpc-go's", bulkPerSecond, beside, Baseline, 1))
+		more("direct, ping-pong on 1 stream: ours against drpc's", callsPerSecond, streams(1), drpc, 1.2),
+		more("direct, 64 KiB, 64 callers, calls/s: ours against drpc's", callsPerSecond, unary(64<<10, 64, 0), drpc, 1),
+		more("direct, 1 MiB, 8 callers, calls/s: ours against drpc's", callsPerSecond, unary(1<<20, scenario.BulkCallers, 0), drpc, 1),
+		more("direct, bulk beside 1 caller, calls/s: ours against drpc's", bulkPerSecond, besideBulk(), drpc, 1),
+		atMost("direct, 1 caller, p50: ours against bare TCP's", p50, unary(64, 1, 0), tcp, 1.15),
+		atMost("direct, 1 caller, all processes on one CPU, CPU a call: ours against a TCP ping-pong's", cpuPerCall, onOneCPU(1), tcp, 1.5),
+	)
+}
+
+// gatewayGoals hold the gateway against what stands in its place elsewhere. Three relays of the gateway's
+// are the node that has it and two between that one and the origin.
+func gatewayGoals() []Goal {
+	here := atMost("gRPC through the gateway to its own node, 64 callers, CPU a call: ours against grpc-go's direct",
+		cpuPerCall, unary(64, 64, 0), Baseline, 1.3)
+	far := atMost("gRPC through the gateway and two relays, 64 callers, CPU a call: ours against grpc-go's through one proxy",
+		cpuPerCall, unary(64, 64, 3), Baseline, 1)
+	bulk := more("gRPC through the gateway to its own node, 1 MiB, 8 callers, calls/s: ours against grpc-go's direct",
+		callsPerSecond, unary(1<<20, scenario.BulkCallers, 0), Baseline, 1)
+	here.over.peer, far.over.peer, bulk.over.peer = gateway, gateway, gateway
+	far.under.scenario = unary(64, 64, 1).Name()
+	return []Goal{here, far, bulk}
 }
 
 // withTLS is the goal over TLS, where both peers run over it.
@@ -150,54 +198,4 @@ func (g Goal) withTLS() (Goal, bool) {
 		g.Want *= tlsAllowance
 	}
 	return g, true
-}
-
-// A Verdict says how a goal stands.
-type Verdict struct {
-	Goal    string  `json:"goal"`
-	Wanted  string  `json:"wanted"`
-	Reached float64 `json:"reached,omitempty"`
-	Figures string  `json:"figures,omitempty"`
-	State   State   `json:"state"`
-}
-
-// State is what became of a goal.
-type State string
-
-const (
-	// Met goals were reached.
-	Met State = "met"
-	// Missed goals were measured, and not reached.
-	Missed State = "missed"
-	// Open goals lack a measurement.
-	Open State = "not measured"
-)
-
-func judge(goals []Goal, find func(scenario, peer string) *Cell) []Verdict {
-	verdicts := make([]Verdict, 0, len(goals))
-	for _, g := range goals {
-		v := Verdict{Goal: g.Text, Wanted: fmt.Sprintf("≥ %.2f", g.Want), State: Open}
-		if g.AtMost {
-			v.Wanted = fmt.Sprintf("≤ %.2f", g.Want)
-		}
-		over, under := find(g.over.scenario, g.over.peer), find(g.under.scenario, g.under.peer)
-		if over != nil && under != nil {
-			a, b := *g.metric.of(&over.Median), *g.metric.of(&under.Median)
-			v.Reached = ratio(a, b)
-			v.Figures = fmt.Sprintf("%s / %s %s", number(a), number(b), g.metric.name)
-			v.State = g.state(v.Reached)
-		}
-		verdicts = append(verdicts, v)
-	}
-	return verdicts
-}
-
-func (g Goal) state(reached float64) State {
-	switch {
-	case reached == 0:
-		return Open
-	case g.AtMost && reached <= g.Want, !g.AtMost && reached >= g.Want:
-		return Met
-	}
-	return Missed
 }

@@ -19,8 +19,17 @@ var (
 	cpuPerCall     = metric{"CPU µs/call", func(s *cluster.Sample) *float64 { return &s.CPU }}
 	allocations    = metric{"allocs/call", func(s *cluster.Sample) *float64 { return &s.Allocations }}
 	bulkPerSecond  = metric{"bulk calls/s", func(s *cluster.Sample) *float64 { return &s.Bulk }}
+	serverCPU      = metric{"server's CPU µs/call", func(s *cluster.Sample) *float64 { return &s.Server }}
+	allocatedBytes = metric{"B/call", func(s *cluster.Sample) *float64 { return &s.Bytes }}
+	gcShare        = metric{"GC", func(s *cluster.Sample) *float64 { return &s.GC }}
+	voluntary      = metric{"waits/call", func(s *cluster.Sample) *float64 { return &s.Voluntary }}
+	involuntary    = metric{"preemptions/call", func(s *cluster.Sample) *float64 { return &s.Involuntary }}
+	others         = metric{"others", func(s *cluster.Sample) *float64 { return &s.Others }}
 
-	metrics = []metric{callsPerSecond, p50, p99, cpuPerCall, allocations, bulkPerSecond}
+	metrics = []metric{
+		callsPerSecond, p50, p99, cpuPerCall, allocations, bulkPerSecond,
+		serverCPU, allocatedBytes, gcShare, voluntary, involuntary, others,
+	}
 )
 
 // median takes each metric's on its own.

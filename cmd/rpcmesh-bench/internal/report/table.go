@@ -18,9 +18,10 @@ func (r *Report) WriteText(w io.Writer) error {
 	r.head(&b)
 	for title, cells := range r.titles() {
 		fmt.Fprintf(&b, "\n### %s\n\n", title)
-		rows := [][]string{header(cells[0].Scenario.Kind)}
+		counted := slices.ContainsFunc(cells, func(c *Cell) bool { return c.Syscalls > 0 })
+		rows := [][]string{header(cells[0].Scenario.Kind, counted)}
 		for _, c := range cells {
-			rows = append(rows, r.row(c))
+			rows = append(rows, r.row(c, counted))
 		}
 		table(&b, rows, 2)
 	}
@@ -50,6 +51,19 @@ func (r *Report) head(b *strings.Builder) {
 			fmt.Fprintf(b, "- %s: %s\n", p.Name, p.Note)
 		}
 	}
+	for _, note := range r.remarks() {
+		fmt.Fprintf(b, "- %s\n", note)
+	}
+}
+
+// remarks are the notes, and what came of keeping the samples apart from others' work.
+func (r *Report) remarks() []string {
+	remarks := slices.Clone(r.Notes)
+	if q := r.Quiet; q != nil {
+		remarks = append(remarks, fmt.Sprintf("samples during which other processes used more than %s of the CPUs were taken again: %d were skipped so; %d stand although others used more each time",
+			percent(q.Share), q.Skipped, q.Loud))
+	}
+	return remarks
 }
 
 // titles yields the tables in the order of their first cells; in each, cells stand by path, then by peer.
@@ -82,7 +96,10 @@ func (r *Report) titles() func(func(string, []*Cell) bool) {
 	}
 }
 
-func header(k scenario.Kind) []string {
+// switches is of both kinds: a thread that waits, and one that is preempted.
+const switches = "switches/call"
+
+func header(k scenario.Kind, counted bool) []string {
 	row := []string{"path", "peer"}
 	for _, m := range columns(k) {
 		row = append(row, m.name, "×")
@@ -90,7 +107,14 @@ func header(k scenario.Kind) []string {
 	if k == scenario.Throughput || k == scenario.Beside {
 		row = append(row, "MB/s")
 	}
-	return append(row, allocations.name, "±")
+	row = append(row, allocations.name, allocatedBytes.name, gcShare.name, switches)
+	if k == scenario.Paced {
+		row = append(row, serverCPU.name)
+	}
+	if counted {
+		row = append(row, "syscalls/call", "futexes/call")
+	}
+	return append(row, "±")
 }
 
 // columns are the metrics that are compared with the baseline.
@@ -105,7 +129,7 @@ func columns(k scenario.Kind) []metric {
 	}
 }
 
-func (r *Report) row(c *Cell) []string {
+func (r *Report) row(c *Cell, counted bool) []string {
 	row := []string{c.Scenario.Path(), c.Peer}
 	base := r.cell(c.Name, Baseline)
 	for _, m := range columns(c.Scenario.Kind) {
@@ -123,12 +147,23 @@ func (r *Report) row(c *Cell) []string {
 	case scenario.Beside:
 		row = append(row, number(c.Median.Bulk*float64(c.Scenario.Bulk)/1e6))
 	}
-	wide := "–"
-	if len(c.Samples) > 1 {
-		wide = fmt.Sprintf("%.0f %%", 100*spread(values(c.Samples, callsPerSecond)))
-	}
-	return append(row, number(c.Median.Allocations), wide)
+	return append(row, c.costs(counted)...)
 }
+
+// costs are the columns that are not compared with the baseline.
+func (c *Cell) costs(counted bool) []string {
+	m := &c.Median
+	row := []string{number(m.Allocations), number(m.Bytes), percent(m.GC), number(m.Voluntary + m.Involuntary)}
+	if c.Scenario.Kind == scenario.Paced {
+		row = append(row, number(m.Server))
+	}
+	if counted {
+		row = append(row, number(c.Syscalls), number(c.Futexes))
+	}
+	return append(row, percent(c.Spread))
+}
+
+func percent(share float64) string { return fmt.Sprintf("%.0f %%", 100*share) }
 
 func (r *Report) verdicts(b *strings.Builder) {
 	rows := [][]string{{"goal", "wanted", "reached", "figures", ""}}
@@ -158,7 +193,11 @@ func number(v float64) string {
 	case v < 100:
 		return strconv.FormatFloat(v, 'f', 1, 64)
 	}
-	digits := strconv.FormatFloat(math.Round(v), 'f', 0, 64)
+	return grouped(strconv.FormatFloat(math.Round(v), 'f', 0, 64))
+}
+
+// grouped sets thousands apart.
+func grouped(digits string) string {
 	for i := len(digits) - 3; i > 0; i -= 3 {
 		digits = digits[:i] + "," + digits[i:]
 	}

@@ -3,6 +3,7 @@ package scenario
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/rpcmesh/rpcmesh/cmd/rpcmesh-bench/internal/peer"
@@ -35,24 +36,67 @@ type Load struct {
 	Rate int `json:"rate,omitempty"`
 	// Bulk is the bytes of each message of the others, for Beside.
 	Bulk int `json:"bulk,omitempty"`
+	// Links is how many clients, each with a connection of its own, take turns calling. 0 means one.
+	Links int `json:"links,omitempty"`
 }
 
 // A Scenario is a load over a path.
 type Scenario struct {
 	Load
 	// Relays is how many relays stand between client and server.
-	Relays int
+	Relays int `json:"relays,omitempty"`
 	// TLS tells that every connection of the path is TLS 1.3.
-	TLS bool
+	TLS bool `json:"tls,omitempty"`
+	// OneCPU tells that all processes share one CPU.
+	OneCPU bool `json:"one_cpu,omitempty"`
+	// Procs is each process's GOMAXPROCS; 0 is Go's default.
+	Procs int `json:"procs,omitempty"`
+	// Only are the names of the peers that it makes sense with; none means all that can run it.
+	Only []string `json:"-"`
 	// Quick tells that the scenario belongs to a quick run.
-	Quick bool
+	Quick bool `json:"-"`
+	// Table says which peers the documentation's tables have it of.
+	Table Table `json:"-"`
+}
+
+// Table is a choice of peers.
+type Table int
+
+const (
+	// NoTable is none of them.
+	NoTable Table = iota
+	// Main is rpcmesh and grpc-go, which most goals compare.
+	Main
+	// Most is all but connect-go, which is nowhere ahead of grpc-go.
+	Most
+)
+
+// Has tells whether the table has the peer of that name.
+func (t Table) Has(name string) bool {
+	switch t {
+	case Main:
+		return name == "rpcmesh" || name == "grpc-go"
+	case Most:
+		return name != "connect-go"
+	default:
+		return false
+	}
 }
 
 // Name is the scenario's unique name, by which flags select it, for example unary/64B/64/relay1/tls.
 func (s Scenario) Name() string {
 	name := fmt.Sprintf("%s/%s/%s/%s", s.Kind, size(s.Payload, ""), s.count(), s.Path())
+	if s.Links > 0 {
+		name += fmt.Sprintf("/%dlinks", s.Links)
+	}
 	if s.TLS {
 		name += "/tls"
+	}
+	if s.OneCPU {
+		name += "/1cpu"
+	}
+	if s.Procs > 0 {
+		name += fmt.Sprintf("/procs%d", s.Procs)
 	}
 	return name
 }
@@ -92,18 +136,34 @@ func (s Scenario) Title() string {
 	case Beside:
 		title = fmt.Sprintf("One caller of %s beside %d of %s", payload, s.Callers, size(s.Bulk, " "))
 	}
+	if s.Links > 0 {
+		title += fmt.Sprintf(" over %d links", s.Links)
+	}
 	if s.TLS {
 		title += ", TLS 1.3"
+	}
+	if s.OneCPU {
+		title += ", all processes on one CPU"
+	}
+	if s.Procs > 0 {
+		title += fmt.Sprintf(", GOMAXPROCS %d", s.Procs)
 	}
 	return title
 }
 
+// manyCallers is what peers in other languages are not asked to exceed.
+const manyCallers = 64
+
 // Fits tells whether a peer can run the scenario.
 func (s Scenario) Fits(t peer.Traits) bool {
 	switch {
+	case len(s.Only) > 0 && !slices.Contains(s.Only, t.Name):
+		return false
 	case s.Relays < t.MinRelays || s.Relays > t.MaxRelays:
 		return false
-	case s.TLS && !t.TLS:
+	case s.TLS && !t.TLS, s.Procs > 0 && t.NotGo, s.Links > 0 && t.Broker:
+		return false
+	case t.NotGo && (s.Kind == Beside || s.Kind == Paced || s.Callers > manyCallers):
 		return false
 	case s.Kind == PingPong || s.Kind == Throughput:
 		return t.Streams
