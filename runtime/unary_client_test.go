@@ -162,48 +162,88 @@ func TestUnaryFollows(t *testing.T) {
 	}
 }
 
-// TestUnaryPending: calls made in one go count where the policy goes by what is under way, for as long as they are.
+// TestUnaryPending: calls made in one go count where the policy goes by what is under way, until they have ended, in
+// whatever way.
 func TestUnaryPending(t *testing.T) {
+	for how, end := range map[string]error{"well": nil, "with an error": errDown} {
+		t.Run(how, func(t *testing.T) {
+			inBubble(t, func(t *testing.T, c *rpcmeshtest.Cluster) {
+				c.Node("m")
+				var busy [2]atomic.Int64
+				var release [2]chan struct{}
+				for i, name := range []string{"a", "b"} {
+					release[i] = make(chan struct{})
+					register(t, c.Node(name).Namespace("public").Replicated(rpcmesh.LeastPending),
+						funcs{greet: func(context.Context, *greetv1.GreetRequest) (*greetv1.GreetResponse, error) {
+							busy[i].Add(1)
+							defer busy[i].Add(-1)
+							<-release[i]
+							return new(greetv1.GreetResponse), end
+						}})
+					c.Link(name, "m", "public")
+				}
+				synctest.Wait()
+				client := greetv1rpcmesh.NewGreeterClient(c.Node("m").Namespace("public"))
+				var calls sync.WaitGroup
+				begin := func(count int64) {
+					for range count {
+						calls.Go(func() { _, _ = client.Greet(t.Context(), new(greetv1.GreetRequest)) })
+						synctest.Wait()
+					}
+				}
+				begin(20)
+				if a, b := busy[0].Load(), busy[1].Load(); a != 10 || b != 10 {
+					t.Errorf("of 20 calls %d are at a and %d at b", a, b)
+				}
+				for range 10 {
+					release[0] <- struct{}{}
+				}
+				synctest.Wait()
+				begin(10)
+				if a, b := busy[0].Load(), busy[1].Load(); a != 10 || b != 10 {
+					t.Errorf("those at a have ended, and of 10 more %d are there; at b are %d", a, b)
+				}
+				close(release[0])
+				close(release[1])
+				calls.Wait()
+			})
+		})
+	}
+}
+
+// TestUnaryEarnsRetries: calls that are made in one go earn the node retries, as all do.
+func TestUnaryEarnsRetries(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *rpcmeshtest.Cluster) {
 		c.Node("m")
-		var busy [2]atomic.Int64
-		release := make(chan error)
-		for i, name := range []string{"a", "b"} {
-			register(t, c.Node(name).Namespace("public").Replicated(rpcmesh.LeastPending),
-				funcs{greet: func(ctx context.Context, _ *greetv1.GreetRequest) (*greetv1.GreetResponse, error) {
-					busy[i].Add(1)
-					defer busy[i].Add(-1)
-					select {
-					case err := <-release:
-						return new(greetv1.GreetResponse), err
-					case <-ctx.Done():
-						return nil, ctx.Err()
+		var down atomic.Bool
+		var handled atomic.Int64
+		for _, name := range []string{"a", "b"} {
+			register(t, c.Node(name).Namespace("public").Replicated(rpcmesh.RoundRobin),
+				funcs{greet: func(context.Context, *greetv1.GreetRequest) (*greetv1.GreetResponse, error) {
+					handled.Add(1)
+					if down.Load() {
+						return nil, rpcmesh.NotStarted(errDown)
 					}
+					return new(greetv1.GreetResponse), nil
 				}})
 			c.Link(name, "m", "public")
 		}
 		synctest.Wait()
 		client := greetv1rpcmesh.NewGreeterClient(c.Node("m").Namespace("public"))
-		for _, how := range []error{nil, errDown, context.Canceled, nil} {
-			ctx, cancel := context.WithCancel(t.Context())
-			var calls sync.WaitGroup
-			for i := range int64(20) {
-				calls.Go(func() { _, _ = client.Greet(ctx, new(greetv1.GreetRequest)) })
-				synctest.Wait()
-				if a, b := busy[0].Load(), busy[1].Load(); a+b != i+1 || max(a-b, b-a) > 1 {
-					t.Errorf("of %d calls %d are at a and %d at b", i+1, a, b)
-				}
+		for range 3000 {
+			if _, err := client.Greet(t.Context(), new(greetv1.GreetRequest)); err != nil {
+				t.Fatal(err)
 			}
-			for range 20 {
-				if errors.Is(how, context.Canceled) {
-					cancel()
-				} else {
-					release <- how
-				}
+		}
+		handled.Store(0)
+		down.Store(true)
+		for range 500 {
+			if _, err := client.Greet(t.Context(), new(greetv1.GreetRequest)); err == nil {
+				t.Fatal("the call did not fail")
 			}
-			calls.Wait()
-			synctest.Wait()
-			cancel()
+		}
+		if got := handled.Load(); got != 1000 {
+			t.Errorf("500 calls that may each be tried at two nodes were handled %d times", got)
 		}
 	})
 }
