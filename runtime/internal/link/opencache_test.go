@@ -29,8 +29,7 @@ func randomOpen(random *rand.Rand) []byte {
 		case 10:
 			b = append(b, 15<<3, 1) // of later versions
 		case 11:
-			b = append(b, tagNamespace, 0x81, 0) // an overlong length
-			b = append(b, 'c')
+			b = append(b, tagNamespace, 0x81, 0, 'c') // an overlong length
 		}
 	}
 	return b[:len(b)-random.IntN(40)/39*random.IntN(len(b)+1)]

@@ -266,10 +266,10 @@ func TestRelaysAreUsedAgain(t *testing.T) {
 		m := tryingChain(t, 3, link.Limits{Window: 300, MaxCalls: 64})
 		m.nodes[0].serve, m.nodes[2].serve = echoUnary, echoUnary
 		var callers sync.WaitGroup
-		for i := range 16 {
+		for i := range 8 {
 			random := rand.New(rand.NewPCG(seed, uint64(i)))
 			callers.Go(func() {
-				for j := range 50 {
+				for j := range 40 {
 					msg := fmt.Appendf(nil, "%d.%d.%*d", i, j, random.IntN(600), 0)
 					c := m.open(t.Context(), i%2*2, 2-i%2*2, link.Open{})
 					let := make(chan struct{})
