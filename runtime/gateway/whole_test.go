@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -212,5 +213,26 @@ func TestUnaryGRPCOfLongMessages(t *testing.T) {
 		if connect.CodeOf(err) != connect.CodeResourceExhausted {
 			t.Errorf("%d relays, too long: %v", relays, err)
 		}
+	}
+}
+
+// Long messages of many calls at once, whose memory passes from hand to hand, come back as they were.
+func TestUnaryGRPCOfManyLongMessages(t *testing.T) {
+	for _, relays := range []int{0, 1} {
+		d := open(t, "node, h2c", entry(t, relays, greeter{}), public)
+		client := d.greet(protocols["grpc"]...)
+		var calls sync.WaitGroup
+		for i := range 8 {
+			calls.Go(func() {
+				for round := range 4 {
+					name := strings.Repeat(fmt.Sprint(i, round), 60_000*(round+1))
+					res, err := client.Greet(limited(t), &greetv1.GreetRequest{Name: name})
+					if err != nil || res.GetGreeting() != "Hello, "+name {
+						t.Errorf("%d relays, %d bytes: got %d, %v", relays, len(name), len(res.GetGreeting()), err)
+					}
+				}
+			})
+		}
+		calls.Wait()
 	}
 }

@@ -77,9 +77,7 @@ func (c *Conn) Receive() ([]byte, error) {
 		}
 		if done {
 			r.idle = 0
-			if len(r.in.Buffered()) == 0 {
-				c.flush()
-			} // otherwise what is next sent takes it along, or the next Receive has it written
+			c.flush()
 			return msg, nil
 		}
 	}

@@ -133,12 +133,15 @@ func TestLongMessagesTakeTurns(t *testing.T) {
 				n.cfg.Limits.Memory = memory
 			}
 			m.linkRow()
+			var mu sync.Mutex
 			peak := 0
 			n.serve = func(c *link.ServerCall) {
 				msg, err := c.Receive()
+				mu.Lock()
 				for _, l := range m.links {
 					peak = max(peak, l.accept.Held(), l.dialler.Held())
 				}
+				mu.Unlock()
 				if err == nil && len(msg) != size {
 					err = fmt.Errorf("got %d bytes", len(msg))
 				}
