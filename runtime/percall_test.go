@@ -27,8 +27,8 @@ func TestPerCall(t *testing.T) {
 		callers int
 		budgets []cost // of origin, relay and caller
 	}{
-		{1, []cost{{6.5, 800, 23}, {1.2, 300, 23}, {2.4, 160, 10}}},
-		{64, []cost{{6.5, 800, 17}, {1.2, 300, 11}, {2.4, 160, 4}}},
+		{1, []cost{{4.3, 350, 12.5}, {0.2, 20, 20}, {2.4, 160, 10}}},
+		{64, []cost{{4.3, 350, 5}, {0.2, 20, 6}, {2.4, 160, 4}}},
 	} {
 		nodes[2].ask(fmt.Sprintf("call %d %d", load.callers, calls)) // so that all is there that is used again
 		var before []cost

@@ -64,7 +64,7 @@ func TestHandlersLeak(t *testing.T) {
 		var callers sync.WaitGroup
 		for i := range 8 {
 			callers.Go(func() {
-				for j := range 40 {
+				for j := range 20 {
 					name := fmt.Sprintf("%d.%d%s", i, j, strings.Repeat("x", j*i))
 					if got, err := do(t.Context(), caller, leakSpec, name); err == nil && got != name && got != "" && got != "late" {
 						t.Errorf("got %q for %q", got, name)

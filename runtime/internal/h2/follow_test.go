@@ -3,6 +3,7 @@ package h2
 import (
 	"bytes"
 	"net"
+	"slices"
 	"testing"
 
 	"golang.org/x/net/http2"
@@ -35,7 +36,7 @@ func TestControlFollowsData(t *testing.T) {
 			p := append(make([]byte, HeadRoom, HeadRoom+len(msg)+100), msg...)
 			writes := 1
 			if i == 7 {
-				p = p[:len(p):len(p)]
+				p = slices.Clip(p)
 				_ = c.queue(func(f *http2.Framer) error { return f.WritePing(true, [8]byte{1}) })
 				writes = 2
 			}

@@ -2,7 +2,6 @@ package h2serve
 
 import (
 	"bytes"
-	"context"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -73,7 +72,7 @@ func TestBodyThatComesQuickly(t *testing.T) {
 				near, far := net.Pipe()
 				served := make(chan error)
 				go func() {
-					served <- Serve(context.Background(), far, nil, Options{Buffered: by(e), Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+					served <- Serve(t.Context(), far, nil, Options{Buffered: by(e), Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
 						got <- false
 					})})
 				}()

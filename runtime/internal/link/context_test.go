@@ -13,7 +13,7 @@ import (
 func TestContextInParallel(t *testing.T) {
 	told := errors.New("told")
 	type key struct{}
-	for range 100 {
+	for range 40 {
 		c := &ServerCall{caller: new(Caller), deadline: time.Now().Add(time.Hour)}
 		ctx := c.Context()
 		var all sync.WaitGroup

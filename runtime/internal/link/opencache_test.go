@@ -44,7 +44,7 @@ func TestOpenCache(t *testing.T) {
 	var cache openCache
 	known := map[*Callee]Callee{}
 	again := 0
-	for range 8_000 {
+	for range 3_000 {
 		raw := randomOpen(random)
 		var got, want Incoming
 		gotErr, wantErr := got.parse(raw, &cache), want.parse(raw, new(openCache))

@@ -269,7 +269,7 @@ func TestRelaysAreUsedAgain(t *testing.T) {
 		for i := range 8 {
 			random := rand.New(rand.NewPCG(seed, uint64(i)))
 			callers.Go(func() {
-				for j := range 40 {
+				for j := range 20 {
 					msg := fmt.Appendf(nil, "%d.%d.%*d", i, j, random.IntN(600), 0)
 					c := m.open(t.Context(), i%2*2, 2-i%2*2, link.Open{})
 					let := make(chan struct{})
