@@ -351,7 +351,7 @@ func filled(m protoreflect.Message, field protoreflect.FieldDescriptor) {
 // to be entered here, and into the tests above if it says so too.
 func TestEveryFieldOfACall(t *testing.T) {
 	known := map[string]string{
-		"Frame": "call hops open headers window data more close_send cancel end",
+		"Frame": "call hops open headers window data more close_send cancel end total",
 		"Open":  "namespace procedure origin origin_namespace timeout stream_type headers caller",
 	}
 	for _, m := range []proto.Message{&linkv1.Frame{}, &linkv1.Open{}} {
