@@ -67,7 +67,7 @@ type tableQueue struct {
 	in    []*linkv1.Table
 	room  sync.Cond     // of the link's reader
 	inIn  bool          // the link is in exchange.in
-	inOut bool          // or in exchange.out
+	inOut bool          // or in exchange.out, or what it is to be told is being put together
 	ready *linkv1.Table // to be told
 	ended bool
 }
@@ -238,25 +238,27 @@ func (x *exchange) queue(s *session) {
 	}
 }
 
-// next returns a link that may have something to tell, or nil.
+// next returns a link that may have something to tell, or nil. Its turn lasts until offer: a link that closes
+// meanwhile waits for what there is.
 func (x *exchange) next() *session {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	s := x.out.pop()
-	if s != nil {
-		s.tables.inOut = false
-	}
-	return s
+	return x.out.pop()
 }
 
-// offer makes t what is told next over a link.
+// offer makes t, nil for nothing, what is told next over a link.
 func (x *exchange) offer(s *session, t *linkv1.Table) {
 	x.mu.Lock()
+	s.tables.inOut = false
 	if !s.tables.ended {
 		s.tables.ready = t
 	}
 	x.mu.Unlock()
-	s.link.TableChanged()
+	if t != nil {
+		s.link.TableChanged()
+	} else {
+		s.link.NoTable()
+	}
 }
 
 // waiting reports whether there is something to take in or to tell.
@@ -370,10 +372,6 @@ func (n *Node) tellTables(begin time.Time) {
 		if s == nil {
 			return
 		}
-		if t := n.core.Pull(begin, s.id, link.TableBudget); t != nil {
-			n.tables.offer(s, t)
-		} else {
-			s.link.NoTable()
-		}
+		n.tables.offer(s, n.core.Pull(begin, s.id, link.TableBudget))
 	}
 }
