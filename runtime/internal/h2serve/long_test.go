@@ -3,6 +3,7 @@ package h2serve
 import (
 	"bytes"
 	"io"
+	"math"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -24,7 +25,7 @@ func TestLongBodies(t *testing.T) {
 		"short":    func(begin []byte) int { return len(begin) + 1 },
 		"right":    func(begin []byte) int { return 100_000 * int(begin[0]) },
 		"long":     func([]byte) int { return MaxBufferedBody },
-		"too long": func([]byte) int { return 1 << 60 },
+		"too long": func([]byte) int { return math.MaxInt },
 		"negative": func([]byte) int { return -1 },
 	}
 	for name, length := range lengths {
