@@ -82,7 +82,7 @@ func (x *cutter) pass(near net.Conn) {
 // copyFrames copies frames while more wants them.
 func copyFrames(to io.Writer, from io.Reader, more func(http2.FrameType, int) bool) error {
 	const header = 9
-	for buf := make([]byte, 64<<10); ; {
+	for buf := make([]byte, header+1<<20); ; { // a node's DATA frames have 1 MiB at most
 		if _, err := io.ReadFull(from, buf[:header]); err != nil {
 			return err
 		}
