@@ -179,9 +179,7 @@ var marshalOptions = proto.MarshalOptions{UseCachedSize: true}
 // marshal returns the encoded message, for the caller to free.
 func marshal(msg any) (*link.Buffer, error) {
 	if raw, ok := msg.(*Raw); ok {
-		b := link.NewBuffer(len(raw.B))
-		b.B = append(b.B, raw.B...)
-		return b, nil
+		return link.CopyBuffer(raw.B), nil
 	}
 	m, ok := msg.(proto.Message)
 	if !ok {

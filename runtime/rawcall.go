@@ -146,9 +146,7 @@ func (c *RawCall) request() *link.Buffer {
 	if c.Owned {
 		return link.OwnBuffer(c.Request)
 	}
-	b := link.NewBuffer(len(c.Request))
-	b.B = append(b.B, c.Request...)
-	return b
+	return link.CopyBuffer(c.Request)
 }
 
 func (r *RawCaller) touch(s *link.Session) {

@@ -120,8 +120,6 @@ func (c *shortCall) goOn(r *route, res any) error {
 	defer func() { _ = s.Close() }() // always nil
 	c.u.call.GoOn(c.ctx, s.wire(&r.target), &s.first)
 	s.call = &s.first
-	request := link.NewBuffer(len(c.u.request))
-	request.B = append(request.B, c.u.request...)
-	s.keep(request)
+	s.keep(link.CopyBuffer(c.u.request))
 	return s.Receive(res)
 }

@@ -70,7 +70,7 @@ func (a *Server) logStatus(serving bool, err error) {
 	a.setStatus(serving, err, serving && err != nil)
 }
 
-// servesLocked tells whether service's functions are to be registered. mu is held.
+// servesLocked tells whether service's functions are to be registered.
 func (a *Server) servesLocked(service string) bool {
 	return a.states[""] != stateNotServing && a.states[service] != stateNotServing
 }

@@ -58,6 +58,13 @@ func NewBuffer(n int) *Buffer {
 	return &Buffer{B: make([]byte, 0, size)}
 }
 
+// CopyBuffer returns a buffer with a copy of p.
+func CopyBuffer(p []byte) *Buffer {
+	b := NewBuffer(len(p))
+	b.B = append(b.B, p...)
+	return b
+}
+
 // Free gives the buffer back for others to use.
 func (b *Buffer) Free() {
 	class, size := bufferClass(cap(b.B))

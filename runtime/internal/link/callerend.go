@@ -127,7 +127,7 @@ func contextError(cause error) *connect.Error {
 }
 
 func (e *callerEnd) frame(f *frame) {
-	if u := e.unary; u != nil && e.answers(f) {
+	if u := e.unary; u != nil && e.answersLocked(f) {
 		s := e.s
 		u.finishLocked(e, f)
 		s.mu.Unlock()

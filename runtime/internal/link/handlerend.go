@@ -54,7 +54,7 @@ func (s *Session) serve(f *frame, in *Incoming, to *Route) error {
 		e.deadline = deadline
 		s.arm(deadline)
 	}
-	if served != nil && whole(f, in) && e.takeWhole(f.data) {
+	if served != nil && whole(f, in) && e.takeWholeLocked(f.data) {
 		s.mu.Unlock()
 	} else {
 		e.frame(f)
@@ -68,16 +68,15 @@ func whole(f *frame, in *Incoming) bool {
 	return f.has == hasOpen|hasData|hasCloseSend && !f.more && in.StreamType&connect.StreamTypeClient == 0
 }
 
-// takeWhole is accept for a request that came whole, which is handed over with the call. It reports false, and has done
-// nothing, where accept is to look at it. mu is held.
-func (e *handlerEnd) takeWhole(data []byte) bool {
+// takeWholeLocked is accept for a request that came whole, which is handed over with the call. It reports false, and
+// has done nothing, where accept is to look at it.
+func (e *handlerEnd) takeWholeLocked(data []byte) bool {
 	if len(data) > min(smallInbox, e.limits.MaxMessage) {
 		return false
 	}
 	e.window -= len(data) + dataCost
 	e.eof = true
-	e.request = NewBuffer(len(data))
-	e.request.B = append(e.request.B, data...)
+	e.request = CopyBuffer(data)
 	return true
 }
 

@@ -100,10 +100,10 @@ func (c *stream) mayTake(n int, more bool) bool {
 	return grown <= 0 || s.fits(c.charged, grown) || s.memory.favoured == c || s.alone(c.charged, have)
 }
 
-// ample reports whether there is memory for several times what has come of a message with n bytes more, or for all
+// ampleLocked reports whether there is memory for several times what has come of a message with n bytes more, or for all
 // that is said to come. The latter is taken at the other end's word, and counted before it has come: be the call alone
-// or not, it is no more than messages may have that are being put together. mu is held.
-func (c *stream) ample(n int) bool {
+// or not, it is no more than messages may have that are being put together.
+func (c *stream) ampleLocked(n int) bool {
 	if c.other != nil {
 		return true
 	}
@@ -166,7 +166,7 @@ func (c *stream) mayGoOn(n int) bool {
 		n = min(n, c.inbox.expected-c.inbox.open) // which is all that is to come
 	}
 	reserved := c.inbox.needs(n, true)
-	if c.inbox.whole(n) > 0 && c.ample(n) {
+	if c.inbox.whole(n) > 0 && c.ampleLocked(n) {
 		reserved = max(reserved, bufferSize(c.inbox.expected)) // with less, what comes is moved again and again
 	}
 	grown := reserved - (c.charged - c.fixed)

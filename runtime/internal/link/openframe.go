@@ -60,9 +60,7 @@ func (o *Open) size(timeout time.Duration, headers int) int {
 	if o.OriginNamespace != "" {
 		n += 1 + sizeBytes(len(o.OriginNamespace))
 	}
-	if timeout > 0 {
-		n += 1 + protowire.SizeVarint(uint64(timeout))
-	}
+	n += sizeTimeout(timeout)
 	if o.StreamType != 0 {
 		n += 2
 	}
@@ -77,20 +75,9 @@ func (o *Open) size(timeout time.Duration, headers int) int {
 
 // appendTo appends hops and open, as fields of Frame.
 func (o *Open) appendTo(b []byte, timeout time.Duration, headers int) []byte {
-	b = append(b, tagHops)
-	b = binary.LittleEndian.AppendUint32(b, o.Hops)
-	b = append(b, tagOpen)
-	b = protowire.AppendVarint(b, uint64(o.size(timeout, headers)))
-	b = appendString(b, tagNamespace, o.Namespace)
-	b = appendString(b, tagProcedure, o.Procedure)
-	b = appendBytes(b, tagOrigin, o.Origin[:])
-	if o.OriginNamespace != "" {
-		b = appendString(b, tagOriginNamespace, o.OriginNamespace)
-	}
-	if timeout > 0 {
-		b = append(b, tagTimeout)
-		b = protowire.AppendVarint(b, uint64(timeout))
-	}
+	b = appendOpenTag(b, o.Hops, o.size(timeout, headers))
+	b = o.appendCallee(b)
+	b = appendTimeout(b, timeout)
 	if o.StreamType != 0 {
 		b = append(b, tagStreamType, byte(o.StreamType))
 	}
@@ -100,6 +87,42 @@ func (o *Open) appendTo(b []byte, timeout time.Duration, headers int) []byte {
 		b = appendHeaders(b, o.Header)
 	}
 	return o.Caller.appendTo(b)
+}
+
+// appendOpenTag appends hops, and open but for its body of size bytes.
+func appendOpenTag(b []byte, hops uint32, size int) []byte {
+	b = append(b, tagHops)
+	b = binary.LittleEndian.AppendUint32(b, hops)
+	b = append(b, tagOpen)
+	return protowire.AppendVarint(b, uint64(size))
+}
+
+// appendCallee appends the fields that say what is called.
+func (o *Open) appendCallee(b []byte) []byte {
+	b = appendString(b, tagNamespace, o.Namespace)
+	b = appendString(b, tagProcedure, o.Procedure)
+	b = appendBytes(b, tagOrigin, o.Origin[:])
+	if o.OriginNamespace != "" {
+		b = appendString(b, tagOriginNamespace, o.OriginNamespace)
+	}
+	return b
+}
+
+// sizeTimeout is the length of what appendTimeout appends.
+func sizeTimeout(timeout time.Duration) int {
+	if timeout <= 0 {
+		return 0
+	}
+	return 1 + protowire.SizeVarint(uint64(timeout))
+}
+
+// appendTimeout appends the field timeout; nothing where there is none.
+func appendTimeout(b []byte, timeout time.Duration) []byte {
+	if timeout <= 0 {
+		return b
+	}
+	b = append(b, tagTimeout)
+	return protowire.AppendVarint(b, uint64(timeout))
 }
 
 // parse reads the body of an Open. It does not look into the headers.

@@ -117,7 +117,7 @@ func (c *stream) take(data []byte, more bool, total uint32) *connect.Error {
 	if c.inbox.open == 0 && more {
 		c.inbox.expected = int(total)
 	}
-	c.inbox.extend(data, more, c.ample(len(data)))
+	c.inbox.extend(data, more, c.ampleLocked(len(data)))
 	c.inCost += cost
 	switch {
 	case !more:
@@ -228,7 +228,7 @@ func (c *stream) send(e callEnd, head []byte, f *outFrame) bool {
 		}
 		return true
 	}
-	c.put(head, f)
+	c.putLocked(head, f)
 	if c.credit > 0 {
 		s.out.ring.push(e)
 	}
@@ -254,14 +254,14 @@ func (c *stream) post(e callEnd, head []byte, f *outFrame) {
 		c.emit(head, f)
 		return
 	}
-	c.put(head, f)
+	c.putLocked(head, f)
 	if c.credit > 0 {
 		c.s.out.ring.push(e)
 	}
 }
 
-// put makes a frame the one that waits. mu is held.
-func (c *stream) put(head []byte, f *outFrame) {
+// putLocked makes a frame the one that waits.
+func (c *stream) putLocked(head []byte, f *outFrame) {
 	c.out, c.outHead = *f, bytes.Clone(head)
 	if len(f.data) > maxData {
 		c.out.total = len(f.data)

@@ -2,11 +2,8 @@ package link
 
 import (
 	"context"
-	"encoding/binary"
 	"sync/atomic"
 	"time"
-
-	"google.golang.org/protobuf/encoding/protowire"
 )
 
 // Way is what the calls of one function over a session have in common, ready to be sent. It may be used
@@ -23,33 +20,14 @@ func (s *Session) NewWay(o *Open) (*Way, error) {
 	if _, err := o.check(&s.cfg.Limits); err != nil {
 		return nil, err
 	}
-	w := &Way{s: s, hops: o.Hops}
-	w.open = appendString(w.open, tagNamespace, o.Namespace)
-	w.open = appendString(w.open, tagProcedure, o.Procedure)
-	w.open = appendBytes(w.open, tagOrigin, o.Origin[:])
-	if o.OriginNamespace != "" {
-		w.open = appendString(w.open, tagOriginNamespace, o.OriginNamespace)
-	}
-	w.open = o.Caller.appendTo(w.open)
-	return w, nil
+	return &Way{s: s, hops: o.Hops, open: o.Caller.appendTo(o.appendCallee(nil))}, nil
 }
 
 // appendTo appends hops and open, as fields of Frame. The timeout, which is another each time, comes last.
 func (w *Way) appendTo(b []byte, timeout time.Duration) []byte {
-	size := len(w.open)
-	if timeout > 0 {
-		size += 1 + protowire.SizeVarint(uint64(timeout))
-	}
-	b = append(b, tagHops)
-	b = binary.LittleEndian.AppendUint32(b, w.hops)
-	b = append(b, tagOpen)
-	b = protowire.AppendVarint(b, uint64(size))
+	b = appendOpenTag(b, w.hops, len(w.open)+sizeTimeout(timeout))
 	b = append(b, w.open...)
-	if timeout > 0 {
-		b = append(b, tagTimeout)
-		b = protowire.AppendVarint(b, uint64(timeout))
-	}
-	return b
+	return appendTimeout(b, timeout)
 }
 
 // Unary makes calls with one short request and one response, one at a time: it sends all in one go, and the
@@ -170,8 +148,8 @@ func (u *Unary) GoOn(ctx context.Context, o Open, c *ClientCall) {
 	u.end = nil
 }
 
-// answers reports whether a frame is all that there is to say to the end's Unary, and short. mu is held.
-func (e *callerEnd) answers(f *frame) bool {
+// answersLocked reports whether a frame is all that there is to say to the end's Unary, and short.
+func (e *callerEnd) answersLocked(f *frame) bool {
 	n := len(f.data)
 	return f.has == hasData|hasEnd && !f.more && len(f.end) == 0 && !e.answered &&
 		n <= min(laneShare, e.limits.MaxMessage) && (n <= smallInbox || e.s.fits(0, n))

@@ -204,32 +204,21 @@ type Decision struct {
 // Route resolves a call for an origin that came in over a link that carries linkNamespace. An empty
 // originNamespace means linkNamespace. It does not allocate.
 func (s *Snapshot) Route(linkNamespace string, origin NodeID, originNamespace, procedure string) (d Decision) {
-	derived := s.decide(&d, linkNamespace, origin, originNamespace, procedure)
-	if derived == nil {
-		return d
+	if r, ok := s.arrive(&d, linkNamespace, origin, originNamespace, procedure, forCalls); ok {
+		c := r.choice()
+		d = decisionFor(c.Targets[0])
+		d.Targets, d.Policy = c.Targets, c.Policy
 	}
-	r, ok := s.resolveDerived(derived, forCalls)
-	if !ok {
-		return Decision{}
-	}
-	c := r.choice()
-	d = decisionFor(c.Targets[0])
-	d.Targets, d.Policy = c.Targets, c.Policy
 	return d
 }
 
 // RouteLead is Route, but where this node has to choose among origins it is the one that leads.
 func (s *Snapshot) RouteLead(linkNamespace string, origin NodeID, originNamespace, procedure string) (d Decision) {
-	derived := s.decide(&d, linkNamespace, origin, originNamespace, procedure)
-	if derived == nil {
-		return d
+	if r, ok := s.arrive(&d, linkNamespace, origin, originNamespace, procedure, toLead); ok {
+		_, to := r.lead()
+		d = decisionFor(to)
 	}
-	r, ok := s.resolveDerived(derived, toLead)
-	if !ok {
-		return Decision{}
-	}
-	_, to := r.lead()
-	return decisionFor(to)
+	return d
 }
 
 func decisionFor(t Target) Decision {
@@ -239,9 +228,11 @@ func decisionFor(t Target) Decision {
 	return Decision{Action: Forward, Target: t}
 }
 
-// decide fills in where a call that came in goes on, or returns the item of this node, derived by a group, that
-// it has come to.
-func (s *Snapshot) decide(d *Decision, linkNamespace string, origin NodeID, originNamespace, procedure string) (derived *item) {
+// arrive fills in where a call that came in goes on, or returns what it leads to where it has come to an item of
+// this node that is derived by a group.
+func (s *Snapshot) arrive(
+	d *Decision, linkNamespace string, origin NodeID, originNamespace, procedure string, p purpose,
+) (r resolved, derived bool) {
 	if originNamespace == "" {
 		originNamespace = linkNamespace
 	}
@@ -253,9 +244,9 @@ func (s *Snapshot) decide(d *Decision, linkNamespace string, origin NodeID, orig
 	case it.more().group == nil:
 		d.Action, d.Namespace = Local, originNamespace
 	default:
-		return it
+		return s.resolveDerived(it, p)
 	}
-	return nil
+	return resolved{}, false
 }
 
 // hop returns where a call that came in goes on, or the item of this node that it has come to, or
