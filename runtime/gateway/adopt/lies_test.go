@@ -72,7 +72,6 @@ type liar struct {
 	answer func(request []byte) []byte
 	alpha  bool // has v1alpha alone
 	floods bool // sends without end
-	asked  int
 }
 
 func bytesField(number protowire.Number, b []byte) []byte {
@@ -105,7 +104,6 @@ func (l *liar) serve(_ context.Context, _ connect.Spec, stream connect.ServerStr
 			}
 			return err
 		}
-		l.asked++
 		res := l.respond(req.B)
 		for {
 			if err := stream.Send(&rpcmesh.Raw{B: res}); err != nil {
