@@ -15,7 +15,7 @@ import (
 	rpcmeshv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/v1"
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/carrier"
-	"github.com/rpcmesh/rpcmesh/runtime/internal/h2"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/h2/h2link"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
 	"github.com/rpcmesh/rpcmesh/runtime/rpcmeshtest"
 )
@@ -84,7 +84,7 @@ func awaitDialler(t testing.TB, c *rpcmeshtest.Cluster, namespaces ...*linkv1.Li
 	there := make(chan *intruder, 1)
 	closed := make(chan struct{})
 	var once sync.Once
-	links := h2.NewListener(l, h2.Options{MaxMessage: link.MaxPacket}, func(conn *h2.Conn) error {
+	links := h2link.NewListener(l, h2link.Options{MaxMessage: link.MaxPacket}, func(conn *h2link.Conn) error {
 		in := &intruder{t: t, conn: carrier.Accepted(conn), call: 2}
 		cfg, done := in.config()
 		defer done()

@@ -19,7 +19,7 @@ import (
 	"github.com/rpcmesh/rpcmesh/gen/example/greet/v1/greetv1rpcmesh"
 	rpcmeshv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/v1"
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
-	"github.com/rpcmesh/rpcmesh/runtime/internal/h2serve"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/h2/h2serve"
 	"github.com/rpcmesh/rpcmesh/runtime/rpcmeshtest"
 )
 
@@ -246,7 +246,7 @@ func TestDrainingHandlers(t *testing.T) {
 	}
 }
 
-// noWhole is an h2serve.Source, for which a node serves HTTP/2 itself.
+// noWhole is an h2serve.BufferedHandlers, for which a node serves HTTP/2 itself.
 type noWhole struct{ http.Handler }
 
 func (noWhole) NewBufferedHandler() h2serve.BufferedHandler { return nil }

@@ -7,7 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/rpcmesh/rpcmesh/runtime/internal/h2"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/h2/h2link"
 )
 
 // outside is what a node's Serves have of others than nodes: of callers from outside, for the most part.
@@ -88,7 +88,7 @@ func uncount(ctx context.Context) {
 }
 
 // countConn is an [http.Server.ConnState] that counts connections, and releases what links admitted.
-func (n *Node) countConn(links *h2.Listener) func(net.Conn, http.ConnState) {
+func (n *Node) countConn(links *h2link.Listener) func(net.Conn, http.ConnState) {
 	return func(nc net.Conn, state http.ConnState) {
 		switch state {
 		case http.StateNew:
@@ -103,7 +103,7 @@ func (n *Node) countConn(links *h2.Listener) func(net.Conn, http.ConnState) {
 
 // windUp ends a server in order when the node drains, and returns when ctx has ended: then all that is left may be cut
 // off.
-func (n *Node) windUp(ctx context.Context, links *h2.Listener, server *http.Server) {
+func (n *Node) windUp(ctx context.Context, links *h2link.Listener, server *http.Server) {
 	select {
 	case <-ctx.Done():
 		return

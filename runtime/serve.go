@@ -18,8 +18,8 @@ import (
 
 	"github.com/rpcmesh/rpcmesh/runtime/internal/carrier"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/guard"
-	"github.com/rpcmesh/rpcmesh/runtime/internal/h2"
-	"github.com/rpcmesh/rpcmesh/runtime/internal/h2serve"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/h2/h2link"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/h2/h2serve"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
 )
 
@@ -87,7 +87,7 @@ func (n *Node) Serve(ctx context.Context, l net.Listener) error {
 		if err := checkServerTLS(n.cfg.TLS); err != nil {
 			return errors.Join(err, l.Close())
 		}
-		l = h2.TLSListener(l, h2.ServerTLS(n.cfg.TLS))
+		l = h2link.TLSListener(l, h2link.ServerTLS(n.cfg.TLS))
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -95,8 +95,8 @@ func (n *Node) Serve(ctx context.Context, l net.Listener) error {
 	defer stop()
 	conns, cut := context.WithCancel(context.WithoutCancel(ctx)) // which may outlive ctx
 	defer cut()
-	options := h2.Options{MaxMessage: link.MaxPacket, HTTP2: n.serveHTTP2(conns), Admit: n.admitConn}
-	links := h2.NewListener(l, options, func(c *h2.Conn) error {
+	options := h2link.Options{MaxMessage: link.MaxPacket, HTTP2: n.serveHTTP2(conns), Admit: n.admitConn}
+	links := h2link.NewListener(l, options, func(c *h2link.Conn) error {
 		stop := context.AfterFunc(ctx, func() { c.Close(errStopped) })
 		defer stop()
 		n.accept(ctx, carrier.Accepted(c))
@@ -126,7 +126,7 @@ func (n *Node) Serve(ctx context.Context, l net.Listener) error {
 }
 
 // serveHTTP2 returns what serves connections that are no links of our own endpoint's: where a handler is an
-// [h2serve.Source], the server that knows of those, otherwise net/http's.
+// [h2serve.BufferedHandlers], the server that knows of those, otherwise net/http's.
 func (n *Node) serveHTTP2(ctx context.Context) func() func(nc net.Conn, head []byte) {
 	buffers := carrier.ServerConfig()
 	options := h2serve.Options{
@@ -152,7 +152,7 @@ func (n *Node) serveHTTP2(ctx context.Context) func() func(nc net.Conn, head []b
 // probes are requests by which handlers are looked up.
 var probes = sync.Pool{New: func() any { return &http.Request{URL: new(url.URL)} }}
 
-// source returns the handler of a request if it is an [h2serve.Source].
+// source returns the handler of a request if it is an [h2serve.BufferedHandlers].
 func (n *Node) source(r *h2serve.Request) h2serve.BufferedHandlers {
 	probe, _ := probes.Get().(*http.Request)
 	defer probes.Put(probe)

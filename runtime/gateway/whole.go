@@ -14,7 +14,7 @@ import (
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
 	"github.com/rpcmesh/rpcmesh/runtime/gateway/internal/bridge"
 	"github.com/rpcmesh/rpcmesh/runtime/gateway/internal/grpc"
-	"github.com/rpcmesh/rpcmesh/runtime/internal/h2serve"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/h2/h2serve"
 )
 
 // Most calls of services are unary, short and of gRPC, and each would take a goroutine for its request, one for

@@ -5,11 +5,11 @@ import (
 
 	"connectrpc.com/connect/v2"
 
-	"github.com/rpcmesh/rpcmesh/runtime/internal/h2"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/h2/h2link"
 )
 
 // answered explains an HTTP answer that is no node's.
-func (a *attempt) answered(e *h2.AnswerError) error {
+func (a *attempt) answered(e *h2link.AnswerError) error {
 	code, todo := a.todo(e)
 	server := "the server"
 	if e.Server != "" {
@@ -23,7 +23,7 @@ func (a *attempt) answered(e *h2.AnswerError) error {
 }
 
 // todo is what there is to do about an answer. Its code says whether that has to be done.
-func (a *attempt) todo(e *h2.AnswerError) (connect.Code, string) {
+func (a *attempt) todo(e *h2link.AnswerError) (connect.Code, string) {
 	path := a.path + Procedure
 	switch e.Status {
 	case 301, 302, 303, 307, 308:

@@ -16,7 +16,7 @@ import (
 	"connectrpc.com/connect/v2"
 	"golang.org/x/net/http2"
 
-	"github.com/rpcmesh/rpcmesh/runtime/internal/h2"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/h2/h2link"
 )
 
 // attempt is what is known of an attempt to reach a node, by which its failure is explained: what was found there,
@@ -37,7 +37,7 @@ func failure(cause error, code connect.Code, format string, args ...any) error {
 // Explain says why a link failed on o, where that is told by what came instead of one. What a node says itself,
 // and any other error, is returned as it is.
 func (o Own) Explain(err error) error {
-	if ce, ok := errors.AsType[*connect.Error](err); ok && ce.IsRemote() || o.Stage() == h2.Answered {
+	if ce, ok := errors.AsType[*connect.Error](err); ok && ce.IsRemote() || o.Stage() == h2link.Answered {
 		return err
 	}
 	return o.attempt.explain(err, o.Stage())
@@ -47,17 +47,17 @@ func (o Own) Explain(err error) error {
 func (o Own) Waiting() string { return o.attempt.waiting(o.Stage()) }
 
 // explain explains why a call that had come to stage failed.
-func (a *attempt) explain(err error, stage h2.Stage) error {
-	if e, ok := errors.AsType[*h2.TLSError](err); ok {
+func (a *attempt) explain(err error, stage h2link.Stage) error {
+	if e, ok := errors.AsType[*h2link.TLSError](err); ok {
 		return a.unsecured(e.Err)
 	}
-	if e, ok := errors.AsType[*h2.NotHTTP2Error](err); ok {
+	if e, ok := errors.AsType[*h2link.NotHTTP2Error](err); ok {
 		return a.notHTTP2(e)
 	}
-	if e, ok := errors.AsType[*h2.AnswerError](err); ok {
+	if e, ok := errors.AsType[*h2link.AnswerError](err); ok {
 		return a.answered(e)
 	}
-	if e, ok := errors.AsType[*h2.GoAwayError](err); ok {
+	if e, ok := errors.AsType[*h2link.GoAwayError](err); ok {
 		return a.sentAway(err, e)
 	}
 	if e := alertOf(err); e != nil {
@@ -66,7 +66,7 @@ func (a *attempt) explain(err error, stage h2.Stage) error {
 	switch {
 	case connect.CodeOf(err) == connect.CodeDeadlineExceeded:
 		return failure(err, connect.CodeUnavailable, "%s", a.waiting(stage))
-	case stage == h2.Opened && isClosed(err):
+	case stage == h2link.Opened && isClosed(err):
 		return a.closed(err)
 	}
 	return err
@@ -78,7 +78,7 @@ func isClosed(err error) bool {
 		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
-func (a *attempt) notHTTP2(e *h2.NotHTTP2Error) error {
+func (a *attempt) notHTTP2(e *h2link.NotHTTP2Error) error {
 	switch {
 	case e.TLS():
 		return a.wantsTLS(e)
@@ -98,7 +98,7 @@ func (a *attempt) wantsTLS(cause error) error {
 		"the server at %s speaks TLS: link to https://%s%s", a.shown, a.authority, a.path)
 }
 
-func (a *attempt) sentAway(err error, e *h2.GoAwayError) error {
+func (a *attempt) sentAway(err error, e *h2link.GoAwayError) error {
 	switch {
 	case e.Code == http2.ErrCodeInadequateSecurity && a.scheme != "https":
 		return a.wantsTLS(e)
@@ -110,12 +110,12 @@ func (a *attempt) sentAway(err error, e *h2.GoAwayError) error {
 }
 
 // waiting says what is being waited for at a stage, and what there may be to do if that lasts.
-func (a *attempt) waiting(stage h2.Stage) string {
+func (a *attempt) waiting(stage h2link.Stage) string {
 	switch {
-	case stage == h2.Answered:
+	case stage == h2link.Answered:
 		return fmt.Sprintf("the node at %s is there, but the handshake goes on: it is overloaded, or a proxy holds back what it "+
 			"is to pass on (nginx: grpc_pass)", a.shown)
-	case stage == h2.Greeted:
+	case stage == h2link.Greeted:
 		return fmt.Sprintf("the server at %s speaks HTTP/2 but does not answer: if it is a proxy, let it pass requests on "+
 			"before they have ended (nginx: grpc_pass, not proxy_pass), and see whether the node behind it is up", a.shown)
 	case a.scheme == "https":
@@ -180,7 +180,7 @@ func (a *attempt) unsecured(err error) error {
 		return a.distrusted(e)
 	}
 	switch {
-	case errors.Is(err, h2.ErrALPN):
+	case errors.Is(err, h2link.ErrALPN):
 		return a.withoutHTTP2(err)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
 		return failure(err, connect.CodeUnavailable,

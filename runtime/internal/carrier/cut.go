@@ -7,7 +7,7 @@ import (
 	"connectrpc.com/connect/v2"
 	"golang.org/x/net/http2"
 
-	"github.com/rpcmesh/rpcmesh/runtime/internal/h2"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/h2/h2link"
 )
 
 // Where nginx's client_max_body_size is at its default, a stream is reset within so many bytes.
@@ -38,10 +38,10 @@ func (e *CutError) Error() string {
 // where it is that.
 func (o Own) Receive() ([]byte, error) {
 	p, err := o.Conn.Receive()
-	if err == nil || o.attempt == nil || o.Stage() != h2.Answered {
+	if err == nil || o.attempt == nil || o.Stage() != h2link.Answered {
 		return p, err
 	}
-	reset, ok := errors.AsType[*h2.ResetError](err)
+	reset, ok := errors.AsType[*h2link.ResetError](err)
 	if !ok || reset.Code != http2.ErrCodeInternal {
 		return p, err
 	}

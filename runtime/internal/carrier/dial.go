@@ -7,7 +7,7 @@ import (
 	"net/url"
 	"strings"
 
-	"github.com/rpcmesh/rpcmesh/runtime/internal/h2"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/h2/h2link"
 )
 
 // Dialer says how connections are made.
@@ -24,7 +24,7 @@ type Dialer struct {
 
 // Own is a link on a connection of our own HTTP/2 endpoint.
 type Own struct {
-	*h2.Conn
+	*h2link.Conn
 	addr    string
 	attempt *attempt // nil where the other end dialled
 }
@@ -32,8 +32,8 @@ type Own struct {
 // Addr returns the other end's address: the one dialled, or the one it dialled from.
 func (o Own) Addr() string { return o.addr }
 
-// Accepted makes an Own of a connection that an h2.Listener hands out.
-func Accepted(c *h2.Conn) Own { return Own{Conn: c, addr: c.RemoteAddr().String()} }
+// Accepted makes an Own of a connection that an h2link.Listener hands out.
+func Accepted(c *h2link.Conn) Own { return Own{Conn: c, addr: c.RemoteAddr().String()} }
 
 // SchemeUnix is that of the URL of a Unix domain socket, whose path is the socket's. HTTP is spoken in
 // cleartext there.
@@ -53,17 +53,17 @@ func (d Dialer) Open(ctx context.Context, base *url.URL) (Own, error) {
 		return Own{}, a.undialled(err)
 	}
 	if base.Scheme == "https" {
-		cfg := h2.ClientTLS(d.TLS)
+		cfg := h2link.ClientTLS(d.TLS)
 		if cfg.ServerName == "" {
 			cfg.ServerName = base.Hostname()
 		}
 		a.cert = new(clientCert)
 		a.cert.watch(cfg)
-		nc = h2.TLSClient(nc, cfg)
+		nc = h2link.TLSClient(nc, cfg)
 	}
-	c, err := h2.Open(ctx, nc, a.authority, h2.Options{Path: a.path + Procedure, MaxMessage: d.MaxPacket})
+	c, err := h2link.Open(ctx, nc, a.authority, h2link.Options{Path: a.path + Procedure, MaxMessage: d.MaxPacket})
 	if err != nil {
-		return Own{}, a.explain(err, h2.Opened)
+		return Own{}, a.explain(err, h2link.Opened)
 	}
 	return Own{Conn: c, addr: a.shown, attempt: a}, nil
 }

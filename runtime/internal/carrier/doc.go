@@ -1,5 +1,5 @@
 // Package carrier carries the packets of a link over HTTP/2. Dialer and Own are on our own endpoint,
-// package h2; Server is the handler of a stock Connect stream, for a node that is mounted on somebody
+// package h2link; Server is the handler of a stock Connect stream, for a node that is mounted on somebody
 // else's mux. All have the method set of link.Conn, and each end works with any other.
 //
 // A packet is the encoding of one rpcmesh.link.v1.Packet. The codec here hands its bytes through,
@@ -11,11 +11,11 @@ import (
 	"connectrpc.com/connect/v2"
 
 	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
-	"github.com/rpcmesh/rpcmesh/runtime/internal/h2"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/h2/h2link"
 )
 
 // Procedure is the one that a link is a call of.
-const Procedure = h2.Procedure
+const Procedure = h2link.Procedure
 
 // receiveBuffer is the HTTP/2 flow-control window of a stream and of its connection, in bytes. It is
 // wide because the link's own windows are what holds a sender back.

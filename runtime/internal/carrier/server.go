@@ -13,7 +13,7 @@ import (
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connecthttp"
 
-	"github.com/rpcmesh/rpcmesh/runtime/internal/h2"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/h2/h2link"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
 )
 
@@ -120,7 +120,7 @@ func (s *Server) Close(err error) {
 }
 
 // Binding returns what both ends export from the TLS channel, nil in cleartext.
-func (s *Server) Binding() ([]byte, error) { return h2.Binding(s.tls) }
+func (s *Server) Binding() ([]byte, error) { return h2link.Binding(s.tls) }
 
 // TLS returns the state of the TLS channel, nil in cleartext.
 func (s *Server) TLS() *tls.ConnectionState { return s.tls }

@@ -1,0 +1,120 @@
+package h2link
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"net"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect/v2"
+	"golang.org/x/net/http2"
+)
+
+// Accept waits for the call on nc, a TCP or TLS connection from any HTTP/2 client. It refuses any
+// other request with the HTTP status that says why. nc belongs to the Conn; if Accept fails it is
+// closed.
+func Accept(nc net.Conn, o Options) (*Conn, error) { return accept(nc, nil, o) }
+
+// accept is Accept where head has been read from nc already.
+func accept(nc net.Conn, head []byte, o Options) (*Conn, error) {
+	c := newConn(nc, false, head, o)
+	c.readMu.Lock()
+	err := c.awaitRequest()
+	if err == nil {
+		err = c.answer()
+	}
+	if err != nil {
+		err = c.fail(err)
+	}
+	c.readMu.Unlock()
+	if err != nil {
+		c.Close(err)
+		return nil, err
+	}
+	return c, nil
+}
+
+func (c *Conn) awaitRequest() error {
+	if tc, ok := c.nc.(*tls.Conn); ok {
+		ctx, cancel := context.WithTimeout(context.Background(), c.opts.HandshakeTimeout)
+		defer cancel()
+		if err := tc.HandshakeContext(ctx); err != nil {
+			return err
+		}
+		if err := checkTLS(tc.ConnectionState()); err != nil {
+			return breachf(http2.ErrCodeInadequateSecurity, "%s", err)
+		}
+	}
+	c.mu.Lock()
+	_ = c.state.frames.WriteSettings(c.settings(
+		http2.Setting{ID: http2.SettingMaxConcurrentStreams, Val: 1},
+	)...)
+	c.queueFirstWindow()
+	c.mu.Unlock()
+	c.reading.queued = true
+
+	in := &c.reading.in
+	if err := in.Wait(len(http2.ClientPreface)); err != nil {
+		return err
+	}
+	if !bytes.Equal(in.Next(len(http2.ClientPreface)), []byte(http2.ClientPreface)) {
+		return breachf(http2.ErrCodeProtocol, "no HTTP/2 preface")
+	}
+	for c.reading.request == nil {
+		if err := c.nextFrame(); err != nil {
+			return err
+		}
+	}
+	return c.setReadDeadline(time.Time{})
+}
+
+// answer answers the request, with 200 if it is the call.
+func (c *Conn) answer() error {
+	r := c.reading.request
+	path, _, _ := strings.Cut(r.path, "?")
+	switch {
+	case r.method == "" || r.scheme == "" || r.path == "" || r.status != "":
+		return breachf(http2.ErrCodeProtocol, "request without its pseudo headers")
+	case r.tooLong:
+		return c.reject("431")
+	case path != c.opts.Path:
+		return c.reject("404")
+	case r.method != "POST":
+		return c.reject("405", "allow", "POST")
+	case !r.isConnect():
+		return c.reject("415", "accept-post", contentType)
+	}
+	if err := c.respond(false, ":status", "200", "content-type", contentType,
+		"connect-accept-encoding", connect.CompressionNameIdentity); err != nil {
+		return err
+	}
+	switch {
+	case r.version != "" && r.version != "1":
+		return connect.NewError(connect.CodeInvalidArgument, "connect-protocol-version must be 1")
+	case !r.plain():
+		return connect.Errorf(connect.CodeUnimplemented, "unknown compression: only %s is supported", connect.CompressionNameIdentity)
+	}
+	// A request without a body ends like one whose last DATA frame has been read.
+	c.reading.data = dataFrame{open: r.endStream, end: r.endStream}
+	c.flush()
+	return nil
+}
+
+func (c *Conn) reject(status string, more ...string) error {
+	if err := c.respond(true, append([]string{":status", status}, more...)...); err != nil {
+		return err
+	}
+	return connect.Errorf(connect.CodeInvalidArgument, "request refused with HTTP status %s", status)
+}
+
+func (c *Conn) respond(end bool, pairs ...string) error {
+	block := encodeHeaders(pairs...)
+	return c.queue(func(w *http2.Framer) error {
+		c.state.answered = end
+		return w.WriteHeaders(http2.HeadersFrameParam{
+			StreamID: c.state.stream, BlockFragment: block, EndHeaders: true, EndStream: end,
+		})
+	})
+}

@@ -1,0 +1,382 @@
+package h2link
+
+import (
+	"encoding/binary"
+	"errors"
+	"os"
+	"time"
+
+	"connectrpc.com/connect/v2"
+	"golang.org/x/net/http2"
+)
+
+const frameHeaderSize = 9
+
+// writer belongs to whoever has the socket: state.busy.
+type writer struct {
+	left     []byte    // what TrySend could not write
+	deadline time.Time // the socket's, where it outlasts a write
+}
+
+// controlQueue holds control frames until somebody who has the socket writes them.
+type controlQueue struct {
+	waiting, spare []byte
+	settled        bool // an acknowledgement of SETTINGS is among what waits
+}
+
+// Write is for the Framer, which writes a frame at once.
+func (q *controlQueue) Write(p []byte) (int, error) {
+	q.waiting = append(q.waiting, p...)
+	return len(p), nil
+}
+
+// take returns what waits, until the next take.
+func (q *controlQueue) take() []byte {
+	b := q.waiting
+	q.waiting, q.spare = q.spare[:0], b
+	q.settled = false
+	return b
+}
+
+// follow appends what waits to a frame that is about to be written, where the frame's slice has room.
+func (q *controlQueue) follow(frame []byte) []byte {
+	if cap(frame)-len(frame) < len(q.waiting) {
+		return frame
+	}
+	frame = append(frame, q.waiting...)
+	q.waiting = q.waiting[:0]
+	q.settled = false
+	return frame
+}
+
+// Send sends p[HeadRoom:] as one message and writes over p[:HeadRoom] and what capacity p has behind
+// its end; it keeps nothing of p. It
+// blocks while the peer grants no window or does not read, for Options.WriteTimeout for each 64 KiB
+// begun; then it fails, and with it the connection. A packet that fits into one frame of the peer's
+// (16 KiB at least, 1 MiB from another Conn) leaves in one write. Of several calls at a time one
+// waits for the other.
+func (c *Conn) Send(p []byte) error {
+	if err := putPrefix(p, 0); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := &c.state
+	for s.sending && s.err == nil {
+		c.cond.Wait()
+	}
+	if s.err != nil {
+		return s.err
+	}
+	s.sending = true
+	err := c.sendFrames(p)
+	s.sending = false
+	c.cond.Broadcast()
+	return err
+}
+
+// sendFrames sends p, whose prefix is in place, in as many DATA frames as it takes. c.mu is held,
+// but not while it writes or waits.
+func (c *Conn) sendFrames(p []byte) error {
+	s := &c.state
+	patience := c.patience(len(p))
+	var stall *time.Timer
+	for off := prefixStart; off < len(p); {
+		c.settleLocked()
+		n := 0
+		if s.err == nil && !s.busy {
+			n = c.room(len(p) - off)
+			if n == 0 && stall == nil {
+				stall = time.AfterFunc(patience, c.stalled)
+				defer stall.Stop() //nolint:revive // once: it is nil but here
+			}
+		}
+		if s.err != nil {
+			s.partial = off > prefixStart
+			return s.err
+		}
+		if n == 0 {
+			c.cond.Wait()
+			continue
+		}
+		s.busy = true
+		s.flight.ping(s.frames)
+		frame := p[off-frameHeaderSize : off+n]
+		if off+n == len(p) { // otherwise there is data behind it
+			frame = s.control.follow(frame)
+		}
+		c.mu.Unlock()
+		err := c.writeData(frame, n, false, patience)
+		c.mu.Lock()
+		c.release()
+		if err != nil {
+			return err
+		}
+		off += n
+	}
+	return nil
+}
+
+// settleLocked writes the acknowledgement of the peer's SETTINGS, if one waits: until it has that, the peer may
+// hold what is sent to the old ones.
+func (c *Conn) settleLocked() {
+	if s := &c.state; s.control.settled && !s.busy && s.err == nil {
+		s.busy = true
+		c.release()
+	}
+}
+
+// TrySend is Send for one who may not wait, a reader above all. It reports whether the packet has
+// been sent: if what it takes is not at hand (the socket, room in it, the windows, a frame that is
+// long enough) nothing has happened. Where the socket takes the packet in part, the Conn keeps and
+// writes the rest. Over what is no socket, and has no write that does not block, it never sends.
+func (c *Conn) TrySend(p []byte) (bool, error) {
+	if err := putPrefix(p, 0); err != nil {
+		return false, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := &c.state
+	if s.err != nil {
+		return false, s.err
+	}
+	size := len(p) - prefixStart
+	if c.raw == nil && c.direct == nil || s.busy || s.sending || s.control.settled || int64(size) > c.windowLocked() {
+		return false, nil
+	}
+	c.room(size)
+	s.busy = true
+	s.flight.ping(s.frames)
+	frame := s.control.follow(p[prefixStart-frameHeaderSize:])
+	c.mu.Unlock()
+	putDataHeader(frame, size, false, s.stream)
+	n, err := c.tryWrite(frame)
+	if n > 0 && n < len(frame) {
+		c.writing.left = append(c.writing.left[:0], frame[n:]...)
+	}
+	c.mu.Lock()
+	switch {
+	case err != nil:
+		c.release()
+		return false, err
+	case n == 0:
+		s.streamOut += int64(size)
+		s.connOut += int64(size)
+		s.flight.undo(size)
+		c.noteFlight()
+		_, _ = s.control.Write(frame[frameHeaderSize+size:]) // never fails
+		c.handOver(nil)
+		return false, nil
+	case n < len(frame):
+		c.handOver(c.writing.left)
+	default:
+		c.handOver(nil)
+	}
+	return true, nil
+}
+
+// windowLocked returns how long a DATA frame may be now; less than 1 where none may be sent.
+func (c *Conn) windowLocked() int64 {
+	s := &c.state
+	return min(int64(s.maxFrame), s.streamOut, s.connOut, s.flight.held())
+}
+
+// room takes up to n bytes from the windows and returns how many. c.mu is held.
+func (c *Conn) room(n int) int {
+	s := &c.state
+	n = int(max(0, min(int64(n), c.windowLocked())))
+	if n > 0 {
+		s.streamOut -= int64(n)
+		s.connOut -= int64(n)
+		s.flight.sent += uint64(n)
+		s.flight.noteMark()
+		c.noteFlight()
+		s.progress = true
+	}
+	return n
+}
+
+// release gives the socket back, after the control frames that wait. c.mu is held, but not while
+// it writes.
+func (c *Conn) release() {
+	s := &c.state
+	s.flight.ping(s.frames)
+	for len(s.control.waiting) > 0 && !s.broken {
+		b := s.control.take()
+		c.mu.Unlock()
+		_ = c.write(b, c.opts.WriteTimeout)
+		c.mu.Lock()
+	}
+	s.busy = false
+	c.cond.Broadcast()
+}
+
+// handOver writes rest and gives the socket back as release does, but leaves what does not go at
+// once to a goroutine. c.mu is held, but not while it writes.
+func (c *Conn) handOver(rest []byte) {
+	s := &c.state
+	s.flight.ping(s.frames)
+	for {
+		if len(rest) == 0 {
+			rest = s.control.take()
+		}
+		if len(rest) == 0 && !c.owes() || s.broken {
+			s.busy = false
+			c.cond.Broadcast()
+			return
+		}
+		c.mu.Unlock()
+		n, _ := c.tryWrite(rest)
+		c.mu.Lock()
+		if rest = rest[n:]; (len(rest) > 0 || c.owes()) && !s.broken {
+			left := rest // captured in rest's place, which would cost each call an allocation
+			c.wg.Go(func() { c.finish(left) })
+			return
+		}
+	}
+}
+
+// finish writes rest and gives the socket back.
+func (c *Conn) finish(rest []byte) {
+	_ = c.write(rest, c.opts.WriteTimeout)
+	c.mu.Lock()
+	c.release()
+	c.mu.Unlock()
+}
+
+// flush sees to it that the control frames which the reader has queued are written. It does not
+// block.
+func (c *Conn) flush() {
+	if !c.reading.queued {
+		return
+	}
+	c.reading.queued = false
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s := &c.state; !s.busy && s.err == nil {
+		s.busy = true
+		c.handOver(nil)
+	}
+}
+
+// queue queues a control frame of the reader's.
+func (c *Conn) queue(write func(*http2.Framer) error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.queueLocked(write)
+}
+
+func (c *Conn) queueLocked(write func(*http2.Framer) error) error {
+	s := &c.state
+	if s.closed {
+		return nil
+	}
+	if len(s.control.waiting) > maxControl {
+		return breachf(http2.ErrCodeEnhanceYourCalm, "control frames are asked for faster than read")
+	}
+	c.reading.queued = true
+	return write(s.frames)
+}
+
+// writeData writes a DATA frame of n bytes, and what follows it. Its header goes over what stands at its beginning and
+// has been sent, which is put back. The caller has the socket.
+func (c *Conn) writeData(frame []byte, n int, end bool, patience time.Duration) error {
+	var sent [frameHeaderSize]byte
+	copy(sent[:], frame)
+	putDataHeader(frame, n, end, c.state.stream)
+	err := c.write(frame, patience)
+	copy(frame, sent[:])
+	return err
+}
+
+// owes reports whether a tryWrite has left something of what it took. The caller has the socket.
+func (c *Conn) owes() bool { return c.direct != nil && c.direct.owing.Load() }
+
+// tryWrite writes as much of p as goes without blocking. Over TLS it takes all or nothing, and may owe some of it
+// to the socket. The caller has the socket.
+func (c *Conn) tryWrite(p []byte) (n int, err error) {
+	switch {
+	case c.raw != nil:
+		n, err = c.raw.Try(p)
+	case c.direct != nil && !c.owes():
+		c.setWriteDeadline(c.opts.WriteTimeout)
+		c.direct.trying.Store(true)
+		n, err = c.nc.Write(p)
+		c.direct.trying.Store(false)
+	}
+	if err != nil {
+		err = c.writeFailed(err)
+	}
+	return n, err
+}
+
+// write writes p. The caller has the socket.
+func (c *Conn) write(p []byte, patience time.Duration) error {
+	switch {
+	case len(p) == 0 && !c.owes():
+		return nil
+	case c.raw != nil:
+		n, err := c.tryWrite(p)
+		if p = p[n:]; err != nil || len(p) == 0 {
+			return err
+		}
+		_ = c.nc.SetWriteDeadline(time.Now().Add(patience))
+		defer func() { _ = c.nc.SetWriteDeadline(time.Time{}) }()
+	default:
+		c.setWriteDeadline(patience)
+	}
+	if c.owes() {
+		if err := c.direct.settle(); err != nil {
+			return c.writeFailed(err)
+		}
+	}
+	if len(p) == 0 {
+		return nil
+	}
+	if _, err := c.nc.Write(p); err != nil {
+		return c.writeFailed(err)
+	}
+	return nil
+}
+
+// setWriteDeadline lets writes take patience. Each setting of it costs: it is set ahead, and not cleared, since
+// a link writes often.
+func (c *Conn) setWriteDeadline(patience time.Duration) {
+	if now := time.Now(); c.writing.deadline.Sub(now) < patience {
+		c.writing.deadline = now.Add(patience + patience/4) // short: no user sets it
+		_ = c.nc.SetWriteDeadline(c.writing.deadline)
+	}
+}
+
+func (c *Conn) writeFailed(err error) error {
+	c.mu.Lock()
+	c.state.broken = true
+	c.mu.Unlock()
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		err = connect.NewError(connect.CodeUnavailable, "the peer has not read for too long").WithCause(err)
+	case c.client && c.Stage() < Answered:
+		return c.surface(err) // who reads finds out why, and has until the deadline of the start
+	}
+	return c.fail(err)
+}
+
+// stalled ends a connection whose peer has granted no window for too long.
+func (c *Conn) stalled() {
+	const reason = "no window was granted for too long"
+	_ = c.end(connect.NewError(connect.CodeUnavailable, "to the peer "+reason),
+		&breach{code: http2.ErrCodeFlowControl, reason: reason})
+}
+
+func (c *Conn) patience(n int) time.Duration {
+	return c.opts.WriteTimeout * time.Duration(1+n>>16) // short: no user sets it, and n is that of a packet
+}
+
+func putDataHeader(p []byte, n int, end bool, stream uint32) {
+	binary.BigEndian.PutUint32(p, uint32(n)<<8|uint32(http2.FrameData))
+	p[4] = 0
+	if end {
+		p[4] = byte(http2.FlagDataEndStream)
+	}
+	binary.BigEndian.PutUint32(p[5:], stream)
+}
