@@ -23,7 +23,7 @@ import (
 // intruder is a peer that has proven the secret, and then says what it likes.
 type intruder struct {
 	t    testing.TB
-	conn carrier.Own
+	conn carrier.Conn
 	call uint32 // the next id of a call of its own
 	// proxy: it says that it is one.
 	proxy bool
@@ -85,7 +85,7 @@ func awaitDialler(t testing.TB, c *rpcmeshtest.Cluster, namespaces ...*linkv1.Li
 	closed := make(chan struct{})
 	var once sync.Once
 	links := h2link.NewListener(l, h2link.Options{MaxMessage: link.MaxPacket}, func(conn *h2link.Conn) error {
-		in := &intruder{t: t, conn: carrier.Accepted(conn), call: 2}
+		in := &intruder{t: t, conn: carrier.AcceptedConn(conn), call: 2}
 		cfg, done := in.config()
 		defer done()
 		_, err := link.Accept(t.Context(), in.conn, cfg, func(link.Peer) (*linkv1.Join, error) {

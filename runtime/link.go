@@ -43,15 +43,15 @@ type Link struct {
 	recycling  recycling
 
 	mu      sync.Mutex
-	session *session     // nil while there is none
-	synced  bool         // the session's first table exchange is done
-	known   bool         // and the other end has answered that it knows this one's
-	ran     bool         // the last attempt had a session
-	brought bool         // and that its table exchange
-	failed  bool         // the last attempt came to nothing, or the other end gave the link up
-	err     error        // why the last attempt or session ended
-	refused bool         // err is a refusal: to try again does not help
-	conn    *carrier.Own // of the attempt under way, nil while there is none
+	session *session      // nil while there is none
+	synced  bool          // the session's first table exchange is done
+	known   bool          // and the other end has answered that it knows this one's
+	ran     bool          // the last attempt had a session
+	brought bool          // and that its table exchange
+	failed  bool          // the last attempt came to nothing, or the other end gave the link up
+	err     error         // why the last attempt or session ended
+	refused bool          // err is a refusal: to try again does not help
+	conn    *carrier.Conn // of the attempt under way, nil while there is none
 	changed signal
 }
 
@@ -233,7 +233,7 @@ func (l *Link) dialAndRun(ctx context.Context) error {
 }
 
 // start has a session begin on a connection.
-func (l *Link) start(ctx context.Context, conn carrier.Own) (*session, error) {
+func (l *Link) start(ctx context.Context, conn carrier.Conn) (*session, error) {
 	n := l.node
 	remote := conn.RemoteAddr().String()
 	if err := n.checkReach(remote); err != nil {
@@ -261,7 +261,7 @@ func (l *Link) start(ctx context.Context, conn carrier.Own) (*session, error) {
 	return n.startSession(ls, conn.Addr(), asked, l)
 }
 
-func (l *Link) connect(ctx context.Context) (carrier.Own, error) {
+func (l *Link) connect(ctx context.Context) (carrier.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	cfg := &l.node.cfg

@@ -13,7 +13,7 @@ import (
 )
 
 // noteConn notes the connection of the attempt under way.
-func (l *Link) noteConn(conn *carrier.Own) {
+func (l *Link) noteConn(conn *carrier.Conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.conn = conn

@@ -43,13 +43,13 @@ var errRecycled = errors.New("the stream is recycled")
 
 // learn notes how a stream has ended, and reports whether a limit is news.
 func (r *recycling) learn(err error) bool {
-	cut, ok := errors.AsType[*carrier.CutError](err)
+	cut, ok := errors.AsType[*carrier.ProxyResetError](err)
 	if !ok {
 		return false
 	}
 	before := r.last
 	r.last = cut.Sent
-	if !cut.Likely() && !near(before, cut.Sent) || r.limit != 0 && cut.Sent >= r.limit-r.limit/8 {
+	if !cut.LikelyBodyLimit() && !near(before, cut.Sent) || r.limit != 0 && cut.Sent >= r.limit-r.limit/8 {
 		return false
 	}
 	r.limit = cut.Sent
@@ -61,7 +61,7 @@ func near(a, b uint64) bool { return min(a, b) >= max(a, b)-max(a, b)/8 && a > 0
 
 // full returns a channel that is closed when the stream of conn is to be recycled; nil where it never is. At three
 // quarters of the limit the stream waits for that to be done.
-func (r *recycling) full(conn carrier.Own) <-chan struct{} {
+func (r *recycling) full(conn carrier.Conn) <-chan struct{} {
 	if r.limit < minRecycled {
 		return nil
 	}
@@ -71,7 +71,7 @@ func (r *recycling) full(conn carrier.Own) <-chan struct{} {
 
 // run runs a session to its end, or leaves it running and returns errRecycled where another one is to take over. It
 // calls done when the session has ended.
-func (l *Link) run(ctx context.Context, s *session, conn carrier.Own, done func() bool) error {
+func (l *Link) run(ctx context.Context, s *session, conn carrier.Conn, done func() bool) error {
 	r := &l.recycling
 	ended := make(chan error, 1)
 	r.streams.Go(func() {
@@ -95,7 +95,7 @@ func (l *Link) run(ctx context.Context, s *session, conn carrier.Own, done func(
 }
 
 // awaitFull waits until a session is to be recycled, and may be, or has ended: then it reports true and by what.
-func (l *Link) awaitFull(conn carrier.Own, ended <-chan error) (err error, over bool) { //nolint:revive // err is no failure of it
+func (l *Link) awaitFull(conn carrier.Conn, ended <-chan error) (err error, over bool) { //nolint:revive // err is no failure of it
 	select {
 	case <-l.recycling.full(conn):
 	case err := <-ended:

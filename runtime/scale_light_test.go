@@ -88,7 +88,7 @@ func (m *lightMember) once(ctx context.Context) error {
 		keepalive = 3 * time.Second
 	}
 	id := mesh.NodeID([]byte(m.name + strings.Repeat(".", 16))[:16])
-	session, err := link.Dial(ctx, &lightConn{Own: conn, member: m}, link.Config{
+	session, err := link.Dial(ctx, &lightConn{Conn: conn, member: m}, link.Config{
 		Node: link.NodeID(id), Name: m.name, Incarnation: 1, Secret: []byte(rpcmeshtestSecret), Workers: workers,
 		KeepaliveInterval: keepalive / 3, KeepaliveTimeout: keepalive,
 	}, join)
@@ -114,13 +114,13 @@ func (m *lightMember) Route(*link.Incoming) link.Route { return link.Route{} }
 
 // lightConn takes the records out of the tables that come in, so that nobody has to decode them.
 type lightConn struct {
-	carrier.Own
+	carrier.Conn
 	member *lightMember
 	packet []byte
 }
 
 func (c *lightConn) Receive() ([]byte, error) {
-	p, err := c.Own.Receive()
+	p, err := c.Conn.Receive()
 	if err != nil {
 		return nil, err
 	}

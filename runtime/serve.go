@@ -37,7 +37,7 @@ const (
 // once; the node itself, as a mux, has it already. Mount panics on a second one, as ServeMux does.
 func (n *Node) Mount(mux connecthttp.ServeMux) {
 	defer explain("Node.Mount: the mux has a node already, as Node.Handler has: mount each node once, on a mux of its own")
-	carrier.Mount(mux, link.MaxPacket, func(ctx context.Context, conn *carrier.Server) { n.accept(ctx, conn) })
+	carrier.Mount(mux, link.MaxPacket, func(ctx context.Context, conn *carrier.ServerConn) { n.accept(ctx, conn) })
 }
 
 // Handle adds a handler, by a pattern of [http.ServeMux], to what [Node.Handler] and [Node.Serve] serve
@@ -99,7 +99,7 @@ func (n *Node) Serve(ctx context.Context, l net.Listener) error {
 	links := h2link.NewListener(l, options, func(c *h2link.Conn) error {
 		stop := context.AfterFunc(ctx, func() { c.Close(errStopped) })
 		defer stop()
-		n.accept(ctx, carrier.Accepted(c))
+		n.accept(ctx, carrier.AcceptedConn(c))
 		return nil
 	})
 	server := n.server()

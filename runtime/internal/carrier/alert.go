@@ -30,63 +30,63 @@ const (
 	alertNoApplicationProtocol  alert = 120
 )
 
-// alertOf returns the alert of the peer's that err is of, nil where there is none.
-func alertOf(err error) *net.OpError {
+// remoteAlert returns the alert of the peer's that err is of, nil where there is none.
+func remoteAlert(err error) *net.OpError {
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "remote error" { // as crypto/tls has it
 		return op
 	}
 	return nil
 }
 
-// alerted explains a peer's alert. Package tls keeps the alert's number to itself, but for its text.
-func (a *attempt) alerted(op *net.OpError) error {
+// explainAlert explains a peer's alert. Package tls keeps the alert's number to itself, but for its text.
+func (a *attempt) explainAlert(op *net.OpError) error {
 	is := func(alerts ...alert) bool {
 		return slices.ContainsFunc(alerts, func(one alert) bool { return op.Err.Error() == tls.AlertError(one).Error() })
 	}
 	switch {
 	case is(alertNoApplicationProtocol):
-		return a.withoutHTTP2(op)
+		return a.explainALPN(op)
 	case is(alertCertificateRequired), a.cert.missing() && is(alertBadCertificate, alertHandshakeFailure, alertAccessDenied):
 		return failure(op, connect.CodeUnauthenticated,
-			"the server at %s wants a client certificate, and got none: set Certificates in %s to one of an authority that it trusts", a.shown, a.setting)
+			"the server at %s wants a client certificate, and got none: set Certificates in %s to one of an authority that it trusts", a.display, a.tlsField)
 	case is(alertBadCertificate, alertUnsupportedCertificate, alertCertificateRevoked, alertCertificateExpired,
 		alertCertificateUnknown, alertUnknownCA, alertAccessDenied):
 		return failure(op, connect.CodeUnauthenticated,
 			"the server at %s does not accept this node's client certificate (%v): set Certificates in %s to one that is in time, "+
-				"for clients, and of an authority that it trusts", a.shown, op.Err, a.setting)
+				"for clients, and of an authority that it trusts", a.display, op.Err, a.tlsField)
 	case is(alertUnrecognizedName):
 		return failure(op, connect.CodeFailedPrecondition,
-			"the server at %s has no certificate for the name that it is called by: link by another, or set ServerName in %s", a.shown, a.setting)
+			"the server at %s has no certificate for the name that it is called by: link by another, or set ServerName in %s", a.display, a.tlsField)
 	case is(alertHandshakeFailure, alertProtocolVersion, alertInsufficientSecurity):
 		return failure(op, connect.CodeFailedPrecondition,
 			"the server at %s has no version or cipher of TLS in common with this node (%v): see MinVersion and MaxVersion at both, here in %s",
-			a.shown, op.Err, a.setting)
+			a.display, op.Err, a.tlsField)
 	}
-	return failure(op, connect.CodeUnavailable, "the server at %s broke TLS off (%v): see its log", a.shown, op.Err)
+	return failure(op, connect.CodeUnavailable, "the server at %s broke TLS off (%v): see its log", a.display, op.Err)
 }
 
 // clientCert notes what became of a server's question for a client certificate.
-type clientCert struct{ asked, given atomic.Bool }
+type clientCert struct{ requested, provided atomic.Bool }
 
-func (c *clientCert) missing() bool { return c != nil && c.asked.Load() && !c.given.Load() }
+func (c *clientCert) missing() bool { return c != nil && c.requested.Load() && !c.provided.Load() }
 
 // watch has cfg, of a dialler, note when it is asked for a certificate. What it answers stays as it was.
 func (c *clientCert) watch(cfg *tls.Config) {
 	get := cfg.GetClientCertificate
 	cfg.GetClientCertificate = func(request *tls.CertificateRequestInfo) (cert *tls.Certificate, err error) {
-		c.asked.Store(true)
+		c.requested.Store(true)
 		if get != nil {
 			cert, err = get(request)
 		} else {
-			cert = suitable(cfg.Certificates, request)
+			cert = chooseCertificate(cfg.Certificates, request)
 		}
-		c.given.Store(cert != nil && len(cert.Certificate) > 0)
+		c.provided.Store(cert != nil && len(cert.Certificate) > 0)
 		return cert, err
 	}
 }
 
-// suitable chooses as crypto/tls does where nobody else is to.
-func suitable(certs []tls.Certificate, request *tls.CertificateRequestInfo) *tls.Certificate {
+// chooseCertificate chooses as crypto/tls does where nobody else is to.
+func chooseCertificate(certs []tls.Certificate, request *tls.CertificateRequestInfo) *tls.Certificate {
 	for i := range certs {
 		if request.SupportsCertificate(&certs[i]) == nil {
 			return &certs[i]

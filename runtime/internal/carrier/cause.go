@@ -24,9 +24,9 @@ import (
 // not_found, unauthenticated, permission_denied) from what may (unavailable, resource_exhausted).
 type attempt struct {
 	target
-	scheme  string
-	setting string // the field of the configuration that TLS is in
-	cert    *clientCert
+	scheme   string
+	tlsField string // the field of the configuration that TLS is in
+	cert     *clientCert
 }
 
 // failure is a cause with a text for people.
@@ -36,38 +36,38 @@ func failure(cause error, code connect.Code, format string, args ...any) error {
 
 // Explain says why a link failed on o, where that is told by what came instead of one. What a node says itself,
 // and any other error, is returned as it is.
-func (o Own) Explain(err error) error {
-	if ce, ok := errors.AsType[*connect.Error](err); ok && ce.IsRemote() || o.Stage() == h2link.Answered {
+func (o Conn) Explain(err error) error {
+	if ce, ok := errors.AsType[*connect.Error](err); ok && ce.IsRemote() || o.Stage() == h2link.ResponseReceived {
 		return err
 	}
 	return o.attempt.explain(err, o.Stage())
 }
 
 // Waiting says what a link on o that is not up yet waits for, and what there may be to do if that lasts.
-func (o Own) Waiting() string { return o.attempt.waiting(o.Stage()) }
+func (o Conn) Waiting() string { return o.attempt.waiting(o.Stage()) }
 
 // explain explains why a call that had come to stage failed.
 func (a *attempt) explain(err error, stage h2link.Stage) error {
 	if e, ok := errors.AsType[*h2link.TLSError](err); ok {
-		return a.unsecured(e.Err)
+		return a.explainTLS(e.Err)
 	}
 	if e, ok := errors.AsType[*h2link.NotHTTP2Error](err); ok {
-		return a.notHTTP2(e)
+		return a.explainNotHTTP2(e)
 	}
-	if e, ok := errors.AsType[*h2link.AnswerError](err); ok {
-		return a.answered(e)
+	if e, ok := errors.AsType[*h2link.ResponseError](err); ok {
+		return a.explainResponse(e)
 	}
 	if e, ok := errors.AsType[*h2link.GoAwayError](err); ok {
-		return a.sentAway(err, e)
+		return a.explainGoAway(err, e)
 	}
-	if e := alertOf(err); e != nil {
-		return a.alerted(e)
+	if e := remoteAlert(err); e != nil {
+		return a.explainAlert(e)
 	}
 	switch {
 	case connect.CodeOf(err) == connect.CodeDeadlineExceeded:
 		return failure(err, connect.CodeUnavailable, "%s", a.waiting(stage))
-	case stage == h2link.Opened && isClosed(err):
-		return a.closed(err)
+	case stage == h2link.RequestSent && isClosed(err):
+		return a.explainClosed(err)
 	}
 	return err
 }
@@ -78,33 +78,33 @@ func isClosed(err error) bool {
 		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
-func (a *attempt) notHTTP2(e *h2link.NotHTTP2Error) error {
+func (a *attempt) explainNotHTTP2(e *h2link.NotHTTP2Error) error {
 	switch {
 	case e.TLS():
-		return a.wantsTLS(e)
+		return a.explainTLSRequired(e)
 	case e.HTTP1():
 		return failure(e, connect.CodeFailedPrecondition,
 			"the server at %s speaks HTTP/1 only (%.60q): let it speak HTTP/2 (a Go http.Server: set SetUnencryptedHTTP2 of its Protocols; "+
-				"nginx: http2 on, and grpc_pass), or link to where the node is", a.shown, firstLine(e.Said))
+				"nginx: http2 on, and grpc_pass), or link to where the node is", a.display, firstLine(e.Received))
 	default:
 		return failure(e, connect.CodeFailedPrecondition,
 			"the server at %s speaks another protocol, not HTTP/2 (it begins with %.60q): correct the URL's host and port",
-			a.shown, firstLine(e.Said))
+			a.display, firstLine(e.Received))
 	}
 }
 
-func (a *attempt) wantsTLS(cause error) error {
+func (a *attempt) explainTLSRequired(cause error) error {
 	return failure(cause, connect.CodeFailedPrecondition,
-		"the server at %s speaks TLS: link to https://%s%s", a.shown, a.authority, a.path)
+		"the server at %s speaks TLS: link to https://%s%s", a.display, a.authority, a.path)
 }
 
-func (a *attempt) sentAway(err error, e *h2link.GoAwayError) error {
+func (a *attempt) explainGoAway(err error, e *h2link.GoAwayError) error {
 	switch {
 	case e.Code == http2.ErrCodeInadequateSecurity && a.scheme != "https":
-		return a.wantsTLS(e)
+		return a.explainTLSRequired(e)
 	case e.Code == http2.ErrCodeHTTP11Required:
 		return failure(e, connect.CodeFailedPrecondition,
-			"the server at %s wants HTTP/1, and a link takes HTTP/2: let it speak that, or link to where the node is", a.shown)
+			"the server at %s wants HTTP/1, and a link takes HTTP/2: let it speak that, or link to where the node is", a.display)
 	}
 	return err
 }
@@ -112,36 +112,36 @@ func (a *attempt) sentAway(err error, e *h2link.GoAwayError) error {
 // waiting says what is being waited for at a stage, and what there may be to do if that lasts.
 func (a *attempt) waiting(stage h2link.Stage) string {
 	switch {
-	case stage == h2link.Answered:
+	case stage == h2link.ResponseReceived:
 		return fmt.Sprintf("the node at %s is there, but the handshake goes on: it is overloaded, or a proxy holds back what it "+
-			"is to pass on (nginx: grpc_pass)", a.shown)
-	case stage == h2link.Greeted:
+			"is to pass on (nginx: grpc_pass)", a.display)
+	case stage == h2link.SettingsReceived:
 		return fmt.Sprintf("the server at %s speaks HTTP/2 but does not answer: if it is a proxy, let it pass requests on "+
-			"before they have ended (nginx: grpc_pass, not proxy_pass), and see whether the node behind it is up", a.shown)
+			"before they have ended (nginx: grpc_pass, not proxy_pass), and see whether the node behind it is up", a.display)
 	case a.scheme == "https":
-		return fmt.Sprintf("connected to %s by TLS, but HTTP/2 does not begin: see what listens there, and whether it is overloaded", a.shown)
+		return fmt.Sprintf("connected to %s by TLS, but HTTP/2 does not begin: see what listens there, and whether it is overloaded", a.display)
 	default:
 		return fmt.Sprintf("connected to %s, which says nothing: let a node accept there (Node.Serve, or an http.Server), "+
-			"and link by https if it is TLS that is spoken", a.shown)
+			"and link by https if it is TLS that is spoken", a.display)
 	}
 }
 
-// closed explains a peer that hangs up without a word.
-func (a *attempt) closed(cause error) error {
+// explainClosed explains a peer that hangs up without a word.
+func (a *attempt) explainClosed(cause error) error {
 	if a.cert.missing() {
 		return failure(cause, connect.CodeUnavailable,
-			"the server at %s asked for a client certificate, got none and closed the connection: set Certificates in %s", a.shown, a.setting)
+			"the server at %s asked for a client certificate, got none and closed the connection: set Certificates in %s", a.display, a.tlsField)
 	}
 	hint := "link by https if it speaks TLS"
 	if a.scheme == "https" {
 		hint = "see its log"
 	}
 	return failure(cause, connect.CodeUnavailable,
-		"the server at %s closed the connection without a word: %s; if it is a proxy, see whether the node behind it is up", a.shown, hint)
+		"the server at %s closed the connection without a word: %s; if it is a proxy, see whether the node behind it is up", a.display, hint)
 }
 
-// undialled explains why no connection was made.
-func (a *attempt) undialled(err error) error {
+// explainDial explains why no connection was made.
+func (a *attempt) explainDial(err error) error {
 	code := connect.CodeUnavailable
 	var text string
 	switch name, unknown := errors.AsType[*net.DNSError](err); {
@@ -150,56 +150,56 @@ func (a *attempt) undialled(err error) error {
 	case unknown:
 		text = fmt.Sprintf("the host name %q cannot be looked up: see to this host's name service", name.Name)
 	case errors.Is(err, syscall.ECONNREFUSED):
-		text = fmt.Sprintf("nobody listens at %s (connection refused): start the node there (Node.Serve), or correct the URL", a.shown)
+		text = fmt.Sprintf("nobody listens at %s (connection refused): start the node there (Node.Serve), or correct the URL", a.display)
 	case errors.Is(err, fs.ErrNotExist):
-		text = fmt.Sprintf("there is no socket %s: start the node that serves it, or correct the URL", a.shown)
+		text = fmt.Sprintf("there is no socket %s: start the node that serves it, or correct the URL", a.display)
 	case errors.Is(err, fs.ErrPermission) && a.network == SchemeUnix:
 		code = connect.CodePermissionDenied
-		text = fmt.Sprintf("this process may not connect to %s: let its user write to that socket, and search its directory", a.shown)
+		text = fmt.Sprintf("this process may not connect to %s: let its user write to that socket, and search its directory", a.display)
 	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
 		text = "this process has too many open files: raise the limit (ulimit -n)"
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded), errors.Is(err, syscall.ETIMEDOUT):
-		text = fmt.Sprintf("%s does not answer: see whether the host is up, and whether a firewall drops what is sent there", a.shown)
+		text = fmt.Sprintf("%s does not answer: see whether the host is up, and whether a firewall drops what is sent there", a.display)
 	default:
-		text = fmt.Sprintf("no connection to %s (see the address, and the network in between): %v", a.shown, err)
+		text = fmt.Sprintf("no connection to %s (see the address, and the network in between): %v", a.display, err)
 	}
 	return failure(err, code, "%s", text)
 }
 
-// unsecured explains a TLS handshake that failed.
-func (a *attempt) unsecured(err error) error {
+// explainTLS explains a TLS handshake that failed.
+func (a *attempt) explainTLS(err error) error {
 	if e, ok := errors.AsType[tls.RecordHeaderError](err); ok {
 		return failure(err, connect.CodeFailedPrecondition,
 			"the server at %s does not speak TLS (it begins with %q): link to http://%s%s, or set Config.TLS at the node",
-			a.shown, e.RecordHeader[:], a.authority, a.path)
+			a.display, e.RecordHeader[:], a.authority, a.path)
 	}
-	if e := alertOf(err); e != nil {
-		return a.alerted(e)
+	if e := remoteAlert(err); e != nil {
+		return a.explainAlert(e)
 	}
 	if e, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		return a.distrusted(e)
+		return a.explainCertificate(e)
 	}
 	switch {
 	case errors.Is(err, h2link.ErrALPN):
-		return a.withoutHTTP2(err)
+		return a.explainALPN(err)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
 		return failure(err, connect.CodeUnavailable,
-			"the server at %s does not take part in TLS's handshake: let a node accept there, or link by http if it speaks no TLS", a.shown)
+			"the server at %s does not take part in TLS's handshake: let a node accept there, or link by http if it speaks no TLS", a.display)
 	case isClosed(err):
 		return failure(err, connect.CodeUnavailable,
 			"the server at %s closed the connection within TLS's handshake: link by http if it speaks no TLS; "+
-				"if it is a proxy, see whether the node behind it is up", a.shown)
+				"if it is a proxy, see whether the node behind it is up", a.display)
 	}
-	return failure(err, connect.CodeUnavailable, "TLS with %s failed: %v: see %s, and the server's log", a.shown, err, a.setting)
+	return failure(err, connect.CodeUnavailable, "TLS with %s failed: %v: see %s, and the server's log", a.display, err, a.tlsField)
 }
 
-// distrusted explains why the server's certificate does not do.
-func (a *attempt) distrusted(e *tls.CertificateVerificationError) error {
-	todo := "see " + a.setting
+// explainCertificate explains why the server's certificate does not do.
+func (a *attempt) explainCertificate(e *tls.CertificateVerificationError) error {
+	todo := "see " + a.tlsField
 	if _, ok := errors.AsType[x509.HostnameError](e); ok {
-		todo = "link by a name that the certificate is for, or set ServerName in " + a.setting
+		todo = "link by a name that the certificate is for, or set ServerName in " + a.tlsField
 	} else if _, ok := errors.AsType[x509.UnknownAuthorityError](e); ok {
-		todo = "put the authority's certificate into RootCAs of " + a.setting
+		todo = "put the authority's certificate into RootCAs of " + a.tlsField
 	} else if bad, ok := errors.AsType[x509.CertificateInvalidError](e); ok {
 		todo = "give the server one that is for servers, of an authority that may issue it"
 		if bad.Reason == x509.Expired && time.Now().Before(bad.Cert.NotBefore) {
@@ -208,11 +208,11 @@ func (a *attempt) distrusted(e *tls.CertificateVerificationError) error {
 			todo = "renew it, or set this host's clock right"
 		}
 	}
-	return failure(e, connect.CodeUnauthenticated, "the certificate of the server at %s is refused: %v: %s", a.shown, e.Err, todo)
+	return failure(e, connect.CodeUnauthenticated, "the certificate of the server at %s is refused: %v: %s", a.display, e.Err, todo)
 }
 
-func (a *attempt) withoutHTTP2(cause error) error {
+func (a *attempt) explainALPN(cause error) error {
 	return failure(cause, connect.CodeFailedPrecondition,
 		"the server at %s does not take HTTP/2 over TLS (ALPN): let it (nginx: http2 on; a Go tls.Config: \"h2\" in NextProtos), "+
-			"or, as a proxy, pass TLS through", a.shown)
+			"or, as a proxy, pass TLS through", a.display)
 }

@@ -11,8 +11,8 @@ import (
 
 // packet is the message type of rawCodec: the encoded bytes themselves.
 type packet struct {
-	b     []byte
-	heard *atomic.Uint64 // counts the bytes read; nil: nobody wants to know
+	b         []byte
+	bytesRead *atomic.Uint64 // counts the bytes read; nil: nobody wants to know
 }
 
 // rawCodec stands in for the protobuf codec and hands encoded messages through.
@@ -42,8 +42,8 @@ func (rawCodec) UnmarshalRead(_ context.Context, src io.Reader, msg any) error {
 		}
 		n, err := src.Read(p.b[len(p.b):cap(p.b)])
 		p.b = p.b[:len(p.b)+n]
-		if p.heard != nil {
-			p.heard.Add(uint64(n))
+		if p.bytesRead != nil {
+			p.bytesRead.Add(uint64(n))
 		}
 		if err == io.EOF {
 			return nil

@@ -22,18 +22,18 @@ type Dialer struct {
 	MaxPacket int
 }
 
-// Own is a link on a connection of our own HTTP/2 endpoint.
-type Own struct {
+// Conn is a link on a connection of our own HTTP/2 endpoint.
+type Conn struct {
 	*h2link.Conn
 	addr    string
 	attempt *attempt // nil where the other end dialled
 }
 
 // Addr returns the other end's address: the one dialled, or the one it dialled from.
-func (o Own) Addr() string { return o.addr }
+func (o Conn) Addr() string { return o.addr }
 
-// Accepted makes an Own of a connection that an h2link.Listener hands out.
-func Accepted(c *h2link.Conn) Own { return Own{Conn: c, addr: c.RemoteAddr().String()} }
+// AcceptedConn makes an Own of a connection that an h2link.Listener hands out.
+func AcceptedConn(c *h2link.Conn) Conn { return Conn{Conn: c, addr: c.RemoteAddr().String()} }
 
 // SchemeUnix is that of the URL of a Unix domain socket, whose path is the socket's. HTTP is spoken in
 // cleartext there.
@@ -42,15 +42,15 @@ const SchemeUnix = "unix"
 // Open opens a stream to the node at base, an http or https URL whose path is where that node is
 // mounted, or one of [SchemeUnix]. ctx bounds the connecting. The code of an error says whether trying again may
 // help, as with [Own.Explain]. The caller closes the result.
-func (d Dialer) Open(ctx context.Context, base *url.URL) (Own, error) {
+func (d Dialer) Open(ctx context.Context, base *url.URL) (Conn, error) {
 	dial := d.Dial
 	if dial == nil {
 		dial = new(net.Dialer).DialContext
 	}
-	a := &attempt{target: targetOf(base), scheme: base.Scheme, setting: d.TLSSetting}
+	a := &attempt{target: targetOf(base), scheme: base.Scheme, tlsField: d.TLSSetting}
 	nc, err := dial(ctx, a.network, a.addr)
 	if err != nil {
-		return Own{}, a.undialled(err)
+		return Conn{}, a.explainDial(err)
 	}
 	if base.Scheme == "https" {
 		cfg := h2link.ClientTLS(d.TLS)
@@ -63,9 +63,9 @@ func (d Dialer) Open(ctx context.Context, base *url.URL) (Own, error) {
 	}
 	c, err := h2link.Open(ctx, nc, a.authority, h2link.Options{Path: a.path + Procedure, MaxMessage: d.MaxPacket})
 	if err != nil {
-		return Own{}, a.explain(err, h2link.Opened)
+		return Conn{}, a.explain(err, h2link.RequestSent)
 	}
-	return Own{Conn: c, addr: a.shown, attempt: a}, nil
+	return Conn{Conn: c, addr: a.display, attempt: a}, nil
 }
 
 // target is what a URL says.
@@ -73,21 +73,21 @@ type target struct {
 	network, addr string
 	authority     string // of HTTP
 	path          string // where the node is mounted
-	shown         string // to people
+	display       string // to people
 }
 
 func targetOf(u *url.URL) target {
 	if u.Scheme == SchemeUnix {
-		return target{network: "unix", addr: u.Path, authority: "localhost", shown: u.Path}
+		return target{network: "unix", addr: u.Path, authority: "localhost", display: u.Path}
 	}
 	return target{
-		network: "tcp", addr: hostPort(u), authority: u.Host,
-		path: strings.TrimSuffix(u.EscapedPath(), "/"), shown: u.Host,
+		network: "tcp", addr: dialAddr(u), authority: u.Host,
+		path: strings.TrimSuffix(u.EscapedPath(), "/"), display: u.Host,
 	}
 }
 
-// hostPort is what to dial for u.
-func hostPort(u *url.URL) string {
+// dialAddr is what to dial for u.
+func dialAddr(u *url.URL) string {
 	port := u.Port()
 	if port == "" {
 		port = "80"

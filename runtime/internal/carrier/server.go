@@ -17,18 +17,18 @@ import (
 	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
 )
 
-// lastWords bounds how long a server waits for a peer to take the error that ends its stream.
-const lastWords = time.Second
+// closeTimeout bounds how long a server waits for a peer to take the error that ends its stream.
+const closeTimeout = time.Second
 
-// Server is the listening side of a carried link.
-type Server struct {
-	addr   string
-	tls    *tls.ConnectionState
-	stream connect.ServerStream
-	ctrl   *http.ResponseController
-	in     packet
-	heard  atomic.Uint64
-	sends  chan struct{} // holds one value while a Send is under way, and for ever once the stream has ended
+// ServerConn is the listening side of a carried link.
+type ServerConn struct {
+	addr      string
+	tls       *tls.ConnectionState
+	stream    connect.ServerStream
+	ctrl      *http.ResponseController
+	in        packet
+	bytesRead atomic.Uint64
+	sendSlot  chan struct{} // holds one value while a Send is under way, and for ever once the stream has ended
 
 	mu     sync.Mutex
 	closed bool
@@ -38,21 +38,21 @@ type Server struct {
 // Mount registers the link's procedure on mux. For each stream accept is called, concurrently; it
 // must return once the conn is closed. The stream ends when it does, with the error that the
 // conn was closed with.
-func Mount(mux connecthttp.ServeMux, maxPacket int, accept func(context.Context, *Server)) {
+func Mount(mux connecthttp.ServeMux, maxPacket int, accept func(context.Context, *ServerConn)) {
 	server := connect.NewServer()
 	server.Register(connect.Method{Spec: sessionSpec(), Handler: func(ctx context.Context, _ connect.Spec, stream connect.ServerStream) error {
 		return serve(ctx, stream, accept)
 	}})
-	connecthttp.Mount(controlled{mux}, server,
+	connecthttp.Mount(controllerMux{mux}, server,
 		connecthttp.WithCodecs(rawCodec{}),
 		connecthttp.WithCompressors(),
 		connecthttp.WithReadMaxBytes(maxPacket),
 	)
 }
 
-func serve(ctx context.Context, stream connect.ServerStream, accept func(context.Context, *Server)) error {
-	s := &Server{stream: stream, sends: make(chan struct{}, 1)}
-	s.in.heard = &s.heard
+func serve(ctx context.Context, stream connect.ServerStream, accept func(context.Context, *ServerConn)) error {
+	s := &ServerConn{stream: stream, sendSlot: make(chan struct{}, 1)}
+	s.in.bytesRead = &s.bytesRead
 	s.ctrl, _ = ctx.Value(controllerKey{}).(*http.ResponseController)
 	if info, ok := connect.CallInfoForServerContext(ctx); ok {
 		s.addr = info.PeerAddr
@@ -65,20 +65,20 @@ func serve(ctx context.Context, stream connect.ServerStream, accept func(context
 		return errNoDeadlines // by which Close ends what is stuck
 	}
 	accept(ctx, s)
-	s.sends <- struct{}{} // nothing may be sent once the handler has returned
+	s.sendSlot <- struct{}{} // nothing may be sent once the handler has returned
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.cause
 }
 
 // Send sends the packet p[link.HeadRoom:].
-func (s *Server) Send(p []byte) error {
+func (s *ServerConn) Send(p []byte) error {
 	select {
-	case s.sends <- struct{}{}:
+	case s.sendSlot <- struct{}{}:
 	default: // one at a time is the caller's promise
 		return errEnded
 	}
-	defer func() { <-s.sends }()
+	defer func() { <-s.sendSlot }()
 	return s.stream.Send(&packet{b: p[link.HeadRoom:]})
 }
 
@@ -88,7 +88,7 @@ var errNoDeadlines = connect.NewError(connect.CodeInternal,
 var errEnded = errors.New("carrier: the stream has ended")
 
 // Receive returns the next packet, which is valid until the next Receive.
-func (s *Server) Receive() ([]byte, error) {
+func (s *ServerConn) Receive() ([]byte, error) {
 	if err := s.stream.Receive(&s.in); err != nil {
 		if errors.Is(err, io.EOF) {
 			return nil, io.EOF
@@ -99,13 +99,13 @@ func (s *Server) Receive() ([]byte, error) {
 }
 
 // Heard returns how many bytes have been read.
-func (s *Server) Heard() uint64 { return s.heard.Load() }
+func (s *ServerConn) Heard() uint64 { return s.bytesRead.Load() }
 
 // Unread does not know what net/http has yet to read.
-func (s *Server) Unread() bool { return false }
+func (s *ServerConn) Unread() bool { return false }
 
 // Close ends the stream. A *connect.Error tells the peer why.
-func (s *Server) Close(err error) {
+func (s *ServerConn) Close(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -115,26 +115,26 @@ func (s *Server) Close(err error) {
 	if _, ok := errors.AsType[*connect.Error](err); ok {
 		s.cause = err
 	}
-	_ = s.ctrl.SetWriteDeadline(time.Now().Add(lastWords))
+	_ = s.ctrl.SetWriteDeadline(time.Now().Add(closeTimeout))
 	_ = s.ctrl.SetReadDeadline(time.Unix(1, 0))
 }
 
 // Binding returns what both ends export from the TLS channel, nil in cleartext.
-func (s *Server) Binding() ([]byte, error) { return h2link.Binding(s.tls) }
+func (s *ServerConn) Binding() ([]byte, error) { return h2link.Binding(s.tls) }
 
 // TLS returns the state of the TLS channel, nil in cleartext.
-func (s *Server) TLS() *tls.ConnectionState { return s.tls }
+func (s *ServerConn) TLS() *tls.ConnectionState { return s.tls }
 
 // Addr returns the peer's address.
-func (s *Server) Addr() string { return s.addr }
+func (s *ServerConn) Addr() string { return s.addr }
 
-// controlled hands each request's controller to the stream's handler, which Connect gives no
+// controllerMux hands each request's controller to the stream's handler, which Connect gives no
 // http.ResponseWriter.
-type controlled struct{ mux connecthttp.ServeMux }
+type controllerMux struct{ mux connecthttp.ServeMux }
 
 type controllerKey struct{}
 
-func (c controlled) Handle(pattern string, h http.Handler) {
+func (c controllerMux) Handle(pattern string, h http.Handler) {
 	c.mux.Handle(pattern, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx := context.WithValue(r.Context(), controllerKey{}, http.NewResponseController(w))
 		h.ServeHTTP(w, r.WithContext(ctx))

@@ -34,7 +34,7 @@ func withoutDeadlines(h http.Handler) http.Handler {
 }
 
 // dial opens a stream to accept behind a server of net/http, as a stock Connect client does.
-func dial(t *testing.T, wrap func(http.Handler) http.Handler, accept func(context.Context, *carrier.Server)) connect.ClientStream {
+func dial(t *testing.T, wrap func(http.Handler) http.Handler, accept func(context.Context, *carrier.ServerConn)) connect.ClientStream {
 	t.Helper()
 	network := rpcmeshtest.NewNetwork()
 	l, err := network.Listen("a")
@@ -73,8 +73,8 @@ func asItIs(h http.Handler) http.Handler { return h }
 // nothing is sent after the handler's end.
 func TestCloseWhileSending(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		sending, sent := make(chan *carrier.Server, 1), make(chan error, 1)
-		stream := dial(t, asItIs, func(_ context.Context, s *carrier.Server) {
+		sending, sent := make(chan *carrier.ServerConn, 1), make(chan error, 1)
+		stream := dial(t, asItIs, func(_ context.Context, s *carrier.ServerConn) {
 			sending <- s
 			packet := make([]byte, link.HeadRoom+100_000)
 			for {
@@ -110,7 +110,7 @@ func TestCloseTellsWhy(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				stream := dial(t, asItIs, func(_ context.Context, s *carrier.Server) {
+				stream := dial(t, asItIs, func(_ context.Context, s *carrier.ServerConn) {
 					s.Close(why)
 					_, _ = s.Receive()
 				})
@@ -127,7 +127,7 @@ func TestCloseTellsWhy(t *testing.T) {
 // what to do.
 func TestMiddlewareThatHidesDeadlines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		stream := dial(t, withoutDeadlines, func(context.Context, *carrier.Server) { t.Error("it was accepted") })
+		stream := dial(t, withoutDeadlines, func(context.Context, *carrier.ServerConn) { t.Error("it was accepted") })
 		err := stream.Receive(new(linkv1.Packet))
 		if connect.CodeOf(err) != connect.CodeInternal || !strings.Contains(err.Error(), "Unwrap") {
 			t.Errorf("the peer got %v", err)

@@ -7,9 +7,9 @@ import (
 )
 
 const (
-	// firstBuffer is the length of the first buffer. It grows as the peer fills it: who has only connected
+	// minBuffer is the length of the first buffer. It grows as the peer fills it: who has only connected
 	// takes little memory.
-	firstBuffer = 4 << 10
+	minBuffer = 4 << 10
 	// MaxBuffer is how long an Input's buffer gets by itself, in bytes.
 	MaxBuffer = 128 << 10
 )
@@ -20,12 +20,12 @@ var ErrLimit = errors.New("limit of the input reached")
 // Input buffers what has been read from a connection. One goroutine uses it. What Wait has asked for stays in the buffer if
 // reading fails, so that reading can go on after a deadline.
 type Input struct {
-	src  io.Reader
-	idle func() // called before src is read
+	src        io.Reader
+	beforeRead func() // called before src is read
 
-	buf  []byte
-	r, w int
-	full bool // the last read has filled buf
+	buf    []byte
+	r, w   int
+	filled bool // the last read has filled buf
 
 	// Limit is how many bytes Read may still hand out while it is not negative.
 	Limit int
@@ -34,7 +34,7 @@ type Input struct {
 // NewInput returns an input of head, which has been read already, and then src. idle is called before src is
 // read, which may block.
 func NewInput(src io.Reader, head []byte, idle func()) Input {
-	in := Input{src: src, idle: idle, buf: make([]byte, max(firstBuffer, len(head))), Limit: -1}
+	in := Input{src: src, beforeRead: idle, buf: make([]byte, max(minBuffer, len(head))), Limit: -1}
 	in.w = copy(in.buf, head)
 	return in
 }
@@ -49,10 +49,10 @@ func (in *Input) Size() int { return len(in.buf) }
 func (in *Input) Wait(n int) error {
 	for in.w-in.r < n {
 		in.makeRoom(n)
-		in.idle()
+		in.beforeRead()
 		m, err := in.src.Read(in.buf[in.w:])
 		in.w += m
-		in.full = in.w == len(in.buf)
+		in.filled = in.w == len(in.buf)
 		if err != nil && in.w-in.r < n {
 			if err == io.EOF && in.w > in.r {
 				err = io.ErrUnexpectedEOF
@@ -66,7 +66,7 @@ func (in *Input) Wait(n int) error {
 // makeRoom makes room for n bytes, those that are buffered among them.
 func (in *Input) makeRoom(n int) {
 	size := len(in.buf)
-	if in.full {
+	if in.filled {
 		size = min(2*size, MaxBuffer)
 	}
 	switch size = max(size, n); {
@@ -97,7 +97,7 @@ func (in *Input) Read(p []byte) (int, error) {
 	}
 	if in.r == in.w {
 		if in.Limit < 0 && len(p) >= len(in.buf)/2 {
-			in.idle()
+			in.beforeRead()
 			return in.src.Read(p)
 		}
 		if err := in.Wait(1); err != nil {

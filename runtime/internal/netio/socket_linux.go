@@ -12,15 +12,15 @@ import (
 // with a call now and then that is a fifth of the processor time, and a thread to be woken before the
 // answer leaves. MSG_DONTWAIT holds whatever mode somebody has set the socket to.
 
-func receiveNow(fd int, p []byte) (int, error) {
-	return transferNow(syscall.SYS_RECVFROM, fd, p, syscall.MSG_DONTWAIT)
+func recvNonblocking(fd int, p []byte) (int, error) {
+	return transferNonblocking(syscall.SYS_RECVFROM, fd, p, syscall.MSG_DONTWAIT)
 }
 
-func sendNow(fd int, p []byte) (int, error) {
-	return transferNow(syscall.SYS_SENDTO, fd, p, syscall.MSG_DONTWAIT|syscall.MSG_NOSIGNAL)
+func sendNonblocking(fd int, p []byte) (int, error) {
+	return transferNonblocking(syscall.SYS_SENDTO, fd, p, syscall.MSG_DONTWAIT|syscall.MSG_NOSIGNAL)
 }
 
-func transferNow(call uintptr, fd int, p []byte, flags uintptr) (int, error) {
+func transferNonblocking(call uintptr, fd int, p []byte, flags uintptr) (int, error) {
 	n, _, errno := syscall.RawSyscall6(call, uintptr(fd),
 		uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), flags, 0, 0)
 	if errno != 0 {

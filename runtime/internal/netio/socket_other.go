@@ -13,8 +13,8 @@ func NewSocket(net.Conn) *Socket { return nil }
 // Read does nothing.
 func (*Socket) Read([]byte) (int, error) { return 0, nil }
 
-// Try does nothing.
-func (*Socket) Try([]byte) (int, error) { return 0, nil }
+// TryWrite does nothing.
+func (*Socket) TryWrite([]byte) (int, error) { return 0, nil }
 
 // Unread does nothing.
 func (*Socket) Unread() bool { return false }

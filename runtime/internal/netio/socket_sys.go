@@ -4,6 +4,6 @@ package netio
 
 import "syscall"
 
-func receiveNow(fd int, p []byte) (int, error) { return syscall.Read(fd, p) }
+func recvNonblocking(fd int, p []byte) (int, error) { return syscall.Read(fd, p) }
 
-func sendNow(fd int, p []byte) (int, error) { return syscall.Write(fd, p) }
+func sendNonblocking(fd int, p []byte) (int, error) { return syscall.Write(fd, p) }

@@ -20,8 +20,8 @@ type Socket struct {
 
 // transfer is one direction of a socket.
 type transfer struct {
-	op    func(fd int, p []byte) (int, error)
-	tries bool // do not wait
+	op          func(fd int, p []byte) (int, error)
+	nonblocking bool // do not wait
 
 	step func(fd uintptr) bool // made once: a closure a transfer would be an allocation a transfer
 	p    []byte
@@ -45,8 +45,8 @@ func NewSocket(nc net.Conn) *Socket {
 		return nil
 	}
 	s := &Socket{conn: conn}
-	s.in.init(receiveNow)
-	s.out.init(sendNow)
+	s.in.init(recvNonblocking)
+	s.out.init(sendNonblocking)
 	return s
 }
 
@@ -56,7 +56,7 @@ func (t *transfer) init(op func(int, []byte) (int, error)) {
 		for {
 			t.n, t.err = t.op(int(fd), t.p)
 			if !errors.Is(t.err, syscall.EINTR) {
-				return t.tries || !errors.Is(t.err, syscall.EAGAIN)
+				return t.nonblocking || !errors.Is(t.err, syscall.EAGAIN)
 			}
 		}
 	}
@@ -87,9 +87,9 @@ func (s *Socket) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Try returns how much of p the socket took.
-func (s *Socket) Try(p []byte) (int, error) {
-	s.out.tries = true
+// TryWrite returns how much of p the socket took.
+func (s *Socket) TryWrite(p []byte) (int, error) {
+	s.out.nonblocking = true
 	return s.out.run(p, "send", s.conn.Write)
 }
 
@@ -105,7 +105,7 @@ func (s *Socket) Unread() bool {
 
 // Write writes p whole, and waits for room as long as the connection's deadline allows.
 func (s *Socket) Write(p []byte) (int, error) {
-	s.out.tries = false
+	s.out.nonblocking = false
 	for done := 0; ; {
 		n, err := s.out.run(p[done:], "send", s.conn.Write)
 		done += n

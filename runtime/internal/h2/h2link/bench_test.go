@@ -6,9 +6,9 @@ import (
 	"testing"
 )
 
-// benchOwn is echo without a copy. It has no goroutine that always reads: no benchmark uses up a
+// benchConn is echo without a copy. It has no goroutine that always reads: no benchmark uses up a
 // window.
-func benchOwn(c *Conn) error {
+func benchConn(c *Conn) error {
 	reply := make([]byte, HeadRoom)
 	for {
 		p, err := c.Receive()
@@ -45,8 +45,8 @@ func benchEcho(b *testing.B, secure bool, size, inFlight int, kind string) {
 	var s stream
 	inner, l := listenTLS(b, sc)
 	if kind == "own" {
-		serveOwn(b, l, Options{}, benchOwn)
-		s = &benchStream{Conn: dialOwn(b, inner.Addr().String(), cc, Options{})}
+		serveConns(b, l, Options{}, benchConn)
+		s = &benchStream{Conn: dialConn(b, inner.Addr().String(), cc, Options{})}
 	} else {
 		serveHTTP(b, l, stockMux("", echo))
 		s = stockClientStream{dialStock(b, inner.Addr().String(), cc)}

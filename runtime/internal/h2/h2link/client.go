@@ -10,7 +10,7 @@ import (
 	"golang.org/x/net/http2"
 )
 
-const maxHeaders = 8 << 10 // of a request: what every server takes
+const maxRequestBlock = 8 << 10 // of a request: what every server takes
 
 // Open opens the call on nc, a TCP or TLS connection to a server whose host and port is authority.
 // It does not wait for the server: Receive says what became of the call. ctx bounds the TLS
@@ -36,49 +36,49 @@ func open(ctx context.Context, nc net.Conn, authority string, o Options) (*Conn,
 		}
 	}
 	c := newConn(nc, true, nil, o)
-	block := encodeHeaders(
+	block := encodeHeaderBlock(
 		":method", "POST", ":scheme", scheme, ":authority", authority, ":path", c.opts.Path,
 		"content-type", contentType, "connect-protocol-version", "1",
 		"connect-accept-encoding", connect.CompressionNameIdentity,
 		"accept-encoding", connect.CompressionNameIdentity, "user-agent", "rpcmesh",
 	)
-	if len(block) > maxHeaders {
-		return nil, connect.Errorf(connect.CodeInvalidArgument, "host and path take more than %d bytes", maxHeaders)
+	if len(block) > maxRequestBlock {
+		return nil, connect.Errorf(connect.CodeInvalidArgument, "host and path take more than %d bytes", maxRequestBlock)
 	}
-	err := c.begin(ctx, block)
+	err := c.sendPreface(ctx, block)
 	if err != nil && ctx.Err() == nil {
-		err = c.whyNot(err)
+		err = c.openError(err)
 	}
 	return c, err
 }
 
-// begin writes all that a client says unasked, at once.
-func (c *Conn) begin(ctx context.Context, block []byte) error {
+// sendPreface writes all that a client says unasked, at once.
+func (c *Conn) sendPreface(ctx context.Context, block []byte) error {
 	c.mu.Lock()
 	s := &c.state
-	s.stream, s.busy = 1, true
+	s.streamID, s.busy = 1, true
 	_, _ = s.control.Write([]byte(http2.ClientPreface))
-	_ = s.frames.WriteSettings(c.settings(
+	_ = s.framer.WriteSettings(c.localSettings(
 		http2.Setting{ID: http2.SettingEnablePush},
-		http2.Setting{ID: markID, Val: markValue},
+		http2.Setting{ID: settingLink, Val: settingLinkValue},
 	)...)
-	c.queueFirstWindow()
-	_ = s.frames.WriteHeaders(http2.HeadersFrameParam{StreamID: s.stream, BlockFragment: block, EndHeaders: true})
-	b := s.control.take()
+	c.queueConnWindowLocked()
+	_ = s.framer.WriteHeaders(http2.HeadersFrameParam{StreamID: s.streamID, BlockFragment: block, EndHeaders: true})
+	b := s.control.takeAll()
 	c.mu.Unlock()
 
-	stop := context.AfterFunc(ctx, c.kill)
+	stop := context.AfterFunc(ctx, c.abort)
 	err := c.write(b, c.opts.HandshakeTimeout)
 	if !stop() {
-		return connect.NewError(codeOf(ctx), "the call was not opened in time").WithCause(context.Cause(ctx))
+		return connect.NewError(contextCode(ctx), "the call was not opened in time").WithCause(context.Cause(ctx))
 	}
 	c.mu.Lock()
-	c.release()
+	c.releaseLocked()
 	c.mu.Unlock()
 	return err
 }
 
-func codeOf(ctx context.Context) connect.Code {
+func contextCode(ctx context.Context) connect.Code {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return connect.CodeDeadlineExceeded
 	}

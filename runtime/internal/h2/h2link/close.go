@@ -35,7 +35,7 @@ func (c *Conn) close(err error) {
 	if s.err == nil {
 		s.err = errClosed
 	}
-	_ = c.nc.SetReadDeadline(longAgo)
+	_ = c.nc.SetReadDeadline(aLongTimeAgo)
 	c.cond.Broadcast()
 	c.mu.Unlock()
 
@@ -46,50 +46,50 @@ func (c *Conn) close(err error) {
 		c.reading.err = c.state.err // it has been set, and stays
 	}
 	_ = c.nc.SetReadDeadline(time.Time{})
-	kill := time.AfterFunc(c.opts.CloseTimeout, c.kill)
+	kill := time.AfterFunc(c.opts.CloseTimeout, c.abort)
 	defer kill.Stop()
-	c.wg.Go(func() { c.farewell(err) })
-	if c.awaitsEnd(err) {
-		c.drain()
+	c.wg.Go(func() { c.finishWriting(err) })
+	if c.shouldLinger(err) {
+		c.lingerClose()
 	}
 	c.wg.Wait()
-	c.kill()
+	c.abort()
 }
 
-// kill ends whatever still reads or writes.
-func (c *Conn) kill() {
+// abort ends whatever still reads or writes.
+func (c *Conn) abort() {
 	c.mu.Lock()
-	c.state.deaf = true
+	c.state.recvStopped = true
 	c.cond.Broadcast()
 	c.mu.Unlock()
-	_ = c.socket().Close()
+	_ = c.netConn().Close()
 }
 
-// awaitsEnd reports whether the peer gets the time to read what is said last: a socket that is
+// shouldLinger reports whether the peer gets the time to read what is said last: a socket that is
 // closed while there is something to read takes what it has not delivered with it.
-func (c *Conn) awaitsEnd(err error) bool {
+func (c *Conn) shouldLinger(err error) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := &c.state
-	if s.broken {
+	if s.writeBroken {
 		return false
 	}
-	return !c.client || s.breach != nil || err == nil && !s.remoteEnd
+	return !c.client || s.connErr != nil || err == nil && !s.remoteClosed
 }
 
 // halfCloser is a connection that can end writing alone, which the peer reads as io.EOF.
 type halfCloser interface{ CloseWrite() error }
 
-// drain reads until the peer closes. While it can it minds the frames, since farewell may wait for
+// lingerClose reads until the peer closes. While it can it minds the frames, since farewell may wait for
 // a window, and since the GOAWAY is all that tells the end where a connection cannot be half closed.
-func (c *Conn) drain() {
+func (c *Conn) lingerClose() {
 	_, halfCloses := c.nc.(halfCloser)
-	ended := func() bool { return !halfCloses && c.state.goAway != "" && (c.state.remoteEnd || !c.client) }
-	for err := error(nil); !lost(err) && !ended(); {
-		err = c.skipFrame()
+	ended := func() bool { return !halfCloses && c.state.goAway != "" && (c.state.remoteClosed || !c.client) }
+	for err := error(nil); !framingLost(err) && !ended(); {
+		err = c.discardFrame()
 	}
 	c.mu.Lock()
-	c.state.deaf = true
+	c.state.recvStopped = true
 	c.cond.Broadcast()
 	c.mu.Unlock()
 	for rest := make([]byte, 4<<10); !ended(); {
@@ -99,28 +99,28 @@ func (c *Conn) drain() {
 	}
 }
 
-// lost reports whether no further frame can be read after err.
-func lost(err error) bool {
+// framingLost reports whether no further frame can be read after err.
+func framingLost(err error) bool {
 	if _, ok := errors.AsType[*NotHTTP2Error](err); ok {
 		return true
 	}
-	if _, ok := errors.AsType[*connect.Error](err); ok || errors.Is(err, errRequestEnd) || err == nil {
+	if _, ok := errors.AsType[*connect.Error](err); ok || errors.Is(err, errRequestEnded) || err == nil {
 		return false
 	}
 	return true
 }
 
-// farewell writes what is said last and ends writing.
-func (c *Conn) farewell(err error) {
+// finishWriting writes what is said last and ends writing.
+func (c *Conn) finishWriting(err error) {
 	c.mu.Lock()
 	for c.state.busy || c.state.sending {
 		c.cond.Wait()
 	}
-	broken := c.state.broken
+	broken := c.state.writeBroken
 	c.state.busy = true // for good
 	c.mu.Unlock()
-	if broken || c.lastWords(err) != nil {
-		c.kill()
+	if broken || c.writeFinalFrames(err) != nil {
+		c.abort()
 		return
 	}
 	if hc, ok := c.nc.(halfCloser); ok {
@@ -128,37 +128,37 @@ func (c *Conn) farewell(err error) {
 	}
 }
 
-// lastWords says how the call ended, and that no other is taken.
-func (c *Conn) lastWords(err error) error {
+// writeFinalFrames says how the call ended, and that no other is taken.
+func (c *Conn) writeFinalFrames(err error) error {
 	c.mu.Lock()
 	s := &c.state
-	owesEnd := !c.client && s.stream != 0 && !s.answered && !s.partial && s.breach == nil
+	owesEnd := !c.client && s.streamID != 0 && !s.localClosed && !s.partialMessage && s.connErr == nil
 	c.mu.Unlock()
 	if owesEnd {
-		if err := c.sendEnd(endOfStream(err)); err != nil {
+		if err := c.sendEndMessage(encodeEndStream(err)); err != nil {
 			return err
 		}
 	}
 	c.mu.Lock()
-	c.queueEnd(err)
+	c.queueFinalFramesLocked(err)
 	c.mu.Unlock()
 	return c.writeControl()
 }
 
-// sendEnd sends p as Send would, but while the call is over, and ends the stream with it.
-func (c *Conn) sendEnd(p []byte) error {
+// sendEndMessage sends p as Send would, but while the call is over, and ends the stream with it.
+func (c *Conn) sendEndMessage(p []byte) error {
 	if err := c.writeControl(); err != nil {
 		return err
 	}
-	for off := prefixStart; off < len(p); {
+	for off := prefixOffset; off < len(p); {
 		c.mu.Lock()
-		n := c.room(len(p) - off)
-		for n == 0 && !c.state.deaf {
+		n := c.takeWindowLocked(len(p) - off)
+		for n == 0 && !c.state.recvStopped {
 			c.cond.Wait()
-			n = c.room(len(p) - off)
+			n = c.takeWindowLocked(len(p) - off)
 		}
-		c.state.answered = off+n == len(p)
-		end := c.state.answered
+		c.state.localClosed = off+n == len(p)
+		end := c.state.localClosed
 		c.mu.Unlock()
 		if n == 0 {
 			return errClosed
@@ -174,28 +174,28 @@ func (c *Conn) sendEnd(p []byte) error {
 // writeControl writes the control frames that wait.
 func (c *Conn) writeControl() error {
 	c.mu.Lock()
-	b := c.state.control.take()
+	b := c.state.control.takeAll()
 	c.mu.Unlock()
 	return c.write(b, c.opts.CloseTimeout)
 }
 
-// queueEnd queues the frames that end the stream, where it is open, and the connection. c.mu is
+// queueFinalFramesLocked queues the frames that end the stream, where it is open, and the connection. c.mu is
 // held.
-func (c *Conn) queueEnd(err error) {
+func (c *Conn) queueFinalFramesLocked(err error) {
 	s := &c.state
-	b := s.breach
+	b := s.connErr
 	switch {
-	case s.stream == 0 || s.remoteEnd && (c.client || s.answered) || b != nil:
-	case s.answered:
+	case s.streamID == 0 || s.remoteClosed && (c.client || s.localClosed) || b != nil:
+	case s.localClosed:
 		// RFC 9113 section 8.1: the response is whole, the rest of the request is not needed.
-		_ = s.frames.WriteRSTStream(s.stream, http2.ErrCodeNo)
-	case s.partial || err != nil:
-		_ = s.frames.WriteRSTStream(s.stream, http2.ErrCodeCancel)
+		_ = s.framer.WriteRSTStream(s.streamID, http2.ErrCodeNo)
+	case s.partialMessage || err != nil:
+		_ = s.framer.WriteRSTStream(s.streamID, http2.ErrCodeCancel)
 	default:
-		_ = s.frames.WriteData(s.stream, true, nil)
+		_ = s.framer.WriteData(s.streamID, true, nil)
 	}
 	if b == nil {
-		b = &breach{code: http2.ErrCodeNo}
+		b = &connError{code: http2.ErrCodeNo}
 	}
-	_ = s.frames.WriteGoAway(s.lastStream, b.code, []byte(b.reason))
+	_ = s.framer.WriteGoAway(s.lastStream, b.code, []byte(b.reason))
 }

@@ -65,7 +65,7 @@ func TestServerEndsTheCall(t *testing.T) {
 }
 
 // The last frames of each end are those that RFC 9113 wants.
-func TestLastWords(t *testing.T) {
+func TestFinalFrames(t *testing.T) {
 	closing := func(err error) func(*Conn) error {
 		return func(c *Conn) error {
 			_, _ = c.Receive()
@@ -73,8 +73,8 @@ func TestLastWords(t *testing.T) {
 			return nil
 		}
 	}
-	message := func(p *peer) { p.do(p.WriteData(1, false, envelope(0, ""))) }
-	end := func(p *peer) { p.do(p.WriteData(1, true, nil)) }
+	message := func(p *peer) { p.check(p.WriteData(1, false, envelope(0, ""))) }
+	end := func(p *peer) { p.check(p.WriteData(1, true, nil)) }
 	tests := map[string]struct {
 		client bool
 		err    error
@@ -83,12 +83,12 @@ func TestLastWords(t *testing.T) {
 	}{
 		"server":                   {false, nil, message, []string{"DATA end", "RST_STREAM NO_ERROR", "GOAWAY NO_ERROR"}},
 		"server after the client":  {false, nil, end, []string{"DATA end", "GOAWAY NO_ERROR"}},
-		"server after a reset":     {false, nil, func(p *peer) { p.do(p.WriteRSTStream(1, http2.ErrCodeCancel)) }, []string{"GOAWAY NO_ERROR"}},
-		"server after a breach":    {false, nil, func(p *peer) { p.do(p.WriteWindowUpdate(0, 0)) }, []string{"GOAWAY PROTOCOL_ERROR"}},
+		"server after a reset":     {false, nil, func(p *peer) { p.check(p.WriteRSTStream(1, http2.ErrCodeCancel)) }, []string{"GOAWAY NO_ERROR"}},
+		"server after a breach":    {false, nil, func(p *peer) { p.check(p.WriteWindowUpdate(0, 0)) }, []string{"GOAWAY PROTOCOL_ERROR"}},
 		"client":                   {true, nil, message, []string{"DATA end", "GOAWAY NO_ERROR"}},
 		"client with an error":     {true, errRefused, message, []string{"RST_STREAM CANCEL", "GOAWAY NO_ERROR"}},
-		"client after the server":  {true, nil, func(p *peer) { p.do(p.WriteData(1, true, envelope(flagEnd, "{}"))) }, []string{"GOAWAY NO_ERROR"}},
-		"client after a breach":    {true, errRefused, func(p *peer) { p.do(p.WriteWindowUpdate(0, 0)) }, []string{"GOAWAY PROTOCOL_ERROR"}},
+		"client after the server":  {true, nil, func(p *peer) { p.check(p.WriteData(1, true, envelope(flagEndStream, "{}"))) }, []string{"GOAWAY NO_ERROR"}},
+		"client after a breach":    {true, errRefused, func(p *peer) { p.check(p.WriteWindowUpdate(0, 0)) }, []string{"GOAWAY PROTOCOL_ERROR"}},
 		"client after END_STREAM ": {true, nil, end, []string{"GOAWAY NO_ERROR"}},
 	}
 	for name, test := range tests {
@@ -134,7 +134,7 @@ func TestCloseWithinAPacket(t *testing.T) {
 		sent := make(chan error, 1)
 		go func() { sent <- c.Send(packet(make([]byte, 100))) }()
 		c.mu.Lock()
-		for !c.state.sending || c.state.streamOut != 0 {
+		for !c.state.sending || c.state.streamSendWindow != 0 {
 			c.cond.Wait()
 		}
 		c.mu.Unlock()
@@ -153,9 +153,9 @@ func TestCloseWithinAPacket(t *testing.T) {
 				return use(c)
 			})
 			p.request()
-			p.do(p.WriteSettings(settings))
+			p.check(p.WriteSettings(settings))
 			p.head(1, false, ":status", "200", "content-type", contentType)
-			p.do(p.WriteData(1, false, envelope(0, "")))
+			p.check(p.WriteData(1, false, envelope(0, "")))
 		} else {
 			p, result = clientOf(t, Options{}, use)
 			p.preface(settings)
@@ -269,7 +269,7 @@ func TestCloseUnblocks(t *testing.T) {
 		if err := c.Send(packet(nil)); err != nil {
 			return err
 		}
-		c.Close(drainOwn(c))
+		c.Close(drainConn(c))
 		return nil
 	}, func(c *Conn) error {
 		if _, err := c.Receive(); err != nil {
@@ -320,7 +320,7 @@ func TestCloseTakesItsTimeAtMost(t *testing.T) {
 				p.request()
 			} else {
 				p, _ := clientOver(t, near, far, Options{CloseTimeout: 7 * time.Second}, end)
-				p.say(p.call)
+				p.enqueue(p.call)
 				await[*http2.MetaHeadersFrame](p)
 			}
 			if took := <-closed; took != 7*time.Second {
@@ -330,7 +330,7 @@ func TestCloseTakesItsTimeAtMost(t *testing.T) {
 	}
 }
 
-func TestTimeoutsOfTheStart(t *testing.T) {
+func TestHandshakeTimeouts(t *testing.T) {
 	tests := map[string]func(p *peer){
 		"nothing":        func(*peer) {},
 		"half a preface": func(p *peer) { _, _ = io.WriteString(p.nc, http2.ClientPreface[:10]) },
@@ -342,8 +342,8 @@ func TestTimeoutsOfTheStart(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				near, far := net.Pipe()
 				began := time.Now()
-				p, result := clientOver(t, near, far, Options{HandshakeTimeout: 3 * time.Second}, drainOwn)
-				p.say(func() { start(p) })
+				p, result := clientOver(t, near, far, Options{HandshakeTimeout: 3 * time.Second}, drainConn)
+				p.enqueue(func() { start(p) })
 				go func() { _, _ = io.Copy(io.Discard, near) }()
 				wantError(t, result, connect.CodeDeadlineExceeded, "3s")
 				if took := time.Since(began); took != 3*time.Second+time.Second { // and that of Close
@@ -355,9 +355,9 @@ func TestTimeoutsOfTheStart(t *testing.T) {
 	t.Run("client", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			near, far := net.Pipe()
-			p, result := serverOver(t, near, far, Options{HandshakeTimeout: 3 * time.Second}, drainOwn)
+			p, result := serverOver(t, near, far, Options{HandshakeTimeout: 3 * time.Second}, drainConn)
 			p.request()
-			p.say(func() { p.do(p.WriteSettings()) })
+			p.enqueue(func() { p.check(p.WriteSettings()) })
 			go func() { _, _ = io.Copy(io.Discard, near) }()
 			wantError(t, result, connect.CodeDeadlineExceeded, "3s")
 		})
@@ -365,7 +365,7 @@ func TestTimeoutsOfTheStart(t *testing.T) {
 	t.Run("client's request is not read", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			near, far := net.Pipe()
-			_, result := serverOver(t, near, far, Options{HandshakeTimeout: 3 * time.Second}, drainOwn)
+			_, result := serverOver(t, near, far, Options{HandshakeTimeout: 3 * time.Second}, drainConn)
 			wantError(t, result, connect.CodeUnavailable, "not read")
 		})
 	})
@@ -375,13 +375,13 @@ func TestTimeoutsOfTheStart(t *testing.T) {
 func TestSilenceEndsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		inner := newPipeListener()
-		links := NewListener(inner, Options{}, echoOwn)
+		links := NewListener(inner, Options{}, echoConn)
 		c, err := Open(t.Context(), inner.dial(), "node.test", Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		for range 3 {
-			roundTrip(t, ownStream{c}, []byte("still there?"))
+			roundTrip(t, connStream{c}, []byte("still there?"))
 			time.Sleep(time.Hour) // fake time
 		}
 		c.Close(nil)
@@ -391,7 +391,7 @@ func TestSilenceEndsNothing(t *testing.T) {
 }
 
 // A peer that grants no window, or does not read, costs a Send no more than its time.
-func TestTimeoutsOfSend(t *testing.T) {
+func TestSendTimeouts(t *testing.T) {
 	o := Options{WriteTimeout: 20 * time.Second}
 	send := func(took *time.Duration) func(c *Conn) error {
 		return func(c *Conn) error {
@@ -411,7 +411,7 @@ func TestTimeoutsOfSend(t *testing.T) {
 			var took time.Duration
 			near, far := net.Pipe()
 			p, result := clientOver(t, noDeadline{near}, far, o, send(&took))
-			p.say(p.call)
+			p.enqueue(p.call)
 			p.wantGoAway(http2.ErrCodeFlowControl)
 			wantError(t, result, connect.CodeUnavailable, "window")
 			if took != 40*time.Second {
@@ -424,7 +424,7 @@ func TestTimeoutsOfSend(t *testing.T) {
 			var took time.Duration
 			near, far := net.Pipe()
 			p, result := clientOver(t, near, far, o, send(&took))
-			p.say(p.call)
+			p.enqueue(p.call)
 			await[*http2.MetaHeadersFrame](p)
 			wantError(t, result, connect.CodeUnavailable, "not read")
 			if took < 40*time.Second || took > 50*time.Second {
@@ -438,7 +438,7 @@ type noDeadline struct{ net.Conn }
 
 func (noDeadline) SetReadDeadline(time.Time) error { return nil }
 
-func TestOpenHeedsItsContext(t *testing.T) {
+func TestOpenContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
 		defer near.Close()

@@ -8,9 +8,9 @@ import (
 	"connectrpc.com/connect/v2"
 )
 
-// endMessage is the message that ends a response:
+// endStreamMessage is the message that ends a response:
 // https://connectrpc.com/docs/protocol#error-end-stream
-type endMessage struct {
+type endStreamMessage struct {
 	Error *wireError `json:"error,omitempty"`
 }
 
@@ -29,9 +29,9 @@ type wireDetail struct {
 // maxDetails bounds what a peer can make of one message.
 const maxDetails = 64
 
-// endOfStream returns the packet that ends the response with err. Only a *connect.Error is told.
-func endOfStream(err error) []byte {
-	var m endMessage
+// encodeEndStream returns the packet that ends the response with err. Only a *connect.Error is told.
+func encodeEndStream(err error) []byte {
+	var m endStreamMessage
 	if err != nil {
 		m.Error = &wireError{Code: connect.CodeUnknown.String()}
 		if ce, ok := errors.AsType[*connect.Error](err); ok {
@@ -40,7 +40,7 @@ func endOfStream(err error) []byte {
 	}
 	body, _ := json.Marshal(m) // nothing in it cannot be marshalled
 	p := append(make([]byte, HeadRoom), body...)
-	_ = putPrefix(p, flagEnd)
+	_ = putPrefix(p, flagEndStream)
 	return p
 }
 
@@ -56,9 +56,9 @@ func newWireError(ce *connect.Error) *wireError {
 	return we
 }
 
-// parseEnd returns the error that ended the response, nil if it ended in order.
-func parseEnd(body []byte) error {
-	var m endMessage
+// parseEndStream returns the error that ended the response, nil if it ended in order.
+func parseEndStream(body []byte) error {
+	var m endStreamMessage
 	if err := json.Unmarshal(body, &m); err != nil {
 		return connect.NewError(connect.CodeInternal, "the server sent a malformed end-of-stream message").WithCause(err)
 	}

@@ -20,41 +20,41 @@ type ResetError struct{ Code http2.ErrCode }
 
 func (e *ResetError) Error() string { return fmt.Sprintf("the peer reset the stream: %s", e.Code) }
 
-// breach is what the peer did against HTTP/2 or a limit. It ends the connection; the peer is told
+// connError is what the peer did against HTTP/2 or a limit. It ends the connection; the peer is told
 // the code in a GOAWAY.
-type breach struct {
+type connError struct {
 	code   http2.ErrCode
 	reason string
 }
 
-func (b *breach) Error() string { return fmt.Sprintf("%s: %s", b.code, b.reason) }
+func (b *connError) Error() string { return fmt.Sprintf("%s: %s", b.code, b.reason) }
 
-func breachf(code http2.ErrCode, format string, args ...any) error {
-	return &breach{code: code, reason: fmt.Sprintf(format, args...)}
+func connErrorf(code http2.ErrCode, format string, args ...any) error {
+	return &connError{code: code, reason: fmt.Sprintf(format, args...)}
 }
 
-func asBreach(err error) *breach {
-	b, _ := errors.AsType[*breach](err)
+func asConnError(err error) *connError {
+	b, _ := errors.AsType[*connError](err)
 	return b
 }
 
-// framerBreach makes a breach of what the Framer found wrong; other errors it returns as they are.
-func framerBreach(fr *http2.Framer, err error) error {
+// framerError makes a breach of what the Framer found wrong; other errors it returns as they are.
+func framerError(fr *http2.Framer, err error) error {
 	if ce, ok := errors.AsType[http2.ConnectionError](err); ok {
 		reason := "malformed frame"
 		if detail := fr.ErrorDetail(); detail != nil {
 			reason = detail.Error()
 		}
-		return breachf(http2.ErrCode(ce), "%s", reason)
+		return connErrorf(http2.ErrCode(ce), "%s", reason)
 	}
 	if se, ok := errors.AsType[http2.StreamError](err); ok {
-		return breachf(se.Code, "malformed frame of stream %d", se.StreamID)
+		return connErrorf(se.Code, "malformed frame of stream %d", se.StreamID)
 	}
 	switch {
 	case errors.Is(err, netio.ErrLimit):
-		return breachf(http2.ErrCodeEnhanceYourCalm, "header block of more than %d bytes", maxHeaderBytes)
+		return connErrorf(http2.ErrCodeEnhanceYourCalm, "header block of more than %d bytes", maxHeaderBlock)
 	case errors.Is(err, http2.ErrFrameTooLarge):
-		return breachf(http2.ErrCodeFrameSize, "frame longer than this end takes")
+		return connErrorf(http2.ErrCodeFrameSize, "frame longer than this end takes")
 	}
 	return err
 }
@@ -95,12 +95,12 @@ func codeForStatus(status int) connect.Code {
 	}
 }
 
-// surface makes of err what a caller may see.
-func (c *Conn) surface(err error) error {
+// callerError makes of err what a caller may see.
+func (c *Conn) callerError(err error) error {
 	if ce, ok := errors.AsType[*connect.Error](err); ok {
 		return ce
 	}
-	if b, ok := errors.AsType[*breach](err); ok {
+	if b, ok := errors.AsType[*connError](err); ok {
 		return connect.Errorf(codeFor(b.code), "the peer broke a rule or limit of HTTP/2: %s", b).WithCause(b)
 	}
 	text := "connection broke"

@@ -13,139 +13,139 @@ import (
 // (Cardwell et al., BBR: Congestion-Based Congestion Control, 2016).
 
 const (
-	// minFlight is how much may be under way on any path.
-	minFlight = 384 << 10
-	// pingEvery is how much is sent between two PINGs at least, and maxPings how many are under way at
+	// minInFlight is how much may be under way on any path.
+	minInFlight = 384 << 10
+	// bytesPerPing is how much is sent between two PINGs at least, and maxPings how many are under way at
 	// most: each shows a part of what has been read.
-	pingEvery = minFlight / 3
-	maxPings  = 16
-	// delayAge is how long a measured delay counts; then less is sent for once, to see it anew.
-	delayAge = 10 * time.Second
+	bytesPerPing = minInFlight / 3
+	maxPings     = 16
+	// minRTTExpiry is how long a measured delay counts; then less is sent for once, to see it anew.
+	minRTTExpiry = 10 * time.Second
 )
 
 // flight is what is under way to the peer. Conn.mu guards it.
 type flight struct {
-	sent, read uint64 // bytes of DATA: written, and known to have been read
-	limit      uint64 // how much may be under way
+	sentBytes, ackedBytes uint64 // bytes of DATA: written, and known to have been read
+	limit                 uint64 // how much may be under way
 
-	mark   uint64        // see AfterSent
-	marked chan struct{} // nil: nobody waits for that
-	hold   uint64        // no more than that is sent; 0: see Hold
+	notifyAt  uint64        // see AfterSent
+	notify    chan struct{} // nil: nobody waits for that
+	sendLimit uint64        // no more than that is sent; 0: see Hold
 
-	pings    [maxPings]ping // those under way, the oldest first
-	pinging  int            // how many that are
-	count    uint64         // of all pings
-	shortest time.Duration  // delay, since
-	since    time.Time
+	pings     [maxPings]sentPing // those under way, the oldest first
+	numPings  int                // how many that are
+	pingCount uint64             // of all pings
+	minRTT    time.Duration      // delay, since
+	minRTTAt  time.Time
 }
 
-// ping is a PING under way.
-type ping struct {
-	mark   uint64 // what had been sent before it
-	before uint64 // what was known to have been read then
-	at     time.Time
+// sentPing is a PING under way.
+type sentPing struct {
+	sentBytes  uint64 // what had been sent before it
+	ackedBytes uint64 // what was known to have been read then
+	sentAt     time.Time
 }
 
-func (f *flight) crowded() bool { return f.sent-f.read >= f.limit }
+func (f *flight) congested() bool { return f.sentBytes-f.ackedBytes >= f.limit }
 
-// ping queues a PING behind what has been written, if it is time for one, and reports whether it has.
-func (f *flight) ping(w *http2.Framer) bool {
-	marked := f.read
-	if f.pinging > 0 {
-		marked = f.pings[f.pinging-1].mark
+// pingIfDue queues a PING behind what has been written, if it is time for one, and reports whether it has.
+func (f *flight) pingIfDue(w *http2.Framer) bool {
+	marked := f.ackedBytes
+	if f.numPings > 0 {
+		marked = f.pings[f.numPings-1].sentBytes
 	}
-	if f.pinging == maxPings || f.sent-marked < max(pingEvery, f.limit/maxPings) {
+	if f.numPings == maxPings || f.sentBytes-marked < max(bytesPerPing, f.limit/maxPings) {
 		return false
 	}
-	f.pings[f.pinging] = ping{mark: f.sent, before: f.read, at: time.Now()}
-	f.pinging++
-	f.count++
-	_ = w.WritePing(false, token(f.count))
+	f.pings[f.numPings] = sentPing{sentBytes: f.sentBytes, ackedBytes: f.ackedBytes, sentAt: time.Now()}
+	f.numPings++
+	f.pingCount++
+	_ = w.WritePing(false, pingData(f.pingCount))
 	return true
 }
 
-func token(n uint64) (t [8]byte) {
+func pingData(n uint64) (t [8]byte) {
 	binary.BigEndian.PutUint64(t[:], n)
 	return t
 }
 
 // undo takes back n bytes that could not be written.
 func (f *flight) undo(n int) {
-	f.sent -= uint64(n)
-	for i := range f.pings[:f.pinging] {
-		f.pings[i].mark = min(f.pings[i].mark, f.sent)
+	f.sentBytes -= uint64(n)
+	for i := range f.pings[:f.numPings] {
+		f.pings[i].sentBytes = min(f.pings[i].sentBytes, f.sentBytes)
 	}
 }
 
-// acked takes the answer to a PING and reports whether it is the one to the oldest of ours.
-func (f *flight) acked(t [8]byte, now time.Time) bool {
-	if f.pinging == 0 || t != token(f.count-uint64(f.pinging)+1) {
+// pingAcked takes the answer to a PING and reports whether it is the one to the oldest of ours.
+func (f *flight) pingAcked(t [8]byte, now time.Time) bool {
+	if f.numPings == 0 || t != pingData(f.pingCount-uint64(f.numPings)+1) {
 		return false
 	}
 	p := f.pings[0]
-	copy(f.pings[:], f.pings[1:f.pinging])
-	f.pinging--
-	f.read = p.mark
-	f.measure(p, max(now.Sub(p.at), time.Microsecond), now)
+	copy(f.pings[:], f.pings[1:f.numPings])
+	f.numPings--
+	f.ackedBytes = p.sentBytes
+	f.updateLimit(p, max(now.Sub(p.sentAt), time.Microsecond), now)
 	return true
 }
 
-// measure learns from a PING that took delay to be answered. The shortest delay is the path's own only if
+// updateLimit learns from a PING that took delay to be answered. The shortest delay is the path's own only if
 // little was under way.
-func (f *flight) measure(p ping, delay time.Duration, now time.Time) {
-	under := p.mark - p.before
-	if under <= minFlight && (f.shortest == 0 || delay < f.shortest) {
-		f.shortest, f.since = delay, now
+func (f *flight) updateLimit(p sentPing, delay time.Duration, now time.Time) {
+	under := p.sentBytes - p.ackedBytes
+	if under <= minInFlight && (f.minRTT == 0 || delay < f.minRTT) {
+		f.minRTT, f.minRTTAt = delay, now
 	}
-	if now.Sub(f.since) > delayAge {
-		f.shortest = 0
+	if now.Sub(f.minRTTAt) > minRTTExpiry {
+		f.minRTT = 0
 	}
 	// Twice what the path holds, so that its bandwidth shows where it is more than was thought.
-	holds := float64(under) * float64(f.shortest) / float64(delay)
-	f.limit = max(minFlight, uint64(2*holds))
+	holds := float64(under) * float64(f.minRTT) / float64(delay)
+	f.limit = max(minInFlight, uint64(2*holds))
 }
 
 // Crowded reports whether so much is under way to the peer that bulk had better wait. Once that is over,
 // the function that OnRelief was given is called.
-func (c *Conn) Crowded() bool { return c.crowded.Load() }
+func (c *Conn) Crowded() bool { return c.congested.Load() }
 
 // OnRelief sets what is called when Crowded begins to report false: by the goroutine in Receive, which it
 // must not hold up. It is set while nobody is in Receive.
-func (c *Conn) OnRelief(f func()) { c.relieved = f }
+func (c *Conn) OnRelief(f func()) { c.onUncongested = f }
 
-// noteFlight updates what Crowded reports. c.mu is held.
-func (c *Conn) noteFlight() {
-	if crowded := c.state.flight.crowded(); crowded != c.crowded.Load() {
-		c.crowded.Store(crowded)
+// updateCongestedLocked updates what Crowded reports. c.mu is held.
+func (c *Conn) updateCongestedLocked() {
+	if crowded := c.state.flight.congested(); crowded != c.congested.Load() {
+		c.congested.Store(crowded)
 	}
 }
 
-// pingAcked takes the answer to a PING.
-func (c *Conn) pingAcked(token [8]byte) error {
+// pingAckFrame takes the answer to a PING.
+func (c *Conn) pingAckFrame(token [8]byte) error {
 	c.mu.Lock()
-	was := c.crowded.Load()
-	ours := c.state.flight.acked(token, time.Now())
+	was := c.congested.Load()
+	ours := c.state.flight.pingAcked(token, time.Now())
 	if ours {
 		// It may be that nothing more is written until there is relief.
-		c.reading.queued = c.state.flight.ping(c.state.frames) || c.reading.queued
+		c.reading.controlQueued = c.state.flight.pingIfDue(c.state.framer) || c.reading.controlQueued
 	}
-	c.noteFlight()
-	relief := was && !c.crowded.Load()
+	c.updateCongestedLocked()
+	relief := was && !c.congested.Load()
 	c.mu.Unlock()
-	if relief && c.relieved != nil {
-		c.relieved()
+	if relief && c.onUncongested != nil {
+		c.onUncongested()
 	}
 	if ours {
 		return nil
 	}
-	return c.useless()
+	return c.countIdleFrame()
 }
 
 // Sent returns how many bytes of the stream's body have been sent.
 func (c *Conn) Sent() uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.state.flight.sent
+	return c.state.flight.sentBytes
 }
 
 // AfterSent returns a channel that is closed once n bytes of the stream's body have been sent. It replaces that of
@@ -154,9 +154,9 @@ func (c *Conn) AfterSent(n uint64) <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	f := &c.state.flight
-	f.mark, f.marked = n, make(chan struct{})
-	marked := f.marked
-	f.noteMark()
+	f.notifyAt, f.notify = n, make(chan struct{})
+	marked := f.notify
+	f.notifySent()
 	return marked
 }
 
@@ -164,29 +164,29 @@ func (c *Conn) AfterSent(n uint64) <-chan struct{} {
 func (c *Conn) Hold(n uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.state.flight.hold = n
+	c.state.flight.sendLimit = n
 }
 
 // Lift ends what Hold has begun.
 func (c *Conn) Lift() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.state.flight.hold = 0
+	c.state.flight.sendLimit = 0
 	c.cond.Broadcast()
 }
 
-// held returns how many bytes may be sent before Lift.
-func (f *flight) held() int64 {
-	if f.hold == 0 {
+// allowance returns how many bytes may be sent before Lift.
+func (f *flight) allowance() int64 {
+	if f.sendLimit == 0 {
 		return maxWindow
 	}
-	return max(0, int64(f.hold)-int64(f.sent))
+	return max(0, int64(f.sendLimit)-int64(f.sentBytes))
 }
 
-// noteMark tells who waits for AfterSent.
-func (f *flight) noteMark() {
-	if f.marked != nil && f.sent >= f.mark {
-		close(f.marked)
-		f.marked = nil
+// notifySent tells who waits for AfterSent.
+func (f *flight) notifySent() {
+	if f.notify != nil && f.sentBytes >= f.notifyAt {
+		close(f.notify)
+		f.notify = nil
 	}
 }

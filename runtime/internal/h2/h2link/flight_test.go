@@ -14,18 +14,18 @@ import (
 func path(f *flight, pings int, bandwidth float64, delay time.Duration) {
 	w, now, idle := http2.NewFramer(io.Discard, nil), time.Now(), time.Now()
 	for range pings {
-		for !f.crowded() {
-			f.sent += 16 << 10
-			if f.ping(w) {
-				f.pings[f.pinging-1].at = now
+		for !f.congested() {
+			f.sentBytes += 16 << 10
+			if f.pingIfDue(w) {
+				f.pings[f.numPings-1].sentAt = now
 			}
 		}
 		p := f.pings[0]
-		idle = later(idle, p.at).Add(time.Duration(float64(p.mark-f.read) / bandwidth * 1e9))
+		idle = later(idle, p.sentAt).Add(time.Duration(float64(p.sentBytes-f.ackedBytes) / bandwidth * 1e9))
 		now = idle.Add(delay)
-		f.acked(token(f.count-uint64(f.pinging)+1), now)
-		if f.ping(w) {
-			f.pings[f.pinging-1].at = now
+		f.pingAcked(pingData(f.pingCount-uint64(f.numPings)+1), now)
+		if f.pingIfDue(w) {
+			f.pings[f.numPings-1].sentAt = now
 		}
 	}
 }
@@ -37,7 +37,7 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
-func TestFlightFollowsThePath(t *testing.T) {
+func TestFlightLimitFollowsBandwidth(t *testing.T) {
 	for name, p := range map[string]struct {
 		bandwidth float64 // bytes/s
 		delay     time.Duration
@@ -48,22 +48,22 @@ func TestFlightFollowsThePath(t *testing.T) {
 		"slow":       {1e6, 20 * time.Millisecond},
 		"fast & far": {1e9, 30 * time.Millisecond},
 	} {
-		f := flight{limit: minFlight}
+		f := flight{limit: minInFlight}
 		path(&f, 1000, p.bandwidth, p.delay)
 		holds := uint64(p.bandwidth * p.delay.Seconds())
-		if f.limit < holds || f.limit > max(2*minFlight, 4*holds) {
+		if f.limit < holds || f.limit > max(2*minInFlight, 4*holds) {
 			t.Errorf("%s: %d bytes under way, the path holds %d", name, f.limit, holds)
 		}
 	}
 }
 
 // Once in a while the delay is measured anew, with little under way.
-func TestFlightForgetsTheDelay(t *testing.T) {
-	f := flight{limit: minFlight}
+func TestFlightMeasuresMinRTTAgain(t *testing.T) {
+	f := flight{limit: minInFlight}
 	path(&f, 1000, 1e9, 30*time.Millisecond)
-	f.since = f.since.Add(-2 * delayAge)
+	f.minRTTAt = f.minRTTAt.Add(-2 * minRTTExpiry)
 	path(&f, 1, 1e9, 60*time.Millisecond)
-	if f.limit != minFlight {
+	if f.limit != minInFlight {
 		t.Errorf("%d bytes under way while the delay is measured", f.limit)
 	}
 	path(&f, 1000, 1e9, 60*time.Millisecond)
@@ -73,22 +73,22 @@ func TestFlightForgetsTheDelay(t *testing.T) {
 }
 
 // What could not be written is not waited for.
-func TestFlightUndone(t *testing.T) {
-	f := flight{limit: minFlight}
+func TestFlightUndo(t *testing.T) {
+	f := flight{limit: minInFlight}
 	w := http2.NewFramer(io.Discard, nil)
-	f.sent = minFlight
-	f.ping(w)
-	f.undo(minFlight)
-	if f.crowded() {
+	f.sentBytes = minInFlight
+	f.pingIfDue(w)
+	f.undo(minInFlight)
+	if f.congested() {
 		t.Error("crowded by what was not written")
 	}
-	if !f.acked(token(1), time.Now()) || f.read != f.sent {
-		t.Errorf("%d of %d bytes count as read", f.read, f.sent)
+	if !f.pingAcked(pingData(1), time.Now()) || f.ackedBytes != f.sentBytes {
+		t.Errorf("%d of %d bytes count as read", f.ackedBytes, f.sentBytes)
 	}
 }
 
 // A peer that does not read makes its sender's bulk wait; one that reads again ends that.
-func TestCrowdedUntilRead(t *testing.T) {
+func TestCongestedUntilRead(t *testing.T) {
 	relieved := make(chan struct{}, 1)
 	p, result := clientOf(t, Options{}, func(c *Conn) error {
 		c.OnRelief(func() { relieved <- struct{}{} })
@@ -101,10 +101,10 @@ func TestCrowdedUntilRead(t *testing.T) {
 				return err
 			}
 		}
-		return drainOwn(c)
+		return drainConn(c)
 	})
 	p.call()
-	p.do(p.WriteWindowUpdate(0, 1<<30), p.WriteWindowUpdate(1, 1<<30), p.WriteData(1, false, envelope(0, "go")))
+	p.check(p.WriteWindowUpdate(0, 1<<30), p.WriteWindowUpdate(1, 1<<30), p.WriteData(1, false, envelope(0, "go")))
 	var closing sync.WaitGroup
 	closing.Go(func() {
 		<-relieved
@@ -158,7 +158,7 @@ func TestHold(t *testing.T) {
 		return err
 	})
 	p.call()
-	p.do(p.WriteWindowUpdate(0, 1<<30), p.WriteWindowUpdate(1, 1<<30), p.WriteData(1, false, envelope(0, "go")))
+	p.check(p.WriteWindowUpdate(0, 1<<30), p.WriteWindowUpdate(1, 1<<30), p.WriteData(1, false, envelope(0, "go")))
 	for got, told := 0, false; got < messages*(size+prefixSize); {
 		f, err := p.ReadFrame()
 		if err != nil {

@@ -52,22 +52,22 @@ func TestReaderGoesOnWhileSendWaitsForWindow(t *testing.T) {
 			sent := make(chan error, 1)
 			p, result := clientOver(t, near, far, Options{}, func(c *Conn) error {
 				go func() { sent <- c.Send(packet([]byte("long awaited"))) }()
-				return drainOwn(c)
+				return drainConn(c)
 			})
-			p.say(func() {
+			p.enqueue(func() {
 				p.preface(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
 				p.head(1, false, callHead...)
 			})
 			await[*http2.MetaHeadersFrame](p)
 			for i := range byte(100) {
-				p.say(func() { p.do(p.WritePing(false, [8]byte{i})) })
+				p.enqueue(func() { p.check(p.WritePing(false, [8]byte{i})) })
 				if f := await[*http2.PingFrame](p); f.Data[0] != i || !f.IsAck() {
 					t.Fatalf("got %v", f)
 				}
 			}
 			want := envelope(0, "long awaited")
 			for i := range want {
-				p.say(func() { p.do(p.WriteWindowUpdate(1, 1)) })
+				p.enqueue(func() { p.check(p.WriteWindowUpdate(1, 1)) })
 				if got := await[*http2.DataFrame](p).Data(); !bytes.Equal(got, want[i:i+1]) {
 					t.Fatalf("got %q as byte %d", got, i)
 				}
@@ -75,8 +75,8 @@ func TestReaderGoesOnWhileSendWaitsForWindow(t *testing.T) {
 			if err := <-sent; err != nil {
 				t.Error(err)
 			}
-			p.say(func() { p.do(p.WriteWindowUpdate(1, 1000), p.WriteData(1, true, nil)) })
-			p.wantData(envelope(flagEnd, "{}"))
+			p.enqueue(func() { p.check(p.WriteWindowUpdate(1, 1000), p.WriteData(1, true, nil)) })
+			p.wantData(envelope(flagEndStream, "{}"))
 			await[*http2.GoAwayFrame](p)
 			_ = p.nc.Close()
 			if err := <-result; err != io.EOF {
@@ -112,18 +112,18 @@ func TestReaderGoesOnWhileTheSocketIsFull(t *testing.T) {
 					}
 				}
 				close(heard)
-				return drainOwn(c)
+				return drainConn(c)
 			})
-			p.say(p.call)
-			p.say(func() {
-				p.do(p.WriteWindowUpdate(0, 1<<30), p.WriteWindowUpdate(1, 1<<30),
+			p.enqueue(p.call)
+			p.enqueue(func() {
+				p.check(p.WriteWindowUpdate(0, 1<<30), p.WriteWindowUpdate(1, 1<<30),
 					p.WriteData(1, false, envelope(0, "go")))
 			})
 			await[*http2.MetaHeadersFrame](p)
 			<-sending
 			for i := range messages {
-				p.say(func() {
-					p.do(p.WritePing(false, [8]byte{1: byte(i)}), p.WriteData(1, false, envelope(0, "hear me")))
+				p.enqueue(func() {
+					p.check(p.WritePing(false, [8]byte{1: byte(i)}), p.WriteData(1, false, envelope(0, "hear me")))
 				})
 			}
 			<-heard
@@ -172,7 +172,7 @@ func TestTrySendDoesNotWait(t *testing.T) {
 			n++
 		}
 		c.mu.Lock()
-		if took := initialWindow + 1<<30 - c.state.connOut; took != int64(n*(prefixSize+len(numbered(0)))) {
+		if took := initialWindow + 1<<30 - c.state.connSendWindow; took != int64(n*(prefixSize+len(numbered(0)))) {
 			t.Errorf("the window lost %d bytes to %d messages", took, n)
 		}
 		c.mu.Unlock()
@@ -180,10 +180,10 @@ func TestTrySendDoesNotWait(t *testing.T) {
 		if err := c.Send(packet(numbered(n))); err != nil {
 			return err
 		}
-		return drainOwn(c)
+		return drainConn(c)
 	})
 	p.call()
-	p.do(p.WriteWindowUpdate(0, 1<<30), p.WriteWindowUpdate(1, 1<<30), p.WriteData(1, false, envelope(0, "go")))
+	p.check(p.WriteWindowUpdate(0, 1<<30), p.WriteWindowUpdate(1, 1<<30), p.WriteData(1, false, envelope(0, "go")))
 	n := <-tried
 	if n == 0 {
 		t.Fatal("nothing was sent")
@@ -191,8 +191,8 @@ func TestTrySendDoesNotWait(t *testing.T) {
 	for i := range n + 1 {
 		p.wantData(envelope(0, string(numbered(i))))
 	}
-	p.do(p.WriteData(1, true, nil))
-	p.wantData(envelope(flagEnd, "{}"))
+	p.check(p.WriteData(1, true, nil))
+	p.wantData(envelope(flagEndStream, "{}"))
 	_ = p.nc.Close()
 	if err := <-result; err != io.EOF {
 		t.Error(err)
@@ -213,18 +213,18 @@ func TestSettingsChangeTheWindow(t *testing.T) {
 			}
 			sent <- err
 		}()
-		return drainOwn(c)
+		return drainConn(c)
 	})
 	p.preface(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 20})
 	p.head(1, false, callHead...)
 	rest := envelope(0, string(message))
 	for _, step := range []struct{ window, more int }{{20, 20}, {5, 0}, {25, 5}, {15, 0}, {28, 3}} {
-		p.do(p.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: uint32(step.window)}))
-		p.do(p.WritePing(false, [8]byte{byte(step.window)}))
+		p.check(p.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: uint32(step.window)}))
+		p.check(p.WritePing(false, [8]byte{byte(step.window)}))
 		p.wantData(rest[:step.more])
 		rest = rest[step.more:]
 	}
-	p.do(p.WriteWindowUpdate(1, uint32(len(rest))))
+	p.check(p.WriteWindowUpdate(1, uint32(len(rest))))
 	p.wantData(rest)
 	if err := <-sent; err != nil {
 		t.Error(err)
@@ -243,9 +243,9 @@ func TestReceiveFlushesFirst(t *testing.T) {
 	p.call()
 	var both bytes.Buffer
 	fr := http2.NewFramer(&both, nil)
-	p.do(fr.WritePing(false, [8]byte{7}), fr.WriteData(1, false, envelope(0, "message")))
+	p.check(fr.WritePing(false, [8]byte{7}), fr.WriteData(1, false, envelope(0, "message")))
 	_, err := p.nc.Write(both.Bytes())
-	p.do(err)
+	p.check(err)
 	if f := await[*http2.PingFrame](p); !f.IsAck() || f.Data[0] != 7 {
 		t.Errorf("got %v", f)
 	}
@@ -270,7 +270,7 @@ func TestTrySendLeavesToSendWhatMustWait(t *testing.T) {
 			sent := make(chan error, 1)
 			go func() { sent <- c.Send(packet(make([]byte, initialWindow))) }()
 			c.mu.Lock()
-			for !c.state.sending || c.state.connOut > 0 {
+			for !c.state.sending || c.state.connSendWindow > 0 {
 				c.cond.Wait()
 			}
 			c.mu.Unlock()

@@ -24,11 +24,11 @@ func seedFrames(s *http2.Framer) {
 	_ = s.WriteWindowUpdate(0, 100)
 	_ = s.WriteWindowUpdate(1, 100)
 	_ = s.WriteRawFrame(0xee, 0xff, 1, []byte("unknown"))
-	_ = s.WriteHeaders(http2.HeadersFrameParam{StreamID: 3, BlockFragment: encodeHeaders(callHead...), Priority: http2.PriorityParam{Weight: 1}})
-	_ = s.WriteContinuation(3, true, encodeHeaders("x", "y"))
+	_ = s.WriteHeaders(http2.HeadersFrameParam{StreamID: 3, BlockFragment: encodeHeaderBlock(callHead...), Priority: http2.PriorityParam{Weight: 1}})
+	_ = s.WriteContinuation(3, true, encodeHeaderBlock("x", "y"))
 	_ = s.WriteRSTStream(3, http2.ErrCodeCancel)
 	_ = s.WriteGoAway(1, http2.ErrCodeNo, []byte("debug"))
-	_ = s.WriteData(1, true, envelope(flagEnd, `{"error":{"code":"not_found","details":[{"type":"a","value":"AA"}]}}`))
+	_ = s.WriteData(1, true, envelope(flagEndStream, `{"error":{"code":"not_found","details":[{"type":"a","value":"AA"}]}}`))
 }
 
 // check reads all that a peer has said, in pieces, and holds the Conn to what it promises.
@@ -49,7 +49,7 @@ func check(t *testing.T, c *Conn, conn *scripted) {
 		t.Errorf("received %v after %v", again, err)
 	}
 	c.Close(err)
-	if len(c.state.control.waiting) > maxControl+1000 || cap(c.reading.msg.body) > 2*c.opts.MaxMessage+netio.MaxBuffer {
+	if len(c.state.control.buf) > maxControl+1000 || cap(c.reading.msg.body) > 2*c.opts.MaxMessage+netio.MaxBuffer {
 		t.Error("a bound was passed")
 	}
 }
@@ -81,8 +81,8 @@ func FuzzClient(f *testing.F) {
 	s := http2.NewFramer(&b, nil)
 	_ = s.WriteSettings()
 	_ = s.WriteSettingsAck()
-	_ = s.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: encodeHeaders(":status", "103"), EndHeaders: true})
-	_ = s.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: encodeHeaders(":status", "200", "content-type", contentType), EndHeaders: true})
+	_ = s.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: encodeHeaderBlock(":status", "103"), EndHeaders: true})
+	_ = s.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: encodeHeaderBlock(":status", "200", "content-type", contentType), EndHeaders: true})
 	seedFrames(s)
 	f.Add(b.Bytes(), uint64(0))
 	f.Add([]byte("HTTP/1.1 400 Bad Request\r\n\r\n"), uint64(1))
@@ -96,8 +96,8 @@ func FuzzClient(f *testing.F) {
 	})
 }
 
-// scribble makes frames of p, each framed well: its type, flags, stream, length and payload.
-func scribble(s *http2.Framer, p []byte) {
+// randomFrames makes frames of p, each framed well: its type, flags, stream, length and payload.
+func randomFrames(s *http2.Framer, p []byte) {
 	for len(p) >= 4 {
 		kind, flags, stream, n := p[0]%12, p[1], p[2], int(p[3])
 		n = min(n, len(p)-4)
@@ -121,13 +121,13 @@ func FuzzFrames(f *testing.F) {
 			s.Reset()
 			_ = s.WriteSettings()
 			_ = s.WriteSettingsAck()
-			block := encodeHeaders(":status", "200", "content-type", contentType)
+			block := encodeHeaderBlock(":status", "200", "content-type", contentType)
 			_ = s.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block, EndHeaders: true})
-			scribble(s.Framer, p)
+			randomFrames(s.Framer, p)
 			conn = &scripted{pieces: pieces(r, s.Bytes())}
 			c, err = Open(t.Context(), conn, "node.test", o)
 		} else {
-			scribble(s.Framer, p)
+			randomFrames(s.Framer, p)
 			conn = &scripted{pieces: pieces(r, s.Bytes())}
 			c, err = Accept(conn, o)
 		}
@@ -139,18 +139,18 @@ func FuzzFrames(f *testing.F) {
 }
 
 // What is judged of a connection does not change with how its first bytes are cut.
-func FuzzJudge(f *testing.F) {
+func FuzzDetectProtocol(f *testing.F) {
 	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"))
 	f.Add(newScript().Bytes())
 	f.Add(append([]byte(http2.ClientPreface), 0, 0, 0, 5, 0, 0, 0, 0, 0))
 	f.Add(append([]byte(http2.ClientPreface), 0, 0, 6, 4, 0, 0, 0, 0, 0, 0xf4, 0xd5, 'm', 'e', 's', 'h'))
 	f.Fuzz(func(t *testing.T, p []byte) {
-		whole := judge(p)
-		if len(p) >= sniffSize && whole == undecided {
+		whole := detectProtocol(p)
+		if len(p) >= sniffSize && whole == protocolUnknown {
 			t.Error("undecided by all it may see")
 		}
 		for i := range p[:min(len(p), sniffSize)] {
-			if v := judge(p[:i]); v != undecided && v != whole {
+			if v := detectProtocol(p[:i]); v != protocolUnknown && v != whole {
 				t.Errorf("judged %v by %d bytes, %v by all", v, i, whole)
 			}
 		}
@@ -159,15 +159,15 @@ func FuzzJudge(f *testing.F) {
 
 func FuzzEndOfStream(f *testing.F) {
 	f.Add([]byte(`{}`))
-	f.Add(endOfStream(errRefused)[HeadRoom:])
+	f.Add(encodeEndStream(errRefused)[HeadRoom:])
 	f.Fuzz(func(t *testing.T, body []byte) {
-		err := parseEnd(body)
+		err := parseEndStream(body)
 		if err == nil {
 			return
 		}
 		checkError(t, err)
 		// What has been read is written and read the same.
-		again := parseEnd(endOfStream(err)[HeadRoom:])
+		again := parseEndStream(encodeEndStream(err)[HeadRoom:])
 		a, _ := errors.AsType[*connect.Error](err)
 		b, ok := errors.AsType[*connect.Error](again)
 		if !ok || a.Code() != b.Code() || a.Message() != b.Message() || len(a.Details()) != len(b.Details()) {

@@ -20,11 +20,11 @@ type head struct {
 	version                      string // of the Connect protocol
 	location, server             string
 	endStream                    bool
-	tooLong                      bool
+	truncated                    bool
 }
 
 func parseHead(f *http2.MetaHeadersFrame) (head, error) {
-	h := head{endStream: f.StreamEnded(), tooLong: f.Truncated}
+	h := head{endStream: f.StreamEnded(), truncated: f.Truncated}
 	for _, hf := range f.Fields {
 		switch hf.Name {
 		case ":method":
@@ -47,20 +47,20 @@ func parseHead(f *http2.MetaHeadersFrame) (head, error) {
 			h.server = hf.Value
 		case "connection", "proxy-connection", "keep-alive", "transfer-encoding", "upgrade":
 			// RFC 9113 section 8.2.2.
-			return h, breachf(http2.ErrCodeProtocol, "header %q, which HTTP/2 does not have", hf.Name)
+			return h, connErrorf(http2.ErrCodeProtocol, "header %q, which HTTP/2 does not have", hf.Name)
 		}
 	}
 	return h, nil
 }
 
-// isConnect reports whether the content type is that of our messages, whatever its parameters.
-func (h *head) isConnect() bool {
+// isConnectStream reports whether the content type is that of our messages, whatever its parameters.
+func (h *head) isConnectStream() bool {
 	media, _, _ := strings.Cut(h.contentType, ";")
 	return strings.EqualFold(strings.TrimSpace(media), contentType)
 }
 
-// plain reports whether the messages are not compressed.
-func (h *head) plain() bool {
+// uncompressed reports whether the messages are not compressed.
+func (h *head) uncompressed() bool {
 	return h.encoding == "" || h.encoding == connect.CompressionNameIdentity
 }
 
@@ -70,41 +70,41 @@ func (c *Conn) headersFrame(f *http2.MetaHeadersFrame) error {
 	if err != nil {
 		return err
 	}
-	if !c.client && f.StreamID != c.state.stream {
+	if !c.client && f.StreamID != c.state.streamID {
 		return c.requestHead(f.StreamID, h)
 	}
 	switch {
-	case f.StreamID != c.state.stream:
-		return breachf(http2.ErrCodeProtocol, "HEADERS of stream %d, which nobody opened", f.StreamID)
-	case c.state.remoteEnd:
-		return breachf(http2.ErrCodeStreamClosed, "HEADERS after the end of the stream")
-	case c.client && !c.reading.answered:
+	case f.StreamID != c.state.streamID:
+		return connErrorf(http2.ErrCodeProtocol, "HEADERS of stream %d, which nobody opened", f.StreamID)
+	case c.state.remoteClosed:
+		return connErrorf(http2.ErrCodeStreamClosed, "HEADERS after the end of the stream")
+	case c.client && !c.reading.gotResponse:
 		return c.responseHead(h)
 	case !h.endStream || len(f.PseudoFields()) > 0:
-		return breachf(http2.ErrCodeProtocol, "HEADERS within the stream that are no trailers")
+		return connErrorf(http2.ErrCodeProtocol, "HEADERS within the stream that are no trailers")
 	}
-	return c.endStream()
+	return c.handleEndStream()
 }
 
 // requestHead takes the request that opens the call; to others it says that one is all it takes.
 func (c *Conn) requestHead(stream uint32, h head) error {
 	if stream%2 == 0 || stream <= c.state.lastStream {
-		return breachf(http2.ErrCodeProtocol, "HEADERS of stream %d, which a client cannot open now", stream)
+		return connErrorf(http2.ErrCodeProtocol, "HEADERS of stream %d, which a client cannot open now", stream)
 	}
 	c.mu.Lock()
 	c.state.lastStream = stream
-	first := c.state.stream == 0 && !c.state.closed
+	first := c.state.streamID == 0 && !c.state.closed
 	if first {
-		c.state.stream = stream
-		c.state.remoteEnd = h.endStream
+		c.state.streamID = stream
+		c.state.remoteClosed = h.endStream
 	}
 	c.mu.Unlock()
 	if first {
 		c.reading.request = &h
 		return nil
 	}
-	if c.reading.refused++; c.reading.refused > maxRefused {
-		return breachf(http2.ErrCodeEnhanceYourCalm, "%d streams beside the one that is served", c.reading.refused)
+	if c.reading.refusedStreams++; c.reading.refusedStreams > maxRefusedStreams {
+		return connErrorf(http2.ErrCodeEnhanceYourCalm, "%d streams beside the one that is served", c.reading.refusedStreams)
 	}
 	return c.queue(func(w *http2.Framer) error { return w.WriteRSTStream(stream, http2.ErrCodeRefusedStream) })
 }
@@ -113,41 +113,41 @@ func (c *Conn) requestHead(stream uint32, h head) error {
 func (c *Conn) responseHead(h head) error {
 	status, err := strconv.Atoi(h.status)
 	if err != nil || len(h.status) != 3 || status < 100 || status == 101 || status < 200 && h.endStream {
-		return breachf(http2.ErrCodeProtocol, "response with the status %q", h.status)
+		return connErrorf(http2.ErrCodeProtocol, "response with the status %q", h.status)
 	}
 	if status < 200 {
-		return c.useless()
+		return c.countIdleFrame()
 	}
-	c.reading.answered = true
+	c.reading.gotResponse = true
 	switch {
 	case status != 200:
-		return h.refusal(codeForStatus(status), status)
-	case h.tooLong:
+		return h.responseError(codeForStatus(status), status)
+	case h.truncated:
 		return connect.Errorf(connect.CodeResourceExhausted, "the server answered with more than %d bytes of headers", maxHeaderList)
-	case !h.isConnect():
-		return h.refusal(connect.CodeUnknown, status)
-	case !h.plain():
+	case !h.isConnectStream():
+		return h.responseError(connect.CodeUnknown, status)
+	case !h.uncompressed():
 		return connect.Errorf(connect.CodeInternal, "the server answered with encoding %q, but identity is all that was offered", h.encoding)
 	}
 	if err := c.setReadDeadline(time.Time{}); err != nil {
 		return err
 	}
-	c.stage.Store(int32(Answered))
+	c.stage.Store(int32(ResponseReceived))
 	if h.endStream {
-		return c.endStream()
+		return c.handleEndStream()
 	}
 	return nil
 }
 
-// refusal is the error of a response that is no call's.
-func (h *head) refusal(code connect.Code, status int) error {
-	err := &AnswerError{Status: status, ContentType: h.contentType, Location: h.location, Server: h.server}
+// responseError is the error of a response that is no call's.
+func (h *head) responseError(code connect.Code, status int) error {
+	err := &ResponseError{Status: status, ContentType: h.contentType, Location: h.location, Server: h.server}
 	return connect.NewError(code, err.Error()).WithCause(err)
 }
 
-// encodeHeaders encodes a header block of name and value pairs. It leaves the peer's table alone, so
+// encodeHeaderBlock encodes a header block of name and value pairs. It leaves the peer's table alone, so
 // it does not matter what size the peer allows.
-func encodeHeaders(pairs ...string) []byte {
+func encodeHeaderBlock(pairs ...string) []byte {
 	var b bytes.Buffer
 	e := hpack.NewEncoder(&b)
 	e.SetMaxDynamicTableSize(0)

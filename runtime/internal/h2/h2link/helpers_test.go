@@ -31,10 +31,10 @@ type stream interface {
 	Receive() ([]byte, error)
 }
 
-// ownStream gives packets of a Conn the head room they need.
-type ownStream struct{ *Conn }
+// connStream gives packets of a Conn the head room they need.
+type connStream struct{ *Conn }
 
-func (s ownStream) Send(p []byte) error { return s.Conn.Send(packet(p)) }
+func (s connStream) Send(p []byte) error { return s.Conn.Send(packet(p)) }
 
 func packet(p []byte) []byte { return append(make([]byte, HeadRoom), p...) }
 
@@ -155,8 +155,8 @@ func clientTLS() *tls.Config {
 	return ClientTLS(&tls.Config{RootCAs: pool, ServerName: "node.test"})
 }
 
-// dialOwn opens a call to addr with a Conn.
-func dialOwn(t testing.TB, addr string, cfg *tls.Config, o Options) *Conn {
+// dialConn opens a call to addr with a Conn.
+func dialConn(t testing.TB, addr string, cfg *tls.Config, o Options) *Conn {
 	t.Helper()
 	nc, err := net.Dial("tcp", addr)
 	if err != nil {
@@ -200,8 +200,8 @@ func dialStock(t testing.TB, addr string, cfg *tls.Config) connect.ClientStream 
 	return cs
 }
 
-// serveOwn accepts at l, each connection with a Conn that handle has.
-func serveOwn(t testing.TB, l net.Listener, o Options, handle func(*Conn) error) {
+// serveConns accepts at l, each connection with a Conn that handle has.
+func serveConns(t testing.TB, l net.Listener, o Options, handle func(*Conn) error) {
 	t.Helper()
 	var wg sync.WaitGroup
 	wg.Go(func() {

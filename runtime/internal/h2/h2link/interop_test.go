@@ -38,8 +38,8 @@ func echo(s stream) error {
 	}
 }
 
-// echoOwn is echo with a goroutine that always reads, as a Conn needs it.
-func echoOwn(c *Conn) error { return echo(&readAhead{Conn: c}) }
+// echoConn is echo with a goroutine that always reads, as a Conn needs it.
+func echoConn(c *Conn) error { return echo(&readAhead{Conn: c}) }
 
 // readAhead reads on while others do not receive.
 type readAhead struct {
@@ -113,12 +113,12 @@ type server struct {
 var allServers = []server{
 	{"own", func(t testing.TB, cfg *tls.Config, o Options) string {
 		inner, l := listenTLS(t, cfg)
-		serveOwn(t, l, o, echoOwn)
+		serveConns(t, l, o, echoConn)
 		return inner.Addr().String()
 	}},
 	{"listener", func(t testing.TB, cfg *tls.Config, o Options) string {
 		inner, l := listenTLS(t, cfg)
-		links := NewListener(l, o, echoOwn)
+		links := NewListener(l, o, echoConn)
 		t.Cleanup(links.Wait)
 		serveHTTP(t, links, stockMux("", echo))
 		return inner.Addr().String()
@@ -137,7 +137,7 @@ var allServers = []server{
 	}},
 	{"proxy to listener", func(t testing.TB, cfg *tls.Config, o Options) string {
 		backend := listen(t)
-		links := NewListener(backend, o, echoOwn)
+		links := NewListener(backend, o, echoConn)
 		t.Cleanup(links.Wait)
 		serveHTTP(t, links, stockMux("", echo))
 		inner, l := listenTLS(t, stockTLS(cfg))
@@ -153,7 +153,7 @@ type client struct {
 
 var allClients = []client{
 	{"own", func(t testing.TB, addr string, cfg *tls.Config, o Options) stream {
-		return ownStream{dialOwn(t, addr, cfg, o)}
+		return connStream{dialConn(t, addr, cfg, o)}
 	}},
 	{"stock", func(t testing.TB, addr string, cfg *tls.Config, _ Options) stream {
 		return stockClientStream{dialStock(t, addr, cfg)}

@@ -21,22 +21,22 @@ type Listener struct {
 	opts   Options
 	handle func(*Conn) error
 
-	accepted chan accepted
+	accepted chan acceptResult
 	done     chan struct{} // closed by Close
 	drained  chan struct{} // closed by Drain
 	draining sync.Once
 	closing  sync.Once
 	accept   sync.WaitGroup // the accepting goroutine and those that sniff
-	taken    sync.WaitGroup // connections that are not net/http's
+	serving  sync.WaitGroup // connections that are not net/http's
 
 	closeErr error // inner's, once drained
 
-	mu     sync.Mutex
-	sniffs map[net.Conn]struct{} // nil once closed
-	handed map[net.Conn]func()   // what Accept has returned, with its release
+	mu        sync.Mutex
+	sniffing  map[net.Conn]struct{} // nil once closed
+	delivered map[net.Conn]func()   // what Accept has returned, with its release
 }
 
-type accepted struct {
+type acceptResult struct {
 	conn net.Conn
 	err  error
 }
@@ -49,10 +49,10 @@ type accepted struct {
 func NewListener(inner net.Listener, o Options, handle func(*Conn) error) *Listener {
 	l := &Listener{
 		inner: inner, opts: o.withDefaults(), handle: handle,
-		accepted: make(chan accepted), done: make(chan struct{}), drained: make(chan struct{}),
-		sniffs: make(map[net.Conn]struct{}), handed: make(map[net.Conn]func()),
+		accepted: make(chan acceptResult), done: make(chan struct{}), drained: make(chan struct{}),
+		sniffing: make(map[net.Conn]struct{}), delivered: make(map[net.Conn]func()),
 	}
-	l.accept.Go(l.run)
+	l.accept.Go(l.acceptLoop)
 	return l
 }
 
@@ -86,10 +86,10 @@ func (l *Listener) Close() error {
 		l.Drain()
 		err = l.closeErr
 		l.mu.Lock()
-		for nc := range l.sniffs {
+		for nc := range l.sniffing {
 			_ = nc.Close()
 		}
-		l.sniffs = nil
+		l.sniffing = nil
 		l.mu.Unlock()
 	})
 	l.accept.Wait()
@@ -100,10 +100,10 @@ func (l *Listener) Close() error {
 func (l *Listener) Wait() {
 	<-l.done
 	l.accept.Wait()
-	l.taken.Wait()
+	l.serving.Wait()
 }
 
-func (l *Listener) run() {
+func (l *Listener) acceptLoop() {
 	for {
 		var nc net.Conn
 		err := guard.Try("the listener", func() (err error) {
@@ -117,7 +117,7 @@ func (l *Listener) run() {
 			default:
 			}
 			select {
-			case l.accepted <- accepted{err: err}:
+			case l.accepted <- acceptResult{err: err}:
 				continue // it may be a passing want of file descriptors
 			case <-l.drained:
 				return
@@ -129,58 +129,58 @@ func (l *Listener) run() {
 			continue
 		}
 		l.accept.Go(func() {
-			if !l.sort(nc, release) {
+			if !l.dispatch(nc, release) {
 				release()
 			}
 		})
 	}
 }
 
-// sort finds out whose nc is and hands it on, with release. It reports whether it has.
-func (l *Listener) sort(nc net.Conn, release func()) bool {
-	if !l.hold(nc) {
+// dispatch finds out whose nc is and hands it on, with release. It reports whether it has.
+func (l *Listener) dispatch(nc net.Conn, release func()) bool {
+	if !l.track(nc) {
 		_ = nc.Close()
 		return false
 	}
 	head, v := l.sniff(nc)
-	if !l.letGo(nc) {
+	if !l.untrack(nc) {
 		return false // Close has closed it
 	}
-	serve := l.server(v)
+	serve := l.serverFor(v)
 	if serve == nil {
-		return l.hand(replaying(nc, head), release)
+		return l.deliver(newReplayConn(nc, head), release)
 	}
-	l.taken.Go(func() {
+	l.serving.Go(func() {
 		defer release()
 		serve(nc, head)
 	})
 	return true
 }
 
-// server returns what serves a connection of v's; nil: who calls Accept.
-func (l *Listener) server(v verdict) func(nc net.Conn, head []byte) {
+// serverFor returns what serves a connection of v's; nil: who calls Accept.
+func (l *Listener) serverFor(v protocol) func(nc net.Conn, head []byte) {
 	switch {
-	case v == ours:
+	case v == protocolLink:
 		return l.serve
-	case v == prior && l.opts.HTTP2 != nil:
+	case v == protocolHTTP2 && l.opts.HTTP2 != nil:
 		return l.opts.HTTP2()
 	}
 	return nil
 }
 
-// hand gives nc, with release, to who calls Accept. It reports whether that took it.
-func (l *Listener) hand(nc net.Conn, release func()) bool {
+// deliver gives nc, with release, to who calls Accept. It reports whether that took it.
+func (l *Listener) deliver(nc net.Conn, release func()) bool {
 	l.mu.Lock()
-	l.handed[nc] = release
+	l.delivered[nc] = release
 	l.mu.Unlock()
 	select {
-	case l.accepted <- accepted{conn: nc}:
+	case l.accepted <- acceptResult{conn: nc}:
 		return true
 	case <-l.done:
 		_ = nc.Close()
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		delete(l.handed, nc)
+		delete(l.delivered, nc)
 		return false
 	}
 }
@@ -188,8 +188,8 @@ func (l *Listener) hand(nc net.Conn, release func()) bool {
 // Release notes that a connection of Accept's has ended.
 func (l *Listener) Release(nc net.Conn) {
 	l.mu.Lock()
-	release := l.handed[nc]
-	delete(l.handed, nc)
+	release := l.delivered[nc]
+	delete(l.delivered, nc)
 	l.mu.Unlock()
 	if release != nil {
 		release()
@@ -197,7 +197,7 @@ func (l *Listener) Release(nc net.Conn) {
 }
 
 // sniff returns whose nc is and what has been read to see that.
-func (l *Listener) sniff(nc net.Conn) ([]byte, verdict) {
+func (l *Listener) sniff(nc net.Conn) ([]byte, protocol) {
 	deadline := time.Now().Add(l.opts.HandshakeTimeout)
 	tc, ok := nc.(*tls.Conn)
 	if !ok {
@@ -207,16 +207,16 @@ func (l *Listener) sniff(nc net.Conn) ([]byte, verdict) {
 	defer cancel()
 	// net/http answers and reports a handshake that fails: it gets the same error.
 	if err := tc.HandshakeContext(ctx); err != nil {
-		l.refuse(tc.NetConn(), err)
-		return nil, others
+		l.rejectHandshake(tc.NetConn(), err)
+		return nil, protocolOther
 	}
 	switch tc.ConnectionState().NegotiatedProtocol {
 	case ALPN:
-		return nil, ours
+		return nil, protocolLink
 	case alpnHTTP2:
-		return nil, prior
+		return nil, protocolHTTP2
 	}
-	return nil, others
+	return nil, protocolOther
 }
 
 func (l *Listener) serve(nc net.Conn, head []byte) {
@@ -227,21 +227,21 @@ func (l *Listener) serve(nc net.Conn, head []byte) {
 	c.Close(l.handle(c))
 }
 
-// hold makes Close close nc until letGo, and reports whether Close has not been called yet.
-func (l *Listener) hold(nc net.Conn) bool {
+// track makes Close close nc until letGo, and reports whether Close has not been called yet.
+func (l *Listener) track(nc net.Conn) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.sniffs == nil {
+	if l.sniffing == nil {
 		return false
 	}
-	l.sniffs[nc] = struct{}{}
+	l.sniffing[nc] = struct{}{}
 	return true
 }
 
-func (l *Listener) letGo(nc net.Conn) bool {
+func (l *Listener) untrack(nc net.Conn) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	_, held := l.sniffs[nc]
-	delete(l.sniffs, nc)
+	_, held := l.sniffing[nc]
+	delete(l.sniffing, nc)
 	return held
 }

@@ -25,7 +25,7 @@ func TestListenerLeavesOthersToHTTP(t *testing.T) {
 			cfg, scheme = serverTLS(), "https"
 		}
 		inner, l := listenTLS(t, cfg)
-		links := NewListener(l, Options{}, echoOwn)
+		links := NewListener(l, Options{}, echoConn)
 		t.Cleanup(links.Wait)
 		serveHTTP(t, links, stockMux("", echo))
 		for _, proto := range []string{"HTTP/1.1", "HTTP/2.0"} {
@@ -45,8 +45,8 @@ func TestListenerLeavesOthersToHTTP(t *testing.T) {
 			}
 			tr.CloseIdleConnections()
 		}
-		c := dialOwn(t, inner.Addr().String(), map[bool]*tls.Config{true: clientTLS()}[secure], Options{})
-		roundTrip(t, ownStream{c}, []byte("a link"))
+		c := dialConn(t, inner.Addr().String(), map[bool]*tls.Config{true: clientTLS()}[secure], Options{})
+		roundTrip(t, connStream{c}, []byte("a link"))
 	}
 }
 
@@ -61,11 +61,11 @@ func TestListenerKnowsItsDiallers(t *testing.T) {
 		seen := make(chan *Conn, 1)
 		links := NewListener(l, Options{}, func(c *Conn) error {
 			seen <- c
-			return echoOwn(c)
+			return echoConn(c)
 		})
 		t.Cleanup(links.Wait)
 		serveHTTP(t, links, http.NotFoundHandler())
-		c := dialOwn(t, inner.Addr().String(), cc, Options{})
+		c := dialConn(t, inner.Addr().String(), cc, Options{})
 		s := <-seen
 		if s.RemoteAddr().String() != c.LocalAddr().String() {
 			t.Errorf("the link is from %s, not %s", s.RemoteAddr(), c.LocalAddr())
@@ -78,14 +78,14 @@ func TestListenerKnowsItsDiallers(t *testing.T) {
 	}
 }
 
-func TestJudge(t *testing.T) {
-	marked := firstBytes(t, http2.Setting{ID: http2.SettingEnablePush}, http2.Setting{ID: markID, Val: markValue})
+func TestDetectProtocol(t *testing.T) {
+	marked := firstBytes(t, http2.Setting{ID: http2.SettingEnablePush}, http2.Setting{ID: settingLink, Val: settingLinkValue})
 	for i := range marked {
-		if v := judge(marked[:i]); v != undecided {
+		if v := detectProtocol(marked[:i]); v != protocolUnknown {
 			t.Errorf("judged %v by %d bytes", v, i)
 		}
 	}
-	if judge(marked) != ours || judge(append(marked, "more"...)) != ours {
+	if detectProtocol(marked) != protocolLink || detectProtocol(append(marked, "more"...)) != protocolLink {
 		t.Error("the mark was not seen")
 	}
 	if len(marked) > sniffSize {
@@ -96,20 +96,20 @@ func TestJudge(t *testing.T) {
 		"HTTP/1":     []byte("G"),
 		"h2 upgrade": []byte("PRI * HTTP/1.1\r\n"),
 	} {
-		if v := judge(p); v != others {
+		if v := detectProtocol(p); v != protocolOther {
 			t.Errorf("judged %v: %s", v, name)
 		}
 	}
 	for name, p := range map[string][]byte{
 		"no mark":       firstBytes(t, http2.Setting{ID: http2.SettingEnablePush}),
 		"no settings":   firstBytes(t),
-		"other value":   firstBytes(t, http2.Setting{ID: markID, Val: 1}),
+		"other value":   firstBytes(t, http2.Setting{ID: settingLink, Val: 1}),
 		"many settings": firstBytes(t, make([]http2.Setting, 17)...),
 		"ack":           ack,
 		"other frame":   append([]byte(http2.ClientPreface), 0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8),
 		"long frame":    append([]byte(http2.ClientPreface), 9, 0, 0, 4, 0, 0, 0, 0, 0),
 	} {
-		if v := judge(p); v != prior {
+		if v := detectProtocol(p); v != protocolHTTP2 {
 			t.Errorf("judged %v: %s", v, name)
 		}
 	}
@@ -162,7 +162,7 @@ func (l *pipeListener) dial() net.Conn {
 func TestListenerDoesNotWaitForTheSlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		inner := newPipeListener()
-		links := NewListener(inner, Options{HandshakeTimeout: 3 * time.Second}, echoOwn)
+		links := NewListener(inner, Options{HandshakeTimeout: 3 * time.Second}, echoConn)
 		silent, halting := inner.dial(), inner.dial()
 		defer silent.Close()
 		defer halting.Close()
@@ -172,7 +172,7 @@ func TestListenerDoesNotWaitForTheSlow(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		roundTrip(t, ownStream{c}, []byte("hello"))
+		roundTrip(t, connStream{c}, []byte("hello"))
 		c.Close(nil)
 		if time.Since(start) != 0 {
 			t.Error("a link waited for others")
@@ -182,7 +182,7 @@ func TestListenerDoesNotWaitForTheSlow(t *testing.T) {
 			if err != nil || time.Since(start) != 3*time.Second {
 				t.Fatalf("got %v after %v", err, time.Since(start))
 			}
-			if r, ok := nc.(*replay); ok {
+			if r, ok := nc.(*replayConn); ok {
 				go func() { _, _ = halting.Write([]byte(" * HTTP")) }()
 				p := make([]byte, 10)
 				if _, err := io.ReadFull(r, p); err != nil || string(p) != "PRI * HTTP" {
@@ -199,7 +199,7 @@ func TestListenerDoesNotWaitForTheSlow(t *testing.T) {
 func TestListenerCloses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		inner := newPipeListener()
-		links := NewListener(inner, Options{}, echoOwn)
+		links := NewListener(inner, Options{}, echoConn)
 		silent := inner.dial()
 		stranded := inner.dial() // sorted, but nobody accepts it
 		_, _ = stranded.Write([]byte("GET"))
@@ -207,7 +207,7 @@ func TestListenerCloses(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		roundTrip(t, ownStream{c}, []byte("before"))
+		roundTrip(t, connStream{c}, []byte("before"))
 		synctest.Wait()
 		if err := links.Close(); err != nil {
 			t.Error(err)
@@ -220,7 +220,7 @@ func TestListenerCloses(t *testing.T) {
 		if _, err := links.Accept(); !errors.Is(err, net.ErrClosed) {
 			t.Error(err)
 		}
-		roundTrip(t, ownStream{c}, []byte("after"))
+		roundTrip(t, connStream{c}, []byte("after"))
 		waited := make(chan struct{})
 		go func() {
 			defer close(waited)
@@ -240,7 +240,7 @@ func TestListenerCloses(t *testing.T) {
 // net/http hears of a TLS handshake that fails, and answers HTTP over the TLS port as it does.
 func TestListenerLeavesFailedHandshakesToHTTP(t *testing.T) {
 	inner, l := listenTLS(t, serverTLS())
-	links := NewListener(l, Options{}, echoOwn)
+	links := NewListener(l, Options{}, echoConn)
 	t.Cleanup(links.Wait)
 	serveHTTP(t, links, http.NotFoundHandler())
 	nc, err := net.Dial("tcp", inner.Addr().String())
@@ -265,7 +265,7 @@ func TestReplayKeepsTheAbilitiesOfTCP(t *testing.T) {
 	if _, err := io.ReadFull(server, head); err != nil {
 		t.Fatal(err)
 	}
-	nc := replaying(server, head)
+	nc := newReplayConn(server, head)
 	if _, ok := nc.(halfCloser); !ok {
 		t.Error("it cannot be half closed")
 	}
@@ -323,7 +323,7 @@ func TestOpenRefusesServersWithoutHTTP2(t *testing.T) {
 // A listener that drains refuses new connections, and goes on with one that has not said yet what it wants.
 func TestListenerDrains(t *testing.T) {
 	inner, l := listenTLS(t, nil)
-	links := NewListener(l, Options{}, echoOwn)
+	links := NewListener(l, Options{}, echoConn)
 	t.Cleanup(links.Wait)
 	serveHTTP(t, links, stockMux("", echo))
 	early, err := net.Dial("tcp", inner.Addr().String())
@@ -331,8 +331,8 @@ func TestListenerDrains(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer early.Close()
-	open := dialOwn(t, inner.Addr().String(), nil, Options{})
-	roundTrip(t, ownStream{open}, []byte("accepted in turn")) // so was early
+	open := dialConn(t, inner.Addr().String(), nil, Options{})
+	roundTrip(t, connStream{open}, []byte("accepted in turn")) // so was early
 	links.Drain()
 	links.Drain()
 	if c, err := net.Dial("tcp", inner.Addr().String()); err == nil {
@@ -345,5 +345,5 @@ func TestListenerDrains(t *testing.T) {
 	if answer, err := io.ReadAll(early); !bytes.Contains(answer, []byte("hello over HTTP/1.1")) {
 		t.Errorf("the answer is %q, %v", answer, err)
 	}
-	roundTrip(t, ownStream{open}, []byte("still open"))
+	roundTrip(t, connStream{open}, []byte("still open"))
 }

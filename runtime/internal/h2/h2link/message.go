@@ -14,9 +14,9 @@ import (
 // https://connectrpc.com/docs/protocol#streaming-request
 const (
 	prefixSize     = 5
-	prefixStart    = HeadRoom - prefixSize
+	prefixOffset   = HeadRoom - prefixSize
 	flagCompressed = 1
-	flagEnd        = 2
+	flagEndStream  = 2
 )
 
 // putPrefix writes the prefix of p[HeadRoom:] before it.
@@ -25,27 +25,27 @@ func putPrefix(p []byte, flags byte) error {
 	if n < 0 || uint64(n) > 1<<32-1 {
 		return connect.Errorf(connect.CodeInternal, "a packet of %d bytes with its head room is none", len(p))
 	}
-	p[prefixStart] = flags
-	binary.BigEndian.PutUint32(p[prefixStart+1:], uint32(n))
+	p[prefixOffset] = flags
+	binary.BigEndian.PutUint32(p[prefixOffset+1:], uint32(n))
 	return nil
 }
 
 // message reads one message after the other from the pieces that DATA frames make of them.
 type message struct {
-	prefix [prefixSize]byte
-	have   int    // bytes of prefix
-	size   int    // what prefix says
-	body   []byte // what has come of a message that does not lie whole in the input
-	data   []byte // the last message, whole
+	prefix    [prefixSize]byte
+	prefixLen int    // bytes of prefix
+	size      int    // what prefix says
+	body      []byte // what has come of a message that does not lie whole in the input
+	data      []byte // the last message, whole
 }
 
-// begun reports whether part of a message has been read.
-func (m *message) begun() bool { return m.have > 0 }
+// started reports whether part of a message has been read.
+func (m *message) started() bool { return m.prefixLen > 0 }
 
 // read reads up to n bytes of in and returns how many, and whether data is now a whole message.
 func (m *message) read(in *netio.Input, n, limit int) (used int, whole bool, err error) {
-	if m.have < prefixSize {
-		if used, err = m.readPrefix(in, n, limit); err != nil || m.have < prefixSize {
+	if m.prefixLen < prefixSize {
+		if used, err = m.readPrefix(in, n, limit); err != nil || m.prefixLen < prefixSize {
 			return used, false, err
 		}
 	}
@@ -58,17 +58,17 @@ func (m *message) readPrefix(in *netio.Input, n, limit int) (int, error) {
 		return 0, err
 	}
 	b := in.Buffered()
-	n = copy(m.prefix[m.have:], b[:min(n, len(b))])
+	n = copy(m.prefix[m.prefixLen:], b[:min(n, len(b))])
 	in.Next(n)
-	m.have += n
-	if m.have < prefixSize {
+	m.prefixLen += n
+	if m.prefixLen < prefixSize {
 		return n, nil
 	}
 	size := binary.BigEndian.Uint32(m.prefix[1:])
 	switch {
 	case m.prefix[0]&flagCompressed != 0:
 		return n, connect.NewError(connect.CodeInternal, "the peer sent a compressed message, but identity is all that was agreed on")
-	case m.prefix[0]&^flagEnd != 0:
+	case m.prefix[0]&^flagEndStream != 0:
 		return n, connect.Errorf(connect.CodeInternal, "the peer sent a message with unknown flags %#x", m.prefix[0])
 	case int64(size) > int64(limit):
 		return n, connect.Errorf(connect.CodeResourceExhausted, "the peer sent a message of %d bytes, more than the limit of %d", size, limit)
@@ -83,7 +83,7 @@ func (m *message) readBody(in *netio.Input, n int) (int, bool, error) {
 		if err := in.Wait(need); err != nil {
 			return 0, false, err
 		}
-		m.data, m.have = in.Next(need), 0
+		m.data, m.prefixLen = in.Next(need), 0
 		return need, true, nil
 	}
 	if n == 0 {
@@ -96,33 +96,33 @@ func (m *message) readBody(in *netio.Input, n int) (int, bool, error) {
 	if m.body = m.body[:have+n]; err != nil || len(m.body) < m.size {
 		return n, false, err
 	}
-	m.data, m.have = m.body, 0
+	m.data, m.prefixLen = m.body, 0
 	return n, true, nil
 }
 
-// within reports whether the message being read ends in b, which goes on in d. It looks no further
+// endsIn reports whether the message being read ends in b, which goes on in d. It looks no further
 // than DATA frames of the stream without padding: otherwise it says no, which is never wrong.
-func (m message) within(d dataFrame, b []byte, stream uint32) bool {
+func (m message) endsIn(d dataFrame, b []byte, stream uint32) bool {
 	for {
-		part := b[:min(d.left, len(b))]
-		b, d.left = b[len(part):], d.left-len(part)
-		if m.have < prefixSize {
-			n := copy(m.prefix[m.have:], part)
+		part := b[:min(d.remaining, len(b))]
+		b, d.remaining = b[len(part):], d.remaining-len(part)
+		if m.prefixLen < prefixSize {
+			n := copy(m.prefix[m.prefixLen:], part)
 			part = part[n:]
-			if m.have += n; m.have == prefixSize {
+			if m.prefixLen += n; m.prefixLen == prefixSize {
 				m.size, m.body = int(binary.BigEndian.Uint32(m.prefix[1:])), nil
 			}
 		}
-		if m.have == prefixSize {
+		if m.prefixLen == prefixSize {
 			if m.size -= len(part); m.size <= len(m.body) {
 				return true
 			}
 		}
-		if d.left > 0 || d.pad > 0 || d.end || len(b) < frameHeaderSize {
+		if d.remaining > 0 || d.padding > 0 || d.endStream || len(b) < frameHeaderSize {
 			return false
 		}
-		d.left = int(b[0])<<16 | int(b[1])<<8 | int(b[2])
-		d.end = b[4] == byte(http2.FlagDataEndStream)
+		d.remaining = int(b[0])<<16 | int(b[1])<<8 | int(b[2])
+		d.endStream = b[4] == byte(http2.FlagDataEndStream)
 		if b[3] != byte(http2.FrameData) || b[4]&^byte(http2.FlagDataEndStream) != 0 || binary.BigEndian.Uint32(b[5:]) != stream {
 			return false
 		}

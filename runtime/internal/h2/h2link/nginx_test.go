@@ -106,7 +106,7 @@ func TestThroughNginx(t *testing.T) {
 					t.Fatal(err)
 				}
 				if backend == "own" {
-					serveOwn(t, l, Options{}, echoOwn)
+					serveConns(t, l, Options{}, echoConn)
 				} else {
 					serveHTTP(t, l, stockMux("", echo))
 				}
@@ -120,7 +120,7 @@ func TestThroughNginx(t *testing.T) {
 					t.Fatal(err)
 				}
 				defer c.Close(nil)
-				s := ownStream{c}
+				s := connStream{c}
 				for _, n := range []int{0, 64, 65530, 300_000} {
 					roundTrip(t, s, noise(n))
 				}

@@ -17,13 +17,13 @@ const (
 
 // What a peer may make this end hold or do, beside what Options bounds.
 const (
-	maxFrame       = 1 << 20  // longest frame taken; DATA is never held whole
-	maxPlainFrame  = 16 << 10 // longest frame taken that is not DATA
-	maxHeaderList  = 16 << 10 // of one header block, as RFC 9113 section 6.5.2 counts it
-	maxHeaderBytes = 48 << 10 // of one header block on the wire, frame headers counted
-	maxControl     = 16 << 10 // of control frames that wait to be written
-	maxRefused     = 100      // streams refused on one connection
-	maxIdleFrames  = 1000     // frames in a row that neither carry data nor make room for it
+	maxFrame          = 1 << 20  // longest frame taken; DATA is never held whole
+	maxParsedFrame    = 16 << 10 // longest frame taken that is not DATA
+	maxHeaderList     = 16 << 10 // of one header block, as RFC 9113 section 6.5.2 counts it
+	maxHeaderBlock    = 48 << 10 // of one header block on the wire, frame headers counted
+	maxControl        = 16 << 10 // of control frames that wait to be written
+	maxRefusedStreams = 100      // streams refused on one connection
+	maxIdleFrames     = 1000     // frames in a row that neither carry data nor make room for it
 )
 
 // The windows and the frame size that hold before SETTINGS change them: RFC 9113 section 6.5.2.

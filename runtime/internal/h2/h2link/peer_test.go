@@ -19,21 +19,21 @@ import (
 type peer struct {
 	testing.TB
 	*http2.Framer
-	nc   net.Conn
-	says chan func()
+	nc     net.Conn
+	writes chan func()
 }
 
 func newPeer(t testing.TB, nc net.Conn) *peer {
-	p := &peer{TB: t, Framer: http2.NewFramer(nc, nc), nc: nc, says: make(chan func(), 1000)}
+	p := &peer{TB: t, Framer: http2.NewFramer(nc, nc), nc: nc, writes: make(chan func(), 1000)}
 	said := make(chan struct{})
 	go func() {
 		defer close(said)
-		for write := range p.says {
+		for write := range p.writes {
 			write()
 		}
 	}()
 	t.Cleanup(func() {
-		close(p.says)
+		close(p.writes)
 		_ = nc.Close()
 		<-said
 	})
@@ -141,8 +141,8 @@ func wantError(t testing.TB, result <-chan error, code connect.Code, part string
 	}
 }
 
-// drainOwn receives until that ends.
-func drainOwn(c *Conn) error {
+// drainConn receives until that ends.
+func drainConn(c *Conn) error {
 	for {
 		if _, err := c.Receive(); err != nil {
 			return err
@@ -150,12 +150,12 @@ func drainOwn(c *Conn) error {
 	}
 }
 
-// say has write called after what was said before. It does not wait for it: a pipe takes it only
+// enqueue has write called after what was said before. It does not wait for it: a pipe takes it only
 // when the other end reads.
-func (p *peer) say(write func()) { p.says <- write }
+func (p *peer) enqueue(write func()) { p.writes <- write }
 
-// do fails the test if one of the writes failed. Any goroutine may call it.
-func (p *peer) do(errs ...error) {
+// check fails the test if one of the writes failed. Any goroutine may call it.
+func (p *peer) check(errs ...error) {
 	p.Helper()
 	if err := errors.Join(errs...); err != nil {
 		p.Error(err)
@@ -165,7 +165,7 @@ func (p *peer) do(errs ...error) {
 func (p *peer) preface(settings ...http2.Setting) {
 	p.Helper()
 	_, err := io.WriteString(p.nc, http2.ClientPreface)
-	p.do(err, p.WriteSettings(settings...))
+	p.check(err, p.WriteSettings(settings...))
 }
 
 var callHead = []string{
@@ -176,8 +176,8 @@ var callHead = []string{
 // head writes HEADERS of name and value pairs.
 func (p *peer) head(stream uint32, end bool, pairs ...string) {
 	p.Helper()
-	p.do(p.WriteHeaders(http2.HeadersFrameParam{
-		StreamID: stream, BlockFragment: encodeHeaders(pairs...), EndStream: end, EndHeaders: true,
+	p.check(p.WriteHeaders(http2.HeadersFrameParam{
+		StreamID: stream, BlockFragment: encodeHeaderBlock(pairs...), EndStream: end, EndHeaders: true,
 	}))
 }
 
@@ -192,7 +192,7 @@ func (p *peer) call() {
 func (p *peer) answer() {
 	p.Helper()
 	p.request()
-	p.do(p.WriteSettings())
+	p.check(p.WriteSettings())
 	p.head(1, false, ":status", "200", "content-type", contentType)
 }
 
@@ -265,5 +265,5 @@ func (p *peer) flood(code http2.ErrCode, frame func(i uint32) error) {
 func envelope(flags byte, body string) []byte {
 	p := packet([]byte(body))
 	_ = putPrefix(p, flags)
-	return p[prefixStart:]
+	return p[prefixOffset:]
 }

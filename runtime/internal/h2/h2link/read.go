@@ -13,45 +13,45 @@ import (
 
 // How a call ends in order, from the client's side and from the server's.
 var (
-	errRequestEnd  = errors.New("request ended")
-	errResponseEnd = errors.New("response ended")
+	errRequestEnded  = errors.New("request ended")
+	errResponseEnded = errors.New("response ended")
 )
 
 // reader belongs to whoever has Conn.readMu.
 type reader struct {
-	in       netio.Input
-	frames   *http2.Framer
-	err      error // why Receive is over
-	queued   bool  // control frames have been queued since the last flush
-	settled  bool  // the peer's first SETTINGS have come
-	acked    bool  // the peer has acknowledged ours
-	answered bool  // client: the response's headers have come
-	idle     int   // frames without use, one after the other
-	refused  int   // streams
+	in             netio.Input
+	framer         *http2.Framer
+	err            error // why Receive is over
+	controlQueued  bool  // control frames have been queued since the last flush
+	gotSettings    bool  // the peer's first SETTINGS have come
+	settingsAcked  bool  // the peer has acknowledged ours
+	gotResponse    bool  // client: the response's headers have come
+	idleFrames     int   // frames without use, one after the other
+	refusedStreams int   // streams
 
 	request *head // server: what opened the call
 	data    dataFrame
 	msg     message
 
-	streamIn, connIn       int // how much the peer may still send
-	streamEaten, connEaten int // how much of it has been read since it was last told
+	streamRecvWindow, connRecvWindow int // how much the peer may still send
+	streamConsumed, connConsumed     int // how much of it has been read since it was last told
 }
 
 // dataFrame is how much of the DATA frame that is being read is left.
 type dataFrame struct {
-	open bool
-	left int // bytes of messages
-	pad  int
-	end  bool // END_STREAM
+	open      bool
+	remaining int // bytes of messages
+	padding   int
+	endStream bool // END_STREAM
 }
 
 func (r *reader) init(src io.Reader, head []byte, idle func()) {
 	r.in = netio.NewInput(src, head, idle)
-	r.frames = http2.NewFramer(nil, &r.in)
-	r.frames.SetMaxReadFrameSize(maxFrame)
-	r.frames.MaxHeaderListSize = maxHeaderList
-	r.frames.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
-	r.connIn = initialWindow
+	r.framer = http2.NewFramer(nil, &r.in)
+	r.framer.SetMaxReadFrameSize(maxFrame)
+	r.framer.MaxHeaderListSize = maxHeaderList
+	r.framer.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
+	r.connRecvWindow = initialWindow
 }
 
 // Receive returns the next message, which is valid until the next Receive. It ends with io.EOF when
@@ -73,10 +73,10 @@ func (c *Conn) Receive() ([]byte, error) {
 			err = c.nextFrame()
 		}
 		if err != nil {
-			return nil, c.readFailed(err)
+			return nil, c.endReading(err)
 		}
 		if done {
-			r.idle = 0
+			r.idleFrames = 0
 			c.flush()
 			return msg, nil
 		}
@@ -91,15 +91,15 @@ func (c *Conn) LimitMessage(n int) {
 	}
 }
 
-// readFailed makes err the end of reading, and of writing too unless the peer only has no more to
+// endReading makes err the end of reading, and of writing too unless the peer only has no more to
 // say.
-func (c *Conn) readFailed(err error) error {
+func (c *Conn) endReading(err error) error {
 	r := &c.reading
 	switch {
-	case errors.Is(err, errRequestEnd):
+	case errors.Is(err, errRequestEnded):
 		r.err = io.EOF
-	case errors.Is(err, errResponseEnd):
-		r.err = c.end(io.EOF, nil)
+	case errors.Is(err, errResponseEnded):
+		r.err = c.failWith(io.EOF, nil)
 	default:
 		r.err = c.fail(err)
 	}
@@ -110,14 +110,14 @@ func (c *Conn) readFailed(err error) error {
 func (c *Conn) readData() (msg []byte, whole bool, err error) {
 	r := &c.reading
 	d := &r.data
-	for d.left > 0 {
-		n, whole, err := r.msg.read(&r.in, d.left, c.opts.MaxMessage)
-		d.left -= n
-		if e := c.eaten(n, d.end); err == nil {
+	for d.remaining > 0 {
+		n, whole, err := r.msg.read(&r.in, d.remaining, c.opts.MaxMessage)
+		d.remaining -= n
+		if e := c.consumed(n, d.endStream); err == nil {
 			err = e
 		}
-		if err == nil && whole && r.msg.prefix[0] == flagEnd {
-			err = c.endMessage(r.msg.data)
+		if err == nil && whole && r.msg.prefix[0] == flagEndStream {
+			err = c.handleEndStreamMessage(r.msg.data)
 		}
 		if whole || err != nil {
 			return r.msg.data, whole, err
@@ -126,17 +126,17 @@ func (c *Conn) readData() (msg []byte, whole bool, err error) {
 	if !d.open {
 		return nil, false, nil
 	}
-	if err := c.skipPadding(); err != nil || !d.end {
+	if err := c.skipPadding(); err != nil || !d.endStream {
 		return nil, false, err
 	}
-	return nil, false, c.endStream()
+	return nil, false, c.handleEndStream()
 }
 
 func (c *Conn) skipPadding() error {
 	d := &c.reading.data
-	for d.pad > 0 {
-		n, err := c.reading.in.Discard(d.pad)
-		d.pad -= n
+	for d.padding > 0 {
+		n, err := c.reading.in.Discard(d.padding)
+		d.padding -= n
 		if err != nil {
 			return err
 		}
@@ -145,73 +145,73 @@ func (c *Conn) skipPadding() error {
 	return nil
 }
 
-// skipFrame drops what is left of the DATA frame at hand, otherwise minds the next frame.
-func (c *Conn) skipFrame() error {
+// discardFrame drops what is left of the DATA frame at hand, otherwise minds the next frame.
+func (c *Conn) discardFrame() error {
 	d := &c.reading.data
 	if !d.open {
 		return c.nextFrame()
 	}
-	d.left, d.pad = 0, d.left+d.pad
-	if err := c.skipPadding(); err != nil || !d.end {
+	d.remaining, d.padding = 0, d.remaining+d.padding
+	if err := c.skipPadding(); err != nil || !d.endStream {
 		return err
 	}
-	c.setRemoteEnd()
+	c.setRemoteClosed()
 	return nil
 }
 
-// endStream takes the peer's END_STREAM.
-func (c *Conn) endStream() error {
-	c.setRemoteEnd()
+// handleEndStream takes the peer's END_STREAM.
+func (c *Conn) handleEndStream() error {
+	c.setRemoteClosed()
 	switch {
-	case c.reading.msg.begun():
+	case c.reading.msg.started():
 		return connect.NewError(connect.CodeInternal, "the peer ended its stream within a message")
 	case c.client:
 		return connect.NewError(connect.CodeUnavailable, "the peer ended its stream without saying how the call ended")
 	default:
-		return errRequestEnd
+		return errRequestEnded
 	}
 }
 
-func (c *Conn) setRemoteEnd() {
+func (c *Conn) setRemoteClosed() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.state.remoteEnd = true
+	c.state.remoteClosed = true
 }
 
-// endMessage takes the message that says how the call ended.
-func (c *Conn) endMessage(p []byte) error {
+// handleEndStreamMessage takes the message that says how the call ended.
+func (c *Conn) handleEndStreamMessage(p []byte) error {
 	if !c.client {
 		return connect.NewError(connect.CodeInternal, "the peer sent an end-of-stream message, which is a server's")
 	}
-	c.setRemoteEnd() // whatever HTTP/2 still says
-	if err := parseEnd(p); err != nil {
+	c.setRemoteClosed() // whatever HTTP/2 still says
+	if err := parseEndStream(p); err != nil {
 		return err
 	}
-	return errResponseEnd
+	return errResponseEnded
 }
 
-// eaten counts n bytes of DATA as read and grants the peer as many again, many at a time.
-func (c *Conn) eaten(n int, last bool) error {
+// consumed counts n bytes of DATA as read and grants the peer as many again, many at a time.
+func (c *Conn) consumed(n int, last bool) error {
 	r := &c.reading
-	r.streamEaten += n
-	if 2*r.streamEaten >= c.opts.Window && !last {
-		grant := uint32(r.streamEaten)
-		r.streamIn, r.streamEaten = r.streamIn+r.streamEaten, 0
-		err := c.queue(func(f *http2.Framer) error { return f.WriteWindowUpdate(c.state.stream, grant) })
+	r.streamConsumed += n
+	if 2*r.streamConsumed >= c.opts.Window && !last {
+		grant := uint32(r.streamConsumed)
+		r.streamRecvWindow, r.streamConsumed = r.streamRecvWindow+r.streamConsumed, 0
+		err := c.queue(func(f *http2.Framer) error { return f.WriteWindowUpdate(c.state.streamID, grant) })
 		if err != nil {
 			return err
 		}
 	}
-	return c.eatenOfConn(n)
+	return c.connConsumed(n)
 }
 
-// eatenOfConn is eaten for the connection's window.
-func (c *Conn) eatenOfConn(n int) error {
+// connConsumed is eaten for the connection's window.
+func (c *Conn) connConsumed(n int) error {
 	r := &c.reading
-	r.connEaten += n
-	if 2*r.connEaten >= max(initialWindow, c.opts.Window) {
-		grant := uint32(r.connEaten)
-		r.connIn, r.connEaten = r.connIn+r.connEaten, 0
+	r.connConsumed += n
+	if 2*r.connConsumed >= max(initialWindow, c.opts.Window) {
+		grant := uint32(r.connConsumed)
+		r.connRecvWindow, r.connConsumed = r.connRecvWindow+r.connConsumed, 0
 		return c.queue(func(f *http2.Framer) error { return f.WriteWindowUpdate(0, grant) })
 	}
 	return nil
@@ -225,5 +225,5 @@ func (c *Conn) Buffered() bool {
 	}
 	defer c.readMu.Unlock()
 	r := &c.reading
-	return r.err == nil && r.msg.within(r.data, r.in.Buffered(), c.state.stream)
+	return r.err == nil && r.msg.endsIn(r.data, r.in.Buffered(), c.state.streamID)
 }

@@ -53,7 +53,7 @@ func newScript() *script {
 	s.WriteString(http2.ClientPreface)
 	_ = s.WriteSettings()
 	_ = s.WriteSettingsAck() // of what the server has said before
-	_ = s.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: encodeHeaders(callHead...), EndHeaders: true})
+	_ = s.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: encodeHeaderBlock(callHead...), EndHeaders: true})
 	return s
 }
 
@@ -236,9 +236,9 @@ func TestOneWriteAPacket(t *testing.T) {
 		if err := c.Send(packet(noise(1000))); err != nil {
 			return err
 		}
-		return drainOwn(c)
+		return drainConn(c)
 	})
-	p.say(p.call)
+	p.enqueue(p.call)
 	await[*http2.MetaHeadersFrame](p)
 	got := make([]byte, 1<<20)
 	n, err := near.Read(got)

@@ -23,7 +23,7 @@ func accept(nc net.Conn, head []byte, o Options) (*Conn, error) {
 	c.readMu.Lock()
 	err := c.awaitRequest()
 	if err == nil {
-		err = c.answer()
+		err = c.handleRequest()
 	}
 	if err != nil {
 		err = c.fail(err)
@@ -44,23 +44,23 @@ func (c *Conn) awaitRequest() error {
 			return err
 		}
 		if err := checkTLS(tc.ConnectionState()); err != nil {
-			return breachf(http2.ErrCodeInadequateSecurity, "%s", err)
+			return connErrorf(http2.ErrCodeInadequateSecurity, "%s", err)
 		}
 	}
 	c.mu.Lock()
-	_ = c.state.frames.WriteSettings(c.settings(
+	_ = c.state.framer.WriteSettings(c.localSettings(
 		http2.Setting{ID: http2.SettingMaxConcurrentStreams, Val: 1},
 	)...)
-	c.queueFirstWindow()
+	c.queueConnWindowLocked()
 	c.mu.Unlock()
-	c.reading.queued = true
+	c.reading.controlQueued = true
 
 	in := &c.reading.in
 	if err := in.Wait(len(http2.ClientPreface)); err != nil {
 		return err
 	}
 	if !bytes.Equal(in.Next(len(http2.ClientPreface)), []byte(http2.ClientPreface)) {
-		return breachf(http2.ErrCodeProtocol, "no HTTP/2 preface")
+		return connErrorf(http2.ErrCodeProtocol, "no HTTP/2 preface")
 	}
 	for c.reading.request == nil {
 		if err := c.nextFrame(); err != nil {
@@ -70,51 +70,51 @@ func (c *Conn) awaitRequest() error {
 	return c.setReadDeadline(time.Time{})
 }
 
-// answer answers the request, with 200 if it is the call.
-func (c *Conn) answer() error {
+// handleRequest answers the request, with 200 if it is the call.
+func (c *Conn) handleRequest() error {
 	r := c.reading.request
 	path, _, _ := strings.Cut(r.path, "?")
 	switch {
 	case r.method == "" || r.scheme == "" || r.path == "" || r.status != "":
-		return breachf(http2.ErrCodeProtocol, "request without its pseudo headers")
-	case r.tooLong:
-		return c.reject("431")
+		return connErrorf(http2.ErrCodeProtocol, "request without its pseudo headers")
+	case r.truncated:
+		return c.rejectRequest("431")
 	case path != c.opts.Path:
-		return c.reject("404")
+		return c.rejectRequest("404")
 	case r.method != "POST":
-		return c.reject("405", "allow", "POST")
-	case !r.isConnect():
-		return c.reject("415", "accept-post", contentType)
+		return c.rejectRequest("405", "allow", "POST")
+	case !r.isConnectStream():
+		return c.rejectRequest("415", "accept-post", contentType)
 	}
-	if err := c.respond(false, ":status", "200", "content-type", contentType,
+	if err := c.queueResponse(false, ":status", "200", "content-type", contentType,
 		"connect-accept-encoding", connect.CompressionNameIdentity); err != nil {
 		return err
 	}
 	switch {
 	case r.version != "" && r.version != "1":
 		return connect.NewError(connect.CodeInvalidArgument, "connect-protocol-version must be 1")
-	case !r.plain():
+	case !r.uncompressed():
 		return connect.Errorf(connect.CodeUnimplemented, "unknown compression: only %s is supported", connect.CompressionNameIdentity)
 	}
 	// A request without a body ends like one whose last DATA frame has been read.
-	c.reading.data = dataFrame{open: r.endStream, end: r.endStream}
+	c.reading.data = dataFrame{open: r.endStream, endStream: r.endStream}
 	c.flush()
 	return nil
 }
 
-func (c *Conn) reject(status string, more ...string) error {
-	if err := c.respond(true, append([]string{":status", status}, more...)...); err != nil {
+func (c *Conn) rejectRequest(status string, more ...string) error {
+	if err := c.queueResponse(true, append([]string{":status", status}, more...)...); err != nil {
 		return err
 	}
 	return connect.Errorf(connect.CodeInvalidArgument, "request refused with HTTP status %s", status)
 }
 
-func (c *Conn) respond(end bool, pairs ...string) error {
-	block := encodeHeaders(pairs...)
+func (c *Conn) queueResponse(end bool, pairs ...string) error {
+	block := encodeHeaderBlock(pairs...)
 	return c.queue(func(w *http2.Framer) error {
-		c.state.answered = end
+		c.state.localClosed = end
 		return w.WriteHeaders(http2.HeadersFrameParam{
-			StreamID: c.state.stream, BlockFragment: block, EndHeaders: true, EndStream: end,
+			StreamID: c.state.streamID, BlockFragment: block, EndHeaders: true, EndStream: end,
 		})
 	})
 }

@@ -30,7 +30,7 @@ func TestServerTakesOnlyTheCall(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p, result := clientOf(t, Options{}, drainOwn)
+			p, result := clientOf(t, Options{}, drainConn)
 			p.preface()
 			p.head(1, false, test.head...)
 			f := await[*http2.MetaHeadersFrame](p)
@@ -60,33 +60,33 @@ func TestServerTellsWhyByConnect(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p, _ := clientOf(t, Options{}, drainOwn)
+			p, _ := clientOf(t, Options{}, drainConn)
 			p.preface()
 			p.head(1, false, test.head...)
 			if f := await[*http2.MetaHeadersFrame](p); f.PseudoValue("status") != "200" {
 				t.Errorf("got status %s", f.PseudoValue("status"))
 			}
-			p.wantData(envelope(flagEnd, test.end))
+			p.wantData(envelope(flagEndStream, test.end))
 		})
 	}
 }
 
 // The first request is served, others are refused, and what was under way for them is dropped.
 func TestServerRefusesOtherStreams(t *testing.T) {
-	p, result := clientOf(t, Options{Window: 100_000}, echoOwn)
+	p, result := clientOf(t, Options{Window: 100_000}, echoConn)
 	p.call()
 	p.head(3, false, callHead...)
 	if f := await[*http2.RSTStreamFrame](p); f.StreamID != 3 || f.ErrCode != http2.ErrCodeRefusedStream {
 		t.Errorf("got %v", f)
 	}
 	for range 20 { // far more than the connection's window: it is granted again
-		p.do(p.WriteData(3, false, make([]byte, 10_000)))
+		p.check(p.WriteData(3, false, make([]byte, 10_000)))
 	}
-	p.do(p.WriteRSTStream(3, http2.ErrCodeCancel), p.WriteWindowUpdate(3, 1))
-	p.do(p.WriteData(1, false, envelope(0, "still here")))
+	p.check(p.WriteRSTStream(3, http2.ErrCodeCancel), p.WriteWindowUpdate(3, 1))
+	p.check(p.WriteData(1, false, envelope(0, "still here")))
 	p.wantData(envelope(0, "still here"))
 	p.head(1, true, "trailer", "x")
-	p.wantData(envelope(flagEnd, "{}"))
+	p.wantData(envelope(flagEndStream, "{}"))
 	_ = p.nc.Close()
 	if err := <-result; err != nil {
 		t.Error(err)
@@ -110,13 +110,13 @@ func TestServerReadsOddMessages(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p, result := clientOf(t, Options{MaxMessage: 10}, drainOwn)
+			p, result := clientOf(t, Options{MaxMessage: 10}, drainConn)
 			p.call()
-			p.do(p.WriteData(1, test.end, test.data))
+			p.check(p.WriteData(1, test.end, test.data))
 			// The client hears the same.
 			await[*http2.MetaHeadersFrame](p)
 			got := await[*http2.DataFrame](p).Data()
-			if err := parseEnd(got[prefixSize:]); connect.CodeOf(err) != test.code {
+			if err := parseEndStream(got[prefixSize:]); connect.CodeOf(err) != test.code {
 				t.Errorf("the client got %v", err)
 			}
 			_ = p.nc.Close()
@@ -126,10 +126,10 @@ func TestServerReadsOddMessages(t *testing.T) {
 }
 
 func TestServerTakesARequestWithoutABody(t *testing.T) {
-	p, result := clientOf(t, Options{}, drainOwn)
+	p, result := clientOf(t, Options{}, drainConn)
 	p.preface()
 	p.head(7, true, callHead...) // the first stream need not be 1
-	p.wantData(envelope(flagEnd, "{}"))
+	p.wantData(envelope(flagEndStream, "{}"))
 	_ = p.nc.Close()
 	if err := <-result; err != io.EOF {
 		t.Error(err)

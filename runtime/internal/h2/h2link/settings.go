@@ -8,12 +8,12 @@ import (
 // unknown setting (RFC 9113 section 6.5.2). The id is of the range for experiments (RFC 7540 section
 // 11.3), the value is "mesh".
 const (
-	markID    = http2.SettingID(0xf4d5)
-	markValue = 0x6d657368
+	settingLink      = http2.SettingID(0xf4d5)
+	settingLinkValue = 0x6d657368
 )
 
-// settings returns what this end's first SETTINGS say.
-func (c *Conn) settings(more ...http2.Setting) []http2.Setting {
+// localSettings returns what this end's first SETTINGS say.
+func (c *Conn) localSettings(more ...http2.Setting) []http2.Setting {
 	return append(more,
 		http2.Setting{ID: http2.SettingInitialWindowSize, Val: uint32(c.opts.Window)},
 		http2.Setting{ID: http2.SettingMaxFrameSize, Val: maxFrame},
@@ -21,10 +21,10 @@ func (c *Conn) settings(more ...http2.Setting) []http2.Setting {
 	)
 }
 
-// queueFirstWindow grants the connection as much as the stream. Reading has not begun; c.mu is held.
-func (c *Conn) queueFirstWindow() {
+// queueConnWindowLocked grants the connection as much as the stream. Reading has not begun; c.mu is held.
+func (c *Conn) queueConnWindowLocked() {
 	if more := c.opts.Window - initialWindow; more > 0 {
-		_ = c.state.frames.WriteWindowUpdate(0, uint32(more))
-		c.reading.connIn += more
+		_ = c.state.framer.WriteWindowUpdate(0, uint32(more))
+		c.reading.connRecvWindow += more
 	}
 }

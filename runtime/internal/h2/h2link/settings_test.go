@@ -30,12 +30,12 @@ func TestSettingsCross(t *testing.T) {
 					return err
 				}
 				message <- bytes.Clone(m)
-				return drainOwn(c)
+				return drainConn(c)
 			})
 			want := noise(test.before - 5)
-			p.say(func() {
+			p.enqueue(func() {
 				p.call()
-				p.do(p.WriteData(1, false, envelope(0, string(want))))
+				p.check(p.WriteData(1, false, envelope(0, string(want))))
 			})
 			select {
 			case got := <-message:
@@ -46,7 +46,7 @@ func TestSettingsCross(t *testing.T) {
 				t.Fatalf("before the acknowledgement: %v", err)
 			}
 			if test.overStill > 0 {
-				p.say(func() { p.do(p.WriteSettingsAck(), p.WriteData(1, false, make([]byte, test.overStill))) })
+				p.enqueue(func() { p.check(p.WriteSettingsAck(), p.WriteData(1, false, make([]byte, test.overStill))) })
 				p.wantGoAway(http2.ErrCodeFlowControl)
 				_ = p.nc.Close()
 				wantError(t, result, connect.CodeInternal, "beyond the stream's window")
@@ -74,7 +74,7 @@ func TestAcknowledgementGoesFirst(t *testing.T) {
 			}
 			defer c.Close(errTestOver)
 			p.request()
-			p.do(p.WriteSettings(
+			p.check(p.WriteSettings(
 				http2.Setting{ID: http2.SettingInitialWindowSize, Val: maxWindow},
 				http2.Setting{ID: http2.SettingMaxFrameSize, Val: maxFrame},
 			), p.WriteWindowUpdate(0, maxFrame))

@@ -23,7 +23,7 @@ func TestTrySendOfAFullSocket(t *testing.T) {
 		}
 		c.raw = raw
 		c.mu.Lock()
-		if after := c.state; after.streamOut != before.streamOut || after.connOut != before.connOut || after.busy {
+		if after := c.state; after.streamSendWindow != before.streamSendWindow || after.connSendWindow != before.connSendWindow || after.busy {
 			t.Errorf("before %+v, after %+v", before, after)
 		}
 		c.mu.Unlock()
@@ -41,4 +41,4 @@ func TestTrySendOfAFullSocket(t *testing.T) {
 // fullSocket has no room.
 type fullSocket struct{}
 
-func (fullSocket) Try([]byte) (int, error) { return 0, nil }
+func (fullSocket) TryWrite([]byte) (int, error) { return 0, nil }

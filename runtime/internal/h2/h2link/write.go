@@ -14,38 +14,38 @@ const frameHeaderSize = 9
 
 // writer belongs to whoever has the socket: state.busy.
 type writer struct {
-	left     []byte    // what TrySend could not write
-	deadline time.Time // the socket's, where it outlasts a write
+	remainder []byte    // what TrySend could not write
+	deadline  time.Time // the socket's, where it outlasts a write
 }
 
 // controlQueue holds control frames until somebody who has the socket writes them.
 type controlQueue struct {
-	waiting, spare []byte
-	settled        bool // an acknowledgement of SETTINGS is among what waits
+	buf, spare     []byte
+	hasSettingsAck bool // an acknowledgement of SETTINGS is among what waits
 }
 
 // Write is for the Framer, which writes a frame at once.
 func (q *controlQueue) Write(p []byte) (int, error) {
-	q.waiting = append(q.waiting, p...)
+	q.buf = append(q.buf, p...)
 	return len(p), nil
 }
 
-// take returns what waits, until the next take.
-func (q *controlQueue) take() []byte {
-	b := q.waiting
-	q.waiting, q.spare = q.spare[:0], b
-	q.settled = false
+// takeAll returns what waits, until the next take.
+func (q *controlQueue) takeAll() []byte {
+	b := q.buf
+	q.buf, q.spare = q.spare[:0], b
+	q.hasSettingsAck = false
 	return b
 }
 
-// follow appends what waits to a frame that is about to be written, where the frame's slice has room.
-func (q *controlQueue) follow(frame []byte) []byte {
-	if cap(frame)-len(frame) < len(q.waiting) {
+// appendTo appends what waits to a frame that is about to be written, where the frame's slice has room.
+func (q *controlQueue) appendTo(frame []byte) []byte {
+	if cap(frame)-len(frame) < len(q.buf) {
 		return frame
 	}
-	frame = append(frame, q.waiting...)
-	q.waiting = q.waiting[:0]
-	q.settled = false
+	frame = append(frame, q.buf...)
+	q.buf = q.buf[:0]
+	q.hasSettingsAck = false
 	return frame
 }
 
@@ -69,30 +69,30 @@ func (c *Conn) Send(p []byte) error {
 		return s.err
 	}
 	s.sending = true
-	err := c.sendFrames(p)
+	err := c.sendFramesLocked(p)
 	s.sending = false
 	c.cond.Broadcast()
 	return err
 }
 
-// sendFrames sends p, whose prefix is in place, in as many DATA frames as it takes. c.mu is held,
+// sendFramesLocked sends p, whose prefix is in place, in as many DATA frames as it takes. c.mu is held,
 // but not while it writes or waits.
-func (c *Conn) sendFrames(p []byte) error {
+func (c *Conn) sendFramesLocked(p []byte) error {
 	s := &c.state
-	patience := c.patience(len(p))
+	patience := c.writeTimeout(len(p))
 	var stall *time.Timer
-	for off := prefixStart; off < len(p); {
-		c.settleLocked()
+	for off := prefixOffset; off < len(p); {
+		c.flushSettingsAckLocked()
 		n := 0
 		if s.err == nil && !s.busy {
-			n = c.room(len(p) - off)
+			n = c.takeWindowLocked(len(p) - off)
 			if n == 0 && stall == nil {
-				stall = time.AfterFunc(patience, c.stalled)
+				stall = time.AfterFunc(patience, c.windowTimeout)
 				defer stall.Stop() //nolint:revive // once: it is nil but here
 			}
 		}
 		if s.err != nil {
-			s.partial = off > prefixStart
+			s.partialMessage = off > prefixOffset
 			return s.err
 		}
 		if n == 0 {
@@ -100,15 +100,15 @@ func (c *Conn) sendFrames(p []byte) error {
 			continue
 		}
 		s.busy = true
-		s.flight.ping(s.frames)
+		s.flight.pingIfDue(s.framer)
 		frame := p[off-frameHeaderSize : off+n]
 		if off+n == len(p) { // otherwise there is data behind it
-			frame = s.control.follow(frame)
+			frame = s.control.appendTo(frame)
 		}
 		c.mu.Unlock()
 		err := c.writeData(frame, n, false, patience)
 		c.mu.Lock()
-		c.release()
+		c.releaseLocked()
 		if err != nil {
 			return err
 		}
@@ -117,12 +117,12 @@ func (c *Conn) sendFrames(p []byte) error {
 	return nil
 }
 
-// settleLocked writes the acknowledgement of the peer's SETTINGS, if one waits: until it has that, the peer may
+// flushSettingsAckLocked writes the acknowledgement of the peer's SETTINGS, if one waits: until it has that, the peer may
 // hold what is sent to the old ones.
-func (c *Conn) settleLocked() {
-	if s := &c.state; s.control.settled && !s.busy && s.err == nil {
+func (c *Conn) flushSettingsAckLocked() {
+	if s := &c.state; s.control.hasSettingsAck && !s.busy && s.err == nil {
 		s.busy = true
-		c.release()
+		c.releaseLocked()
 	}
 }
 
@@ -140,37 +140,37 @@ func (c *Conn) TrySend(p []byte) (bool, error) {
 	if s.err != nil {
 		return false, s.err
 	}
-	size := len(p) - prefixStart
-	if c.raw == nil && c.direct == nil || s.busy || s.sending || s.control.settled || int64(size) > c.windowLocked() {
+	size := len(p) - prefixOffset
+	if c.raw == nil && c.tlsSocket == nil || s.busy || s.sending || s.control.hasSettingsAck || int64(size) > c.windowLocked() {
 		return false, nil
 	}
-	c.room(size)
+	c.takeWindowLocked(size)
 	s.busy = true
-	s.flight.ping(s.frames)
-	frame := s.control.follow(p[prefixStart-frameHeaderSize:])
+	s.flight.pingIfDue(s.framer)
+	frame := s.control.appendTo(p[prefixOffset-frameHeaderSize:])
 	c.mu.Unlock()
-	putDataHeader(frame, size, false, s.stream)
+	putDataHeader(frame, size, false, s.streamID)
 	n, err := c.tryWrite(frame)
 	if n > 0 && n < len(frame) {
-		c.writing.left = append(c.writing.left[:0], frame[n:]...)
+		c.writing.remainder = append(c.writing.remainder[:0], frame[n:]...)
 	}
 	c.mu.Lock()
 	switch {
 	case err != nil:
-		c.release()
+		c.releaseLocked()
 		return false, err
 	case n == 0:
-		s.streamOut += int64(size)
-		s.connOut += int64(size)
+		s.streamSendWindow += int64(size)
+		s.connSendWindow += int64(size)
 		s.flight.undo(size)
-		c.noteFlight()
+		c.updateCongestedLocked()
 		_, _ = s.control.Write(frame[frameHeaderSize+size:]) // never fails
-		c.handOver(nil)
+		c.handOverLocked(nil)
 		return false, nil
 	case n < len(frame):
-		c.handOver(c.writing.left)
+		c.handOverLocked(c.writing.remainder)
 	default:
-		c.handOver(nil)
+		c.handOverLocked(nil)
 	}
 	return true, nil
 }
@@ -178,31 +178,31 @@ func (c *Conn) TrySend(p []byte) (bool, error) {
 // windowLocked returns how long a DATA frame may be now; less than 1 where none may be sent.
 func (c *Conn) windowLocked() int64 {
 	s := &c.state
-	return min(int64(s.maxFrame), s.streamOut, s.connOut, s.flight.held())
+	return min(int64(s.maxFrame), s.streamSendWindow, s.connSendWindow, s.flight.allowance())
 }
 
-// room takes up to n bytes from the windows and returns how many. c.mu is held.
-func (c *Conn) room(n int) int {
+// takeWindowLocked takes up to n bytes from the windows and returns how many. c.mu is held.
+func (c *Conn) takeWindowLocked(n int) int {
 	s := &c.state
 	n = int(max(0, min(int64(n), c.windowLocked())))
 	if n > 0 {
-		s.streamOut -= int64(n)
-		s.connOut -= int64(n)
-		s.flight.sent += uint64(n)
-		s.flight.noteMark()
-		c.noteFlight()
+		s.streamSendWindow -= int64(n)
+		s.connSendWindow -= int64(n)
+		s.flight.sentBytes += uint64(n)
+		s.flight.notifySent()
+		c.updateCongestedLocked()
 		s.progress = true
 	}
 	return n
 }
 
-// release gives the socket back, after the control frames that wait. c.mu is held, but not while
+// releaseLocked gives the socket back, after the control frames that wait. c.mu is held, but not while
 // it writes.
-func (c *Conn) release() {
+func (c *Conn) releaseLocked() {
 	s := &c.state
-	s.flight.ping(s.frames)
-	for len(s.control.waiting) > 0 && !s.broken {
-		b := s.control.take()
+	s.flight.pingIfDue(s.framer)
+	for len(s.control.buf) > 0 && !s.writeBroken {
+		b := s.control.takeAll()
 		c.mu.Unlock()
 		_ = c.write(b, c.opts.WriteTimeout)
 		c.mu.Lock()
@@ -211,16 +211,16 @@ func (c *Conn) release() {
 	c.cond.Broadcast()
 }
 
-// handOver writes rest and gives the socket back as release does, but leaves what does not go at
+// handOverLocked writes rest and gives the socket back as release does, but leaves what does not go at
 // once to a goroutine. c.mu is held, but not while it writes.
-func (c *Conn) handOver(rest []byte) {
+func (c *Conn) handOverLocked(rest []byte) {
 	s := &c.state
-	s.flight.ping(s.frames)
+	s.flight.pingIfDue(s.framer)
 	for {
 		if len(rest) == 0 {
-			rest = s.control.take()
+			rest = s.control.takeAll()
 		}
-		if len(rest) == 0 && !c.owes() || s.broken {
+		if len(rest) == 0 && !c.tlsPending() || s.writeBroken {
 			s.busy = false
 			c.cond.Broadcast()
 			return
@@ -228,34 +228,34 @@ func (c *Conn) handOver(rest []byte) {
 		c.mu.Unlock()
 		n, _ := c.tryWrite(rest)
 		c.mu.Lock()
-		if rest = rest[n:]; (len(rest) > 0 || c.owes()) && !s.broken {
+		if rest = rest[n:]; (len(rest) > 0 || c.tlsPending()) && !s.writeBroken {
 			left := rest // captured in rest's place, which would cost each call an allocation
-			c.wg.Go(func() { c.finish(left) })
+			c.wg.Go(func() { c.finishWrite(left) })
 			return
 		}
 	}
 }
 
-// finish writes rest and gives the socket back.
-func (c *Conn) finish(rest []byte) {
+// finishWrite writes rest and gives the socket back.
+func (c *Conn) finishWrite(rest []byte) {
 	_ = c.write(rest, c.opts.WriteTimeout)
 	c.mu.Lock()
-	c.release()
+	c.releaseLocked()
 	c.mu.Unlock()
 }
 
 // flush sees to it that the control frames which the reader has queued are written. It does not
 // block.
 func (c *Conn) flush() {
-	if !c.reading.queued {
+	if !c.reading.controlQueued {
 		return
 	}
-	c.reading.queued = false
+	c.reading.controlQueued = false
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if s := &c.state; !s.busy && s.err == nil {
 		s.busy = true
-		c.handOver(nil)
+		c.handOverLocked(nil)
 	}
 }
 
@@ -271,11 +271,11 @@ func (c *Conn) queueLocked(write func(*http2.Framer) error) error {
 	if s.closed {
 		return nil
 	}
-	if len(s.control.waiting) > maxControl {
-		return breachf(http2.ErrCodeEnhanceYourCalm, "control frames are asked for faster than read")
+	if len(s.control.buf) > maxControl {
+		return connErrorf(http2.ErrCodeEnhanceYourCalm, "control frames are asked for faster than read")
 	}
-	c.reading.queued = true
-	return write(s.frames)
+	c.reading.controlQueued = true
+	return write(s.framer)
 }
 
 // writeData writes a DATA frame of n bytes, and what follows it. Its header goes over what stands at its beginning and
@@ -283,26 +283,26 @@ func (c *Conn) queueLocked(write func(*http2.Framer) error) error {
 func (c *Conn) writeData(frame []byte, n int, end bool, patience time.Duration) error {
 	var sent [frameHeaderSize]byte
 	copy(sent[:], frame)
-	putDataHeader(frame, n, end, c.state.stream)
+	putDataHeader(frame, n, end, c.state.streamID)
 	err := c.write(frame, patience)
 	copy(frame, sent[:])
 	return err
 }
 
-// owes reports whether a tryWrite has left something of what it took. The caller has the socket.
-func (c *Conn) owes() bool { return c.direct != nil && c.direct.owing.Load() }
+// tlsPending reports whether a tryWrite has left something of what it took. The caller has the socket.
+func (c *Conn) tlsPending() bool { return c.tlsSocket != nil && c.tlsSocket.hasPending.Load() }
 
 // tryWrite writes as much of p as goes without blocking. Over TLS it takes all or nothing, and may owe some of it
 // to the socket. The caller has the socket.
 func (c *Conn) tryWrite(p []byte) (n int, err error) {
 	switch {
 	case c.raw != nil:
-		n, err = c.raw.Try(p)
-	case c.direct != nil && !c.owes():
+		n, err = c.raw.TryWrite(p)
+	case c.tlsSocket != nil && !c.tlsPending():
 		c.setWriteDeadline(c.opts.WriteTimeout)
-		c.direct.trying.Store(true)
+		c.tlsSocket.nonblocking.Store(true)
 		n, err = c.nc.Write(p)
-		c.direct.trying.Store(false)
+		c.tlsSocket.nonblocking.Store(false)
 	}
 	if err != nil {
 		err = c.writeFailed(err)
@@ -313,7 +313,7 @@ func (c *Conn) tryWrite(p []byte) (n int, err error) {
 // write writes p. The caller has the socket.
 func (c *Conn) write(p []byte, patience time.Duration) error {
 	switch {
-	case len(p) == 0 && !c.owes():
+	case len(p) == 0 && !c.tlsPending():
 		return nil
 	case c.raw != nil:
 		n, err := c.tryWrite(p)
@@ -325,8 +325,8 @@ func (c *Conn) write(p []byte, patience time.Duration) error {
 	default:
 		c.setWriteDeadline(patience)
 	}
-	if c.owes() {
-		if err := c.direct.settle(); err != nil {
+	if c.tlsPending() {
+		if err := c.tlsSocket.flush(); err != nil {
 			return c.writeFailed(err)
 		}
 	}
@@ -350,25 +350,25 @@ func (c *Conn) setWriteDeadline(patience time.Duration) {
 
 func (c *Conn) writeFailed(err error) error {
 	c.mu.Lock()
-	c.state.broken = true
+	c.state.writeBroken = true
 	c.mu.Unlock()
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		err = connect.NewError(connect.CodeUnavailable, "the peer has not read for too long").WithCause(err)
-	case c.client && c.Stage() < Answered:
-		return c.surface(err) // who reads finds out why, and has until the deadline of the start
+	case c.client && c.Stage() < ResponseReceived:
+		return c.callerError(err) // who reads finds out why, and has until the deadline of the start
 	}
 	return c.fail(err)
 }
 
-// stalled ends a connection whose peer has granted no window for too long.
-func (c *Conn) stalled() {
+// windowTimeout ends a connection whose peer has granted no window for too long.
+func (c *Conn) windowTimeout() {
 	const reason = "no window was granted for too long"
-	_ = c.end(connect.NewError(connect.CodeUnavailable, "to the peer "+reason),
-		&breach{code: http2.ErrCodeFlowControl, reason: reason})
+	_ = c.failWith(connect.NewError(connect.CodeUnavailable, "to the peer "+reason),
+		&connError{code: http2.ErrCodeFlowControl, reason: reason})
 }
 
-func (c *Conn) patience(n int) time.Duration {
+func (c *Conn) writeTimeout(n int) time.Duration {
 	return c.opts.WriteTimeout * time.Duration(1+n>>16) // short: no user sets it, and n is that of a packet
 }
 

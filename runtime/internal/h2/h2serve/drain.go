@@ -62,7 +62,7 @@ func (c *Conn) streamClosedLocked(st *stream) {
 // endIfDrainedLocked ends the connection if the last of its streams has, and there are to be no more.
 func (c *Conn) endIfDrainedLocked() {
 	if c.state.drain == finalGoAwaySent && c.state.open == 0 && c.state.err == nil {
-		c.state.err = errLeft
+		c.state.err = errDrained
 		_ = c.nc.SetReadDeadline(time.Unix(1, 0)) // the reader ends the connection
 		c.cond.Broadcast()
 	}

@@ -24,12 +24,12 @@ func connErrorf(code http2.ErrCode, format string, args ...any) error {
 }
 
 var (
-	errConn   = fmt.Errorf("h2serve: the connection has ended: %w", net.ErrClosed)
-	errIdle   = fmt.Errorf("h2serve: nothing was asked for too long: %w", net.ErrClosed)
-	errLeft   = fmt.Errorf("h2serve: the client was told to leave: %w", net.ErrClosed)
-	errReset  = errors.New("h2serve: the client has reset the stream")
-	errStream = errors.New("h2serve: the stream has ended")
-	errClosed = errors.New("h2serve: the body was closed")
+	errConn    = fmt.Errorf("h2serve: the connection has ended: %w", net.ErrClosed)
+	errIdle    = fmt.Errorf("h2serve: nothing was asked for too long: %w", net.ErrClosed)
+	errDrained = fmt.Errorf("h2serve: the client was told to leave: %w", net.ErrClosed)
+	errReset   = errors.New("h2serve: the client has reset the stream")
+	errStream  = errors.New("h2serve: the stream has ended")
+	errClosed  = errors.New("h2serve: the body was closed")
 )
 
 // framerError makes a connError of what the Framer found wrong with the connection. What it found wrong with a

@@ -80,7 +80,7 @@ func TestBodyThatComesQuickly(t *testing.T) {
 				go func() { _, _ = io.Copy(io.Discard, near) }()
 				sendInPieces(t, near, test.pieces)
 				if whole := <-got; whole != test.whole {
-					t.Errorf("the Whole has it: %v", whole)
+					t.Errorf("the BufferedHandler has it: %v", whole)
 				}
 				_ = near.Close()
 				<-served

@@ -115,7 +115,7 @@ func (c *Conn) try(b []byte) (int, error) {
 	if c.raw == nil {
 		return 0, nil
 	}
-	return c.raw.Try(b)
+	return c.raw.TryWrite(b)
 }
 
 // write writes b. The client has its time for each piece. The caller writes.

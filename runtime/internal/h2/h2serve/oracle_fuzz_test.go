@@ -75,8 +75,8 @@ func (s *script) SetDeadline(time.Time) error      { return nil }
 func (s *script) SetReadDeadline(time.Time) error  { return nil }
 func (s *script) SetWriteDeadline(time.Time) error { return nil }
 
-// wholes is a BufferedHandler that wants requests of POST and answers at once, later, never, or not at all.
-type wholes struct {
+// bufferedHandler is a BufferedHandler that wants requests of POST and answers at once, later, never, or not at all.
+type bufferedHandler struct {
 	t       *testing.T
 	wg      sync.WaitGroup
 	flushed bool
@@ -84,13 +84,13 @@ type wholes struct {
 	given   int
 }
 
-func (w *wholes) NewBufferedHandler() h2serve.BufferedHandler { return w }
+func (w *bufferedHandler) NewBufferedHandler() h2serve.BufferedHandler { return w }
 
-func (w *wholes) Wants(r *h2serve.Request) bool { return r.Method == http.MethodPost }
+func (w *bufferedHandler) Wants(r *h2serve.Request) bool { return r.Method == http.MethodPost }
 
-func (w *wholes) Length(_ *h2serve.Request, begin []byte) int { return int(begin[0]) << 10 }
+func (w *bufferedHandler) Length(_ *h2serve.Request, begin []byte) int { return int(begin[0]) << 10 }
 
-func (w *wholes) Handle(r *h2serve.Request) bool {
+func (w *bufferedHandler) Handle(r *h2serve.Request) bool {
 	if w.closed {
 		w.t.Error("a request after Close")
 	}
@@ -127,9 +127,9 @@ func answer(body []byte) *h2serve.Response {
 	}
 }
 
-func (w *wholes) Flush() { w.flushed = true }
+func (w *bufferedHandler) Flush() { w.flushed = true }
 
-func (w *wholes) Close() {
+func (w *bufferedHandler) Close() {
 	if w.closed {
 		w.t.Error("closed twice")
 	}
@@ -141,7 +141,7 @@ func serveScript(t *testing.T, said []byte, seed uint64) {
 	t.Helper()
 	r := rand.New(rand.NewPCG(seed, 0))
 	nc := newScript(r, said)
-	w := &wholes{t: t}
+	w := &bufferedHandler{t: t}
 	var running atomic.Int32
 	head := said[:0]
 	if len(nc.said) > 0 && r.IntN(2) == 0 {
@@ -162,7 +162,7 @@ func serveScript(t *testing.T, said []byte, seed uint64) {
 		t.Errorf("Serve returned %v, %d handlers run, closed %t", err, running.Load(), nc.closed.Load())
 	}
 	if w.given > 0 && !w.closed {
-		t.Error("the Whole was not closed")
+		t.Error("the BufferedHandler was not closed")
 	}
 	frames := http2.NewFramer(nil, &nc.wrote)
 	frames.ReadMetaHeaders = hpack.NewDecoder(4096, nil)

@@ -8,9 +8,9 @@ import (
 	"github.com/rpcmesh/rpcmesh/runtime/internal/h2/h2link"
 )
 
-// answered explains an HTTP answer that is no node's.
-func (a *attempt) answered(e *h2link.AnswerError) error {
-	code, todo := a.todo(e)
+// explainResponse explains an HTTP answer that is no node's.
+func (a *attempt) explainResponse(e *h2link.ResponseError) error {
+	code, todo := a.remedy(e)
 	server := "the server"
 	if e.Server != "" {
 		server = fmt.Sprintf("the server (%.40q)", e.Server)
@@ -19,18 +19,18 @@ func (a *attempt) answered(e *h2link.AnswerError) error {
 	if e.Status == 200 {
 		said = fmt.Sprintf("content type %.60q, which is no node's", e.ContentType)
 	}
-	return failure(e, code, "%s at %s answered with %s: %s", server, a.shown, said, todo)
+	return failure(e, code, "%s at %s answered with %s: %s", server, a.display, said, todo)
 }
 
-// todo is what there is to do about an answer. Its code says whether that has to be done.
-func (a *attempt) todo(e *h2link.AnswerError) (connect.Code, string) {
+// remedy is what there is to do about an answer. Its code says whether that has to be done.
+func (a *attempt) remedy(e *h2link.ResponseError) (connect.Code, string) {
 	path := a.path + Procedure
 	switch e.Status {
 	case 301, 302, 303, 307, 308:
 		return connect.CodeFailedPrecondition, fmt.Sprintf("link to where it redirects, %.200q, if the node is there", e.Location)
 	case 400:
 		if a.cert.missing() { // as nginx tells it
-			return connect.CodeUnauthenticated, "it asked for a client certificate and got none: set Certificates in " + a.setting
+			return connect.CodeUnauthenticated, "it asked for a client certificate and got none: set Certificates in " + a.tlsField
 		}
 	case 401, 407:
 		return connect.CodeUnauthenticated, "a proxy or middleware wants credentials: let it pass POST " + path + ", for which nodes prove their secret"

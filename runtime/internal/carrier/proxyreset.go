@@ -12,23 +12,25 @@ import (
 
 // Where nginx's client_max_body_size is at its default, a stream is reset within so many bytes.
 const (
-	commonLimit = 1 << 20
-	commonSlack = 128 << 10
+	nginxBodyLimit      = 1 << 20
+	nginxBodyLimitSlack = 128 << 10
 )
 
-// CutError is the cause of an error of a link whose stream was reset, after the node at its other end had answered,
+// ProxyResetError is the cause of an error of a link whose stream was reset, after the node at its other end had answered,
 // by what is in front of that. Once it has passed on that answer, a proxy that bounds a request's body can no
 // longer say so by a status (413).
-type CutError struct {
+type ProxyResetError struct {
 	Sent uint64 // bytes of the request's body, some of which the proxy need not have seen
 }
 
-// Likely reports whether the number of bytes alone tells that a bound of the body is why.
-func (e *CutError) Likely() bool { return e.Sent >= commonLimit && e.Sent < commonLimit+commonSlack }
+// LikelyBodyLimit reports whether the number of bytes alone tells that a bound of the body is why.
+func (e *ProxyResetError) LikelyBodyLimit() bool {
+	return e.Sent >= nginxBodyLimit && e.Sent < nginxBodyLimit+nginxBodyLimitSlack
+}
 
-func (e *CutError) Error() string {
+func (e *ProxyResetError) Error() string {
 	why := "if that recurs at about the same number, a proxy in front limits the size of a request body"
-	if e.Likely() {
+	if e.LikelyBodyLimit() {
 		why = "a proxy in front limits the size of a request body"
 	}
 	return fmt.Sprintf("the stream was reset after %d bytes: %s (nginx: client_max_body_size 0)", e.Sent, why)
@@ -36,15 +38,15 @@ func (e *CutError) Error() string {
 
 // Receive returns the next packet, which is valid until the next Receive. The cause of its error is a *CutError
 // where it is that.
-func (o Own) Receive() ([]byte, error) {
+func (o Conn) Receive() ([]byte, error) {
 	p, err := o.Conn.Receive()
-	if err == nil || o.attempt == nil || o.Stage() != h2link.Answered {
+	if err == nil || o.attempt == nil || o.Stage() != h2link.ResponseReceived {
 		return p, err
 	}
 	reset, ok := errors.AsType[*h2link.ResetError](err)
 	if !ok || reset.Code != http2.ErrCodeInternal {
 		return p, err
 	}
-	cut := &CutError{Sent: o.Sent()}
+	cut := &ProxyResetError{Sent: o.Sent()}
 	return nil, connect.NewError(connect.CodeUnavailable, cut.Error()).WithCause(cut)
 }

@@ -36,9 +36,9 @@ func (p *prompt) Handle(r *h2serve.Request) bool {
 	return true
 }
 
-// TestWholeAnswersNotRead has a client that asks, and never reads. What is held for it is bounded, be it the
+// TestBufferedAnswersNotRead has a client that asks, and never reads. What is held for it is bounded, be it the
 // windows that bound it or, where answers have no body, the streams.
-func TestWholeAnswersNotRead(t *testing.T) {
+func TestBufferedAnswersNotRead(t *testing.T) {
 	head := []hpack.HeaderField{{Name: ":status", Value: "200"}, {Name: "x", Value: strings.Repeat("x", 1<<10), Sensitive: true}}
 	trailer := []hpack.HeaderField{{Name: "grpc-status", Value: "0", Sensitive: true}}
 	for name, body := range map[string][][]byte{"no body": nil, "short": {[]byte("hello")}, "long": {make([]byte, 1<<20)}} {
@@ -66,8 +66,8 @@ func TestWholeAnswersNotRead(t *testing.T) {
 	}
 }
 
-// TestWholeAnswersReadLate has the same client read after all: every answer comes, in full.
-func TestWholeAnswersReadLate(t *testing.T) {
+// TestBufferedAnswersReadLate has the same client read after all: every answer comes, in full.
+func TestBufferedAnswersReadLate(t *testing.T) {
 	const requests = 900
 	head := []hpack.HeaderField{{Name: ":status", Value: "200"}, {Name: "x", Value: strings.Repeat("x", 1<<10), Sensitive: true}}
 	p := &prompt{resp: h2serve.Response{
@@ -136,8 +136,8 @@ func (p *patient) Handle(r *h2serve.Request) bool {
 	return true
 }
 
-// TestWholeLeaves has requests that do not come whole: the Handler has them.
-func TestWholeLeaves(t *testing.T) {
+// TestBufferedDrain has requests that do not come whole: the Handler has them.
+func TestBufferedDrain(t *testing.T) {
 	tests := map[string]func(g *target){
 		"stalls": func(*target) {},
 		"stalls within a frame": func(g *target) {
@@ -185,14 +185,14 @@ func TestWholeLeaves(t *testing.T) {
 			<-begun
 			_ = g.nc.Close()
 			if len(p.handled) > 0 {
-				t.Error("the Whole has it too")
+				t.Error("the BufferedHandler has it too")
 			}
 		})
 	}
 }
 
-// TestWholeCanceled has clients that let go of requests that have been taken.
-func TestWholeCanceled(t *testing.T) {
+// TestBufferedCanceled has clients that let go of requests that have been taken.
+func TestBufferedCanceled(t *testing.T) {
 	ends := map[string]func(g *target){
 		"reset":           func(g *target) { g.do(g.WriteRSTStream(1, http2.ErrCodeCancel)) },
 		"breach":          func(g *target) { g.do(g.WriteWindowUpdate(1, 0)) },

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -22,6 +23,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 )
+
+var showOracle = flag.Bool("oracle.show", false, "log what each exchange with net/http's server is")
 
 // scenario is an exchange whose course must be the same with net/http's server and with ours.
 type scenario struct {
@@ -50,7 +53,7 @@ func differ(t *testing.T, scenarios map[string]scenario) {
 			case diff != "" && reason == "":
 				t.Errorf("not as net/http's (-net/http +ours):\n%s", diff)
 			}
-			if os.Getenv("BOX_SHOW") != "" {
+			if *showOracle {
 				t.Logf("%s", cmp.Diff(nil, want))
 			}
 		})

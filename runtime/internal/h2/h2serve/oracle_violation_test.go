@@ -14,8 +14,8 @@ import (
 	"github.com/rpcmesh/rpcmesh/runtime/internal/h2/h2serve"
 )
 
-// TestBreaches has clients that break a rule of HTTP/2 in a way that ends the connection.
-func TestBreaches(t *testing.T) {
+// TestViolations has clients that break a rule of HTTP/2 in a way that ends the connection.
+func TestViolations(t *testing.T) {
 	const (
 		protocol = http2.ErrCodeProtocol
 		flow     = http2.ErrCodeFlowControl
@@ -136,8 +136,8 @@ func (g *target) splitHead() {
 	g.do(g.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: encode(get...)}))
 }
 
-// TestStreamBreaches has clients that break a rule in a way that ends the stream only.
-func TestStreamBreaches(t *testing.T) {
+// TestStreamViolations has clients that break a rule in a way that ends the stream only.
+func TestStreamViolations(t *testing.T) {
 	tests := map[string]struct {
 		code   http2.ErrCode
 		attack func(g *target)

@@ -42,7 +42,7 @@ func tlsPair(t *testing.T) (client, server *Conn) {
 // though nothing more is sent behind it.
 func TestTrySendOverTLS(t *testing.T) {
 	client, server := tlsPair(t)
-	if client.direct == nil || server.direct == nil {
+	if client.tlsSocket == nil || server.tlsSocket == nil {
 		t.Skip("no sockets that can be written to without waiting")
 	}
 	heard := make(chan error, 1)
@@ -52,7 +52,7 @@ func TestTrySendOverTLS(t *testing.T) {
 	}()
 	for _, more := range []bool{false, true} {
 		client.mu.Lock()
-		for client.state.busy || client.state.streamOut < 8<<20 {
+		for client.state.busy || client.state.streamSendWindow < 8<<20 {
 			client.cond.Wait()
 		}
 		client.mu.Unlock()

@@ -15,8 +15,8 @@ import (
 	"golang.org/x/net/http2"
 )
 
-// TestStrangers: what begins otherwise than HTTP/2 does is known for what it is.
-func TestStrangers(t *testing.T) {
+// TestPeerWithoutHTTP2: what begins otherwise than HTTP/2 does is known for what it is.
+func TestPeerWithoutHTTP2(t *testing.T) {
 	for name, test := range map[string]struct {
 		says       string
 		tls, http1 bool
@@ -34,15 +34,15 @@ func TestStrangers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p, result := serverOf(t, Options{}, drainOwn)
+			p, result := serverOf(t, Options{}, drainConn)
 			p.request()
 			// Written in two parts, and nothing after: what a stranger says need not come whole, nor end.
 			_, err := io.WriteString(p.nc, test.says[:2])
 			_, err2 := io.WriteString(p.nc, test.says[2:])
-			p.do(err, err2)
+			p.check(err, err2)
 			got := <-result
 			stranger, ok := errors.AsType[*NotHTTP2Error](got)
-			if !ok || stranger.TLS() != test.tls || stranger.HTTP1() != test.http1 || string(stranger.Said) != test.says {
+			if !ok || stranger.TLS() != test.tls || stranger.HTTP1() != test.http1 || string(stranger.Received) != test.says {
 				t.Fatalf("got %v (%+v)", got, stranger)
 			}
 			if connect.CodeOf(got) != connect.CodeUnavailable || strings.ContainsAny(got.Error(), "\x00\r\n") {
@@ -52,8 +52,8 @@ func TestStrangers(t *testing.T) {
 	}
 }
 
-// TestCloseAmongStrangers: Close in order ends, whatever a stranger says.
-func TestCloseAmongStrangers(t *testing.T) {
+// TestCloseWithPeerWithoutHTTP2: Close in order ends, whatever a stranger says.
+func TestCloseWithPeerWithoutHTTP2(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := net.Pipe()
 		p, result := serverOver(t, near, far, Options{}, func(c *Conn) error {
@@ -61,7 +61,7 @@ func TestCloseAmongStrangers(t *testing.T) {
 			return nil
 		})
 		p.request()
-		p.say(func() { _, _ = io.WriteString(p.nc, "\x15\x03\x03\x00\x02\x02\x46") })
+		p.enqueue(func() { _, _ = io.WriteString(p.nc, "\x15\x03\x03\x00\x02\x02\x46") })
 		go func() { _, _ = io.Copy(io.Discard, p.nc) }()
 		if err := <-result; err != nil {
 			t.Error(err)
@@ -69,14 +69,14 @@ func TestCloseAmongStrangers(t *testing.T) {
 	})
 }
 
-// TestAnswers: an answer that is no call's is told with what it has to say of itself.
-func TestAnswers(t *testing.T) {
-	p, result := serverOf(t, Options{}, drainOwn)
+// TestErrorResponses: an answer that is no call's is told with what it has to say of itself.
+func TestErrorResponses(t *testing.T) {
+	p, result := serverOf(t, Options{}, drainConn)
 	p.request()
-	p.do(p.WriteSettings())
+	p.check(p.WriteSettings())
 	p.head(1, true, ":status", "301", "location", "https://elsewhere.test/", "server", "nginx", "content-type", "text/html")
-	want := AnswerError{Status: 301, ContentType: "text/html", Location: "https://elsewhere.test/", Server: "nginx"}
-	if got, ok := errors.AsType[*AnswerError](<-result); !ok || *got != want {
+	want := ResponseError{Status: 301, ContentType: "text/html", Location: "https://elsewhere.test/", Server: "nginx"}
+	if got, ok := errors.AsType[*ResponseError](<-result); !ok || *got != want {
 		t.Errorf("got %+v", got)
 	}
 }
@@ -84,7 +84,7 @@ func TestAnswers(t *testing.T) {
 // tlsListener serves links over TLS until the test ends, and nobody who calls Accept.
 func tlsListener(t *testing.T, cfg *tls.Config) string {
 	inner := listen(t)
-	links := NewListener(TLSListener(inner, cfg), Options{}, echoOwn)
+	links := NewListener(TLSListener(inner, cfg), Options{}, echoConn)
 	var accepting sync.WaitGroup
 	accepting.Go(func() {
 		for {
@@ -130,8 +130,8 @@ func TestCleartextToTLS(t *testing.T) {
 	}
 }
 
-// hangUp ends each connection as soon as TLS's handshake has failed, until the test ends.
-func hangUp(t *testing.T, cfg *tls.Config) string {
+// closeAfterHandshake ends each connection as soon as TLS's handshake has failed, until the test ends.
+func closeAfterHandshake(t *testing.T, cfg *tls.Config) string {
 	l := listen(t)
 	var serving sync.WaitGroup
 	serving.Go(func() {
@@ -157,7 +157,7 @@ func TestNoClientCertificate(t *testing.T) {
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		cfg := serverTLS()
 		cfg.ClientAuth, cfg.MaxVersion = tls.RequireAnyClientCert, version
-		for _, addr := range []string{tlsListener(t, cfg), hangUp(t, cfg)} {
+		for _, addr := range []string{tlsListener(t, cfg), closeAfterHandshake(t, cfg)} {
 			for range 20 {
 				err := sendAndReceive(t, addr)
 				if alert, ok := errors.AsType[*net.OpError](err); !ok || alert.Op != "remote error" {
@@ -190,7 +190,7 @@ func TestStages(t *testing.T) {
 	p, result := serverOf(t, Options{}, func(c *Conn) error {
 		stages <- c.Stage()
 		received := make(chan error)
-		go func() { received <- drainOwn(c) }()
+		go func() { received <- drainConn(c) }()
 		for range 2 {
 			<-next
 			stages <- c.Stage()
@@ -205,16 +205,16 @@ func TestStages(t *testing.T) {
 			t.Errorf("stage %d, want %d", got, want)
 		}
 	}
-	want(Opened)
-	p.do(p.WriteSettings())
+	want(RequestSent)
+	p.check(p.WriteSettings())
 	await[*http2.SettingsFrame](p) // which acknowledges it
 	next <- struct{}{}
-	want(Greeted)
+	want(SettingsReceived)
 	p.head(1, false, ":status", "200", "content-type", contentType)
-	p.do(p.WritePing(false, [8]byte{}))
+	p.check(p.WritePing(false, [8]byte{}))
 	await[*http2.PingFrame](p)
 	next <- struct{}{}
-	want(Answered)
+	want(ResponseReceived)
 	_ = p.nc.Close()
 	<-result
 }

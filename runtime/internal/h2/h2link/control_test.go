@@ -27,8 +27,8 @@ func TestControlFollowsData(t *testing.T) {
 		near, far := net.Pipe()
 		r := &recorder{Conn: near}
 		c := newConn(r, true, nil, Options{})
-		c.state.stream, c.state.maxFrame = 1, maxFrame
-		c.state.streamOut, c.state.connOut = maxWindow, maxWindow
+		c.state.streamID, c.state.maxFrame = 1, maxFrame
+		c.state.streamSendWindow, c.state.connSendWindow = maxWindow, maxWindow
 		var want []byte
 		pings := 0
 		for i := range 8 {
