@@ -98,8 +98,8 @@ func (s *ServerConn) Receive() ([]byte, error) {
 	return s.in.b, nil
 }
 
-// Heard returns how many bytes have been read.
-func (s *ServerConn) Heard() uint64 { return s.bytesRead.Load() }
+// BytesReceived returns how many bytes have been read.
+func (s *ServerConn) BytesReceived() uint64 { return s.bytesRead.Load() }
 
 // Unread does not know what net/http has yet to read.
 func (s *ServerConn) Unread() bool { return false }

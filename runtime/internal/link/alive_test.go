@@ -18,7 +18,7 @@ type hearing struct {
 	unread atomic.Bool
 }
 
-func (c *hearing) Heard() uint64 { return c.heard.Load() }
+func (c *hearing) BytesReceived() uint64 { return c.heard.Load() }
 
 func (c *hearing) Unread() bool { return c.unread.Load() }
 

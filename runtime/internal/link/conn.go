@@ -50,8 +50,8 @@ type bufferer interface {
 
 // hearer is a Conn that knows of each sign of life, be it no whole packet. Any goroutine may ask.
 type hearer interface {
-	// Heard returns how many bytes have been read, a number that changes with each read.
-	Heard() uint64
+	// BytesReceived returns how many bytes have been read, a number that changes with each read.
+	BytesReceived() uint64
 	// Unread reports whether there is something, be it the end, that has come in and is yet to be read.
 	Unread() bool
 }
@@ -71,9 +71,9 @@ func limitPackets(c Conn, n int) {
 
 // pacer is a Conn that knows how much is under way.
 type pacer interface {
-	// Crowded reports whether bulk had better wait, so that what is sent next is not held up by it.
-	Crowded() bool
-	// OnRelief sets what the goroutine in Receive calls when Crowded begins to report false. It is called
+	// Congested reports whether bulk had better wait, so that what is sent next is not held up by it.
+	Congested() bool
+	// OnUncongested sets what the goroutine in Receive calls when Congested begins to report false. It is called
 	// once, while nobody is in Receive.
-	OnRelief(f func())
+	OnUncongested(f func())
 }

@@ -73,7 +73,7 @@ type heartbeat struct {
 // heard returns a number that changes with each sign of life.
 func (s *Session) heard() uint64 {
 	if s.hears != nil {
-		return s.hears.Heard()
+		return s.hears.BytesReceived()
 	}
 	return s.received.Load()
 }

@@ -17,8 +17,8 @@ type paced struct {
 	relief  func()
 }
 
-func (c *paced) Crowded() bool     { return c.crowded.Load() }
-func (c *paced) OnRelief(f func()) { c.relief = f }
+func (c *paced) Congested() bool     { return c.crowded.Load() }
+func (c *paced) OnUncongested(f func()) { c.relief = f }
 
 // TestBulkWaitsForRelief: bulk waits while its connection is crowded, all else does not.
 func TestBulkWaitsForRelief(t *testing.T) {

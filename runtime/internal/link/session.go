@@ -98,7 +98,7 @@ func newSession(c Conn, cfg Config, dialler bool, peer Peer) *Session {
 	s.ahead, _ = c.(bufferer)
 	s.hears, _ = c.(hearer)
 	if s.pace, _ = c.(pacer); s.pace != nil {
-		s.pace.OnRelief(s.wake)
+		s.pace.OnUncongested(s.wake)
 	}
 	return s
 }

@@ -84,7 +84,7 @@ func (s *Session) pending() bool {
 // bulkReady reports whether there is bulk to write, and not too much under way. The session's lock is
 // held.
 func (s *Session) bulkReady() bool {
-	return !s.out.ring.empty() && (s.pace == nil || !s.pace.Crowded())
+	return !s.out.ring.empty() && (s.pace == nil || !s.pace.Congested())
 }
 
 // forWriter reports whether there is something that only the session's writer writes. The session's lock

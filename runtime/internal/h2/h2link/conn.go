@@ -132,8 +132,8 @@ func (c *Conn) netConn() net.Conn {
 	return c.nc
 }
 
-// Heard returns how many bytes have been read.
-func (c *Conn) Heard() uint64 { return c.bytesRead.Load() }
+// BytesReceived returns how many bytes have been read.
+func (c *Conn) BytesReceived() uint64 { return c.bytesRead.Load() }
 
 // Unread reports whether there is something that has come in and is yet to be read.
 func (c *Conn) Unread() bool { return c.socket != nil && c.socket.Unread() }

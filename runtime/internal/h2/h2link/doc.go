@@ -16,7 +16,7 @@
 // before letting go; if nobody has it the reader writes what goes without blocking, and a goroutine
 // that ends with the queue writes the rest. So a reader never waits for a writer.
 //
-// What the peer has read of it a Conn finds out by PING, behind each 128 KiB or more. Crowded says when
+// What the peer has read of it a Conn finds out by PING, behind each 128 KiB or more. Congested says when
 // so much is under way that bulk had better wait; Send and TrySend go on all the same.
 //
 // # Reading

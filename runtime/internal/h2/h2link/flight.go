@@ -105,15 +105,15 @@ func (f *flight) updateLimit(p sentPing, delay time.Duration, now time.Time) {
 	f.limit = max(minInFlight, uint64(2*holds))
 }
 
-// Crowded reports whether so much is under way to the peer that bulk had better wait. Once that is over,
-// the function that OnRelief was given is called.
-func (c *Conn) Crowded() bool { return c.congested.Load() }
+// Congested reports whether so much is under way to the peer that bulk had better wait. Once that is over,
+// the function that OnUncongested was given is called.
+func (c *Conn) Congested() bool { return c.congested.Load() }
 
-// OnRelief sets what is called when Crowded begins to report false: by the goroutine in Receive, which it
+// OnUncongested sets what is called when Congested begins to report false: by the goroutine in Receive, which it
 // must not hold up. It is set while nobody is in Receive.
-func (c *Conn) OnRelief(f func()) { c.onUncongested = f }
+func (c *Conn) OnUncongested(f func()) { c.onUncongested = f }
 
-// updateCongestedLocked updates what Crowded reports. c.mu is held.
+// updateCongestedLocked updates what Congested reports. c.mu is held.
 func (c *Conn) updateCongestedLocked() {
 	if crowded := c.state.flight.congested(); crowded != c.congested.Load() {
 		c.congested.Store(crowded)

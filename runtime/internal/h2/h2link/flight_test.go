@@ -91,12 +91,12 @@ func TestFlightUndo(t *testing.T) {
 func TestCongestedUntilRead(t *testing.T) {
 	relieved := make(chan struct{}, 1)
 	p, result := clientOf(t, Options{}, func(c *Conn) error {
-		c.OnRelief(func() { relieved <- struct{}{} })
+		c.OnUncongested(func() { relieved <- struct{}{} })
 		if _, err := c.Receive(); err != nil { // the window is open
 			return err
 		}
 		msg := noise(64 << 10)
-		for !c.Crowded() {
+		for !c.Congested() {
 			if err := c.Send(packet(msg)); err != nil {
 				return err
 			}
