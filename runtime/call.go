@@ -62,10 +62,10 @@ type outgoing struct {
 	limited  bool            // the deadline is of [Config.CallTimeout]
 	spec     connect.Spec
 	info     *connect.CallInfo
-	over     error        // how the call has ended, once Receive has reported it; Receive's goroutine only
-	prompt   bool         // the caller is in Send or Receive until the call ends
-	waiter   link.Waiter  // of the first attempt, where nobody waits
-	caller   *link.Caller // nil before the first attempt, and for a proxy
+	over     error           // how the call has ended, once Receive has reported it; Receive's goroutine only
+	prompt   bool            // the caller is in Send or Receive until the call ends
+	waiter   link.Completion // of the first attempt, where nobody waits
+	caller   *link.Caller    // nil before the first attempt, and for a proxy
 
 	mu       sync.Mutex
 	route    route
@@ -179,7 +179,7 @@ func (s *outgoing) Send(msg any) error {
 
 // againAfterSend is again for one who may be the first to find that the attempt has failed.
 func (s *outgoing) againAfterSend(call *link.ClientCall) bool {
-	call.Conclude()
+	call.EndIfDrained()
 	return s.again(call)
 }
 

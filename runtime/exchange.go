@@ -257,7 +257,7 @@ func (x *exchange) offer(s *session, t *linkv1.Table) {
 	if t != nil {
 		s.link.TableChanged()
 	} else {
-		s.link.NoTable()
+		s.link.TableUnchanged()
 	}
 }
 
@@ -357,7 +357,7 @@ func (n *Node) takeTables(begin time.Time) {
 		}
 		for _, t := range tables {
 			if err := n.core.Receive(time.Now(), s.id, t); err != nil {
-				n.tasks.Go(func() { s.link.Violation(err) }) // which may take a while
+				n.tasks.Go(func() { s.link.FailViolation(err) }) // which may take a while
 				break
 			}
 		}

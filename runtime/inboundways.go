@@ -47,7 +47,7 @@ func (w *inboundWays) find(n *Node, to *link.Callee) (link.Route, bool) {
 
 // keep notes the way that was decided on since find has looked for it.
 func (w *inboundWays) keep(to *link.Callee, r link.Route) {
-	if !to.Known {
+	if !to.Cached {
 		return
 	}
 	if w.to == nil || len(w.to) >= maxInboundWays {

@@ -18,7 +18,7 @@ func TestWays(t *testing.T) {
 		"draining":      func() { n.origins.draining.Store(true) },
 		"passing":       func() { n.passing.Store(false) },
 	}
-	a, b := &link.Callee{Known: true}, &link.Callee{Known: true}
+	a, b := &link.Callee{Cached: true}, &link.Callee{Cached: true}
 	toA, toB := link.Route{Namespace: "a"}, link.Route{Namespace: "b"}
 	for what, f := range change {
 		n.origins.draining.Store(false)
@@ -51,7 +51,7 @@ func TestWaysAreBounded(t *testing.T) {
 	n.passing.Store(true)
 	var w inboundWays
 	for range 2 * maxInboundWays {
-		once, to := new(link.Callee), &link.Callee{Known: true}
+		once, to := new(link.Callee), &link.Callee{Cached: true}
 		w.find(&n, once)
 		w.keep(once, link.Route{})
 		if _, ok := w.find(&n, once); ok {

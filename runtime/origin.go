@@ -233,7 +233,7 @@ func (s *streams) add(call *link.ServerCall) {
 	told := s.told
 	s.mu.Unlock()
 	if told != nil {
-		call.Tell(told)
+		call.CancelContext(told)
 	}
 }
 
@@ -250,7 +250,7 @@ func (s *streams) tell(cause error) {
 	calls := slices.Collect(maps.Keys(s.calls))
 	s.mu.Unlock()
 	for _, call := range calls {
-		call.Tell(cause)
+		call.CancelContext(cause)
 	}
 }
 
@@ -265,7 +265,7 @@ type method struct {
 	handle func(*link.ServerCall) // serve
 	// handler is the function without interceptors, for those that make makes; nil where there are any.
 	handler connect.ServerFunc
-	make    func() link.Served // makeUnary; may be nil
+	make    func() link.CallHandler // makeUnary; may be nil
 }
 
 func (os *origins) find(namespace, procedure string) *method {

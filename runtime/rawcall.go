@@ -144,7 +144,7 @@ func (r *RawCaller) start(c *RawCall) bool {
 // request returns the request for attempts to send.
 func (c *RawCall) request() *link.Buffer {
 	if c.Owned {
-		return link.OwnBuffer(c.Request)
+		return link.WrapBuffer(c.Request)
 	}
 	return link.CopyBuffer(c.Request)
 }
@@ -167,11 +167,11 @@ func (r *RawCaller) Flush() {
 // rawWaiter is a RawCall as its first attempt sees it.
 type rawWaiter RawCall
 
-// Over implements [link.Waiter].
-func (w *rawWaiter) Over() link.Output {
+// CallDone implements [link.Waiter].
+func (w *rawWaiter) CallDone() link.Output {
 	c := (*RawCall)(w)
 	s := &c.call
-	b, err := s.first.Finish()
+	b, err := s.first.Result()
 	if err == nil {
 		s.finish()
 		o := c.done(b.B, nil)

@@ -141,14 +141,14 @@ func (s *outgoing) open() (*link.ClientCall, error) {
 		}
 		s.countPending(s.route.pending)
 		o.Namespace = t.Namespace
-		link.LocalAs(s.ctx, o, call, n.linkLimits(), n.workers, m.handle)
+		link.OpenLocal(s.ctx, o, call, n.linkLimits(), n.workers, m.handle)
 		return call, nil
 	}
 	session := n.session(t.Link)
 	if session == nil {
 		return nil, n.linkLost()
 	}
-	if err := session.link.OpenAs(s.ctx, o, call); err != nil {
+	if err := session.link.Open(s.ctx, o, call); err != nil {
 		return nil, n.failedBy(err, notStarted)
 	}
 	s.countPending(s.route.pending)
@@ -160,7 +160,7 @@ func (s *outgoing) wire(t *mesh.Target) link.Open {
 	return link.Open{
 		Namespace: t.LinkNamespace, Procedure: s.spec.Procedure,
 		Origin: link.NodeID(t.Node), OriginNamespace: t.Namespace,
-		Hops: link.MaxHops, StreamType: s.spec.StreamType, Deadline: s.deadline, Prompt: s.prompt, Waiter: s.waiter, Caller: s.caller,
+		Hops: link.MaxHops, StreamType: s.spec.StreamType, Deadline: s.deadline, CallerBlocks: s.prompt, Completion: s.waiter, Caller: s.caller,
 		Header: s.info.RequestHeader(), ResponseHeader: s.info.ResponseHeader(), ResponseTrailer: s.info.ResponseTrailer(),
 	}
 }

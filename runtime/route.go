@@ -126,7 +126,7 @@ func (n *Node) route(in *link.Incoming) (r link.Route, lasting bool) {
 	switch d.Action {
 	case mesh.Local:
 		if m := n.origins.find(d.Namespace, in.Procedure); m != nil && !n.origins.draining.Load() {
-			return link.Route{Serve: m.handle, Make: m.make}, true
+			return link.Route{Serve: m.handle, NewHandler: m.make}, true
 		}
 		return n.refuseWithdrawn(in), false
 	case mesh.Forward:

@@ -128,7 +128,7 @@ func (n *Node) fetchEncoded(ctx context.Context, w wantedSchema) ([]byte, error)
 	}
 	var header connect.Header
 	header.Set(schemaFunction, w.procedure)
-	call, err := s.link.Open(ctx, link.Open{
+	call, err := s.link.NewCall(ctx, link.Open{
 		Namespace: w.from.LinkNamespace, Procedure: schemaProcedure,
 		Origin: link.NodeID(w.from.Node), OriginNamespace: w.from.Namespace,
 		Hops: link.MaxHops, StreamType: connect.StreamTypeServer, Header: &header,

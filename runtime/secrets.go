@@ -58,7 +58,7 @@ func (l secretList) checkLengths() error {
 // stretch makes the keys of all, so that no link waits for them.
 func (l secretList) stretch() {
 	for _, s := range l {
-		link.Stretch(s)
+		link.StretchSecret(s)
 	}
 }
 

@@ -85,7 +85,7 @@ func (c *shortCall) limit() bool {
 }
 
 // make makes the call by a way, and reports whether it began.
-func (c *shortCall) make(by *link.Way, r *route, res any) (done bool, err error) {
+func (c *shortCall) make(by *link.PreparedCall, r *route, res any) (done bool, err error) {
 	n, u := c.ns.node, c.u.call
 	n.origins.begin()
 	if r.pending != nil {
@@ -95,7 +95,7 @@ func (c *shortCall) make(by *link.Way, r *route, res any) (done bool, err error)
 	if progress != link.Unsent {
 		n.retries.call()
 	}
-	if progress == link.GoesOn {
+	if progress == link.Unfinished {
 		return true, c.goOn(r, res)
 	}
 	if r.pending != nil {
@@ -118,7 +118,7 @@ func (c *shortCall) goOn(r *route, res any) error {
 		prompt: true, caller: c.ns.node.callerFor(c.ctx), route: *r, pending: r.pending, attempts: 1, closed: true,
 	}
 	defer func() { _ = s.Close() }() // always nil
-	c.u.call.GoOn(c.ctx, s.wire(&r.target), &s.first)
+	c.u.call.ToClientCall(c.ctx, s.wire(&r.target), &s.first)
 	s.call = &s.first
 	s.keep(link.CopyBuffer(c.u.request))
 	return s.Receive(res)

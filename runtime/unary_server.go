@@ -45,7 +45,7 @@ func (c keyCatcher) Value(key any) any {
 }
 
 // makeUnary is link.Route.Make for a call of the function.
-func (m *method) makeUnary() link.Served { return &unaryCall{m: m} }
+func (m *method) makeUnary() link.CallHandler { return &unaryCall{m: m} }
 
 // Call implements [link.Served].
 func (u *unaryCall) Call() *link.ServerCall { return &u.call }
@@ -71,7 +71,7 @@ func (u *unaryCall) Serve() {
 	verdict, failure := u.m.try(ctx, &u.call, func() error { return u.m.handler(ctx, u.m.spec, u) })
 	u.dropRequest()
 	response := u.response.Load()
-	if verdict == nil && failure == nil && response != nil && u.bare() && u.call.ReplyLast(response.B) {
+	if verdict == nil && failure == nil && response != nil && u.bare() && u.call.ReplyFinal(response.B) {
 		response.Free()
 		return
 	}

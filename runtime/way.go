@@ -23,9 +23,9 @@ const maxWays = 512
 // way is where calls of one function go. It never changes.
 type way struct {
 	policy  mesh.Policy
-	targets []mesh.Target // none where calls have to find their own way: to this node, say
-	routes  []route       // to the targets
-	links   []*link.Way   // likewise
+	targets []mesh.Target        // none where calls have to find their own way: to this node, say
+	routes  []route              // to the targets
+	links   []*link.PreparedCall // likewise
 }
 
 // way returns where calls of a unary function of that name go, or nil where they have to find out by themselves.
@@ -83,7 +83,7 @@ func (ns *Namespace) findWay(table *mesh.Snapshot, sessions map[mesh.LinkID]*ses
 		if t.Local || session == nil {
 			return new(way)
 		}
-		to, err := session.link.NewWay(ns.node.openOf(&t, procedure))
+		to, err := session.link.Prepare(ns.node.openOf(&t, procedure))
 		if err != nil {
 			return new(way)
 		}

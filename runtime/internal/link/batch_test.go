@@ -15,17 +15,17 @@ import (
 
 // counting counts the packets that an end sends.
 type counting struct {
-	linktest.Trying
+	linktest.NonblockingConn
 	packets atomic.Int64
 }
 
 func (c *counting) Send(p []byte) error {
 	c.packets.Add(1)
-	return c.Trying.Send(p)
+	return c.NonblockingConn.Send(p)
 }
 
 func (c *counting) TrySend(p []byte) (bool, error) {
-	sent, err := c.Trying.TrySend(p)
+	sent, err := c.NonblockingConn.TrySend(p)
 	if sent {
 		c.packets.Add(1)
 	}
@@ -35,7 +35,7 @@ func (c *counting) TrySend(p []byte) (bool, error) {
 // linkCounting links a node to the next and counts what each sends.
 func linkCounting(m *mesh, from int) (l *testLink, near, far *counting) {
 	a, b := linktest.Pipe()
-	near, far = &counting{Trying: linktest.Trying{Conn: a}}, &counting{Trying: linktest.Trying{Conn: b}}
+	near, far = &counting{NonblockingConn: linktest.NonblockingConn{Conn: a}}, &counting{NonblockingConn: linktest.NonblockingConn{Conn: b}}
 	l = &testLink{from: from, to: from + 1, near: a, far: b}
 	if err := m.linkConns(l, near, far); err != nil {
 		m.tb.Fatal(err)

@@ -10,9 +10,9 @@ import (
 // A session may hold half of what is then left to the others, at most: so the next one still finds room when
 // several have taken all that they can get.
 type Budget struct {
-	limit  int64
-	held   atomic.Int64 // in shares
-	hungry atomic.Bool  // waiting is not empty
+	limit      int64
+	held       atomic.Int64 // in shares
+	hasWaiters atomic.Bool  // waiting is not empty
 
 	mu       sync.Mutex
 	waiting  map[*Session]struct{} // those with starved calls
@@ -27,36 +27,36 @@ func NewBudget(bytes int) *Budget {
 // Held is how many bytes the sessions hold, less up to 32 KiB for each.
 func (b *Budget) Held() int { return int(b.held.Load()) }
 
-// linkShare is what part of the rest a session may hold.
-const linkShare = 2
+// sessionShare is what part of the rest a session may hold.
+const sessionShare = 2
 
 // shareBits makes shares of 32 KiB, in which sessions count here: most calls touch their own session's
 // count alone.
 const shareBits = 15
 
-// shares is what of used bytes is counted in a Budget.
-func shares(used int64) int64 { return used >> shareBits << shareBits }
+// wholeShares is what of used bytes is counted in a Budget.
+func wholeShares(used int64) int64 { return used >> shareBits << shareBits }
 
-// take counts n bytes, which may be negative.
-func (b *Budget) take(n int64) {
+// add counts n bytes, which may be negative.
+func (b *Budget) add(n int64) {
 	b.held.Add(n)
-	if n >= 0 || !b.hungry.Load() {
+	if n >= 0 || !b.hasWaiters.Load() {
 		return
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for s := range b.waiting {
-		s.wakeKeeper()
+		s.wakeKeepalive()
 	}
 }
 
 // fits reports whether a session that holds used bytes may hold n more, in one of so many parts of the budget.
 func (b *Budget) fits(parts, used, n int64) bool {
-	return linkShare*(used+n) <= b.limit/parts-b.held.Load()
+	return sessionShare*(used+n) <= b.limit/parts-b.held.Load()
 }
 
-// claim lets s exceed the budget if no other session does.
-func (b *Budget) claim(s *Session) bool {
+// claimExcess lets s exceed the budget if no other session does.
+func (b *Budget) claimExcess(s *Session) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.exceeder == nil {
@@ -65,8 +65,8 @@ func (b *Budget) claim(s *Session) bool {
 	return b.exceeder == s
 }
 
-// unclaim is the end of claim.
-func (b *Budget) unclaim(s *Session) {
+// releaseExcess is the end of claim.
+func (b *Budget) releaseExcess(s *Session) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.exceeder != s {
@@ -74,7 +74,7 @@ func (b *Budget) unclaim(s *Session) {
 	}
 	b.exceeder = nil
 	for s := range b.waiting {
-		s.wakeKeeper()
+		s.wakeKeepalive()
 	}
 }
 
@@ -87,5 +87,5 @@ func (b *Budget) setWaiting(s *Session, waits bool) {
 	} else {
 		delete(b.waiting, s)
 	}
-	b.hungry.Store(len(b.waiting) > 0)
+	b.hasWaiters.Store(len(b.waiting) > 0)
 }

@@ -7,12 +7,12 @@ import (
 
 // Buffer is a slice from a pool. Whoever holds it frees it, once, or leaves it to the collector.
 type Buffer struct {
-	B     []byte
-	alien bool // B is of no pool
+	B        []byte
+	unpooled bool // B is of no pool
 }
 
-// OwnBuffer returns a Buffer of b, which Free leaves alone.
-func OwnBuffer(b []byte) *Buffer { return &Buffer{B: b, alien: true} }
+// WrapBuffer returns a Buffer of b, which Free leaves alone.
+func WrapBuffer(b []byte) *Buffer { return &Buffer{B: b, unpooled: true} }
 
 // Buffers are of classes: each is twice as long as the one before, and from coarseBits on an eighth of that longer. What
 // is a little longer than a power of two, as a message of such a payload is, takes no second time as much.
@@ -68,7 +68,7 @@ func CopyBuffer(p []byte) *Buffer {
 // Free gives the buffer back for others to use.
 func (b *Buffer) Free() {
 	class, size := bufferClass(cap(b.B))
-	if b.alien || class < 0 || size != cap(b.B) {
+	if b.unpooled || class < 0 || size != cap(b.B) {
 		return
 	}
 	b.B = b.B[:0]

@@ -103,29 +103,29 @@ func CallerText(s string) string {
 
 // callerCache keeps the callers that the other end says again and again. Only the session's reader uses it.
 type callerCache struct {
-	last  *Caller
-	raw   string // of last
-	known map[string]*Caller
+	last    *Caller
+	raw     string // of last
+	entries map[string]*Caller
 }
 
 // maxCachedCallers bounds what a peer can fill the cache with.
 const maxCachedCallers = 128
 
-func (c *callerCache) get(b []byte) (*Caller, error) {
+func (c *callerCache) lookup(b []byte) (*Caller, error) {
 	if c.last != nil && string(b) == c.raw {
 		return c.last, nil
 	}
-	if known, ok := c.known[string(b)]; ok {
+	if known, ok := c.entries[string(b)]; ok {
 		return known, nil
 	}
 	parsed, err := parseCaller(b)
 	if err != nil {
 		return nil, err
 	}
-	if c.known == nil || len(c.known) >= maxCachedCallers {
-		c.known = make(map[string]*Caller)
+	if c.entries == nil || len(c.entries) >= maxCachedCallers {
+		c.entries = make(map[string]*Caller)
 	}
 	c.last, c.raw = parsed, string(b)
-	c.known[c.raw] = parsed
+	c.entries[c.raw] = parsed
 	return parsed, nil
 }

@@ -54,13 +54,13 @@ func TestCallerCache(t *testing.T) {
 		return b
 	}
 	one, two := said("one"), said("two")
-	first, err := cache.get(one)
+	first, err := cache.lookup(one)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if n := testing.AllocsPerRun(100, func() {
 		for _, raw := range [][]byte{one, two, two} {
-			if c, err := cache.get(raw); err != nil || (c == first) != (c.Name == "one") {
+			if c, err := cache.lookup(raw); err != nil || (c == first) != (c.Name == "one") {
 				t.Fatal(c, err)
 			}
 		}
@@ -68,11 +68,11 @@ func TestCallerCache(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 	for i := range 3 * maxCachedCallers {
-		if c, err := cache.get(said(strconv.Itoa(i))); err != nil || c.Name != strconv.Itoa(i) {
+		if c, err := cache.lookup(said(strconv.Itoa(i))); err != nil || c.Name != strconv.Itoa(i) {
 			t.Fatal(c, err)
 		}
-		if len(cache.known) > maxCachedCallers {
-			t.Fatalf("%d callers are kept", len(cache.known))
+		if len(cache.entries) > maxCachedCallers {
+			t.Fatalf("%d callers are kept", len(cache.entries))
 		}
 	}
 }

@@ -95,13 +95,13 @@ func TestConclude(t *testing.T) {
 					_ = c.Fail(connect.NewError(connect.CodeAborted, "no"), &rpcmeshv1.CallFailure{Certainty: rpcmeshv1.CallFailure_CERTAINTY_UNKNOWN})
 				}
 				c := m.open(t.Context(), 0, 1, link.Open{StreamType: connect.StreamTypeBidi})
-				c.Conclude()
+				c.EndIfDrained()
 				_ = c.SendHeaders()
 				synctest.Wait()
 				if c.Failure() != nil || c.Err() != nil {
 					t.Errorf("%v, %v before anybody asked", c.Failure(), c.Err())
 				}
-				c.Conclude()
+				c.EndIfDrained()
 				if concluded := c.Failure() != nil; concluded == answered {
 					t.Errorf("concluded: %v", concluded)
 				}

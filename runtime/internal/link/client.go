@@ -26,11 +26,11 @@ type Open struct {
 	// Deadline ends the call, as the context's does; the earlier counts. Zero is none. It is cheaper
 	// than a context of its own.
 	Deadline time.Time
-	// Prompt says that the caller is in Send or Receive until the call has ended: its context is watched
+	// CallerBlocks says that the caller is in Send or Receive until the call has ended: its context is watched
 	// there, which is cheaper than to be told of its end.
-	Prompt bool
-	// Waiter, if there is one, is told of the call's end, and nobody waits in Receive: see Waiter.
-	Waiter Waiter
+	CallerBlocks bool
+	// Completion, if there is one, is told of the call's end, and nobody waits in Receive: see Waiter.
+	Completion Completion
 	// Caller is who makes the call. May be nil.
 	Caller *Caller
 	// Header is sent when the call is opened; until then it may be changed. May be nil.
@@ -48,19 +48,19 @@ type ClientCall struct {
 	open   Open
 	ctx    context.Context
 	s      *Session   // nil for a local call
-	pair   *localPair // of a local call
+	local  *localPair // of a local call
 	limits *Limits
 
 	opened  atomic.Bool // set with mu held
 	ended   atomic.Bool // likewise; outcome is set before
 	sentAll bool        // set by the one who sends, with mu held
 
-	mu      *sync.Mutex
-	end     *callerEnd  // while the call runs
-	stop    func() bool // ends the watch on ctx
-	over    bool
-	gaveUp  bool // it is over because this side let go of it
-	outcome outcome
+	mu        *sync.Mutex
+	endpoint  *callerEndpoint // while the call runs
+	stop      func() bool     // ends the watch on ctx
+	over      bool
+	abandoned bool // it is over because this side let go of it
+	outcome   outcome
 }
 
 // SendHeaders opens the call, if that has not been done.
@@ -94,24 +94,24 @@ func (c *ClientCall) transmit(f outFrame) error {
 	if c.opened.Load() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		return c.send(nil, &f)
+		return c.sendLocked(nil, &f)
 	}
 	var scratch [384]byte
 	head, err := c.encodeOpen(scratch[:0])
 	if err != nil {
-		c.giveUp(err)
+		c.abandon(err)
 		return err
 	}
-	stop := c.watch()
+	stop := c.watchContext()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
 	case c.opened.Load(): // somebody else was faster
 		head = nil
 	case c.over:
-		err = c.gaveUpError()
+		err = c.abandonErrorLocked()
 	default:
-		if err = c.start(head); err == nil {
+		if err = c.startLocked(head); err == nil {
 			stop, c.stop = nil, stop
 		}
 	}
@@ -121,18 +121,18 @@ func (c *ClientCall) transmit(f outFrame) error {
 	if err != nil {
 		return err
 	}
-	return c.send(head, &f)
+	return c.sendLocked(head, &f)
 }
 
-// send sends a frame of a call that has been opened, or is opened by head. mu is held.
-func (c *ClientCall) send(head []byte, f *outFrame) error {
-	e := c.end
+// sendLocked sends a frame of a call that has been opened, or is opened by head. mu is held.
+func (c *ClientCall) sendLocked(head []byte, f *outFrame) error {
+	e := c.endpoint
 	switch {
 	case e == nil:
-		return c.sendError()
+		return c.sendErrorLocked()
 	case e.sending:
-		return errSending
-	case e.err != nil, e.eof, c.sentAll && (f.hasData || f.closeSend):
+		return errConcurrentSend
+	case e.err != nil, e.recvClosed, c.sentAll && (f.hasData || f.closeSend):
 		return io.EOF
 	case head == nil && !f.hasData && !f.closeSend:
 		return nil
@@ -140,16 +140,16 @@ func (c *ClientCall) send(head []byte, f *outFrame) error {
 	if f.closeSend {
 		c.sentAll = true
 	}
-	if c.open.Waiter != nil {
-		e.stream.post(e, head, f)
+	if c.open.Completion != nil {
+		e.stream.sendAsyncLocked(e, head, f)
 		return nil
 	}
-	e.inside++
-	whole := e.stream.send(e, head, f)
-	c.checkGone(e)
-	e.leave(e)
+	e.users++
+	whole := e.stream.sendLocked(e, head, f)
+	c.checkContextLocked(e)
+	e.leaveLocked(e)
 	switch {
-	case c.gaveUp:
+	case c.abandoned:
 		return c.outcome.err
 	case !whole:
 		return io.EOF
@@ -157,16 +157,16 @@ func (c *ClientCall) send(head []byte, f *outFrame) error {
 	return nil
 }
 
-// sendError is what Send returns when the call is over. mu is held.
-func (c *ClientCall) sendError() error {
-	if c.gaveUp {
+// sendErrorLocked is what Send returns when the call is over. mu is held.
+func (c *ClientCall) sendErrorLocked() error {
+	if c.abandoned {
 		return c.outcome.err
 	}
 	return io.EOF
 }
 
-// gaveUpError is why the call was over before it was opened. mu is held.
-func (c *ClientCall) gaveUpError() *connect.Error {
+// abandonErrorLocked is why the call was over before it was opened. mu is held.
+func (c *ClientCall) abandonErrorLocked() *connect.Error {
 	err, _ := errors.AsType[*connect.Error](c.outcome.err)
 	return err
 }
@@ -187,7 +187,7 @@ func (c *ClientCall) encodeOpen(b []byte) ([]byte, *connect.Error) {
 			return nil, contextError(context.DeadlineExceeded)
 		}
 	}
-	if c.pair != nil {
+	if c.local != nil {
 		return appendHeaders(b, c.open.Header), nil
 	}
 	return c.open.appendTo(b, timeout, headers), nil
@@ -202,46 +202,46 @@ func (c *ClientCall) deadline() time.Time {
 	return deadline
 }
 
-// watch makes the end of the context end the call; the returned function, which may be nil, ends that.
-func (c *ClientCall) watch() (stop func() bool) {
-	if c.pair != nil && !c.open.Deadline.IsZero() {
-		return c.watchBoth()
+// watchContext makes the end of the context end the call; the returned function, which may be nil, ends that.
+func (c *ClientCall) watchContext() (stop func() bool) {
+	if c.local != nil && !c.open.Deadline.IsZero() {
+		return c.watchContextAndDeadline()
 	}
-	if c.ctx.Done() == nil || c.prompt() {
+	if c.ctx.Done() == nil || c.blocksInCall() {
 		return nil
 	}
-	return context.AfterFunc(c.ctx, func() { c.giveUp(contextError(c.ctx.Err())) })
+	return context.AfterFunc(c.ctx, func() { c.abandon(contextError(c.ctx.Err())) })
 }
 
-// watchBoth is watch for a call whose deadline no session's keeper sees to.
-func (c *ClientCall) watchBoth() (stop func() bool) {
+// watchContextAndDeadline is watch for a call whose deadline no session's keeper sees to.
+func (c *ClientCall) watchContextAndDeadline() (stop func() bool) {
 	unarm := time.AfterFunc(time.Until(c.open.Deadline), func() {
-		c.giveUp(contextError(context.DeadlineExceeded))
+		c.abandon(contextError(context.DeadlineExceeded))
 	}).Stop
 	if c.ctx.Done() == nil {
 		return unarm
 	}
-	unwatch := context.AfterFunc(c.ctx, func() { c.giveUp(contextError(c.ctx.Err())) })
+	unwatch := context.AfterFunc(c.ctx, func() { c.abandon(contextError(c.ctx.Err())) })
 	return func() bool {
 		stopped := unarm()
 		return unwatch() && stopped
 	}
 }
 
-// start opens the call. mu is held.
-func (c *ClientCall) start(head []byte) (err *connect.Error) {
-	if c.pair != nil {
-		c.end = c.pair.start(c, head)
-	} else if c.end, err = c.s.startCaller(c.deadline()); err == nil {
-		if c.open.Prompt {
-			c.end.done = c.ctx.Done()
+// startLocked opens the call. mu is held.
+func (c *ClientCall) startLocked(head []byte) (err *connect.Error) {
+	if c.local != nil {
+		c.endpoint = c.local.startLocked(c, head)
+	} else if c.endpoint, err = c.s.startCallerLocked(c.deadline()); err == nil {
+		if c.open.CallerBlocks {
+			c.endpoint.done = c.ctx.Done()
 		}
 	} else {
 		err = err.WithRemote()
-		c.settle(c.s.failed(err, notStarted).outcome())
+		c.settleLocked(c.s.failure(err, notStarted).outcome())
 	}
-	if err == nil && c.open.Waiter != nil {
-		c.end.waiter, c.end.receiving = c.open.Waiter, true
+	if err == nil && c.open.Completion != nil {
+		c.endpoint.completion, c.endpoint.recvWaiting = c.open.Completion, true
 	}
 	c.opened.Store(true)
 	return err
@@ -255,26 +255,26 @@ func (c *ClientCall) Receive() ([]byte, error) {
 		_ = c.SendHeaders() // what keeps it from opening is found below
 	}
 	c.mu.Lock()
-	e := c.end
+	e := c.endpoint
 	if e == nil {
 		err := c.outcome.err
 		c.mu.Unlock()
 		return nil, err
 	}
-	e.inside++
-	msg, err := e.receive()
+	e.users++
+	msg, err := e.receiveLocked()
 	e.answered = e.answered || err == nil
-	c.checkGone(e)
+	c.checkContextLocked(e)
 	headers := e.headers
 	e.headers = nil
 	if err != nil && !c.over {
-		c.settle(e.finish())
+		c.settleLocked(e.outcomeLocked())
 	}
 	if c.over {
 		msg, err = nil, c.outcome.err
 	}
-	e.leave(e)
-	stop := c.takeStop()
+	e.leaveLocked(e)
+	stop := c.takeStopLocked()
 	c.mu.Unlock()
 
 	if stop != nil {
@@ -283,7 +283,7 @@ func (c *ClientCall) Receive() ([]byte, error) {
 	if headers != nil && c.open.ResponseHeader != nil {
 		if herr := parseHeaders(headers, c.open.ResponseHeader); herr != nil && err == nil {
 			err := errMalformedHeaders.WithCause(herr)
-			c.giveUp(err)
+			c.abandon(err)
 			return nil, err
 		}
 	}
@@ -297,23 +297,23 @@ func (c *ClientCall) ReceiveHeaders() bool {
 		_ = c.SendHeaders() // what keeps it from opening is found by Receive
 	}
 	c.mu.Lock()
-	e := c.end
+	e := c.endpoint
 	if e == nil {
 		c.mu.Unlock()
 		return false
 	}
-	e.inside++
+	e.users++
 	var headers []byte
-	if e.awaitHeaders() {
+	if e.waitHeadersLocked() {
 		headers, e.headers = e.headers, nil
 	}
-	e.leave(e)
+	e.leaveLocked(e)
 	c.mu.Unlock()
 	if headers == nil || c.open.ResponseHeader == nil {
 		return headers != nil
 	}
 	if err := parseHeaders(headers, c.open.ResponseHeader); err != nil {
-		c.giveUp(errMalformedHeaders.WithCause(err))
+		c.abandon(errMalformedHeaders.WithCause(err))
 		return false
 	}
 	return true
@@ -321,38 +321,38 @@ func (c *ClientCall) ReceiveHeaders() bool {
 
 var errMalformedHeaders = connect.NewError(connect.CodeInternal, "link: the response's headers are malformed")
 
-// settle notes that the call is over. mu is held.
-func (c *ClientCall) settle(o outcome) {
+// settleLocked notes that the call is over. mu is held.
+func (c *ClientCall) settleLocked(o outcome) {
 	o.certainty = notStarted
-	if c.end != nil {
-		o.certainty = c.end.certainty()
+	if c.endpoint != nil {
+		o.certainty = c.endpoint.certaintyLocked()
 	}
 	c.over, c.outcome = true, o
 	defer c.ended.Store(true)
 	o.addTrailer(c.open.ResponseTrailer)
-	if e := c.end; e != nil {
-		c.end, e.retired = nil, true
+	if e := c.endpoint; e != nil {
+		c.endpoint, e.released = nil, true
 	}
 }
 
-// prompt reports whether the caller watches its context itself.
-func (c *ClientCall) prompt() bool { return c.open.Prompt && c.pair == nil }
+// blocksInCall reports whether the caller watches its context itself.
+func (c *ClientCall) blocksInCall() bool { return c.open.CallerBlocks && c.local == nil }
 
-// checkGone lets go of the call if its caller has found its context to have ended. mu is held.
-func (c *ClientCall) checkGone(e *callerEnd) {
-	if !e.gone || c.over {
+// checkContextLocked lets go of the call if its caller has found its context to have ended. mu is held.
+func (c *ClientCall) checkContextLocked(e *callerEndpoint) {
+	if !e.ctxDone || c.over {
 		return
 	}
 	err := contextError(c.ctx.Err())
-	if e.abort(err) {
-		c.s.wakeWriter()
+	if e.abortLocked(err) {
+		c.s.wakeWriterLocked()
 	}
-	c.gaveUp = true
-	c.settle(outcome{err: err})
+	c.abandoned = true
+	c.settleLocked(outcome{err: err})
 }
 
-// takeStop returns what ends the watch on the context, once, when the call is over. mu is held.
-func (c *ClientCall) takeStop() (stop func() bool) {
+// takeStopLocked returns what ends the watch on the context, once, when the call is over. mu is held.
+func (c *ClientCall) takeStopLocked() (stop func() bool) {
 	if c.over {
 		stop, c.stop = c.stop, nil
 	}
@@ -370,16 +370,16 @@ func (c *ClientCall) Failure() *rpcmeshv1.CallFailure {
 	return c.outcome.failure
 }
 
-// Conclude is for one who has found by sending that the call has ended: Failure says how, unless something
+// EndIfDrained is for one who has found by sending that the call has ended: Failure says how, unless something
 // is left to receive before.
-func (c *ClientCall) Conclude() {
+func (c *ClientCall) EndIfDrained() {
 	c.mu.Lock()
-	if e := c.end; e != nil && (e.eof || e.err != nil) && e.headers == nil && e.inbox.empty() && !c.over {
-		e.inside++
-		c.settle(e.finish())
-		e.leave(e)
+	if e := c.endpoint; e != nil && (e.recvClosed || e.err != nil) && e.headers == nil && e.inbox.empty() && !c.over {
+		e.users++
+		c.settleLocked(e.outcomeLocked())
+		e.leaveLocked(e)
 	}
-	stop := c.takeStop()
+	stop := c.takeStopLocked()
 	c.mu.Unlock()
 	if stop != nil {
 		stop()
@@ -399,42 +399,42 @@ func (c *ClientCall) Err() error {
 // Close cancels the call if it is running and frees what it holds. It is idempotent.
 func (c *ClientCall) Close() error {
 	if !c.ended.Load() {
-		c.giveUp(errClosed)
+		c.abandon(errClosed)
 	}
 	return nil
 }
 
 var errClosed = connect.NewError(connect.CodeCanceled, "the caller closed the call").WithCause(context.Canceled)
 
-// giveUp lets go of the call, unless it is over.
-func (c *ClientCall) giveUp(err *connect.Error) {
+// abandon lets go of the call, unless it is over.
+func (c *ClientCall) abandon(err *connect.Error) {
 	c.mu.Lock()
-	e := c.end
-	running := e != nil && e.abort(err)
+	e := c.endpoint
+	running := e != nil && e.abortLocked(err)
 	if !c.over {
-		c.gaveUp = true
-		c.settle(outcome{err: err})
+		c.abandoned = true
+		c.settleLocked(outcome{err: err})
 	}
-	stop := c.takeStop()
+	stop := c.takeStopLocked()
 	var handler *ServerCall
-	var waiter Waiter
+	var waiter Completion
 	if e != nil {
-		waiter = e.takeWaiter()
+		waiter = e.takeCompletionLocked()
 	}
-	if running && c.pair != nil {
-		handler = c.pair.server
+	if running && c.local != nil {
+		handler = c.local.server
 	} else if running {
-		c.s.wakeWriter()
+		c.s.wakeWriterLocked()
 	}
 	if e != nil {
-		e.recycle()
+		e.recycleLocked()
 	}
 	c.mu.Unlock()
 	if stop != nil {
 		stop()
 	}
 	if handler != nil {
-		handler.canceled(cancelCode(err))
+		handler.cancelLocal(cancelCode(err))
 	}
-	tell(waiter)
+	complete(waiter)
 }

@@ -41,36 +41,36 @@ type trySender interface {
 	TrySend(p []byte) (bool, error)
 }
 
-// bufferer is a Conn that knows what it has read ahead.
-type bufferer interface {
+// readAheadConn is a Conn that knows what it has read ahead.
+type readAheadConn interface {
 	// Buffered reports whether the next Receive returns without waiting. The goroutine that calls
 	// Receive asks.
 	Buffered() bool
 }
 
-// hearer is a Conn that knows of each sign of life, be it no whole packet. Any goroutine may ask.
-type hearer interface {
+// livenessConn is a Conn that knows of each sign of life, be it no whole packet. Any goroutine may ask.
+type livenessConn interface {
 	// BytesReceived returns how many bytes have been read, a number that changes with each read.
 	BytesReceived() uint64
 	// Unread reports whether there is something, be it the end, that has come in and is yet to be read.
 	Unread() bool
 }
 
-// limiter is a Conn that can bound the packets that it receives.
-type limiter interface {
+// packetLimiter is a Conn that can bound the packets that it receives.
+type packetLimiter interface {
 	// LimitMessage sets the length of the longest packet to come. The goroutine that calls Receive calls it.
 	LimitMessage(n int)
 }
 
 // limitPackets bounds the packets that c receives from now on, if it can.
 func limitPackets(c Conn, n int) {
-	if l, ok := c.(limiter); ok {
+	if l, ok := c.(packetLimiter); ok {
 		l.LimitMessage(n)
 	}
 }
 
-// pacer is a Conn that knows how much is under way.
-type pacer interface {
+// congestionConn is a Conn that knows how much is under way.
+type congestionConn interface {
 	// Congested reports whether bulk had better wait, so that what is sent next is not held up by it.
 	Congested() bool
 	// OnUncongested sets what the goroutine in Receive calls when Congested begins to report false. It is called

@@ -16,16 +16,16 @@ type callContext ServerCall
 const (
 	endCanceled = iota + 1
 	endDeadline
-	endTold // canceled, and the child has the cause
+	endCause // canceled, and the child has the cause
 )
 
 // contextChild is what those find who wait for the end of a callContext.
 type contextChild struct {
 	context.Context // ends with it, and by the same error
 
-	hook  func() // ends the Context by the error of the callContext
-	free  context.CancelCauseFunc
-	cause atomic.Pointer[error] // what tell ends it with
+	cancelParent func() // ends the Context by the error of the callContext
+	cancel       context.CancelCauseFunc
+	cause        atomic.Pointer[error] // what tell ends it with
 }
 
 // endOf is how a context ends that ends by err.
@@ -41,7 +41,7 @@ func (c *callContext) Deadline() (time.Time, bool) { return c.deadline, !c.deadl
 
 // Err implements context.Context.
 func (c *callContext) Err() error {
-	switch c.over.Load() {
+	switch c.ctxEnd.Load() {
 	case 0:
 		return nil
 	case endDeadline:
@@ -56,7 +56,7 @@ func (c *callContext) Value(key any) any {
 	if key == (callKey{}) {
 		return (*ServerCall)(c)
 	}
-	if child := c.child.Load(); child != nil {
+	if child := c.ctxChild.Load(); child != nil {
 		return child.Value(key)
 	}
 	return nil
@@ -78,69 +78,69 @@ func (c *callContext) Done() <-chan struct{} { return c.ensureChild().Done() }
 
 // ensureChild returns the child, which it makes where there is none yet.
 func (c *callContext) ensureChild() *contextChild {
-	if child := c.child.Load(); child != nil {
+	if child := c.ctxChild.Load(); child != nil {
 		return child
 	}
 	parent := &contextRoot{c: c}
 	child := new(contextChild)
-	child.Context, child.free = context.WithCancelCause(parent)
-	child.hook = parent.hook
-	if !c.child.CompareAndSwap(nil, child) {
-		return c.child.Load()
+	child.Context, child.cancel = context.WithCancelCause(parent)
+	child.cancelParent = parent.cancelChild
+	if !c.ctxChild.CompareAndSwap(nil, child) {
+		return c.ctxChild.Load()
 	}
-	if c.over.Load() != 0 {
+	if c.ctxEnd.Load() != 0 {
 		c.endChild(child)
 	}
 	return child
 }
 
-// mark sets the context's error, so that a handler whose Send or Receive fails finds it. cancel must
+// setEnd sets the context's error, so that a handler whose Send or Receive fails finds it. cancel must
 // follow. It may be called with a session's lock held.
-func (c *callContext) mark(err error) { c.over.CompareAndSwap(0, endOf(err)) }
+func (c *callContext) setEnd(err error) { c.ctxEnd.CompareAndSwap(0, endOf(err)) }
 
 // cancel ends the context; the first error counts. It is not called with a session's lock held: whoever
 // derived from the context is told.
 func (c *callContext) cancel(err error) {
-	c.mark(err)
-	if child := c.child.Load(); child != nil {
+	c.setEnd(err)
+	if child := c.ctxChild.Load(); child != nil {
 		c.endChild(child)
 	}
 }
 
-// tell ends the context with cause, which [context.Cause] finds, while the call goes on.
-func (c *callContext) tell(cause error) {
+// cancelCause ends the context with cause, which [context.Cause] finds, while the call goes on.
+func (c *callContext) cancelCause(cause error) {
 	child := c.ensureChild()
 	child.cause.CompareAndSwap(nil, &cause)
-	c.over.CompareAndSwap(0, endTold)
+	c.ctxEnd.CompareAndSwap(0, endCause)
 	c.endChild(child)
 }
 
 // endChild ends the child. That it has ended before does not matter.
 func (c *callContext) endChild(child *contextChild) {
-	if c.over.Load() == endTold {
-		child.free(*child.cause.Load())
+	if c.ctxEnd.Load() == endCause {
+		child.cancel(*child.cause.Load())
 		return
 	}
-	child.hook()
-	child.free(nil)
+	child.cancelParent()
+	child.cancel(nil)
 }
 
 // contextRoot is the parent of a contextChild. It hands the function that ends the child, with the
 // root's error, to the callContext.
 type contextRoot struct {
-	c    *callContext
-	hook func()
+	c           *callContext
+	cancelChild func()
 }
 
-var never = make(chan struct{})
+var neverDone = make(chan struct{})
 
 func (r *contextRoot) Deadline() (time.Time, bool) { return r.c.Deadline() }
-func (r *contextRoot) Done() <-chan struct{}       { return never }
+func (r *contextRoot) Done() <-chan struct{}       { return neverDone }
 func (r *contextRoot) Err() error                  { return r.c.Err() }
 func (r *contextRoot) Value(any) any               { return nil }
 
 // AfterFunc is what the context package registers a child with.
 func (r *contextRoot) AfterFunc(f func()) (stop func() bool) {
-	r.hook = f
+	r.cancelChild = f
 	return func() bool { return true }
 }

@@ -40,10 +40,10 @@ func TestContextInParallel(t *testing.T) {
 				ends <- cause
 			})
 		}
-		all.Go(func() { c.Tell(told) })
+		all.Go(func() { c.CancelContext(told) })
 		all.Go(func() { c.context().cancel(context.Canceled) })
 		all.Go(func() {
-			c.context().mark(context.DeadlineExceeded)
+			c.context().setEnd(context.DeadlineExceeded)
 			c.context().cancel(context.DeadlineExceeded)
 		})
 		all.Wait()

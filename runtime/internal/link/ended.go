@@ -42,12 +42,12 @@ type Ended struct { //nolint:errname // a session ends in good ways, too
 	// Err is the cause of the other kinds: a *connect.Error where the other end gave one.
 	Err error
 
-	taken *uint64 // how many opens the goodbye says were taken in, nil where it does not say
+	accepted *uint64 // how many opens the goodbye says were taken in, nil where it does not say
 }
 
-// untaken reports whether the goodbye leaves out the open of that number.
-func (e *Ended) untaken(number uint64) bool {
-	return e != nil && e.taken != nil && number > *e.taken
+// leavesOut reports whether the goodbye leaves out the open of that number.
+func (e *Ended) leavesOut(number uint64) bool {
+	return e != nil && e.accepted != nil && number > *e.accepted
 }
 
 // Error says why in words.
@@ -66,8 +66,8 @@ func (e *Ended) Error() string {
 	}
 }
 
-// tell is what the connection is closed with: what the other end is told.
-func (e *Ended) tell() error {
+// closeError is what the connection is closed with: what the other end is told.
+func (e *Ended) closeError() error {
 	switch e.Kind {
 	case EndClosed, EndGoodbye:
 		return nil

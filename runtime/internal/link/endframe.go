@@ -25,9 +25,9 @@ type outcome struct {
 	certainty Certainty
 }
 
-// certain returns failure as it can be true: a call of which something was answered has started, whoever
+// correctCertainty returns failure as it can be true: a call of which something was answered has started, whoever
 // says otherwise.
-func certain(failure *rpcmeshv1.CallFailure, answered bool) *rpcmeshv1.CallFailure {
+func correctCertainty(failure *rpcmeshv1.CallFailure, answered bool) *rpcmeshv1.CallFailure {
 	if failure == nil || !answered {
 		return failure
 	}
@@ -36,19 +36,19 @@ func certain(failure *rpcmeshv1.CallFailure, answered bool) *rpcmeshv1.CallFailu
 	return failure
 }
 
-// encodeVerdict returns the body of a handler's End; nothing for success without trailers. What is beyond the
+// encodeEnd returns the body of a handler's End; nothing for success without trailers. What is beyond the
 // limits is replaced.
-func (c *ServerCall) encodeVerdict(err *connect.Error, trailer *connect.Header) []byte {
+func (c *ServerCall) encodeEnd(err *connect.Error, trailer *connect.Header) []byte {
 	limit := c.limits.MaxHeader
 	if err == nil && trailer.Len() == 0 {
 		return nil
 	}
 	if _, tooLong := checkHeaders("trailers", trailer, limit); tooLong != nil {
-		return c.failed(tooLong, started).end(limit)
+		return c.failure(tooLong, started).encode(limit)
 	}
 	end, tooLong := encodeEnd(err, trailer, nil, limit)
 	if tooLong != nil {
-		return c.failed(tooLong, started).end(limit)
+		return c.failure(tooLong, started).encode(limit)
 	}
 	return end
 }

@@ -220,7 +220,7 @@ func TestOpenOnEndedSession(t *testing.T) {
 		}
 		_, err := c.Receive()
 		checkFailure(t, c, err, rpcmeshv1.CallFailure_CERTAINTY_NOT_STARTED, 0)
-		if _, err := m.session(0, 1).Open(t.Context(), link.Open{}); connect.CodeOf(err) != connect.CodeUnavailable {
+		if _, err := m.session(0, 1).NewCall(t.Context(), link.Open{}); connect.CodeOf(err) != connect.CodeUnavailable {
 			t.Errorf("Open: %v", err)
 		}
 	})
@@ -265,7 +265,7 @@ func TestCloseSendsWhatIsReady(t *testing.T) {
 		}
 		go l.accept.Close(nil)
 		synctest.Wait()
-		if _, err := l.accept.Open(t.Context(), link.Open{}); err == nil || connect.CodeOf(err) != connect.CodeUnavailable {
+		if _, err := l.accept.NewCall(t.Context(), link.Open{}); err == nil || connect.CodeOf(err) != connect.CodeUnavailable {
 			t.Errorf("Open while closing: %v", err)
 		}
 		near.Resume()

@@ -14,7 +14,7 @@ func (s *Session) Handlers() int {
 const (
 	ServedCost  = servedCost
 	RelayedCost = relayedCost
-	StarveLimit = starveLimit
+	StarveLimit = memoryWaitLimit
 	IdleTime    = idleTime
 )
 
@@ -24,18 +24,18 @@ func (s *Session) OpenCalls() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := 0
-	for _, t := range []*table{&s.own, &s.theirs} {
+	for _, t := range []*callTable{&s.localCalls, &s.peerCalls} {
 		for _, slot := range t.slots {
-			if slot.end != nil || slot.zombie {
+			if slot.endpoint != nil || slot.canceled {
 				n++
 			}
 		}
 	}
-	if live := s.own.live + s.theirs.live; live != 0 && n == 0 {
+	if live := s.localCalls.live + s.peerCalls.live; live != 0 && n == 0 {
 		return -live
 	}
 	return n
 }
 
 // Hold has the session hold n bytes more.
-func (s *Session) Hold(n int) { s.use(n) }
+func (s *Session) Hold(n int) { s.addMemory(n) }

@@ -15,65 +15,65 @@ const (
 	started    = rpcmeshv1.CallFailure_CERTAINTY_STARTED
 )
 
-// failed is an error of a call that says how far the call had come, as all do that the mesh makes: there is no
+// callFailure is an error of a call that says how far the call had come, as all do that the mesh makes: there is no
 // other way to end a call without its handler.
-type failed struct {
-	err     *connect.Error
-	failure *rpcmeshv1.CallFailure
+type callFailure struct {
+	err    *connect.Error
+	detail *rpcmeshv1.CallFailure
 }
 
-// failed is the error of a call that this end of the session ends.
-func (s *Session) failed(err *connect.Error, certainty Certainty) failed {
-	return failed{err, &rpcmeshv1.CallFailure{Certainty: certainty, Node: s.cfg.Node[:], NodeName: s.cfg.Name}}
+// failure is the error of a call that this end of the session ends.
+func (s *Session) failure(err *connect.Error, certainty Certainty) callFailure {
+	return callFailure{err, &rpcmeshv1.CallFailure{Certainty: certainty, Node: s.cfg.Node[:], NodeName: s.cfg.Name}}
 }
 
-// failed is the error of a call that ends at its handler's end. A local one's caller knows which node that is.
-func (c *ServerCall) failed(err *connect.Error, certainty Certainty) failed {
+// failure is the error of a call that ends at its handler's end. A local one's caller knows which node that is.
+func (c *ServerCall) failure(err *connect.Error, certainty Certainty) callFailure {
 	if s := c.session; s != nil {
-		return s.failed(err, certainty)
+		return s.failure(err, certainty)
 	}
-	return failed{err, &rpcmeshv1.CallFailure{Certainty: certainty}}
+	return callFailure{err, &rpcmeshv1.CallFailure{Certainty: certainty}}
 }
 
-// end returns the body of an End.
-func (f failed) end(limit int) []byte {
-	end, tooLong := encodeEnd(f.err, nil, f.failure, limit)
+// encode returns the body of an End.
+func (f callFailure) encode(limit int) []byte {
+	end, tooLong := encodeEnd(f.err, nil, f.detail, limit)
 	if tooLong != nil {
-		end, _ = encodeEnd(tooLong, nil, f.failure, limit) // which is short
+		end, _ = encodeEnd(tooLong, nil, f.detail, limit) // which is short
 	}
 	return end
 }
 
 // outcome is how a call that was on its way ended, as its caller sees it.
-func (f failed) outcome() outcome { return outcome{err: f.err.WithRemote(), failure: f.failure} }
+func (f callFailure) outcome() outcome { return outcome{err: f.err.WithRemote(), failure: f.detail} }
 
-// certainty is how sure it is whether the handler ran, for a call that this end opened on a session which has
+// certaintyLocked is how sure it is whether the handler ran, for a call that this end opened on a session which has
 // ended: what was not being written then never will be. The session's lock is held.
-func (s *Session) certainty(h *half, answered bool) Certainty {
-	if !answered && (h.opened > s.out.begun || s.cause.untaken(h.number)) {
+func (s *Session) certaintyLocked(h *callState, answered bool) Certainty {
+	if !answered && (h.openPacket > s.out.lastBegun || s.cause.leavesOut(h.openNumber)) {
 		return notStarted
 	}
-	return h.certainty(answered)
+	return h.certaintyLocked(answered)
 }
 
-// certainty is how sure it is whether the handler ran, for a call that this end has opened, or will. The lock is held.
-func (h *half) certainty(answered bool) Certainty {
+// certaintyLocked is how sure it is whether the handler ran, for a call that this end has opened, or will. The lock is held.
+func (h *callState) certaintyLocked(answered bool) Certainty {
 	switch {
 	case answered:
 		return started
-	case h.opened == 0:
+	case h.openPacket == 0:
 		return notStarted
 	default:
 		return unknown
 	}
 }
 
-// certainty is how far the call has come, as its caller can know. mu is held.
-func (e *callerEnd) certainty() Certainty {
+// certaintyLocked is how far the call has come, as its caller can know. mu is held.
+func (e *callerEndpoint) certaintyLocked() Certainty {
 	switch {
 	case e.pair == nil:
-		return e.half.certainty(e.answered)
-	case e.answered || e.eof || e.headers != nil || !e.inbox.empty() || e.inCost > 0:
+		return e.callState.certaintyLocked(e.answered)
+	case e.answered || e.recvClosed || e.headers != nil || !e.inbox.empty() || e.partialCost > 0:
 		return started
 	default:
 		return unknown // its handler was started, and may wait for a processor yet
@@ -86,8 +86,8 @@ func (c *ClientCall) Certainty() Certainty {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case c.end != nil:
-		return c.end.certainty()
+	case c.endpoint != nil:
+		return c.endpoint.certaintyLocked()
 	case c.over:
 		return c.outcome.certainty
 	default:

@@ -239,9 +239,9 @@ func TestCloseWhileBulkWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMesh(t, 2, link.Limits{})
 		near, far := linktest.Pipe()
-		conn := &paced{Trying: linktest.Trying{Conn: near}}
+		conn := &paced{NonblockingConn: linktest.NonblockingConn{Conn: near}}
 		l := &testLink{from: 0, to: 1, near: near, far: far}
-		if err := m.linkConns(l, conn, linktest.Trying{Conn: far}); err != nil {
+		if err := m.linkConns(l, conn, linktest.NonblockingConn{Conn: far}); err != nil {
 			t.Fatal(err)
 		}
 		m.nodes[0].next[1] = l.dialler

@@ -39,9 +39,9 @@ type Callee struct {
 	Origin NodeID
 	// OriginNamespace is the namespace in which that node holds the origin, empty where it is Namespace.
 	OriginNamespace string
-	// Known tells that later calls over the session which begin by the same bytes have this very Callee: what is found
+	// Cached tells that later calls over the session which begin by the same bytes have this very Callee: what is found
 	// out about it is worth keeping.
-	Known bool
+	Cached bool
 }
 
 // Incoming is a call that the other end opens.
@@ -76,8 +76,8 @@ type Route struct {
 
 	// Serve handles the call on a worker. The call ends as internal if Serve returns without ending it.
 	Serve func(*ServerCall)
-	// Make may be set with Serve, and returns what handles the call in its place. It must not block.
-	Make func() Served
+	// NewHandler may be set with Serve, and returns what handles the call in its place. It must not block.
+	NewHandler func() CallHandler
 
 	// Err refuses the call, which its caller learns has not started.
 	Err *connect.Error

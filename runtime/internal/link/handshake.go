@@ -31,31 +31,31 @@ const (
 // was wrong, failed_precondition for a link to itself, already_exists where the other end is another
 // start of this very node.
 func Dial(ctx context.Context, c Conn, cfg Config, ask *linkv1.Join) (*Session, error) {
-	return start(ctx, c, cfg, func(h *handshake) error { return h.dial(ask) })
+	return runHandshake(ctx, c, cfg, func(h *handshake) error { return h.dial(ask) })
 }
 
 // Accept starts a session on a connection that the other end dialled, likewise. answer is called once
 // the other end has proven the secret; what it returns says who this node is and what the link will
 // carry, an error refuses the link (a *connect.Error is told to the other end).
 func Accept(ctx context.Context, c Conn, cfg Config, answer func(peer Peer) (*linkv1.Join, error)) (*Session, error) {
-	return start(ctx, c, cfg, func(h *handshake) error { return h.accept(answer) })
+	return runHandshake(ctx, c, cfg, func(h *handshake) error { return h.accept(answer) })
 }
 
-// start runs a handshake within its time.
-func start(ctx context.Context, c Conn, cfg Config, shake func(*handshake) error) (*Session, error) {
+// runHandshake runs a handshake within its time.
+func runHandshake(ctx context.Context, c Conn, cfg Config, shake func(*handshake) error) (*Session, error) {
 	cfg, err := cfg.resolve()
 	if err != nil {
 		c.Close(err)
 		return nil, err
 	}
 	for _, secret := range cfg.secrets() {
-		Stretch(secret)
+		StretchSecret(secret)
 	}
 	ctx, cancel := context.WithTimeout(ctx, cfg.HandshakeTimeout)
 	defer cancel()
 	late := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
-		c.Close(errLate)
+		c.Close(errHandshakeTimeout)
 		close(late)
 	})
 	limitPackets(c, maxHello) // until the other end has proven something
@@ -63,7 +63,7 @@ func start(ctx context.Context, c Conn, cfg Config, shake func(*handshake) error
 	err = shake(h)
 	if !stop() {
 		<-late
-		err = lateError(ctx, err)
+		err = handshakeTimeoutError(ctx, err)
 	}
 	if err != nil {
 		err := asConnectError(err)
@@ -74,14 +74,14 @@ func start(ctx context.Context, c Conn, cfg Config, shake func(*handshake) error
 	return newSession(c, cfg, h.dialler, h.peer), nil
 }
 
-var errLate = connect.NewError(connect.CodeDeadlineExceeded,
+var errHandshakeTimeout = connect.NewError(connect.CodeDeadlineExceeded,
 	"link: the handshake took too long: the other end is overloaded, or a proxy between holds back what it is to pass on "+
 		"(nginx: use grpc_pass)")
 
-// lateError is the error of a handshake that the end of its context cut short.
-func lateError(ctx context.Context, err error) error {
+// handshakeTimeoutError is the error of a handshake that the end of its context cut short.
+func handshakeTimeoutError(ctx context.Context, err error) error {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return errLate.WithCause(ctx.Err()).WithCause(err)
+		return errHandshakeTimeout.WithCause(ctx.Err()).WithCause(err)
 	}
 	return connect.NewError(connect.CodeCanceled, "link: the handshake was given up").WithCause(ctx.Err())
 }
@@ -100,19 +100,19 @@ type handshake struct {
 	dialler bool
 	peer    Peer
 
-	nonce        [nonceSize]byte
-	mine, theirs []byte // the Hellos as they were sent
-	binding      []byte
+	nonce               [nonceSize]byte
+	ownHello, peerHello []byte // the Hellos as they were sent
+	binding             []byte
 	// listenerFirst is the second order of proofs, which both ends know.
 	listenerFirst bool
-	first         []byte // the listener's Proof as it was sent
+	listenerProof []byte // the listener's Proof as it was sent
 	chosen        int    // which secret proves
 }
 
 func (h *handshake) dial(ask *linkv1.Join) error {
 	h.dialler = true
 	if err := h.sendHello(); err != nil {
-		return h.heard(err)
+		return h.connError(err)
 	}
 	if err := h.receiveHello(); err != nil {
 		return err
@@ -128,13 +128,13 @@ func (h *handshake) dial(ask *linkv1.Join) error {
 		return err
 	}
 	if err := h.send(controlJoin, join); err != nil {
-		return h.whyNot(err)
+		return h.joinError(err)
 	}
 	return h.receiveJoin()
 }
 
-// heard returns why nobody listens to the first that is said, where the connection can tell.
-func (h *handshake) heard(err error) error {
+// connError returns why nobody listens to the first that is said, where the connection can tell.
+func (h *handshake) connError(err error) error {
 	_, told := h.conn.Receive()
 	if e, ok := errors.AsType[*connect.Error](told); ok {
 		return e
@@ -142,8 +142,8 @@ func (h *handshake) heard(err error) error {
 	return err
 }
 
-// whyNot returns why the listener no longer listens, where it has said so, instead of what the sending ended with.
-func (h *handshake) whyNot(err error) error {
+// joinError returns why the listener no longer listens, where it has said so, instead of what the sending ended with.
+func (h *handshake) joinError(err error) error {
 	if told, ok := errors.AsType[*connect.Error](h.receiveJoin()); ok && told.IsRemote() {
 		return told
 	}
@@ -206,7 +206,7 @@ func (h *handshake) sendHello() error {
 	if err != nil {
 		return err
 	}
-	h.mine = hello
+	h.ownHello = hello
 	return h.send(controlHello, hello)
 }
 
@@ -217,7 +217,7 @@ func (h *handshake) receiveHello() error {
 	}
 	hello := new(linkv1.Hello)
 	if err := proto.Unmarshal(raw, hello); err != nil {
-		return errGreeting
+		return errHandshake
 	}
 	switch {
 	case hello.GetVersion() != wireVersion:
@@ -225,17 +225,17 @@ func (h *handshake) receiveHello() error {
 			"link: one end speaks version %d of the wire, the other version %d: update the one of the older release",
 			wireVersion, hello.GetVersion())
 	case len(hello.GetNode()) != len(NodeID{}), len(hello.GetNonce()) != nonceSize, len(hello.GetFeatures()) > maxFeatures:
-		return errGreeting
+		return errHandshake
 	case len(hello.GetKey()) != 0 && len(hello.GetKey()) != ed25519.PublicKeySize:
-		return errGreeting
-	case h.mine != nil && hmac.Equal(hello.GetNonce(), h.nonce[:]):
+		return errHandshake
+	case h.ownHello != nil && hmac.Equal(hello.GetNonce(), h.nonce[:]):
 		return connect.NewError(connect.CodeUnauthenticated, "link: the other end repeats what this one says")
 	}
-	h.theirs = bytes.Clone(raw)
+	h.peerHello = bytes.Clone(raw)
 	h.peer = Peer{
 		Node: NodeID(hello.GetNode()), Incarnation: hello.GetIncarnation(),
 	}
-	h.takeFeatures(hello.GetFeatures())
+	h.setFeatures(hello.GetFeatures())
 	if len(hello.GetKey()) > 0 {
 		h.peer.Key = hello.GetKey()
 	}
@@ -245,8 +245,8 @@ func (h *handshake) receiveHello() error {
 	return err
 }
 
-// takeFeatures finds out which order of proofs both ends know. The other features are the session's.
-func (h *handshake) takeFeatures(features []string) {
+// setFeatures finds out which order of proofs both ends know. The other features are the session's.
+func (h *handshake) setFeatures(features []string) {
 	h.listenerFirst = slices.Contains(features, featureListenerFirst)
 	h.peer.OldProofs = !h.listenerFirst
 	h.peer.Features = slices.DeleteFunc(slices.Clone(features), func(f string) bool { return f == featureListenerFirst })
@@ -278,7 +278,7 @@ func (h *handshake) receiveJoin() error {
 	}
 	join := new(linkv1.Join)
 	if err := proto.Unmarshal(raw, join); err != nil {
-		return errGreeting
+		return errHandshake
 	}
 	if join.GetWindow() < 1 || join.GetWindow() > maxWindow || join.GetMaxCalls() < 1 {
 		return connect.NewError(connect.CodeInvalidArgument, "link: the other end allows no calls, or too long a window")
@@ -295,7 +295,7 @@ const (
 	lastControl  = 7
 )
 
-var errGreeting = connect.NewError(connect.CodeInvalidArgument,
+var errHandshake = connect.NewError(connect.CodeInvalidArgument,
 	"link: this is not how a link starts: the other end is no rpcmesh node, or of a release that this one does not know")
 
 // send sends one control, whose field num is raw.
@@ -311,7 +311,7 @@ func (h *handshake) receive(num protowire.Number, limit int) ([]byte, error) {
 		return nil, err
 	}
 	if len(p) > limit {
-		return nil, errGreeting
+		return nil, errHandshake
 	}
 	var body []byte
 	found := 0
@@ -319,7 +319,7 @@ func (h *handshake) receive(num protowire.Number, limit int) ([]byte, error) {
 		if n == num {
 			body, found = v, found+1
 		} else if n <= lastControl {
-			return errGreeting
+			return errHandshake
 		}
 		return nil
 	}
@@ -328,12 +328,12 @@ func (h *handshake) receive(num protowire.Number, limit int) ([]byte, error) {
 		case 1:
 			return eachBytes(v, field)
 		case 2:
-			return errGreeting
+			return errHandshake
 		}
 		return nil
 	})
 	if err != nil || found != 1 {
-		return nil, errGreeting
+		return nil, errHandshake
 	}
 	return body, nil
 }

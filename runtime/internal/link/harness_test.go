@@ -28,9 +28,9 @@ type node struct {
 	workers *link.Workers
 	opens   atomic.Int32 // that have come in
 	serve   func(*link.ServerCall)
-	routing func()             // what Route does first; nil: nothing
-	made    func() link.Served // in place of serve; may be nil
-	ended   func()             // called by Ended
+	routing func()                  // what Route does first; nil: nothing
+	made    func() link.CallHandler // in place of serve; may be nil
+	ended   func()                  // called by Ended
 
 	mu     sync.Mutex
 	next   map[int]*link.Session
@@ -60,7 +60,7 @@ func (n *node) Route(in *link.Incoming) link.Route {
 	to := int(in.Origin[15]) - 1
 	if to == n.index {
 		if n.made != nil {
-			return link.Route{Serve: func(*link.ServerCall) { panic("not to be called") }, Make: n.made}
+			return link.Route{Serve: func(*link.ServerCall) { panic("not to be called") }, NewHandler: n.made}
 		}
 		return link.Route{Serve: n.serve}
 	}
@@ -227,7 +227,7 @@ func (m *mesh) linkOver(from, to int, near, far *linktest.Conn) *testLink {
 func (m *mesh) tryLink(from, to int, near, far *linktest.Conn, try bool) (*testLink, error) {
 	var nearConn, farConn link.Conn = near, far
 	if try {
-		nearConn, farConn = linktest.Trying{Conn: near}, linktest.Trying{Conn: far}
+		nearConn, farConn = linktest.NonblockingConn{Conn: near}, linktest.NonblockingConn{Conn: far}
 	}
 	l := &testLink{from: from, to: to, near: near, far: far}
 	if err := m.linkConns(l, nearConn, farConn); err != nil {
@@ -285,12 +285,12 @@ func (m *mesh) open(ctx context.Context, from, to int, o link.Open) *link.Client
 	}
 	n := m.nodes[from]
 	if from == to {
-		return link.Local(ctx, o, n.cfg.Limits, n.workers, n.serve)
+		return link.NewLocalCall(ctx, o, n.cfg.Limits, n.workers, n.serve)
 	}
 	n.mu.Lock()
 	next := n.next[to]
 	n.mu.Unlock()
-	c, err := next.Open(ctx, o)
+	c, err := next.NewCall(ctx, o)
 	if err != nil {
 		m.tb.Fatalf("open: %v", err)
 	}

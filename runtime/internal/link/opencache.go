@@ -11,12 +11,12 @@ import (
 type openCache struct {
 	names   nameCache
 	callers callerCache
-	last    *knownCallee
-	known   map[string]*knownCallee
+	last    *cachedCallee
+	entries map[string]*cachedCallee
 }
 
-// knownCallee is a callee with the bytes that say it.
-type knownCallee struct {
+// cachedCallee is a callee with the bytes that say it.
+type cachedCallee struct {
 	Callee
 
 	raw string
@@ -33,7 +33,7 @@ func (c *openCache) callee(raw []byte) (*Callee, error) {
 	if c.last != nil && string(raw) == c.last.raw {
 		return &c.last.Callee, nil
 	}
-	if known, ok := c.known[string(raw)]; ok {
+	if known, ok := c.entries[string(raw)]; ok {
 		c.last = known
 		return &known.Callee, nil
 	}
@@ -41,12 +41,12 @@ func (c *openCache) callee(raw []byte) (*Callee, error) {
 	if err := in.fields(raw, c); err != nil || len(raw) > maxCachedCallee {
 		return in.Callee, err
 	}
-	if c.known == nil || len(c.known) >= maxCachedCallees {
-		c.known = make(map[string]*knownCallee)
+	if c.entries == nil || len(c.entries) >= maxCachedCallees {
+		c.entries = make(map[string]*cachedCallee)
 	}
-	c.last = &knownCallee{Callee: *in.Callee, raw: string(raw)}
-	c.last.Known = true
-	c.known[c.last.raw] = c.last
+	c.last = &cachedCallee{Callee: *in.Callee, raw: string(raw)}
+	c.last.Cached = true
+	c.entries[c.last.raw] = c.last
 	return &c.last.Callee, nil
 }
 
@@ -69,23 +69,23 @@ func sizeCallee(b []byte) int {
 	return size
 }
 
-// with returns the callee with another value of the field num.
-func (c *Callee) with(num protowire.Number, v []byte, names *nameCache) (*Callee, error) {
+// withField returns the callee with another value of the field num.
+func (c *Callee) withField(num protowire.Number, v []byte, names *nameCache) (*Callee, error) {
 	changed := *c
-	changed.Known = false
+	changed.Cached = false
 	var err error
 	switch num {
 	case 1:
-		changed.Namespace, err = names.get(v, maxNamespace)
+		changed.Namespace, err = names.intern(v, maxNamespace)
 	case 2:
-		changed.Procedure, err = names.get(v, maxProcedure)
+		changed.Procedure, err = names.intern(v, maxProcedure)
 	case 3:
 		if len(v) != len(changed.Origin) {
 			return nil, errFrame("the origin's id is not 16 bytes")
 		}
 		changed.Origin = NodeID(v)
 	case 4:
-		changed.OriginNamespace, err = names.get(v, maxNamespace)
+		changed.OriginNamespace, err = names.intern(v, maxNamespace)
 	}
 	return &changed, err
 }
@@ -96,7 +96,7 @@ type nameCache struct{ names map[string]string }
 // maxCachedNames bounds what a peer can fill the cache with.
 const maxCachedNames = 1024
 
-func (c *nameCache) get(b []byte, limit int) (string, error) {
+func (c *nameCache) intern(b []byte, limit int) (string, error) {
 	if s, ok := c.names[string(b)]; ok && len(b) <= limit {
 		return s, nil
 	}

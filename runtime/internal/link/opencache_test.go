@@ -57,7 +57,7 @@ func TestOpenCache(t *testing.T) {
 		if !reflect.DeepEqual(got, want) {
 			t.Fatalf("%x: %+v of %+v; by itself %+v of %+v", raw, got, got.Callee, want, want.Callee)
 		}
-		if got.Known {
+		if got.Cached {
 			if before, ok := known[got.Callee]; ok {
 				again++
 				if before != *got.Callee {
@@ -67,8 +67,8 @@ func TestOpenCache(t *testing.T) {
 			known[got.Callee] = *got.Callee
 		}
 	}
-	if len(cache.known) > maxCachedCallees || again < 1_000 {
-		t.Errorf("%d callees are kept; %d were known", len(cache.known), again)
+	if len(cache.entries) > maxCachedCallees || again < 1_000 {
+		t.Errorf("%d callees are kept; %d were known", len(cache.entries), again)
 	}
 }
 
@@ -78,16 +78,16 @@ func TestOpenCacheIsBounded(t *testing.T) {
 	for i := range 3 * maxCachedCallees {
 		raw := appendString(appendString(nil, tagNamespace, "n"), tagProcedure, strconv.Itoa(i))
 		var in Incoming
-		if err := in.parse(raw, &cache); err != nil || !in.Known {
+		if err := in.parse(raw, &cache); err != nil || !in.Cached {
 			t.Fatalf("%v, %v", in.Callee, err)
 		}
-		if len(cache.known) > maxCachedCallees {
-			t.Fatalf("%d are kept", len(cache.known))
+		if len(cache.entries) > maxCachedCallees {
+			t.Fatalf("%d are kept", len(cache.entries))
 		}
 	}
 	long := appendString(nil, tagProcedure, string(make([]byte, maxCachedCallee)))
 	var in Incoming
-	if err := in.parse(long, &cache); err != nil || in.Known {
-		t.Errorf("a name of %d bytes: known %v, %v", maxCachedCallee, in.Known, err)
+	if err := in.parse(long, &cache); err != nil || in.Cached {
+		t.Errorf("a name of %d bytes: known %v, %v", maxCachedCallee, in.Cached, err)
 	}
 }

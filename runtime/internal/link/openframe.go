@@ -162,11 +162,11 @@ func (in *Incoming) field(
 		v, _ := protowire.ConsumeBytes(b)
 		switch num {
 		case 1, 2, 3, 4:
-			in.Callee, err = in.Callee.with(num, v, &cache.names)
+			in.Callee, err = in.Callee.withField(num, v, &cache.names)
 		case 7:
 			in.rawHeader = v
 		case 8:
-			in.Caller, err = cache.callers.get(v)
+			in.Caller, err = cache.callers.lookup(v)
 		}
 	case protowire.VarintType:
 		v, _ := protowire.ConsumeVarint(b)
@@ -183,8 +183,8 @@ func (in *Incoming) field(
 // Header decodes and returns the request's headers, which are not to be changed.
 func (in *Incoming) Header() (*connect.Header, error) { return decodeHeaders(in.rawHeader) }
 
-// readdress returns the frame with another namespace, origin and caller in its open, all else as it was.
-func readdress(f *frame, to *Route, caller *Caller) []byte {
+// rewriteOpen returns the frame with another namespace, origin and caller in its open, all else as it was.
+func rewriteOpen(f *frame, to *Route, caller *Caller) []byte {
 	size := len(f.open) + len(to.Namespace) + len(to.OriginNamespace) + 32
 	if caller != nil {
 		size += caller.size() + 4

@@ -33,11 +33,11 @@ var (
 	errNoProof = connect.NewError(connect.CodeFailedPrecondition,
 		"link: one end has a secret, the dialling one, and the listening one has none: set the same Config.Secret at both, "+
 			"or at neither, where Config.Authenticate alone is to decide")
-	errNone = connect.NewError(connect.CodeUnauthenticated,
+	errSecretWanted = connect.NewError(connect.CodeUnauthenticated,
 		"link: the other end wants a secret, and this one has none: set the secret of the mesh, Config.Secret or ProxyConfig.Secret")
-	errKey = connect.NewError(connect.CodeUnauthenticated, "link: the other end has not the key that it tells")
-	// errOld is what ends are told that know the first order only.
-	errOld = connect.NewError(connect.CodeFailedPrecondition,
+	errKeyUnproven = connect.NewError(connect.CodeUnauthenticated, "link: the other end has not the key that it tells")
+	// errOldProofs is what ends are told that know the first order only.
+	errOldProofs = connect.NewError(connect.CodeFailedPrecondition,
 		"link: one end is of a release that proves the secret in the old way, which the other does not accept: update it, "+
 			"or set Config.AcceptOldProofs at the other until it is")
 	// errChannel is the end of a handshake over two channels.
@@ -52,18 +52,18 @@ var (
 // dialProofs exchanges the proofs as the dialler.
 func (h *handshake) dialProofs() error {
 	if h.listenerFirst {
-		if err := h.receiveFirst(); err != nil {
+		if err := h.receiveListenerProof(); err != nil {
 			return err
 		}
 		return h.sendProof(&linkv1.Proof{Mac: h.chosenMAC()})
 	}
-	if h.refusesOld() {
-		return errOld
+	if h.refusesOldProofs() {
+		return errOldProofs
 	}
 	if err := h.sendProof(&linkv1.Proof{Mac: h.chosenMAC()}); err != nil {
 		return err
 	}
-	return h.explain(h.receiveProof())
+	return h.explainRefusal(h.receiveProof())
 }
 
 // acceptProofs exchanges the proofs as the listener.
@@ -77,8 +77,8 @@ func (h *handshake) acceptProofs() error {
 	if err := h.receiveProof(); err != nil {
 		return err
 	}
-	if h.refusesOld() {
-		return errOld
+	if h.refusesOldProofs() {
+		return errOldProofs
 	}
 	if err := h.checkSelf(); err != nil { // before the dialler believes that all is well
 		return err
@@ -86,25 +86,25 @@ func (h *handshake) acceptProofs() error {
 	return h.sendProof(&linkv1.Proof{Mac: h.chosenMAC()})
 }
 
-// refusesOld reports whether ends of the first order are refused: where there is no secret nothing is given away.
-func (h *handshake) refusesOld() bool { return !h.cfg.AcceptOldProofs && !h.cfg.AcceptAnyone }
+// refusesOldProofs reports whether ends of the first order are refused: where there is no secret nothing is given away.
+func (h *handshake) refusesOldProofs() bool { return !h.cfg.AcceptOldProofs && !h.cfg.AcceptAnyone }
 
-// explain tells an end that has no secret why it was refused: the other end does not.
-func (h *handshake) explain(err error) error {
+// explainRefusal tells an end that has no secret why it was refused: the other end does not.
+func (h *handshake) explainRefusal(err error) error {
 	if !h.cfg.AcceptAnyone || connect.CodeOf(err) != connect.CodeUnauthenticated {
 		return err
 	}
-	return errNone.WithCause(err)
+	return errSecretWanted.WithCause(err)
 }
 
-// receiveFirst takes the listener's proof. Where that does not do, the listener is told so, with nothing by
+// receiveListenerProof takes the listener's proof. Where that does not do, the listener is told so, with nothing by
 // which it could guess, and its answer awaited: its log would have no cause otherwise.
-func (h *handshake) receiveFirst() error {
+func (h *handshake) receiveListenerProof() error {
 	proof, err := h.readProof()
 	if err != nil {
 		return err
 	}
-	refusal := h.checkFirst(proof)
+	refusal := h.checkListenerProof(proof)
 	if refusal == nil {
 		return nil
 	}
@@ -118,12 +118,12 @@ func (h *handshake) receiveFirst() error {
 	return refusal
 }
 
-func (h *handshake) checkFirst(proof *linkv1.Proof) error {
+func (h *handshake) checkListenerProof(proof *linkv1.Proof) error {
 	switch {
 	case len(proof.GetMacs()) > MaxSecrets:
-		return errGreeting
+		return errHandshake
 	case h.cfg.AcceptAnyone && len(proof.GetMacs()) > 0:
-		return errNone
+		return errSecretWanted
 	case !h.cfg.AcceptAnyone && len(proof.GetMacs()) == 0:
 		return errNoProof
 	case h.cfg.AcceptAnyone:
@@ -131,14 +131,14 @@ func (h *handshake) checkFirst(proof *linkv1.Proof) error {
 	}
 	h.chosen = slices.IndexFunc(h.macs(listener), func(mac []byte) bool { return containsMAC(proof.GetMacs(), mac) })
 	if h.chosen < 0 {
-		return h.unproven(proof, errSecret)
+		return h.proofError(proof, errSecret)
 	}
 	return h.checkSignature(proof)
 }
 
-// unproven is why a proof does not do, as far as the other end's word on its channel tells; otherwise what is
+// proofError is why a proof does not do, as far as the other end's word on its channel tells; otherwise what is
 // given.
-func (h *handshake) unproven(proof *linkv1.Proof, otherwise error) error {
+func (h *handshake) proofError(proof *linkv1.Proof, otherwise error) error {
 	switch {
 	case proof.GetBound() != (h.binding != nil):
 		return errChannel
@@ -167,7 +167,7 @@ func (h *handshake) receiveProof() error {
 	case err != nil:
 		return err
 	case proof.GetRefused() && !h.cfg.AcceptAnyone:
-		return h.refused(proof)
+		return h.refusalError(proof)
 	case proof.GetRefused(), h.cfg.AcceptAnyone && len(proof.GetMac()) > 0:
 		return errNoProof
 	case h.cfg.AcceptAnyone:
@@ -180,13 +180,13 @@ func (h *handshake) receiveProof() error {
 	return h.checkSignature(proof)
 }
 
-// refused is why the dialler did not take this end's proof. Of one in cleartext, or that does not tell its
+// refusalError is why the dialler did not take this end's proof. Of one in cleartext, or that does not tell its
 // channel, nothing but a wrong secret is known.
-func (h *handshake) refused(proof *linkv1.Proof) error {
+func (h *handshake) refusalError(proof *linkv1.Proof) error {
 	if h.binding != nil && !proof.GetBound() && len(proof.GetChannel()) == 0 {
 		return errChannelOrSecret
 	}
-	return h.unproven(proof, errRefused)
+	return h.proofError(proof, errRefused)
 }
 
 // readProof returns the other end's proof, unchecked, and keeps the listener's for the transcript.
@@ -197,10 +197,10 @@ func (h *handshake) readProof() (*linkv1.Proof, error) {
 	}
 	proof := new(linkv1.Proof)
 	if err := proto.Unmarshal(raw, proof); err != nil {
-		return nil, errGreeting
+		return nil, errHandshake
 	}
 	if h.dialler {
-		h.first = bytes.Clone(raw)
+		h.listenerProof = bytes.Clone(raw)
 	}
 	return proof, nil
 }
@@ -215,7 +215,7 @@ func (h *handshake) sendProof(proof *linkv1.Proof) error {
 		return err
 	}
 	if !h.dialler {
-		h.first = raw
+		h.listenerProof = raw
 	}
 	return h.send(controlProof, raw)
 }
@@ -223,7 +223,7 @@ func (h *handshake) sendProof(proof *linkv1.Proof) error {
 // checkSignature has the other end prove the key that it told, if any.
 func (h *handshake) checkSignature(proof *linkv1.Proof) error {
 	if h.peer.Key != nil && !ed25519.Verify(h.peer.Key, h.transcript(!h.side(), "'s key"), proof.GetSignature()) {
-		return errKey
+		return errKeyUnproven
 	}
 	return nil
 }
@@ -266,7 +266,7 @@ func (h *handshake) macs(of side) [][]byte {
 // mac is a side's proof: HMAC-SHA256 over the transcript, keyed by the stretched secret or, in the first
 // order, by the secret's SHA-256 (HMAC itself takes no notice of zeros at a key's end).
 func (h *handshake) mac(secret []byte, of side) []byte {
-	key := stretches.key(secret)
+	key := derivedKeys.key(secret)
 	if !h.listenerFirst {
 		sum := sha256.Sum256(secret)
 		key = sum[:]
@@ -281,15 +281,15 @@ func (h *handshake) mac(secret []byte, of side) []byte {
 // ids, incarnations, nonces and keys); the connection's binding; and, from the dialler in the second order,
 // the listener's Proof. Each comes with its length before it.
 func (h *handshake) transcript(of side, purpose string) []byte {
-	order, first, second := "1", h.theirs, h.mine
+	order, first, second := "1", h.peerHello, h.ownHello
 	if h.dialler {
-		first, second = h.mine, h.theirs
+		first, second = h.ownHello, h.peerHello
 	}
 	parts := [][]byte{nil, first, second, h.binding}
 	if h.listenerFirst {
 		order = "2"
 		if of == dialler {
-			parts = append(parts, h.first)
+			parts = append(parts, h.listenerProof)
 		}
 	}
 	parts[0] = []byte("rpcmesh link " + order + " " + of.String() + purpose)

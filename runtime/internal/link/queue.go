@@ -10,18 +10,18 @@ import (
 // frames that wait at a relay. A record may be added in pieces. The bytes lie in one pooled buffer,
 // which an empty queue gives back. The zero value is an empty queue.
 type queue struct {
-	buf  *Buffer
-	read int // where the first record begins in buf
-	open int // how many bytes at the end of buf belong to a record that is not whole
+	buf        *Buffer
+	readOffset int // where the first record begins in buf
+	partial    int // how many bytes at the end of buf belong to a record that is not whole
 
 	records []record
 	first   int // the first record in records
-	few     [2]record
-	// expected is how long the record will be that is not whole, as is said; 0 where it is not.
-	expected int
+	inline  [2]record
+	// announced is how long the record will be that is not whole, as is said; 0 where it is not.
+	announced int
 
-	lent bool    // the last record that next returned lies in buf
-	kept *Buffer // or in here
+	borrowed    bool    // the last record that next returned lies in buf
+	borrowedOld *Buffer // or in here
 }
 
 // longRecord is from where a record that is not whole gets no more than its length again to grow by.
@@ -38,7 +38,7 @@ func (q *queue) bytes() int {
 	if q.buf == nil {
 		return 0
 	}
-	return len(q.buf.B) - q.read
+	return len(q.buf.B) - q.readOffset
 }
 
 // memory is how much memory the queue holds, with what next has returned.
@@ -47,10 +47,10 @@ func (q *queue) memory() int {
 	if q.buf != nil {
 		n = cap(q.buf.B)
 	}
-	if q.kept != nil {
-		n += cap(q.kept.B)
+	if q.borrowedOld != nil {
+		n += cap(q.borrowedOld.B)
 	}
-	if c := cap(q.records); c > len(q.few) {
+	if c := cap(q.records); c > len(q.inline) {
 		n += c * int(unsafe.Sizeof(record{}))
 	}
 	return n
@@ -59,19 +59,19 @@ func (q *queue) memory() int {
 // empty reports whether no whole record waits.
 func (q *queue) empty() bool { return q.first == len(q.records) }
 
-// extend adds p to the record at the end. Where there is ample memory for what is to come, it takes what a record
+// append adds p to the record at the end. Where there is ample memory for what is to come, it takes what a record
 // that goes on is said to need, or more than it needs: two pieces are seldom all, and each time all is copied.
-func (q *queue) extend(p []byte, more, ample bool) {
+func (q *queue) append(p []byte, more, ample bool) {
 	if q.buf == nil || len(q.buf.B)+len(p) > cap(q.buf.B) {
-		q.grow(q.room(len(p), more, ample))
+		q.grow(q.capacityFor(len(p), more, ample))
 	}
 	q.buf.B = append(q.buf.B, p...)
-	q.open += len(p)
+	q.partial += len(p)
 }
 
-// room is how much memory extend takes for what waits and n bytes more.
-func (q *queue) room(n int, more, ample bool) int {
-	whole := q.whole(n)
+// capacityFor is how much memory extend takes for what waits and n bytes more.
+func (q *queue) capacityFor(n int, more, ample bool) int {
+	whole := q.announcedSize(n)
 	n += q.bytes()
 	switch {
 	case !more:
@@ -79,27 +79,27 @@ func (q *queue) room(n int, more, ample bool) int {
 	case whole > 0 && ample:
 		return whole
 	case whole > 0:
-		return min(inShort(n), whole)
+		return min(tightCapacity(n), whole)
 	case ample && n <= longRecord:
 		return 4 * n
 	case ample:
 		return 2 * n
 	}
-	return inShort(n)
+	return tightCapacity(n)
 }
 
-// whole is how long the record will be that n bytes more belong to, where that is said, can be, and is all that the
+// announcedSize is how long the record will be that n bytes more belong to, where that is said, can be, and is all that the
 // queue is to hold; otherwise 0.
-func (q *queue) whole(n int) int {
-	if q.bytes() > q.open || q.expected < q.open+n {
+func (q *queue) announcedSize(n int) int {
+	if q.bytes() > q.partial || q.announced < q.partial+n {
 		return 0
 	}
-	return q.expected
+	return q.announced
 }
 
-// inShort is the room for a record of n bytes that goes on, where memory is short: for a quarter more, and as much
+// tightCapacity is the room for a record of n bytes that goes on, where memory is short: for a quarter more, and as much
 // as makes it a power of two, so that it is not moved too often.
-func inShort(n int) int {
+func tightCapacity(n int) int {
 	n += n / 4
 	if size := bits.Len(uint(max(n, 1) - 1)); size <= maxBufferBits {
 		return 1 << size
@@ -107,8 +107,8 @@ func inShort(n int) int {
 	return n
 }
 
-// needs is what memory will be once n bytes more have been added, where memory is short.
-func (q *queue) needs(n int, more bool) int {
+// memoryWith is what memory will be once n bytes more have been added, where memory is short.
+func (q *queue) memoryWith(n int, more bool) int {
 	have := q.memory()
 	if q.buf != nil {
 		if len(q.buf.B)+n <= cap(q.buf.B) {
@@ -116,7 +116,7 @@ func (q *queue) needs(n int, more bool) int {
 		}
 		have -= cap(q.buf.B)
 	}
-	return have + bufferSize(q.room(n, more, false))
+	return have + bufferSize(q.capacityFor(n, more, false))
 }
 
 // grow moves what has not been read into another buffer with room for n bytes.
@@ -126,56 +126,56 @@ func (q *queue) grow(n int) {
 	if old == nil {
 		return
 	}
-	q.buf.B = append(q.buf.B, old.B[q.read:]...)
-	q.read = 0
-	if q.lent {
-		q.lent, q.kept = false, old
+	q.buf.B = append(q.buf.B, old.B[q.readOffset:]...)
+	q.readOffset = 0
+	if q.borrowed {
+		q.borrowed, q.borrowedOld = false, old
 		return
 	}
 	old.Free()
 }
 
-// seal ends the record at the end.
-func (q *queue) seal(cost int, last bool) {
+// endRecord ends the record at the end.
+func (q *queue) endRecord(cost int, last bool) {
 	if q.records == nil {
-		q.records = q.few[:0]
+		q.records = q.inline[:0]
 	}
 	if len(q.records) == cap(q.records) && q.first > 0 {
 		q.records = q.records[:copy(q.records, q.records[q.first:])]
 		q.first = 0
 	}
-	q.records = append(q.records, record{size: q.open, cost: cost, last: last})
-	q.open, q.expected = 0, 0
+	q.records = append(q.records, record{size: q.partial, cost: cost, last: last})
+	q.partial, q.announced = 0, 0
 }
 
-// front returns the first record without taking it.
-func (q *queue) front() (p []byte, r record) {
+// peek returns the first record without taking it.
+func (q *queue) peek() (p []byte, r record) {
 	r = q.records[q.first]
 	if r.size > 0 {
-		p = q.buf.B[q.read : q.read+r.size]
+		p = q.buf.B[q.readOffset : q.readOffset+r.size]
 	}
 	return p, r
 }
 
-// next takes the first record. Its bytes are valid until release.
-func (q *queue) next() (p []byte, r record) {
-	p, r = q.front()
+// pop takes the first record. Its bytes are valid until release.
+func (q *queue) pop() (p []byte, r record) {
+	p, r = q.peek()
 	q.first++
 	if q.empty() {
 		q.records, q.first = q.records[:0], 0
 	}
-	q.read += r.size
-	q.lent = r.size > 0
+	q.readOffset += r.size
+	q.borrowed = r.size > 0
 	return slices.Clip(p), r
 }
 
-// take takes the first record into a buffer of its own, which is the queue's where nothing else is in it.
-func (q *queue) take() *Buffer {
-	p, r := q.next()
-	if q.buf != nil && q.read == r.size && q.empty() && q.open == 0 {
+// popBuffer takes the first record into a buffer of its own, which is the queue's where nothing else is in it.
+func (q *queue) popBuffer() *Buffer {
+	p, r := q.pop()
+	if q.buf != nil && q.readOffset == r.size && q.empty() && q.partial == 0 {
 		b := q.buf
 		b.B = b.B[:r.size]
-		q.buf, q.read, q.lent = nil, 0, false
+		q.buf, q.readOffset, q.borrowed = nil, 0, false
 		return b
 	}
 	b := NewBuffer(r.size)
@@ -186,25 +186,25 @@ func (q *queue) take() *Buffer {
 
 // release ends the use of what next returned.
 func (q *queue) release() {
-	q.lent = false
-	if q.kept != nil {
-		q.kept.Free()
-		q.kept = nil
+	q.borrowed = false
+	if q.borrowedOld != nil {
+		q.borrowedOld.Free()
+		q.borrowedOld = nil
 	}
-	if q.empty() && q.open == 0 && q.buf != nil {
+	if q.empty() && q.partial == 0 && q.buf != nil {
 		q.buf.Free()
-		q.buf, q.read = nil, 0
+		q.buf, q.readOffset = nil, 0
 	}
 }
 
-// drop empties the queue. What next has returned stays valid.
-func (q *queue) drop() {
-	kept := q.kept
+// discard empties the queue. What next has returned stays valid.
+func (q *queue) discard() {
+	kept := q.borrowedOld
 	switch {
-	case q.lent:
+	case q.borrowed:
 		kept = q.buf
 	case q.buf != nil:
 		q.buf.Free()
 	}
-	*q = queue{kept: kept}
+	*q = queue{borrowedOld: kept}
 }

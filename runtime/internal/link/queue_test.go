@@ -30,7 +30,7 @@ func TestBufferClasses(t *testing.T) {
 }
 
 func TestOwnBufferIsLeftAlone(t *testing.T) {
-	b := OwnBuffer(make([]byte, 1<<minBufferBits)) // as long as one of a pool
+	b := WrapBuffer(make([]byte, 1<<minBufferBits)) // as long as one of a pool
 	b.Free()
 	if len(b.B) != 1<<minBufferBits {
 		t.Error("it was put into a pool")
@@ -43,21 +43,21 @@ func TestQueueMakesRoomOnce(t *testing.T) {
 	for _, size := range []int{64<<10 + 4, 300 << 10, 1<<20 + 4, 4<<20 + 4} {
 		var q queue
 		msg := make([]byte, size)
-		q.expected = size
+		q.announced = size
 		var first *Buffer
 		for rest := msg; len(rest) > 0; {
 			piece := rest[:min(len(rest), maxData)]
 			rest = rest[len(piece):]
-			q.extend(piece, len(rest) > 0, true)
+			q.append(piece, len(rest) > 0, true)
 			if first == nil {
 				first = q.buf
 			}
 		}
-		q.seal(1, true)
+		q.endRecord(1, true)
 		if q.buf != first || cap(q.buf.B) > size+size/8 {
 			t.Errorf("%d bytes lie in a buffer of %d, the first: %v", size, cap(q.buf.B), q.buf == first)
 		}
-		q.drop()
+		q.discard()
 	}
 }
 
@@ -84,15 +84,15 @@ func runQueue(t *testing.T, seed uint64) {
 			p := bytes.Repeat([]byte{byte(r.Uint32())}, r.IntN(1+r.IntN(60_000)))
 			more, ample := r.IntN(3) > 0, r.IntN(2) == 0
 			if len(open) == 0 && more {
-				q.expected = r.IntN(2) * r.IntN(500_000)
+				q.announced = r.IntN(2) * r.IntN(500_000)
 			}
-			need := q.needs(len(p), more) // but for what is lent
-			q.extend(p, more, ample)
-			if had := q.memory(); !ample && !q.lent && q.kept == nil && had > need {
+			need := q.memoryWith(len(p), more) // but for what is lent
+			q.append(p, more, ample)
+			if had := q.memory(); !ample && !q.borrowed && q.borrowedOld == nil && had > need {
 				t.Fatalf("%d bytes are held, after it was said that %d were needed", had, need)
 			}
 			if open = append(open, p...); !more {
-				q.seal(7, false)
+				q.endRecord(7, false)
 				want, open = append(want, open), nil
 			}
 		case 2:
@@ -100,7 +100,7 @@ func runQueue(t *testing.T, seed uint64) {
 			if lent = nil; len(want) == 0 {
 				continue
 			}
-			p, rec := q.next()
+			p, rec := q.pop()
 			if !bytes.Equal(p, want[0]) || rec.cost != 7 {
 				t.Fatalf("took a record of %d bytes, not of %d", len(p), len(want[0]))
 			}
@@ -110,7 +110,7 @@ func runQueue(t *testing.T, seed uint64) {
 				continue
 			}
 			q.release()
-			b := q.take()
+			b := q.popBuffer()
 			if !bytes.Equal(b.B, want[0]) {
 				t.Fatalf("took a record of %d bytes, not of %d", len(b.B), len(want[0]))
 			}

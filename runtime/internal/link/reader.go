@@ -14,34 +14,34 @@ import (
 
 // readerState is what only the reader touches.
 type readerState struct {
-	frame   frame
-	call    Incoming
-	opens   openCache
-	calls   []*ServerCall // whose handlers are to be started
-	touched []flusher     // what has been given something to write
+	frame    frame
+	incoming Incoming
+	opens    openCache
+	toServe  []*ServerCall // whose handlers are to be started
+	toFlush  []flusher     // what has been given something to write
 }
 
-// maxHeld is how many packets are handled before what they gave rise to is written.
-const maxHeld = 16
+// maxBatchedPackets is how many packets are handled before what they gave rise to is written.
+const maxBatchedPackets = 16
 
-// read handles packets until there are no more, and says why.
-func (s *Session) read() *Ended {
-	defer s.flushTouched() // of what was held when Receive failed
+// readLoop handles packets until there are no more, and says why.
+func (s *Session) readLoop() *Ended {
+	defer s.flushScheduled() // of what was held when Receive failed
 	for held := 1; ; held++ {
 		s.reading.Store(true)
 		p, err := s.conn.Receive()
 		s.reading.Store(false)
 		if err != nil {
 			if errors.Is(err, io.EOF) {
-				err = errHungUp
+				err = errPeerClosed
 			}
 			return &Ended{Kind: EndBroken, Err: err}
 		}
 		s.received.Add(1)
-		ended := s.packet(p)
-		s.touch(s)
-		if ended != nil || held >= maxHeld || s.ahead == nil || !s.ahead.Buffered() {
-			s.flushTouched()
+		ended := s.handlePacket(p)
+		s.scheduleFlush(s)
+		if ended != nil || held >= maxBatchedPackets || s.readAhead == nil || !s.readAhead.Buffered() {
+			s.flushScheduled()
 			held = 0
 		}
 		if ended != nil {
@@ -53,32 +53,32 @@ func (s *Session) read() *Ended {
 // flusher is a session, or the Output of a Waiter.
 type flusher interface{ FlushNow() }
 
-// touch notes that t has been given something to write, so that it is written when all packets that are
+// scheduleFlush notes that t has been given something to write, so that it is written when all packets that are
 // at hand have been handled. Reader only.
-func (s *Session) touch(t flusher) {
-	if !slices.Contains(s.reader.touched, t) {
-		s.reader.touched = append(s.reader.touched, t)
+func (s *Session) scheduleFlush(t flusher) {
+	if !slices.Contains(s.reader.toFlush, t) {
+		s.reader.toFlush = append(s.reader.toFlush, t)
 	}
 }
 
-// flushTouched sees to it that what is ready in what was touched is written.
-func (s *Session) flushTouched() {
-	for i, t := range s.reader.touched {
+// flushScheduled sees to it that what is ready in what was touched is written.
+func (s *Session) flushScheduled() {
+	for i, t := range s.reader.toFlush {
 		t.FlushNow()
-		s.reader.touched[i] = nil
+		s.reader.toFlush[i] = nil
 	}
-	s.reader.touched = s.reader.touched[:0]
+	s.reader.toFlush = s.reader.toFlush[:0]
 }
 
-// packet handles a packet.
-func (s *Session) packet(p []byte) *Ended {
-	ended := s.frames(p)
-	s.runCalls()
+// handlePacket handles a packet.
+func (s *Session) handlePacket(p []byte) *Ended {
+	ended := s.dispatch(p)
+	s.startHandlers()
 	return ended
 }
 
-// frames handles what is in a packet, but for the handlers of the calls that it opens.
-func (s *Session) frames(p []byte) *Ended {
+// dispatch handles what is in a packet, but for the handlers of the calls that it opens.
+func (s *Session) dispatch(p []byte) *Ended {
 	if len(p) > MaxPacket {
 		return violation(connect.Errorf(connect.CodeResourceExhausted, "link: a packet of %d bytes", len(p)))
 	}
@@ -98,19 +98,19 @@ func (s *Session) frames(p []byte) *Ended {
 		}
 		p = p[1+n:]
 		if tag == tagControl {
-			s.runCalls()
-			if ended := s.control(body); ended != nil {
+			s.startHandlers()
+			if ended := s.handleControl(body); ended != nil {
 				return ended
 			}
-		} else if err := s.frame(body); err != nil {
+		} else if err := s.handleFrame(body); err != nil {
 			return violation(err)
 		}
 	}
 	return nil
 }
 
-// errHungUp is no io.EOF, which callers take for the good end of a call.
-var errHungUp = errors.New("the other end hung up without a goodbye")
+// errPeerClosed is no io.EOF, which callers take for the good end of a call.
+var errPeerClosed = errors.New("the other end hung up without a goodbye")
 
 var errPacket = connect.NewError(connect.CodeInvalidArgument, "link: malformed packet")
 
@@ -121,8 +121,8 @@ func violation(err error) *Ended {
 	return &Ended{Kind: EndViolation, Err: err}
 }
 
-// control handles a control.
-func (s *Session) control(body []byte) *Ended {
+// handleControl handles a control.
+func (s *Session) handleControl(body []byte) *Ended {
 	c := new(linkv1.Control)
 	if err := proto.Unmarshal(body, c); err != nil {
 		return violation(errPacket)
@@ -134,11 +134,11 @@ func (s *Session) control(body []byte) *Ended {
 		}
 	case *linkv1.Control_Ping:
 		s.mu.Lock()
-		s.out.pong, s.out.token = true, b.Ping.GetToken()
+		s.out.pongDue, s.out.pongToken = true, b.Ping.GetToken()
 		s.mu.Unlock()
 	case *linkv1.Control_Goodbye:
 		return &Ended{
-			Kind: EndGoodbye, Leaving: b.Goodbye.GetLeaving(), Reason: b.Goodbye.GetReason(), taken: b.Goodbye.Taken,
+			Kind: EndGoodbye, Leaving: b.Goodbye.GetLeaving(), Reason: b.Goodbye.GetReason(), accepted: b.Goodbye.Taken,
 		}
 	case *linkv1.Control_Hello, *linkv1.Control_Proof, *linkv1.Control_Join:
 		return violation(connect.NewError(connect.CodeFailedPrecondition, "link: a second greeting"))
@@ -146,8 +146,8 @@ func (s *Session) control(body []byte) *Ended {
 	return nil
 }
 
-// frame handles a frame.
-func (s *Session) frame(raw []byte) error {
+// handleFrame handles a frame.
+func (s *Session) handleFrame(raw []byte) error {
 	f := &s.reader.frame
 	if err := f.parse(raw); err != nil {
 		return err
@@ -157,106 +157,106 @@ func (s *Session) frame(raw []byte) error {
 	}
 	i, odd := idSlot(f.call)
 	if odd == s.dialler {
-		return s.fromAnswerer(f, i)
+		return s.handleAnswer(f, i)
 	}
-	return s.fromOpener(f, i)
+	return s.handleRequest(f, i)
 }
 
-// fromAnswerer handles a frame for a call that this end opened.
-func (s *Session) fromAnswerer(f *frame, i int) error {
+// handleAnswer handles a frame for a call that this end opened.
+func (s *Session) handleAnswer(f *frame, i int) error {
 	if f.has&byOpener != 0 {
 		return errFrame("open, close_send or cancel for a call of the receiver's")
 	}
 	s.mu.Lock()
-	slot := s.own.at(i)
+	slot := s.localCalls.at(i)
 	switch {
-	case slot.end != nil:
-		slot.end.frame(f)
+	case slot.endpoint != nil:
+		slot.endpoint.handleFrameLocked(f)
 		return nil
-	case slot.zombie && f.has&hasEnd != 0:
-		s.own.release(i)
+	case slot.canceled && f.has&hasEnd != 0:
+		s.localCalls.release(i)
 	}
 	s.mu.Unlock()
 	return nil
 }
 
-// fromOpener handles a frame for a call that the other end opened.
-func (s *Session) fromOpener(f *frame, i int) error {
+// handleRequest handles a frame for a call that the other end opened.
+func (s *Session) handleRequest(f *frame, i int) error {
 	if f.has&byAnswerer != 0 {
 		return errFrame("headers or end for a call of the sender's")
 	}
-	if i >= s.theirs.limit {
-		return connect.Errorf(connect.CodeResourceExhausted, "link: more than %d calls", s.theirs.limit)
+	if i >= s.peerCalls.limit {
+		return connect.Errorf(connect.CodeResourceExhausted, "link: more than %d calls", s.peerCalls.limit)
 	}
 	if f.has&hasOpen != 0 {
-		return s.incoming(f)
+		return s.handleOpen(f)
 	}
 	s.mu.Lock()
-	if slot := s.theirs.at(i); slot.end != nil {
-		slot.end.frame(f)
+	if slot := s.peerCalls.at(i); slot.endpoint != nil {
+		slot.endpoint.handleFrameLocked(f)
 		return nil
 	}
 	s.mu.Unlock()
 	return nil
 }
 
-// incoming handles a call that the other end opens.
-func (s *Session) incoming(f *frame) error {
-	s.taking.Store(true) // before Route looks whether the node is leaving: see Drained
-	in := &s.reader.call
+// handleOpen handles a call that the other end opens.
+func (s *Session) handleOpen(f *frame) error {
+	s.opening.Store(true) // before Route looks whether the node is leaving: see Drained
+	in := &s.reader.incoming
 	*in = Incoming{Session: s, Hops: min(f.hops, MaxHops)}
 	if err := in.parse(f.open, &s.reader.opens); err != nil {
-		return s.refuse(f.call, connect.NewError(connect.CodeInvalidArgument, err.Error()))
+		return s.refuseOpen(f.call, connect.NewError(connect.CodeInvalidArgument, err.Error()))
 	}
 	said := in.Caller
 	route := s.handler.Route(in)
 	switch {
 	case route.Next != nil:
-		return s.relay(f, in, &route, said)
+		return s.relayCall(f, in, &route, said)
 	case route.Serve != nil:
-		return s.serve(f, in, &route)
+		return s.serveCall(f, in, &route)
 	default:
-		return s.refuse(f.call, route.Err)
+		return s.refuseOpen(f.call, route.Err)
 	}
 }
 
-// takeOpenLocked counts an open, which is to get an end here or a refusal before the lock is released. It reports
+// acceptOpenLocked counts an open, which is to get an end here or a refusal before the lock is released. It reports
 // false where the goodbye has left the call out, and fails where the other end may not open it.
-func (s *Session) takeOpenLocked(id uint32) (taken bool, err error) {
+func (s *Session) acceptOpenLocked(id uint32) (taken bool, err error) {
 	i, _ := idSlot(id)
-	if slot := s.theirs.at(i); slot.end != nil || slot.ended > s.out.begun {
+	if slot := s.peerCalls.at(i); slot.endpoint != nil || slot.endPacket > s.out.lastBegun {
 		err = errFrame("open for a call that is open")
 	}
 	if err != nil || s.parted {
-		s.taking.Store(false)
-		s.noteDrained()
+		s.opening.Store(false)
+		s.signalDrainedLocked()
 		return false, err
 	}
-	s.theirs.grow(i)
-	s.taken++
+	s.peerCalls.extend(i)
+	s.acceptedOpens++
 	return true, nil
 }
 
-// refuse ends a call that has no end here, and so has not started.
-func (s *Session) refuse(id uint32, err *connect.Error) error {
+// refuseOpen ends a call that has no end here, and so has not started.
+func (s *Session) refuseOpen(id uint32, err *connect.Error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	taken, violated := s.takeOpenLocked(id)
+	taken, violated := s.acceptOpenLocked(id)
 	if taken {
-		s.refuseLocked(id, err)
+		s.refuseOpenLocked(id, err)
 	}
 	return violated
 }
 
-// refuseLocked is refuse for a call that is taken.
-func (s *Session) refuseLocked(id uint32, err *connect.Error) {
+// refuseOpenLocked is refuse for a call that is taken.
+func (s *Session) refuseOpenLocked(id uint32, err *connect.Error) {
 	if err == nil {
 		err = connect.NewError(connect.CodeInternal, "")
 	}
-	f := outFrame{hasEnd: true, end: s.failed(err, notStarted).end(s.cfg.Limits.MaxHeader)}
+	f := outFrame{hasEnd: true, end: s.failure(err, notStarted).encode(s.cfg.Limits.MaxHeader)}
 	s.out.buf = f.appendTo(s.out.buf, id, nil)
 	i, _ := idSlot(id)
-	s.theirs.slots[i].ended = s.out.packet
-	s.taking.Store(false)
-	s.noteDrained()
+	s.peerCalls.slots[i].endPacket = s.out.packet
+	s.opening.Store(false)
+	s.signalDrainedLocked()
 }

@@ -56,19 +56,19 @@ func TestRequestWithItsCall(t *testing.T) {
 		"more than all":    {open: whole([]byte("a")), with: "a", then: []*linkv1.Frame{{Data: []byte("b")}}, code: connect.CodeInvalidArgument},
 		"panic":            {open: whole([]byte("a")), with: "a", answer: func(*link.ServerCall, []byte) { panic("no") }, code: internal},
 		"panic, answered": {open: whole([]byte("a")), with: "a", answer: func(c *link.ServerCall, msg []byte) {
-			if !c.ReplyLast(msg) {
+			if !c.ReplyFinal(msg) {
 				t.Error("ReplyLast has to wait")
 			}
 			panic("no")
 		}},
 		"long answer": {open: whole([]byte("a")), with: "a", answer: func(c *link.ServerCall, _ []byte) {
-			if c.ReplyLast(make([]byte, 9<<10)) {
+			if c.ReplyFinal(make([]byte, 9<<10)) {
 				t.Error("ReplyLast has sent what is to wait for its turn")
 			}
 			_ = c.Reply(nil, []byte("a"), nil)
 		}},
 		"too long answer": {open: whole([]byte("a")), with: "a", answer: func(c *link.ServerCall, _ []byte) {
-			if c.ReplyLast(make([]byte, 5<<10)) {
+			if c.ReplyFinal(make([]byte, 5<<10)) {
 				t.Error("ReplyLast has sent what is too long")
 			}
 			_ = c.Reply(nil, []byte("a"), nil)
@@ -82,7 +82,7 @@ func TestRequestWithItsCall(t *testing.T) {
 				}
 				m := newMesh(t, 1, limits)
 				var got, handed []byte
-				m.nodes[0].made = func() link.Served {
+				m.nodes[0].made = func() link.CallHandler {
 					return &served{serve: func(s *served) {
 						c := &s.call
 						if b := c.TakeRequest(); b != nil {
@@ -100,7 +100,7 @@ func TestRequestWithItsCall(t *testing.T) {
 						}
 						if test.answer != nil {
 							test.answer(c, handed)
-						} else if !c.ReplyLast(handed) {
+						} else if !c.ReplyFinal(handed) {
 							_ = c.Reply(nil, handed, nil)
 						}
 					}}
@@ -142,14 +142,14 @@ func TestReplyLastBesideReceive(t *testing.T) {
 		m := newMesh(t, 1, link.Limits{})
 		var left error
 		received, answer := make(chan struct{}), make(chan struct{})
-		m.nodes[0].made = func() link.Served {
+		m.nodes[0].made = func() link.CallHandler {
 			return &served{serve: func(s *served) {
 				go func() {
 					_, left = s.call.Receive()
 					close(received)
 				}()
 				<-answer
-				if s.call.ReplyLast([]byte("a")) {
+				if s.call.ReplyFinal([]byte("a")) {
 					t.Error("ReplyLast has left the call to one who waits")
 				}
 				_ = s.call.Reply(nil, []byte("a"), nil)

@@ -18,26 +18,26 @@ import (
 //
 // It outlives its handler, which may have let go of its context to anyone: so it is never used again, and small.
 type ServerCall struct {
-	mu     *sync.Mutex
-	limits *Limits
-	end    *handlerEnd // until the handler has returned
+	mu       *sync.Mutex
+	limits   *Limits
+	endpoint *handlerEndpoint // until the handler has returned
 
-	session  *Session // nil for a local call
-	callee   *Callee
-	caller   *Caller
-	header   *[]byte // the request's, encoded; nil for none
-	deadline time.Time
-	kind     connect.StreamType
-	left     bool // ReplyLast has done what returned does
+	session    *Session // nil for a local call
+	callee     *Callee
+	caller     *Caller
+	header     *[]byte // the request's, encoded; nil for none
+	deadline   time.Time
+	streamType connect.StreamType
+	released   bool // ReplyLast has done what returned does
 
 	// What its context knows. That needs no lock: who ends it sets over, then looks for a child; who makes a child puts it
 	// in its place, then looks at over.
-	over  atomic.Uint32 // zero, or how the context has ended
-	child atomic.Pointer[contextChild]
+	ctxEnd   atomic.Uint32 // zero, or how the context has ended
+	ctxChild atomic.Pointer[contextChild]
 }
 
-// Served is a ServerCall within something of its handler's own, which saves what that would cost by itself.
-type Served interface {
+// CallHandler is a ServerCall within something of its handler's own, which saves what that would cost by itself.
+type CallHandler interface {
 	// Call returns the call, a zero one until it is served.
 	Call() *ServerCall
 	// Serve handles it, on a worker.
@@ -46,47 +46,47 @@ type Served interface {
 
 // run handles the call. A worker calls it.
 func (c *ServerCall) run() {
-	defer c.returned()
-	if e := c.end; e.served != nil {
-		e.served.Serve()
+	defer c.handlerReturned()
+	if e := c.endpoint; e.callHandler != nil {
+		e.callHandler.Serve()
 	} else {
-		e.handle(c)
+		e.serve(c)
 	}
 }
 
-// returned makes sure that the call has ended when its handler has returned or panicked.
-func (c *ServerCall) returned() {
+// handlerReturned makes sure that the call has ended when its handler has returned or panicked.
+func (c *ServerCall) handlerReturned() {
 	_ = recover() // its text is nobody's business
-	if c.left {
+	if c.released {
 		return
 	}
 	c.mu.Lock()
-	e := c.end
+	e := c.endpoint
 	if !e.ended {
-		e.finish(errOver, c.failed(errNoAnswer, started).end(c.limits.MaxHeader))
-		e.flush()
+		e.finishLocked(errCallEnded, c.failure(errNoAnswer, started).encode(c.limits.MaxHeader))
+		e.flushLocked()
 	}
-	waiter := c.localWaiter()
-	c.leaveLocked()
+	waiter := c.takeLocalCompletionLocked()
+	c.releaseEndpointLocked()
 	c.mu.Unlock()
 	c.context().cancel(context.Canceled)
-	tell(waiter)
+	complete(waiter)
 }
 
-// leaveLocked has the end forget the handler, which has returned or is about to.
-func (c *ServerCall) leaveLocked() {
-	e := c.end
-	c.end = nil
+// releaseEndpointLocked has the end forget the handler, which has returned or is about to.
+func (c *ServerCall) releaseEndpointLocked() {
+	e := c.endpoint
+	c.endpoint = nil
 	if e.s != nil {
 		e.s.handlers--
 	}
-	e.retired = true
-	e.recycle()
+	e.released = true
+	e.recycleLocked()
 }
 
 var (
-	errNoAnswer = connect.NewError(connect.CodeInternal, "")
-	errOver     = connect.NewError(connect.CodeCanceled, "the call has ended").WithCause(context.Canceled)
+	errNoAnswer  = connect.NewError(connect.CodeInternal, "")
+	errCallEnded = connect.NewError(connect.CodeCanceled, "the call has ended").WithCause(context.Canceled)
 )
 
 // Context is the handler's: it has the call's deadline and is cancelled when the caller lets go, the
@@ -95,9 +95,9 @@ func (c *ServerCall) Context() context.Context { return c.context() }
 
 func (c *ServerCall) context() *callContext { return (*callContext)(c) }
 
-// Tell ends the handler's context with cause, by which the handler may know why it should come to an end. The call
+// CancelContext ends the handler's context with cause, by which the handler may know why it should come to an end. The call
 // goes on: what it receives and sends still counts, and the end is its own to say. Any goroutine may call it.
-func (c *ServerCall) Tell(cause error) { c.context().tell(cause) }
+func (c *ServerCall) CancelContext(cause error) { c.context().cancelCause(cause) }
 
 // Callee says what is called.
 func (c *ServerCall) Callee() *Callee { return c.callee }
@@ -113,7 +113,7 @@ func (c *ServerCall) Local() bool { return c.session == nil }
 func (c *ServerCall) Header() (*connect.Header, bool) {
 	h, err := c.decodeHeader()
 	if err != nil {
-		_ = c.endWith(c.failed(errRequestHeaders, notStarted).end(c.limits.MaxHeader))
+		_ = c.finish(c.failure(errRequestHeaders, notStarted).encode(c.limits.MaxHeader))
 	}
 	return h, err == nil
 }
@@ -133,16 +133,16 @@ var errRequestHeaders = connect.NewError(connect.CodeInvalidArgument, "the reque
 func (c *ServerCall) Receive() ([]byte, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	e := c.end
+	e := c.endpoint
 	if e == nil {
-		return nil, errOver
+		return nil, errCallEnded
 	}
-	e.inside++
-	msg, err := e.receive()
-	if err == io.EOF && e.inbox.open > 0 { //nolint:errorlint // receive wraps nothing
+	e.users++
+	msg, err := e.receiveLocked()
+	if err == io.EOF && e.inbox.partial > 0 { //nolint:errorlint // receive wraps nothing
 		err = connect.NewError(connect.CodeInvalidArgument, "the request ended in the middle of a message")
 	}
-	e.leave(e)
+	e.leaveLocked(e)
 	return msg, err
 }
 
@@ -151,8 +151,8 @@ func (c *ServerCall) Receive() ([]byte, error) {
 func (c *ServerCall) StopReceiving() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if e := c.end; e != nil {
-		e.deaf = true
+	if e := c.endpoint; e != nil {
+		e.recvStopped = true
 		e.readable.Signal()
 	}
 }
@@ -166,10 +166,10 @@ func (c *ServerCall) SendHeaders(h *connect.Header) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.end != nil && c.end.sentHeaders {
+	if c.endpoint != nil && c.endpoint.sentHeaders {
 		return nil
 	}
-	return c.send(head, &outFrame{})
+	return c.sendLocked(head, &outFrame{})
 }
 
 // encodeHeaders appends headers as a field of Frame.
@@ -190,28 +190,28 @@ func (c *ServerCall) Send(msg []byte) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.send(nil, &outFrame{hasData: true, data: msg})
+	return c.sendLocked(nil, &outFrame{hasData: true, data: msg})
 }
 
-// send sends a frame. mu is held, but not while it waits.
-func (c *ServerCall) send(head []byte, f *outFrame) error {
-	e := c.end
+// sendLocked sends a frame. mu is held, but not while it waits.
+func (c *ServerCall) sendLocked(head []byte, f *outFrame) error {
+	e := c.endpoint
 	switch {
 	case e == nil:
-		return errOver
+		return errCallEnded
 	case e.err != nil:
 		return e.err
 	case e.sending:
-		return errSending
+		return errConcurrentSend
 	}
 	e.sentHeaders = true
 	if e.pair != nil && head != nil {
-		e.pair.caller.takeHeaders(head)
+		e.pair.caller.setHeadersLocked(head)
 	}
-	e.inside++
-	e.stream.send(e, head, f)
+	e.users++
+	e.stream.sendLocked(e, head, f)
 	err := e.err
-	e.leave(e)
+	e.leaveLocked(e)
 	if err != nil {
 		return err
 	}
@@ -221,40 +221,40 @@ func (c *ServerCall) send(head []byte, f *outFrame) error {
 // End ends the call: well where err is nil. Only the first End, Fail or Reply counts; a later one returns
 // how the call ended before.
 func (c *ServerCall) End(err *connect.Error, trailer *connect.Header) error {
-	return c.endWith(c.encodeVerdict(err, trailer))
+	return c.finish(c.encodeEnd(err, trailer))
 }
 
 // Fail is End for a handler that says how far the call has come. Once it has answered anything, that is no
 // longer its to say: the call has started. There are no trailers, as the call may be repeated.
 func (c *ServerCall) Fail(err *connect.Error, failure *rpcmeshv1.CallFailure) error {
 	c.mu.Lock()
-	answered := c.end != nil && c.end.sentHeaders
+	answered := c.endpoint != nil && c.endpoint.sentHeaders
 	c.mu.Unlock()
-	return c.endWith(failed{err, certain(failure, answered)}.end(c.limits.MaxHeader))
+	return c.finish(callFailure{err, correctCertainty(failure, answered)}.encode(c.limits.MaxHeader))
 }
 
-// endWith is End with the body of an End.
-func (c *ServerCall) endWith(end []byte) error {
+// finish is End with the body of an End.
+func (c *ServerCall) finish(end []byte) error {
 	c.mu.Lock()
-	was := c.finish(end)
-	waiter := c.localWaiter()
+	was := c.finishLocked(end)
+	waiter := c.takeLocalCompletionLocked()
 	c.mu.Unlock()
 	c.context().cancel(context.Canceled)
-	tell(waiter)
+	complete(waiter)
 	return was
 }
 
-// finish ends the call unless it has ended. mu is held.
-func (c *ServerCall) finish(end []byte) error {
-	e := c.end
+// finishLocked ends the call unless it has ended. mu is held.
+func (c *ServerCall) finishLocked(end []byte) error {
+	e := c.endpoint
 	if e == nil {
-		return errOver
+		return errCallEnded
 	}
 	was := e.err
 	if !e.ended {
-		c.releaseRequest(e)
-		e.finish(errOver, end)
-		e.flush()
+		c.releaseRequestLocked(e)
+		e.finishLocked(errCallEnded, end)
+		e.flushLocked()
 	}
 	if was != nil {
 		return was
@@ -262,9 +262,9 @@ func (c *ServerCall) finish(end []byte) error {
 	return nil
 }
 
-// releaseRequest gives the memory of a single request back: nobody reads it when its handler answers.
-func (c *ServerCall) releaseRequest(e *handlerEnd) {
-	if c.kind&connect.StreamTypeClient == 0 {
+// releaseRequestLocked gives the memory of a single request back: nobody reads it when its handler answers.
+func (c *ServerCall) releaseRequestLocked(e *handlerEndpoint) {
+	if c.streamType&connect.StreamTypeClient == 0 {
 		e.inbox.release()
 	}
 }
@@ -283,32 +283,32 @@ func (c *ServerCall) Reply(header *connect.Header, msg []byte, trailer *connect.
 			return err
 		}
 	}
-	end := c.encodeVerdict(nil, trailer)
+	end := c.encodeEnd(nil, trailer)
 	c.mu.Lock()
-	err := c.reply(head, msg, end)
-	waiter := c.localWaiter()
+	err := c.replyLocked(head, msg, end)
+	waiter := c.takeLocalCompletionLocked()
 	c.mu.Unlock()
 	c.context().cancel(context.Canceled)
-	tell(waiter)
+	complete(waiter)
 	return err
 }
 
-// ReplyLast is Reply, without headers and trailers, for a handler that is about to return: it is over with the call, too.
+// ReplyFinal is Reply, without headers and trailers, for a handler that is about to return: it is over with the call, too.
 // It reports false, and has done nothing, where that cannot be done at once: then Reply does it.
-func (c *ServerCall) ReplyLast(msg []byte) bool {
+func (c *ServerCall) ReplyFinal(msg []byte) bool {
 	if c.limits.checkMessage(msg) != nil {
 		return false
 	}
 	c.mu.Lock()
-	e := c.end
-	if e.inside > 0 || !e.replyAtOnce(nil, msg, nil) {
+	e := c.endpoint
+	if e.users > 0 || !e.replyInOneFrameLocked(nil, msg, nil) {
 		c.mu.Unlock()
 		return false
 	}
-	e.inbox.drop()
-	c.left = true
-	c.leaveLocked()
-	c.session.flush()
+	e.inbox.discard()
+	c.released = true
+	c.releaseEndpointLocked()
+	c.session.flushLocked()
 	c.mu.Unlock()
 	c.context().cancel(context.Canceled)
 	return true
@@ -318,47 +318,47 @@ func (c *ServerCall) ReplyLast(msg []byte) bool {
 // called once, before all else, by a [Served], which frees it. Whoever takes it looks at the context before using it:
 // where that has ended, Receive says why.
 func (c *ServerCall) TakeRequest() *Buffer {
-	e := c.end
+	e := c.endpoint
 	b := e.request
 	e.request = nil
 	return b
 }
 
-// reply sends headers, a message and the end. mu is held, but not while it waits.
-func (c *ServerCall) reply(head, msg, end []byte) error {
-	e := c.end
+// replyLocked sends headers, a message and the end. mu is held, but not while it waits.
+func (c *ServerCall) replyLocked(head, msg, end []byte) error {
+	e := c.endpoint
 	if e == nil {
-		return errOver
+		return errCallEnded
 	}
 	if e.sentHeaders {
 		head = nil
 	}
-	if e.replyAtOnce(head, msg, end) {
-		c.releaseRequest(e)
-		e.over(errOver)
-		e.flush()
+	if e.replyInOneFrameLocked(head, msg, end) {
+		c.releaseRequestLocked(e)
+		e.endLocked(errCallEnded)
+		e.flushLocked()
 		return nil
 	}
-	if e.pair == nil && e.err == nil && !e.sending && len(head)+len(end) <= laneShare {
-		return c.replyInChunks(e, head, &outFrame{hasData: true, data: msg, hasEnd: true, end: end})
+	if e.pair == nil && e.err == nil && !e.sending && len(head)+len(end) <= maxLanePerCall {
+		return c.replyInChunksLocked(e, head, &outFrame{hasData: true, data: msg, hasEnd: true, end: end})
 	}
-	if err := c.send(head, &outFrame{hasData: true, data: msg}); err != nil {
+	if err := c.sendLocked(head, &outFrame{hasData: true, data: msg}); err != nil {
 		return err
 	}
-	return c.finish(end)
+	return c.finishLocked(end)
 }
 
-// replyInChunks sends a message that has to wait for its turn, with the end in its last frame. mu is held,
+// replyInChunksLocked sends a message that has to wait for its turn, with the end in its last frame. mu is held,
 // but not while it waits.
-func (c *ServerCall) replyInChunks(e *handlerEnd, head []byte, f *outFrame) error {
+func (c *ServerCall) replyInChunksLocked(e *handlerEndpoint, head []byte, f *outFrame) error {
 	e.sentHeaders = true
-	e.inside++
-	whole := e.stream.send(e, head, f)
+	e.users++
+	whole := e.stream.sendLocked(e, head, f)
 	err := e.err
-	e.leave(e)
+	e.leaveLocked(e)
 	if !whole {
 		return err
 	}
-	c.releaseRequest(e)
+	c.releaseRequestLocked(e)
 	return nil
 }

@@ -15,9 +15,9 @@ import (
 const (
 	// closeTimeout bounds how long Close waits for the goodbye to be sent.
 	closeTimeout = time.Second
-	// partTimeout bounds how long it then waits for the other end to hang up. To close a connection over
+	// hangUpTimeout bounds how long it then waits for the other end to hang up. To close a connection over
 	// what has not been read resets it, and the goodbye is lost with it.
-	partTimeout = time.Second
+	hangUpTimeout = time.Second
 )
 
 // Peer is the other end of a session, as it says itself.
@@ -37,46 +37,46 @@ type Peer struct {
 
 // Session is a link that has been started. Its methods may be called concurrently.
 type Session struct {
-	conn    Conn
-	trier   trySender // conn, if it can try
-	ahead   bufferer  // conn, if it knows what it has read ahead
-	pace    pacer     // conn, if it knows how much is under way
-	hears   hearer    // conn, if it knows of each sign of life
-	cfg     Config
-	dialler bool
-	peer    Peer
-	epoch   time.Time // where the session's clock starts
-	handler Handler
+	conn        Conn
+	nonblocking trySender      // conn, if it can try
+	readAhead   readAheadConn  // conn, if it knows what it has read ahead
+	congestion  congestionConn // conn, if it knows how much is under way
+	liveness    livenessConn   // conn, if it knows of each sign of life
+	cfg         Config
+	dialler     bool
+	peer        Peer
+	epoch       time.Time // where the session's clock starts
+	handler     Handler
 
-	done     chan struct{} // closed with cause
-	over     chan struct{} // closed when no call is left
-	said     chan struct{} // closed when the goodbye has been sent
-	rearm    chan struct{} // wakes the keeper
-	received atomic.Uint64 // packets
-	reading  atomic.Bool   // the reader is in the conn's Receive
-	shut     atomic.Bool   // closed returns an error
-	mute     atomic.Bool   // a probe was not answered
-	taking   atomic.Bool   // an open is being handled, and has neither an end here nor its refusal yet
+	done          chan struct{} // closed with cause
+	callsEnded    chan struct{} // closed when no call is left
+	goodbyeSent   chan struct{} // closed when the goodbye has been sent
+	keepaliveWake chan struct{} // wakes the keeper
+	received      atomic.Uint64 // packets
+	reading       atomic.Bool   // the reader is in the conn's Receive
+	shut          atomic.Bool   // closed returns an error
+	probeFailed   atomic.Bool   // a probe was not answered
+	opening       atomic.Bool   // an open is being handled, and has neither an end here nor its refusal yet
 
-	mu       sync.Mutex
-	cause    *Ended
-	closing  *linkv1.Goodbye
-	own      table // calls that this end opened
-	theirs   table
-	running  bool
-	taken    uint64 // opens of the other end's, as the goodbye will tell
-	parted   bool   // the goodbye is on its way: no more are taken
-	handlers int    // running, also those whose call has ended
-	alarm    int64
-	out      outbox
-	writer   sync.Cond
-	memory   memory
+	mu            sync.Mutex
+	cause         *Ended
+	closing       *linkv1.Goodbye
+	localCalls    callTable // calls that this end opened
+	peerCalls     callTable
+	running       bool
+	acceptedOpens uint64 // opens of the other end's, as the goodbye will tell
+	parted        bool   // the goodbye is on its way: no more are taken
+	handlers      int    // running, also those whose call has ended
+	nextDeadline  int64
+	out           outbox
+	writer        sync.Cond
+	memory        memory
 
 	drained chan struct{} // see Drained
 
-	spareCallers  spares[*callerEnd]
-	spareHandlers spares[*handlerEnd]
-	spareRelays   spares[*relay] // of calls that came in
+	callerPool  freeList[*callerEndpoint]
+	handlerPool freeList[*handlerEndpoint]
+	relayPool   freeList[*relay] // of calls that came in
 
 	reader readerState
 }
@@ -84,21 +84,21 @@ type Session struct {
 func newSession(c Conn, cfg Config, dialler bool, peer Peer) *Session {
 	s := &Session{
 		conn: c, cfg: cfg, dialler: dialler, peer: peer,
-		epoch: time.Now(),
-		done:  make(chan struct{}),
-		over:  make(chan struct{}),
-		said:  make(chan struct{}),
-		rearm: make(chan struct{}, 1),
+		epoch:         time.Now(),
+		done:          make(chan struct{}),
+		callsEnded:    make(chan struct{}),
+		goodbyeSent:   make(chan struct{}),
+		keepaliveWake: make(chan struct{}, 1),
 	}
-	s.own.limit = min(int(peer.Join.GetMaxCalls()), maxMaxCalls)
-	s.theirs.limit = cfg.Limits.MaxCalls
+	s.localCalls.limit = min(int(peer.Join.GetMaxCalls()), maxMaxCalls)
+	s.peerCalls.limit = cfg.Limits.MaxCalls
 	s.out = outbox{buf: make([]byte, HeadRoom, minOutBuffer), packet: 1}
 	s.writer.L = &s.mu
-	s.trier, _ = c.(trySender)
-	s.ahead, _ = c.(bufferer)
-	s.hears, _ = c.(hearer)
-	if s.pace, _ = c.(pacer); s.pace != nil {
-		s.pace.OnUncongested(s.wake)
+	s.nonblocking, _ = c.(trySender)
+	s.readAhead, _ = c.(readAheadConn)
+	s.liveness, _ = c.(livenessConn)
+	if s.congestion, _ = c.(congestionConn); s.congestion != nil {
+		s.congestion.OnUncongested(s.wakeWriter)
 	}
 	return s
 }
@@ -124,14 +124,14 @@ func (s *Session) Run(h Handler) error {
 	s.Bind(h)
 	var own sync.WaitGroup
 	own.Go(s.writeLoop)
-	own.Go(s.keep)
+	own.Go(s.keepaliveLoop)
 	s.TableChanged()
-	ended := s.read()
-	own.Go(func() { s.fail(ended) }) // closing may take a while, and others wait to know
+	ended := s.readLoop()
+	own.Go(func() { s.end(ended) }) // closing may take a while, and others wait to know
 	<-s.done
 	h.Ended(s.cause)
-	s.loseCalls()
-	close(s.over)
+	s.endCalls()
+	close(s.callsEnded)
 	own.Wait()
 	return s.cause
 }
@@ -152,7 +152,7 @@ func (s *Session) Close(bye *linkv1.Goodbye) {
 // CloseIdle is Close for a session that has no calls, of either end's. Otherwise it does nothing, and reports false.
 func (s *Session) CloseIdle(bye *linkv1.Goodbye) bool {
 	s.mu.Lock()
-	if s.own.live > 0 || s.theirs.live > 0 || s.taking.Load() {
+	if s.localCalls.live > 0 || s.peerCalls.live > 0 || s.opening.Load() {
 		s.mu.Unlock()
 		return false
 	}
@@ -167,7 +167,7 @@ func (s *Session) beginCloseLocked(bye *linkv1.Goodbye) (first bool) {
 	if first = s.closing == nil; first {
 		s.closing = bye
 		s.shut.Store(true)
-		s.out.table = s.out.table || s.running // which says whether one is coming
+		s.out.tableDue = s.out.tableDue || s.running // which says whether one is coming
 	}
 	s.writer.Signal()
 	return first
@@ -175,35 +175,35 @@ func (s *Session) beginCloseLocked(bye *linkv1.Goodbye) (first bool) {
 
 func (s *Session) finishClose(bye *linkv1.Goodbye, first, running bool) {
 	if first && !running {
-		s.decline(bye)
+		s.closeUnstarted(bye)
 		return
 	}
-	if s.await(s.said, closeTimeout) {
-		s.await(s.done, partTimeout)
+	if s.waitClosed(s.goodbyeSent, closeTimeout) {
+		s.waitClosed(s.done, hangUpTimeout)
 	}
-	s.fail(closedBy(bye))
+	s.end(endedByClose(bye))
 }
 
-// decline says the goodbye of a session that is not to run, and reads on until the other end hangs up.
-func (s *Session) decline(bye *linkv1.Goodbye) {
+// closeUnstarted says the goodbye of a session that is not to run, and reads on until the other end hangs up.
+func (s *Session) closeUnstarted(bye *linkv1.Goodbye) {
 	var own sync.WaitGroup
 	defer own.Wait()
 	hungUp := make(chan struct{})
 	own.Go(func() {
 		defer close(hungUp)
 		s.mu.Lock()
-		s.sayGoodbye()
+		s.sendGoodbyeLocked()
 		s.mu.Unlock()
 		for err := error(nil); err == nil; {
 			_, err = s.conn.Receive()
 		}
 	})
-	s.await(hungUp, partTimeout)
-	s.fail(closedBy(bye))
+	s.waitClosed(hungUp, hangUpTimeout)
+	s.end(endedByClose(bye))
 }
 
-// await waits until c is closed or the session has ended, for limit at most, and reports whether it is.
-func (s *Session) await(c <-chan struct{}, limit time.Duration) bool {
+// waitClosed waits until c is closed or the session has ended, for limit at most, and reports whether it is.
+func (s *Session) waitClosed(c <-chan struct{}, limit time.Duration) bool {
 	timeout := time.NewTimer(limit)
 	defer timeout.Stop()
 	select {
@@ -215,22 +215,22 @@ func (s *Session) await(c <-chan struct{}, limit time.Duration) bool {
 	return false
 }
 
-// Violation ends the session for what the other end has said, as it is found out later than by the return
+// FailViolation ends the session for what the other end has said, as it is found out later than by the return
 // of [Handler.Table].
-func (s *Session) Violation(err error) { s.fail(violation(err)) }
+func (s *Session) FailViolation(err error) { s.end(violation(err)) }
 
-func closedBy(bye *linkv1.Goodbye) *Ended {
+func endedByClose(bye *linkv1.Goodbye) *Ended {
 	return &Ended{Kind: EndClosed, Leaving: bye.GetLeaving(), Reason: bye.GetReason()}
 }
 
-// fail ends the session; the first cause counts.
-func (s *Session) fail(cause *Ended) {
+// end ends the session; the first cause counts.
+func (s *Session) end(cause *Ended) {
 	s.mu.Lock()
 	first := s.cause == nil
 	if first {
 		if s.closing != nil && cause.Kind == EndBroken {
 			// The other end has hung up on the goodbye.
-			cause = closedBy(s.closing)
+			cause = endedByClose(s.closing)
 		}
 		s.cause = cause
 		s.shut.Store(true)
@@ -239,136 +239,136 @@ func (s *Session) fail(cause *Ended) {
 	}
 	s.mu.Unlock()
 	if first {
-		s.conn.Close(cause.tell())
+		s.conn.Close(cause.closeError())
 	}
 }
 
-// loseCalls ends what is still open, once nobody reads any more or begins to write.
-func (s *Session) loseCalls() {
+// endCalls ends what is still open, once nobody reads any more or begins to write.
+func (s *Session) endCalls() {
 	s.mu.Lock()
-	var ends []callEnd
-	for _, t := range []*table{&s.own, &s.theirs} {
+	var ends []endpoint
+	for _, t := range []*callTable{&s.localCalls, &s.peerCalls} {
 		for i := range t.slots {
-			if end := t.slots[i].end; end != nil {
+			if end := t.slots[i].endpoint; end != nil {
 				ends = append(ends, end)
 			}
 		}
 	}
 	s.mu.Unlock()
 	for _, end := range ends {
-		end.lose(s, s.cause)
+		end.sessionEnded(s, s.cause)
 	}
 	s.mu.Lock()
-	s.own, s.theirs = table{}, table{}
-	s.noteDrained()
-	s.out = outbox{packet: s.out.packet, begun: s.out.begun}
+	s.localCalls, s.peerCalls = callTable{}, callTable{}
+	s.signalDrainedLocked()
+	s.out = outbox{packet: s.out.packet, lastBegun: s.out.lastBegun}
 	s.mu.Unlock()
 }
 
-// lost is the error of a call that ends with its session.
-func (s *Session) lost(cause *Ended) *connect.Error {
+// errSessionEnded is the error of a call that ends with its session.
+func (s *Session) errSessionEnded(cause *Ended) *connect.Error {
 	return connect.NewError(connect.CodeUnavailable, cause.Error()).WithCause(cause)
 }
 
-// Open prepares a call over the session. The call is opened with its first SendHeaders, Send,
+// NewCall prepares a call over the session. The call is opened with its first SendHeaders, Send,
 // CloseSend or Receive. It fails with a *connect.Error if the session has ended: the call has certainly not
 // started.
-func (s *Session) Open(ctx context.Context, o Open) (*ClientCall, error) {
+func (s *Session) NewCall(ctx context.Context, o Open) (*ClientCall, error) {
 	c := new(ClientCall)
-	if err := s.OpenAs(ctx, o, c); err != nil {
+	if err := s.Open(ctx, o, c); err != nil {
 		return nil, err
 	}
 	return c, nil
 }
 
-// OpenAs is Open for one who has the room for a call: c is a zero ClientCall, and stays so if it fails.
-func (s *Session) OpenAs(ctx context.Context, o Open, c *ClientCall) error {
+// Open is Open for one who has the room for a call: c is a zero ClientCall, and stays so if it fails.
+func (s *Session) Open(ctx context.Context, o Open, c *ClientCall) error {
 	if s.shut.Load() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		return s.closed()
+		return s.closedErrorLocked()
 	}
 	c.open, c.ctx, c.s, c.limits, c.mu = o, ctx, s, &s.cfg.Limits, &s.mu
 	return nil
 }
 
-// closed is why no call can be opened. The session's lock is held.
-func (s *Session) closed() *connect.Error {
+// closedErrorLocked is why no call can be opened. The session's lock is held.
+func (s *Session) closedErrorLocked() *connect.Error {
 	switch {
 	case s.cause != nil:
-		return s.lost(s.cause)
+		return s.errSessionEnded(s.cause)
 	case s.closing != nil:
 		return connect.NewError(connect.CodeUnavailable, "the link is closing")
 	}
 	return nil
 }
 
-// owns reports whether the call of that id is one that this end opened.
-func (s *Session) owns(id uint32) bool {
+// isLocal reports whether the call of that id is one that this end opened.
+func (s *Session) isLocal(id uint32) bool {
 	_, odd := idSlot(id)
 	return odd == s.dialler
 }
 
-// openCall takes an id for a call of this end's. The session's lock is held.
-func (s *Session) openCall(e callEnd) *connect.Error {
-	if err := s.closed(); err != nil {
+// registerLocked takes an id for a call of this end's. The session's lock is held.
+func (s *Session) registerLocked(e endpoint) *connect.Error {
+	if err := s.closedErrorLocked(); err != nil {
 		return err
 	}
-	i, ok := s.own.take(e)
+	i, ok := s.localCalls.reserve(e)
 	if !ok {
 		return connect.Errorf(connect.CodeResourceExhausted,
-			"the link from node %q has as many calls open as the Limits.MaxCalls of %d at its other end allows: try again later", s.cfg.Name, s.own.limit)
+			"the link from node %q has as many calls open as the Limits.MaxCalls of %d at its other end allows: try again later", s.cfg.Name, s.localCalls.limit)
 	}
-	h := e.core()
+	h := e.state()
 	h.s, h.id = s, slotID(i, s.dialler)
-	h.credit = int(s.peer.Join.GetWindow())
-	h.window = s.cfg.Limits.Window
+	h.sendWindow = int(s.peer.Join.GetWindow())
+	h.recvWindow = s.cfg.Limits.Window
 	if h.deadline != 0 {
-		s.arm(h.deadline)
+		s.armDeadlineLocked(h.deadline)
 	}
 	return nil
 }
 
-// letGo cancels a call of this end's and keeps its id until the other end has answered. The session's
+// cancelLocked cancels a call of this end's and keeps its id until the other end has answered. The session's
 // lock is held.
-func (s *Session) letGo(h *half, code connect.Code) {
+func (s *Session) cancelLocked(h *callState, code connect.Code) {
 	i, _ := idSlot(h.id)
-	if h.opened == 0 {
-		s.own.release(i)
+	if h.openPacket == 0 {
+		s.localCalls.release(i)
 		return
 	}
-	s.own.letGo(i)
+	s.localCalls.markCanceled(i)
 	s.out.buf = appendCancel(s.out.buf, h.id, code)
 }
 
-// forgoneLocked frees the id of a call that this end let go of, now that the other end has answered.
-func (s *Session) forgoneLocked(id uint32) {
-	if i, _ := idSlot(id); s.own.at(i).zombie {
-		s.own.release(i)
+// releaseCanceledLocked frees the id of a call that this end let go of, now that the other end has answered.
+func (s *Session) releaseCanceledLocked(id uint32) {
+	if i, _ := idSlot(id); s.localCalls.at(i).canceled {
+		s.localCalls.release(i)
 	}
 }
 
 // answered ends a call of the other end's with end, the body of an End. The session's lock is held.
-func (s *Session) answer(h *half, end []byte) {
+func (s *Session) sendEndLocked(h *callState, end []byte) {
 	f := outFrame{hasEnd: true, end: end}
 	s.out.buf = f.appendTo(s.out.buf, h.id, nil)
-	s.endTheirs(h.id)
+	s.endPeerCallLocked(h.id)
 }
 
-// endTheirs frees the slot of a call of the other end's, whose end is in the packet being filled. The
+// endPeerCallLocked frees the slot of a call of the other end's, whose end is in the packet being filled. The
 // session's lock is held.
-func (s *Session) endTheirs(id uint32) {
+func (s *Session) endPeerCallLocked(id uint32) {
 	i, _ := idSlot(id)
-	s.theirs.end(i, s.out.packet)
-	s.noteDrained()
+	s.peerCalls.endSlot(i, s.out.packet)
+	s.signalDrainedLocked()
 }
 
-// takeIn gives a call of the other end's, whose open is being handled, its end here. The session's lock is
+// acceptCallLocked gives a call of the other end's, whose open is being handled, its end here. The session's lock is
 // held.
-func (s *Session) takeIn(id uint32, end callEnd) {
+func (s *Session) acceptCallLocked(id uint32, end endpoint) {
 	i, _ := idSlot(id)
-	s.theirs.put(i, end)
-	s.taking.Store(false)
+	s.peerCalls.set(i, end)
+	s.opening.Store(false)
 }
 
 // Drained is closed once the other end has no call open here, served or relayed, or the session has ended.
@@ -379,13 +379,13 @@ func (s *Session) Drained() <-chan struct{} {
 		s.drained = make(chan struct{})
 	}
 	drained := s.drained
-	s.noteDrained()
+	s.signalDrainedLocked()
 	return drained
 }
 
-// noteDrained tells those who wait for Drained. The session's lock is held.
-func (s *Session) noteDrained() {
-	if s.drained != nil && s.theirs.live == 0 && !s.taking.Load() {
+// signalDrainedLocked tells those who wait for Drained. The session's lock is held.
+func (s *Session) signalDrainedLocked() {
+	if s.drained != nil && s.peerCalls.live == 0 && !s.opening.Load() {
 		close(s.drained)
 		s.drained = nil
 	}

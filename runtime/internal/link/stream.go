@@ -12,52 +12,52 @@ import (
 // stream is what a caller's and a handler's end have in common: a queue of what has been received, and
 // at most one message on its way out. mu, the session's lock or that of a local call, guards it.
 type stream struct {
-	half
-	mu     *sync.Mutex
-	limits *Limits
-	other  *stream        // the other end of a local call, nil for others
-	err    *connect.Error // why nothing more can be sent or received here
+	callState
+	mu        *sync.Mutex
+	limits    *Limits
+	localPeer *stream        // the other end of a local call, nil for others
+	err       *connect.Error // why nothing more can be sent or received here
 
-	burst   int  // frames sent in a row, without a receive between
-	inside  int  // how many goroutines are in send or receive
-	retired bool // none will begin
+	burst    int  // frames sent in a row, without a receive between
+	users    int  // how many goroutines are in send or receive
+	released bool // none will begin
 
-	inbox     queue
-	inCost    int  // of the message at the end of inbox that is not whole
-	owed      int  // consumed, but not yet granted
-	eof       bool // the other end sends no more
-	deaf      bool // what it still sends is not wanted
-	receiving bool
-	readable  notice
+	inbox       queue
+	partialCost int  // of the message at the end of inbox that is not whole
+	ungranted   int  // consumed, but not yet granted
+	recvClosed  bool // the other end sends no more
+	recvStopped bool // what it still sends is not wanted
+	recvWaiting bool
+	readable    signal
 
-	sending  bool // a message waits for credit or its turn:
-	out      outFrame
-	outHead  []byte
-	cut      bool // the last one could not be sent to its end
-	writable notice
+	sending     bool // a message waits for credit or its turn:
+	pending     outFrame
+	pendingHead []byte
+	aborted     bool // the last one could not be sent to its end
+	writable    signal
 
-	owner     assembler // this end
-	fixed     int       // what the call takes besides its inbox
-	charged   int       // of the session's memory
-	reserved  int       // of it, for the message at the end of inbox
-	starving  bool      // that message waits for memory
-	since     int64     // when it began to, or the favoured one's last data came
-	full      bool      // the call ends because there was none
-	uncounted bool
+	owner           memoryWaiter // this end
+	overhead        int          // what the call takes besides its inbox
+	charged         int          // of the session's memory
+	reserved        int          // of it, for the message at the end of inbox
+	memoryWaiting   bool         // that message waits for memory
+	waitingSince    int64        // when it began to, or the favoured one's last data came
+	memoryExhausted bool         // the call ends because there was none
+	memoryReleased  bool
 
-	done <-chan struct{} // ends all waiting; nil where the end is told otherwise
-	gone bool            // done was found closed
+	done    <-chan struct{} // ends all waiting; nil where the end is told otherwise
+	ctxDone bool            // done was found closed
 }
 
-// assembler is an end that puts messages together.
-type assembler interface {
-	// giveUp ends the call if its message has waited for memory since before then. It is called without
+// memoryWaiter is an end that puts messages together.
+type memoryWaiter interface {
+	// memoryWaitExpired ends the call if its message has waited for memory since before then. It is called without
 	// the lock, as expire is.
-	giveUp(s *Session, then int64)
+	memoryWaitExpired(s *Session, then int64)
 }
 
-func newStream(owner assembler, mu *sync.Mutex, limits *Limits) stream {
-	return stream{owner: owner, mu: mu, limits: limits, readable: make(notice, 1), writable: make(notice, 1)}
+func newStream(owner memoryWaiter, mu *sync.Mutex, limits *Limits) stream {
+	return stream{owner: owner, mu: mu, limits: limits, readable: make(signal, 1), writable: make(signal, 1)}
 }
 
 // fresh returns the stream as it was before its first use.
@@ -65,146 +65,146 @@ func (c *stream) fresh() stream {
 	return stream{owner: c.owner, mu: c.mu, limits: c.limits, readable: c.readable, writable: c.writable}
 }
 
-// notice wakes the one goroutine that waits for it, or the next one to wait.
-type notice chan struct{}
+// signal wakes the one goroutine that waits for it, or the next one to wait.
+type signal chan struct{}
 
 // Signal gives the notice. It does not wait.
-func (n notice) Signal() {
+func (n signal) Signal() {
 	select {
 	case n <- struct{}{}:
 	default:
 	}
 }
 
-// wait waits for a notice, and may return without one. mu is held, but not while it waits.
-func (c *stream) wait(n notice) {
+// waitLocked waits for a notice, and may return without one. mu is held, but not while it waits.
+func (c *stream) waitLocked(n signal) {
 	c.mu.Unlock()
 	select {
 	case <-n:
 		c.mu.Lock()
 	case <-c.done:
 		c.mu.Lock()
-		c.gone = true
+		c.ctxDone = true
 	}
 }
 
-// idle reports whether nobody uses the stream any more. mu is held.
-func (c *stream) idle() bool { return c.left() && !c.inRing }
+// idleLocked reports whether nobody uses the stream any more. mu is held.
+func (c *stream) idleLocked() bool { return c.unusedLocked() && !c.scheduled }
 
-// left reports whether nobody uses the stream any more, though it may be in the ring yet. mu is held.
-func (c *stream) left() bool { return c.retired && c.inside == 0 }
+// unusedLocked reports whether nobody uses the stream any more, though it may be in the ring yet. mu is held.
+func (c *stream) unusedLocked() bool { return c.released && c.users == 0 }
 
-// leave ends the use of the stream by a goroutine that has counted itself in. mu is held.
-func (c *stream) leave(e interface{ recycle() }) {
-	c.inside--
-	e.recycle()
+// leaveLocked ends the use of the stream by a goroutine that has counted itself in. mu is held.
+func (c *stream) leaveLocked(e interface{ recycleLocked() }) {
+	c.users--
+	e.recycleLocked()
 }
 
-// take takes data that has come, or says what is wrong with it. total is how long the message is that it begins, 0
+// receiveDataLocked takes data that has come, or says what is wrong with it. total is how long the message is that it begins, 0
 // where that is not said. mu is held.
-func (c *stream) take(data []byte, more bool, total uint32) *connect.Error {
-	if c.window <= 0 {
-		return errWindow
+func (c *stream) receiveDataLocked(data []byte, more bool, total uint32) *connect.Error {
+	if c.recvWindow <= 0 {
+		return errWindowExceeded
 	}
 	cost := len(data) + dataCost
-	c.window -= cost
-	if c.inbox.open+len(data) > c.limits.MaxMessage || more && int64(total) > int64(c.limits.MaxMessage) {
+	c.recvWindow -= cost
+	if c.inbox.partial+len(data) > c.limits.MaxMessage || more && int64(total) > int64(c.limits.MaxMessage) {
 		return c.limits.errTooLong()
 	}
-	if c.full = !c.mayTake(len(data), more); c.full {
+	if c.memoryExhausted = !c.canBufferLocked(len(data), more); c.memoryExhausted {
 		return c.s.errMemory()
 	}
-	if c.inbox.open == 0 && more {
-		c.inbox.expected = int(total)
+	if c.inbox.partial == 0 && more {
+		c.inbox.announced = int(total)
 	}
-	c.inbox.extend(data, more, c.ampleLocked(len(data)))
-	c.inCost += cost
+	c.inbox.append(data, more, c.memoryAmpleLocked(len(data)))
+	c.partialCost += cost
 	switch {
 	case !more:
-		c.inbox.seal(c.inCost, false)
-		c.inCost = 0
+		c.inbox.endRecord(c.partialCost, false)
+		c.partialCost = 0
 		c.readable.Signal()
-	case c.receiving:
-		c.assemble()
+	case c.recvWaiting:
+		c.grantPartialLocked()
 	}
-	c.count()
+	c.updateChargeLocked()
 	return nil
 }
 
-// assemble gives the window back for what has come of a message that is not whole, where there is memory for
+// grantPartialLocked gives the window back for what has come of a message that is not whole, where there is memory for
 // the rest: a message that is longer than the window comes in as its receiver waits for it. It reports
 // whether there is something to write. mu is held.
-func (c *stream) assemble() bool {
-	if n := c.owed + c.inCost; c.other == nil && !c.eof && 2*n >= c.limits.Window && !c.mayGoOn(n) {
+func (c *stream) grantPartialLocked() bool {
+	if n := c.ungranted + c.partialCost; c.localPeer == nil && !c.recvClosed && 2*n >= c.limits.Window && !c.reserveForMessageLocked(n) {
 		return false
 	}
-	n := c.inCost
-	c.inCost = 0
-	return c.consumed(n)
+	n := c.partialCost
+	c.partialCost = 0
+	return c.consumeLocked(n)
 }
 
-// consumed gives n bytes of the window back once that is worth a frame. It reports whether there is
+// consumeLocked gives n bytes of the window back once that is worth a frame. It reports whether there is
 // something to write. mu is held.
-func (c *stream) consumed(n int) bool {
-	if c.other != nil {
-		c.window += n
-		c.other.writable.Signal()
+func (c *stream) consumeLocked(n int) bool {
+	if c.localPeer != nil {
+		c.recvWindow += n
+		c.localPeer.writable.Signal()
 		return false
 	}
-	c.owed += n
-	if c.eof || 2*c.owed < c.limits.Window {
+	c.ungranted += n
+	if c.recvClosed || 2*c.ungranted < c.limits.Window {
 		return false
 	}
-	c.s.out.buf = appendWindow(c.s.out.buf, c.id, c.owed)
-	c.window += c.owed
-	c.owed = 0
+	c.s.out.buf = appendWindow(c.s.out.buf, c.id, c.ungranted)
+	c.recvWindow += c.ungranted
+	c.ungranted = 0
 	return true
 }
 
-// credited adds to the credit and lets a message that waits for it go on. mu is held.
-func (c *stream) credited(n uint32, e callEnd) *connect.Error {
-	if !mayGrant(c.credit, n) {
+// addSendWindowLocked adds to the credit and lets a message that waits for it go on. mu is held.
+func (c *stream) addSendWindowLocked(n uint32, e endpoint) *connect.Error {
+	if !windowFits(c.sendWindow, n) {
 		return connect.NewError(connect.CodeResourceExhausted, "too much credit")
 	}
-	c.credit += int(n)
-	if c.sending && c.credit > 0 {
-		c.s.out.ring.push(e)
+	c.sendWindow += int(n)
+	if c.sending && c.sendWindow > 0 {
+		c.s.out.bulk.push(e)
 	}
 	return nil
 }
 
-// receive returns the next message, or io.EOF or err at the end. mu is held, but not while it waits.
-func (c *stream) receive() ([]byte, error) {
+// receiveLocked returns the next message, or io.EOF or err at the end. mu is held, but not while it waits.
+func (c *stream) receiveLocked() ([]byte, error) {
 	c.inbox.release()
-	c.count()
+	c.updateChargeLocked()
 	c.burst = 0
 	for {
 		granted := false
 		switch {
 		case c.err != nil:
 			return nil, c.err
-		case c.deaf:
-			return nil, errDeaf
-		case c.gone:
-			return nil, errGone
+		case c.recvStopped:
+			return nil, errRecvStopped
+		case c.ctxDone:
+			return nil, errCtxDone
 		case !c.inbox.empty():
-			msg, r := c.inbox.next()
-			if c.consumed(r.cost) {
-				c.s.flush()
+			msg, r := c.inbox.pop()
+			if c.consumeLocked(r.cost) {
+				c.s.flushLocked()
 			}
 			return msg, nil
-		case c.eof:
+		case c.recvClosed:
 			return nil, io.EOF
-		case c.inCost > 0:
-			granted = c.assemble()
+		case c.partialCost > 0:
+			granted = c.grantPartialLocked()
 		}
 		if granted {
-			c.s.flush()
+			c.s.flushLocked()
 			continue
 		}
-		c.receiving = true
-		c.wait(c.readable)
-		c.receiving = false
+		c.recvWaiting = true
+		c.waitLocked(c.readable)
+		c.recvWaiting = false
 	}
 }
 
@@ -212,113 +212,113 @@ func (c *stream) receive() ([]byte, error) {
 // and adds to the packet meanwhile.
 const longBurst = 4
 
-// send sends a frame and returns when it is in a packet or the call is over; it reports which. Frames
+// sendLocked sends a frame and returns when it is in a packet or the call is over; it reports which. Frames
 // without data are never held up. mu is held, but not while it waits.
-func (c *stream) send(e callEnd, head []byte, f *outFrame) bool {
-	if c.other != nil {
-		return c.sendLocal(f)
+func (c *stream) sendLocked(e endpoint, head []byte, f *outFrame) bool {
+	if c.localPeer != nil {
+		return c.sendLocalLocked(f)
 	}
 	s := c.s
-	if !f.hasData || c.credit > 0 && s.room(&c.half, len(f.data)) {
-		c.emit(head, f)
+	if !f.hasData || c.sendWindow > 0 && s.reserveLaneLocked(&c.callState, len(f.data)) {
+		c.appendFrameLocked(head, f)
 		if c.burst++; c.burst > longBurst {
-			s.wakeWriter()
+			s.wakeWriterLocked()
 		} else {
-			s.flush()
+			s.flushLocked()
 		}
 		return true
 	}
-	c.putLocked(head, f)
-	if c.credit > 0 {
-		s.out.ring.push(e)
+	c.setPendingLocked(head, f)
+	if c.sendWindow > 0 {
+		s.out.bulk.push(e)
 	}
-	for c.sending && !c.gone {
-		if s.trier != nil && c.inRing && s.mayFlush() && s.bulkReady() {
-			s.flush()
+	for c.sending && !c.ctxDone {
+		if s.nonblocking != nil && c.scheduled && s.canFlushLocked() && s.bulkReadyLocked() {
+			s.flushLocked()
 		} else {
-			s.wakeWriter()
-			c.wait(c.writable)
+			s.wakeWriterLocked()
+			c.waitLocked(c.writable)
 		}
 	}
-	return !c.cut && !c.gone
+	return !c.aborted && !c.ctxDone
 }
 
-// post is send for one who does not wait, nor flush: a frame for which there is no room goes out later, and
+// sendAsyncLocked is send for one who does not wait, nor flush: a frame for which there is no room goes out later, and
 // its data must stay as it is until the call is over. mu is held.
-func (c *stream) post(e callEnd, head []byte, f *outFrame) {
-	if c.other != nil {
-		c.postLocal(f)
+func (c *stream) sendAsyncLocked(e endpoint, head []byte, f *outFrame) {
+	if c.localPeer != nil {
+		c.sendLocalAsyncLocked(f)
 		return
 	}
-	if c.credit > 0 && c.s.room(&c.half, len(f.data)) {
-		c.emit(head, f)
+	if c.sendWindow > 0 && c.s.reserveLaneLocked(&c.callState, len(f.data)) {
+		c.appendFrameLocked(head, f)
 		return
 	}
-	c.putLocked(head, f)
-	if c.credit > 0 {
-		c.s.out.ring.push(e)
+	c.setPendingLocked(head, f)
+	if c.sendWindow > 0 {
+		c.s.out.bulk.push(e)
 	}
 }
 
-// putLocked makes a frame the one that waits.
-func (c *stream) putLocked(head []byte, f *outFrame) {
-	c.out, c.outHead = *f, bytes.Clone(head)
+// setPendingLocked makes a frame the one that waits.
+func (c *stream) setPendingLocked(head []byte, f *outFrame) {
+	c.pending, c.pendingHead = *f, bytes.Clone(head)
 	if len(f.data) > maxData {
-		c.out.total = len(f.data)
+		c.pending.total = len(f.data)
 	}
-	c.sending, c.cut = true, false
+	c.sending, c.aborted = true, false
 }
 
-// emit puts a frame into the packet. mu is held.
-func (c *stream) emit(head []byte, f *outFrame) {
+// appendFrameLocked puts a frame into the packet. mu is held.
+func (c *stream) appendFrameLocked(head []byte, f *outFrame) {
 	o := &c.s.out
-	if c.opened == 0 && c.s.owns(c.id) {
-		c.noteOpen()
+	if c.openPacket == 0 && c.s.isLocal(c.id) {
+		c.noteOpenLocked()
 	}
 	if f.hasData {
-		c.credit -= len(f.data) + dataCost
+		c.sendWindow -= len(f.data) + dataCost
 	}
 	o.buf = f.appendTo(o.buf, c.id, head)
 }
 
-// pullChunk puts the next chunk of the message that waits into the packet. mu is held.
-func (c *stream) pullChunk(e callEnd) {
-	if !c.sending || c.credit <= 0 {
+// appendChunkLocked puts the next chunk of the message that waits into the packet. mu is held.
+func (c *stream) appendChunkLocked(e endpoint) {
+	if !c.sending || c.sendWindow <= 0 {
 		return
 	}
-	f := c.out
+	f := c.pending
 	if len(f.data) <= maxData {
-		c.emit(c.outHead, &f)
-		c.stopSending()
+		c.appendFrameLocked(c.pendingHead, &f)
+		c.clearPendingLocked()
 		return
 	}
 	f.data, f.more, f.closeSend, f.hasEnd = f.data[:maxData], true, false, false
-	c.emit(c.outHead, &f)
-	c.outHead, c.out.data, c.out.total = nil, c.out.data[maxData:], 0
-	if c.credit > 0 {
-		c.s.out.ring.push(e)
+	c.appendFrameLocked(c.pendingHead, &f)
+	c.pendingHead, c.pending.data, c.pending.total = nil, c.pending.data[maxData:], 0
+	if c.sendWindow > 0 {
+		c.s.out.bulk.push(e)
 	}
 }
 
-// stopSending forgets the message that waits. mu is held.
-func (c *stream) stopSending() {
-	c.out, c.outHead, c.sending = outFrame{}, nil, false
+// clearPendingLocked forgets the message that waits. mu is held.
+func (c *stream) clearPendingLocked() {
+	c.pending, c.pendingHead, c.sending = outFrame{}, nil, false
 	c.writable.Signal()
 }
 
-// stop ends all waiting at this end. mu is held.
-func (c *stream) stop() {
-	c.cut = c.sending
-	c.stopSending()
-	c.feed()
+// stopLocked ends all waiting at this end. mu is held.
+func (c *stream) stopLocked() {
+	c.aborted = c.sending
+	c.clearPendingLocked()
+	c.stopWaitingForMemoryLocked()
 	c.readable.Signal()
 }
 
 var (
-	errDeaf = connect.NewError(connect.CodeCanceled, "the handler receives no more").WithCause(context.Canceled)
-	errGone = connect.NewError(connect.CodeCanceled, "nobody waits any more")
+	errRecvStopped = connect.NewError(connect.CodeCanceled, "the handler receives no more").WithCause(context.Canceled)
+	errCtxDone     = connect.NewError(connect.CodeCanceled, "nobody waits any more")
 )
 
-var errWindow = connect.NewError(connect.CodeResourceExhausted, "link: more data than the window allows")
+var errWindowExceeded = connect.NewError(connect.CodeResourceExhausted, "link: more data than the window allows")
 
-var errSending = connect.NewError(connect.CodeInternal, "two goroutines send at once: use Send from one at a time")
+var errConcurrentSend = connect.NewError(connect.CodeInternal, "two goroutines send at once: use Send from one at a time")

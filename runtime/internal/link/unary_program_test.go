@@ -115,7 +115,7 @@ func serveShort(c *link.ServerCall) {
 	}
 }
 
-func (p *shortProgram) run(t *testing.T, u *link.Unary, w *link.Way, to int) {
+func (p *shortProgram) run(t *testing.T, u *link.Unary, w *link.PreparedCall, to int) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var timeout time.Duration
@@ -199,13 +199,13 @@ func TestUnaryJustThen(t *testing.T) {
 
 // afterSend is a connection that does something, once, after it has sent a packet.
 type afterSend struct {
-	linktest.Trying
+	linktest.NonblockingConn
 	then func()
 }
 
 // TrySend sends as its Conn does.
 func (c *afterSend) TrySend(p []byte) (bool, error) {
-	sent, err := c.Trying.TrySend(p)
+	sent, err := c.NonblockingConn.TrySend(p)
 	if then := c.then; then != nil {
 		c.then = nil
 		then()
@@ -219,7 +219,7 @@ func TestUnaryAnsweredAndEnded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMesh(t, 2, link.Limits{})
 		near, far := linktest.Pipe()
-		conn := &afterSend{Trying: linktest.Trying{Conn: near}}
+		conn := &afterSend{NonblockingConn: linktest.NonblockingConn{Conn: near}}
 		l := &testLink{from: 0, to: 1, near: near, far: far}
 		if err := m.linkConns(l, conn, far); err != nil {
 			t.Fatal(err)

@@ -42,14 +42,14 @@ func verdictOf(c *link.ClientCall, reply []byte, err error) verdict {
 
 // openOf is what calls from one node to another are opened with.
 func openOf(to int) link.Open {
-	return link.Open{Namespace: "default", Procedure: "/test.v1.Test/Call", Origin: nodeID(to), Hops: 16, Prompt: true}
+	return link.Open{Namespace: "default", Procedure: "/test.v1.Test/Call", Origin: nodeID(to), Hops: 16, CallerBlocks: true}
 }
 
 // way is the way from one node to another.
-func (m *mesh) way(from, to int) *link.Way {
+func (m *mesh) way(from, to int) *link.PreparedCall {
 	m.tb.Helper()
 	o := openOf(to)
-	w, err := m.nodes[from].next[to].NewWay(&o)
+	w, err := m.nodes[from].next[to].Prepare(&o)
 	if err != nil {
 		m.tb.Fatal(err)
 	}
@@ -57,7 +57,7 @@ func (m *mesh) way(from, to int) *link.Way {
 }
 
 // short makes a unary call in one go, or what it can of it. timeout 0 is none.
-func short(ctx context.Context, u *link.Unary, w *link.Way, to int, timeout time.Duration, msg []byte) (link.Progress, verdict) {
+func short(ctx context.Context, u *link.Unary, w *link.PreparedCall, to int, timeout time.Duration, msg []byte) (link.UnaryResult, verdict) {
 	o := openOf(to)
 	if timeout > 0 {
 		o.Deadline = time.Now().Add(timeout)
@@ -65,10 +65,10 @@ func short(ctx context.Context, u *link.Unary, w *link.Way, to int, timeout time
 	switch progress := u.Do(ctx, w, o.Deadline, timeout, msg); progress {
 	case link.Answered:
 		return progress, verdict{reply: string(u.Answer())}
-	case link.GoesOn:
+	case link.Unfinished:
 		var c link.ClientCall
 		o.ResponseHeader, o.ResponseTrailer = new(connect.Header), new(connect.Header)
-		u.GoOn(ctx, o, &c)
+		u.ToClientCall(ctx, o, &c)
 		defer c.Close()
 		if c.Send(msg) == nil {
 			return progress, verdict{err: "the call takes a second request"}
@@ -117,34 +117,34 @@ func receiveOnly(c *link.ClientCall) ([]byte, error) {
 // answers are what a handler can do about a unary call, and how far a Unary comes with it.
 var answers = map[string]struct {
 	serve func(*link.ServerCall)
-	want  link.Progress
+	want  link.UnaryResult
 }{
 	"an answer":       {echoUnary, link.Answered},
 	"an empty answer": {func(c *link.ServerCall) { _ = c.Reply(nil, nil, nil) }, link.Answered},
 	"1 KiB":           {func(c *link.ServerCall) { _ = c.Reply(nil, make([]byte, 1<<10), nil) }, link.Answered},
 	"8 KiB":           {func(c *link.ServerCall) { _ = c.Reply(nil, make([]byte, 8<<10), nil) }, link.Answered},
-	"more than that":  {func(c *link.ServerCall) { _ = c.Reply(nil, make([]byte, 8<<10+1), nil) }, link.GoesOn},
-	"in pieces":       {func(c *link.ServerCall) { _ = c.Reply(nil, make([]byte, 900_000), nil) }, link.GoesOn},
-	"headers":         {func(c *link.ServerCall) { _ = c.Reply(header("A", "b"), []byte("x"), nil) }, link.GoesOn},
+	"more than that":  {func(c *link.ServerCall) { _ = c.Reply(nil, make([]byte, 8<<10+1), nil) }, link.Unfinished},
+	"in pieces":       {func(c *link.ServerCall) { _ = c.Reply(nil, make([]byte, 900_000), nil) }, link.Unfinished},
+	"headers":         {func(c *link.ServerCall) { _ = c.Reply(header("A", "b"), []byte("x"), nil) }, link.Unfinished},
 	"headers first": {func(c *link.ServerCall) {
 		_ = c.SendHeaders(header("A", "b"))
 		time.Sleep(time.Second) // fake time
 		_ = c.Reply(nil, []byte("x"), nil)
-	}, link.GoesOn},
-	"trailers":   {func(c *link.ServerCall) { _ = c.Reply(nil, []byte("x"), header("A", "b")) }, link.GoesOn},
-	"no answer":  {func(c *link.ServerCall) { _ = c.End(nil, nil) }, link.GoesOn},
-	"an error":   {func(c *link.ServerCall) { _ = c.End(connect.NewError(connect.CodeNotFound, "no"), nil) }, link.GoesOn},
-	"a panic":    {func(*link.ServerCall) { panic("no") }, link.GoesOn},
-	"not begun":  {func(c *link.ServerCall) { _ = c.Fail(connect.NewError(connect.CodeAborted, "no"), declined()) }, link.GoesOn},
-	"end behind": {func(c *link.ServerCall) { _ = c.Send([]byte("x")); _ = c.End(nil, nil) }, link.GoesOn},
+	}, link.Unfinished},
+	"trailers":   {func(c *link.ServerCall) { _ = c.Reply(nil, []byte("x"), header("A", "b")) }, link.Unfinished},
+	"no answer":  {func(c *link.ServerCall) { _ = c.End(nil, nil) }, link.Unfinished},
+	"an error":   {func(c *link.ServerCall) { _ = c.End(connect.NewError(connect.CodeNotFound, "no"), nil) }, link.Unfinished},
+	"a panic":    {func(*link.ServerCall) { panic("no") }, link.Unfinished},
+	"not begun":  {func(c *link.ServerCall) { _ = c.Fail(connect.NewError(connect.CodeAborted, "no"), declined()) }, link.Unfinished},
+	"end behind": {func(c *link.ServerCall) { _ = c.Send([]byte("x")); _ = c.End(nil, nil) }, link.Unfinished},
 	"two answers": {func(c *link.ServerCall) {
 		_ = c.Send([]byte("x"))
 		_ = c.Reply(nil, []byte("y"), nil)
-	}, link.GoesOn},
+	}, link.Unfinished},
 	"an answer and an error": {func(c *link.ServerCall) {
 		_ = c.Send([]byte("x"))
 		_ = c.End(connect.NewError(connect.CodeDataLoss, "no"), nil)
-	}, link.GoesOn},
+	}, link.Unfinished},
 }
 
 func declined() *rpcmeshv1.CallFailure {
@@ -189,7 +189,7 @@ func TestUnaryArrives(t *testing.T) {
 		arrived := make(chan arrival, 1)
 		m.nodes[1].serve = func(c *link.ServerCall) {
 			a := arrival{callee: *c.Callee(), caller: fmt.Sprintf("%+v", c.Caller())}
-			a.callee.Known = false
+			a.callee.Cached = false
 			if deadline, limited := c.Context().Deadline(); limited {
 				a.timeout = time.Until(deadline)
 			}
@@ -200,7 +200,7 @@ func TestUnaryArrives(t *testing.T) {
 			for _, timeout := range []time.Duration{0, time.Nanosecond << 10, 48 * time.Hour} {
 				o := openOf(1)
 				o.OriginNamespace, o.Caller = "other", caller
-				w, err := m.nodes[0].next[1].NewWay(&o)
+				w, err := m.nodes[0].next[1].Prepare(&o)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -212,7 +212,7 @@ func TestUnaryArrives(t *testing.T) {
 					t.Fatal(progress)
 				}
 				got := <-arrived
-				o.Deadline, o.Prompt = deadline, false
+				o.Deadline, o.CallerBlocks = deadline, false
 				if _, err := unary(m.open(t.Context(), 0, 1, o), nil); err != nil {
 					t.Fatal(err)
 				}
@@ -289,7 +289,7 @@ func TestUnaryMemory(t *testing.T) {
 			_ = c.Reply(nil, make([]byte, 5000), nil)
 		}
 		s.Hold(-(1<<20 - 4000))
-		if progress, got := short(t.Context(), u, w, 1, 0, nil); progress != link.GoesOn || got.code != connect.CodeResourceExhausted {
+		if progress, got := short(t.Context(), u, w, 1, 0, nil); progress != link.Unfinished || got.code != connect.CodeResourceExhausted {
 			t.Errorf("without memory for the answer: %v, %v", progress, got)
 		}
 		s.Hold(-(1<<20 - 4000))
@@ -318,7 +318,7 @@ func TestUnaryReceiveAfterCancel(t *testing.T) {
 		for range 3 {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			progress, v := short(ctx, u, w, 1, 0, []byte("request"))
-			if progress != link.GoesOn || v.code != connect.CodeDeadlineExceeded || v.reply != "" {
+			if progress != link.Unfinished || v.code != connect.CodeDeadlineExceeded || v.reply != "" {
 				t.Errorf("the caller has %v, %v", progress, v)
 			}
 			if err := <-got; connect.CodeOf(err) != connect.CodeDeadlineExceeded {

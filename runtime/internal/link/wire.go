@@ -16,10 +16,10 @@ const (
 	maxData = 32 << 10
 	// dataCost is what a frame with data costs of the window besides its data.
 	dataCost = 16
-	// maxSlack is how much longer than its data a frame without open, headers or end may be.
-	maxSlack = 64
-	// maxBlock bounds all of a frame that is not data.
-	maxBlock = 80 << 10
+	// maxOverhead is how much longer than its data a frame without open, headers or end may be.
+	maxOverhead = 64
+	// maxBlocks bounds all of a frame that is not data.
+	maxBlocks = 80 << 10
 	// maxGrant bounds the credit of a call.
 	maxGrant = 1<<31 - 1
 )
@@ -116,19 +116,19 @@ func (f *frame) parse(raw []byte) error {
 func (f *frame) field(b []byte) (int, error) {
 	switch b[0] {
 	case tagOpen:
-		return f.block(b, hasOpen, &f.open)
+		return f.bytesField(b, hasOpen, &f.open)
 	case tagHeaders:
-		return f.block(b, hasHeaders, &f.headers)
+		return f.bytesField(b, hasHeaders, &f.headers)
 	case tagData:
-		return f.block(b, hasData, &f.data)
+		return f.bytesField(b, hasData, &f.data)
 	case tagEnd:
-		return f.block(b, hasEnd, &f.end)
+		return f.bytesField(b, hasEnd, &f.end)
 	case tagWindow, tagMore, tagCloseSend, tagCancel, tagTotal:
 		v, n := protowire.ConsumeVarint(b[1:])
 		if n < 0 {
 			return 0, errFrame("truncated")
 		}
-		f.number(b[0], v)
+		f.varintField(b[0], v)
 		return 1 + n, nil
 	}
 	num, typ, n := protowire.ConsumeField(b)
@@ -160,8 +160,8 @@ func isFrameField(num protowire.Number, typ protowire.Type) bool {
 	}
 }
 
-// block reads a field of bytes that may occur once.
-func (f *frame) block(b []byte, bit uint8, to *[]byte) (int, error) {
+// bytesField reads a field of bytes that may occur once.
+func (f *frame) bytesField(b []byte, bit uint8, to *[]byte) (int, error) {
 	if f.has&bit != 0 {
 		return 0, errFrame("a field comes twice")
 	}
@@ -174,7 +174,7 @@ func (f *frame) block(b []byte, bit uint8, to *[]byte) (int, error) {
 	return 1 + n, nil
 }
 
-func (f *frame) number(tag byte, v uint64) {
+func (f *frame) varintField(tag byte, v uint64) {
 	switch tag {
 	case tagWindow:
 		f.window = uint32(v)
@@ -203,7 +203,7 @@ func (f *frame) checkSize() error {
 	switch {
 	case len(f.data) > maxData:
 		return errFrame("more than 32 KiB of data")
-	case f.has&(hasOpen|hasHeaders|hasEnd) == 0 && slack > maxSlack, slack > maxBlock:
+	case f.has&(hasOpen|hasHeaders|hasEnd) == 0 && slack > maxOverhead, slack > maxBlocks:
 		return errFrame("too long")
 	}
 	return nil
@@ -278,8 +278,8 @@ func appendCall(b []byte, size int, call uint32) []byte {
 	return binary.LittleEndian.AppendUint32(b, call)
 }
 
-// appendRaw appends a frame that was received, with another id.
-func appendRaw(b, raw []byte, call uint32) []byte {
+// appendForwarded appends a frame that was received, with another id.
+func appendForwarded(b, raw []byte, call uint32) []byte {
 	b = appendCall(b, len(raw), call)
 	return append(b, raw[5:]...)
 }
@@ -327,5 +327,5 @@ func withoutWindow(raw []byte) []byte {
 	return out
 }
 
-// mayGrant reports whether n more keeps credit within maxGrant.
-func mayGrant(credit int, n uint32) bool { return int64(credit)+int64(n) <= maxGrant }
+// windowFits reports whether n more keeps credit within maxGrant.
+func windowFits(credit int, n uint32) bool { return int64(credit)+int64(n) <= maxGrant }

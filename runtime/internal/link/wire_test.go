@@ -177,7 +177,7 @@ func TestParseFrameRefuses(t *testing.T) {
 		"field number 0":     with(0, 1),
 		"much unknown":       with(append([]byte{15<<3 | 2, 100}, make([]byte, 100)...)...),
 		"data too long":      appendBytes(with(), tagData, make([]byte, maxData+1)),
-		"headers too long":   appendBytes(with(), tagHeaders, make([]byte, maxBlock)),
+		"headers too long":   appendBytes(with(), tagHeaders, make([]byte, maxBlocks)),
 		"a stray end group":  with(15<<3 | 4),
 		"reserved wire type": with(15<<3 | 7),
 	} {
@@ -212,7 +212,7 @@ func TestReaddress(t *testing.T) {
 		t.Fatal(err)
 	}
 	caller := &Caller{Node: NodeID{7}, Name: "n", Address: "a"}
-	raw = readdress(&f, &Route{Namespace: "inner", Origin: NodeID{9}, OriginNamespace: "deep"}, caller)
+	raw = rewriteOpen(&f, &Route{Namespace: "inner", Origin: NodeID{9}, OriginNamespace: "deep"}, caller)
 	got := new(linkv1.Frame)
 	if err := proto.Unmarshal(raw, got); err != nil {
 		t.Fatal(err)
@@ -257,7 +257,7 @@ func TestIncomingParse(t *testing.T) {
 	}
 	in.rawHeader = nil
 	want := Incoming{
-		Callee:  &Callee{Namespace: "n", Procedure: "p", Origin: origin, OriginNamespace: "o", Known: true},
+		Callee:  &Callee{Namespace: "n", Procedure: "p", Origin: origin, OriginNamespace: "o", Cached: true},
 		Timeout: 99, StreamType: 3,
 	}
 	if diff := cmp.Diff(want, in, cmp.AllowUnexported(Incoming{})); diff != "" {
@@ -271,7 +271,7 @@ func TestEndLimits(t *testing.T) {
 		err = err.WithDetail(&connect.ErrorDetail{Type: "t"})
 	}
 	c := &ServerCall{limits: &Limits{MaxHeader: defaultMaxHeader}}
-	o := decodeEnd(c.encodeVerdict(err, nil))
+	o := decodeEnd(c.encodeEnd(err, nil))
 	if connect.CodeOf(o.err) != connect.CodeResourceExhausted || o.failure.GetCertainty() != started {
 		t.Errorf("too many details are sent as %v, %v", o.err, o.failure)
 	}
@@ -290,7 +290,7 @@ func TestEndLimits(t *testing.T) {
 		t.Errorf("garbage is read as %v", o.err)
 	}
 	bad := connect.NewError(connect.CodeAborted, "bad \xff text")
-	if o := decodeEnd(c.encodeVerdict(bad, nil)); !errors.As(o.err, &bad) || bad.Message() != "bad \uFFFD text" {
+	if o := decodeEnd(c.encodeEnd(bad, nil)); !errors.As(o.err, &bad) || bad.Message() != "bad \uFFFD text" {
 		t.Errorf("text that is not UTF-8 is read as %v", o.err)
 	}
 }
@@ -298,7 +298,7 @@ func TestEndLimits(t *testing.T) {
 // TestProofParts moves the bounds between what a proof is about.
 func TestProofParts(t *testing.T) {
 	of := func(mine, theirs, binding, first string) string {
-		h := handshake{mine: []byte(mine), theirs: []byte(theirs), binding: []byte(binding), first: []byte(first), listenerFirst: true}
+		h := handshake{ownHello: []byte(mine), peerHello: []byte(theirs), binding: []byte(binding), listenerProof: []byte(first), listenerFirst: true}
 		return string(h.mac([]byte("secret"), dialler))
 	}
 	proof := of("abc", "def", "ghi", "jkl")
@@ -321,7 +321,7 @@ func TestProofKinds(t *testing.T) {
 	for _, listenerFirst := range []bool{false, true} {
 		for _, of := range []side{dialler, listener} {
 			for _, purpose := range []string{"", "'s key"} {
-				h := handshake{mine: []byte("m"), theirs: []byte("t"), listenerFirst: listenerFirst}
+				h := handshake{ownHello: []byte("m"), peerHello: []byte("t"), listenerFirst: listenerFirst}
 				kind, transcript := fmt.Sprint(listenerFirst, of, purpose), string(h.transcript(of, purpose))
 				if other, ok := seen[transcript]; ok {
 					t.Errorf("%s and %s are the same", kind, other)
@@ -358,7 +358,7 @@ func FuzzFrame(f *testing.F) {
 			if in.parse(got.open, new(openCache)) == nil && want.GetOpen().GetNamespace() != in.Namespace {
 				t.Fatalf("namespace %q and %q", in.Namespace, want.GetOpen().GetNamespace())
 			}
-			if err := got.parse(readdress(&got, &Route{Namespace: "n"}, nil)); err != nil && len(raw) < maxBlock/2 {
+			if err := got.parse(rewriteOpen(&got, &Route{Namespace: "n"}, nil)); err != nil && len(raw) < maxBlocks/2 {
 				t.Fatalf("readdressed: %v", err)
 			}
 		}

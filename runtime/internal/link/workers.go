@@ -18,25 +18,25 @@ const (
 // switches, not one for each. Before it runs a handler, which may block, it sees to it that another
 // goroutine is on its way for the rest. So no handler ever waits for another to return.
 type Workers struct {
-	mu      sync.Mutex
-	queue   []*ServerCall // calls whose handlers are to be run, from first
-	first   int
-	woken   bool      // a goroutine is on its way to the queue
-	wake    sync.Cond // for idle ones
-	idle    int
-	least   int         // the least number of idle ones since trim ran
-	surplus int         // how many of those who wake are to end
-	trim    *time.Timer // calls trimIdle; nil while it has nothing to do
-	running int         // goroutines, idle ones and trim's too
-	closed  bool
-	pairs   spares[*localPair]
-	none    sync.Cond // running may be 0
+	mu          sync.Mutex
+	queue       []*ServerCall // calls whose handlers are to be run, from first
+	first       int
+	wakePending bool      // a goroutine is on its way to the queue
+	wake        sync.Cond // for idle ones
+	idle        int
+	minIdle     int         // the least number of idle ones since trim ran
+	surplus     int         // how many of those who wake are to end
+	trim        *time.Timer // calls trimIdle; nil while it has nothing to do
+	running     int         // goroutines, idle ones and trim's too
+	closed      bool
+	pairs       freeList[*localPair]
+	allStopped  sync.Cond // running may be 0
 }
 
 // NewWorkers returns an empty set; goroutines are started as they are needed.
 func NewWorkers() *Workers {
 	w := new(Workers)
-	w.wake.L, w.none.L = &w.mu, &w.mu
+	w.wake.L, w.allStopped.L = &w.mu, &w.mu
 	return w
 }
 
@@ -45,13 +45,13 @@ func (w *Workers) run(calls ...*ServerCall) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, c := range calls {
-		w.push(c)
+		w.pushLocked(c)
 	}
-	w.call()
+	w.wakeLocked()
 }
 
-// push adds a call to the queue. The sessions' limits bound it. mu is held.
-func (w *Workers) push(c *ServerCall) {
+// pushLocked adds a call to the queue. The sessions' limits bound it. mu is held.
+func (w *Workers) pushLocked(c *ServerCall) {
 	if len(w.queue) == cap(w.queue) && w.first > len(w.queue)/2 {
 		n := copy(w.queue, w.queue[w.first:])
 		clear(w.queue[n:])
@@ -60,8 +60,8 @@ func (w *Workers) push(c *ServerCall) {
 	w.queue = append(w.queue, c)
 }
 
-// pop returns the first call of the queue, or nil. mu is held.
-func (w *Workers) pop() *ServerCall {
+// popLocked returns the first call of the queue, or nil. mu is held.
+func (w *Workers) popLocked() *ServerCall {
 	if w.first == len(w.queue) {
 		return nil
 	}
@@ -73,30 +73,30 @@ func (w *Workers) pop() *ServerCall {
 	return c
 }
 
-// call sees to it that a goroutine is on its way if the queue needs one. mu is held.
-func (w *Workers) call() {
+// wakeLocked sees to it that a goroutine is on its way if the queue needs one. mu is held.
+func (w *Workers) wakeLocked() {
 	switch {
-	case w.woken || w.first == len(w.queue):
+	case w.wakePending || w.first == len(w.queue):
 		return
 	case w.idle > 0:
 		w.idle--
-		w.least = min(w.least, w.idle)
+		w.minIdle = min(w.minIdle, w.idle)
 		w.wake.Signal()
 	default:
 		w.running++
 		go w.work()
 	}
-	w.woken = true
+	w.wakePending = true
 }
 
 // work runs handlers until there are enough idle goroutines, or a handler ends the goroutine.
 func (w *Workers) work() {
 	w.mu.Lock()
-	defer w.stopped()
+	defer w.workerStopped()
 	for {
-		w.woken = false
-		for c := w.pop(); c != nil; c = w.pop() {
-			w.call()
+		w.wakePending = false
+		for c := w.popLocked(); c != nil; c = w.popLocked() {
+			w.wakeLocked()
 			w.mu.Unlock()
 			c.run()
 			w.mu.Lock()
@@ -106,7 +106,7 @@ func (w *Workers) work() {
 			return
 		}
 		w.idle++
-		w.keepTrim()
+		w.scheduleTrimLocked()
 		w.wake.Wait()
 		if w.surplus > 0 {
 			w.surplus--
@@ -116,10 +116,10 @@ func (w *Workers) work() {
 	}
 }
 
-// keepTrim sees to it that trimIdle is called while there is something to trim. mu is held.
-func (w *Workers) keepTrim() {
+// scheduleTrimLocked sees to it that trimIdle is called while there is something to trim. mu is held.
+func (w *Workers) scheduleTrimLocked() {
 	if w.trim == nil && !w.closed {
-		w.least = 0
+		w.minIdle = 0
 		w.running++
 		w.trim = time.AfterFunc(idleTime, w.trimIdle)
 	}
@@ -127,7 +127,7 @@ func (w *Workers) keepTrim() {
 
 // trimIdle ends the goroutines that have been idle since the last time, and lets go of local calls' ends.
 func (w *Workers) trimIdle() {
-	defer w.stopped()
+	defer w.workerStopped()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.trim = nil
@@ -135,23 +135,23 @@ func (w *Workers) trimIdle() {
 		return
 	}
 	w.pairs.trim()
-	w.surplus += w.least
-	w.idle -= w.least
-	for range w.least {
+	w.surplus += w.minIdle
+	w.idle -= w.minIdle
+	for range w.minIdle {
 		w.wake.Signal()
 	}
 	if w.idle > 0 {
-		w.keepTrim()
-		w.least = w.idle
+		w.scheduleTrimLocked()
+		w.minIdle = w.idle
 	}
 }
 
-func (w *Workers) stopped() {
+func (w *Workers) workerStopped() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.running--
 	if w.running == 0 {
-		w.none.Broadcast()
+		w.allStopped.Broadcast()
 	}
 }
 
@@ -168,22 +168,22 @@ func (w *Workers) Wait() {
 	}
 	w.wake.Broadcast()
 	for w.running > 0 {
-		w.none.Wait()
+		w.allStopped.Wait()
 	}
 }
 
-// takePair returns the ends for a local call.
-func (w *Workers) takePair() *localPair {
+// getLocalPair returns the ends for a local call.
+func (w *Workers) getLocalPair() *localPair {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if p, ok := w.pairs.take(); ok {
+	if p, ok := w.pairs.get(); ok {
 		return p
 	}
 	return newLocalPair(w)
 }
 
-// putPair keeps the ends of a local call for another.
-func (w *Workers) putPair(p *localPair) {
+// putLocalPair keeps the ends of a local call for another.
+func (w *Workers) putLocalPair(p *localPair) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.pairs.put(p)

@@ -11,23 +11,23 @@ import (
 )
 
 const (
-	// laneShare is how many bytes of one call go ahead of the bulk in one packet.
-	laneShare = 8 << 10
-	// laneLimit is how much goes ahead of the bulk in one packet.
-	laneLimit = 1 << 20
+	// maxLanePerCall is how many bytes of one call go ahead of the bulk in one packet.
+	maxLanePerCall = 8 << 10
+	// maxLane is how much goes ahead of the bulk in one packet.
+	maxLane = 1 << 20
 	// packetTarget is the length at which a packet is cut off.
 	packetTarget = 64 << 10
-	// loneBulk is up to where one call's chunks are put together in a packet of which no other call
+	// maxSingleBulk is up to where one call's chunks are put together in a packet of which no other call
 	// wants a share: a message of 64 KiB leaves in one.
-	loneBulk = packetTarget + 4<<10
+	maxSingleBulk = packetTarget + 4<<10
 	// maxYields bounds how often one who is about to write lets others go before.
 	maxYields = 8
 	// TableBudget is about how many bytes of a table go into one packet.
 	TableBudget = 32 << 10
 
 	minOutBuffer  = 4 << 10
-	idleOutBuffer = 64 << 10      // longer ones are kept only while they are used
-	maxOutBuffer  = 2 * laneLimit // longer ones are not kept
+	idleOutBuffer = 64 << 10    // longer ones are kept only while they are used
+	maxOutBuffer  = 2 * maxLane // longer ones are not kept
 )
 
 // outbox is what a session has to write. Its session's lock guards it.
@@ -36,107 +36,107 @@ const (
 // a call whose bulk is in the ring puts nothing into buf itself, other than the frames that overtake
 // (cancel, window) or end it. Control goes before, in packets of its own, and is the writer's alone.
 type outbox struct {
-	buf     []byte // HeadRoom bytes, then the frames of the next packet
-	spare   []byte // the buffer of the last packet
-	late    []byte // HeadRoom bytes, then frames of the last packet that are yet to be sent
-	packet  uint64 // the number that the packet of buf will have, from 1
-	begun   uint64 // the last packet of which something may have been sent
-	opens   uint64 // how many opens have been put into packets
-	writing bool   // somebody is in a round
-	longest int    // the longest buffer filled since the last beat
-	broken  error  // the error of a Send, after which nothing more is written
-	ring    ring
-	grants  []grant
+	buf       []byte // HeadRoom bytes, then the frames of the next packet
+	spare     []byte // the buffer of the last packet
+	unsent    []byte // HeadRoom bytes, then frames of the last packet that are yet to be sent
+	packet    uint64 // the number that the packet of buf will have, from 1
+	lastBegun uint64 // the last packet of which something may have been sent
+	opensSent uint64 // how many opens have been put into packets
+	writing   bool   // somebody is in a round
+	longest   int    // the longest buffer filled since the last beat
+	writeErr  error  // the error of a Send, after which nothing more is written
+	bulk      roundRobin
+	grants    []windowGrant
 
-	sends uint64 // rounds, for the keeper
-	table bool   // PullTable is to be asked
-	owing bool   // a table is coming
-	ping  bool
-	pong  bool
-	token uint64 // of the pong
+	sends        uint64 // rounds, for the keeper
+	tableDue     bool   // PullTable is to be asked
+	tablePending bool   // a table is coming
+	pingDue      bool
+	pongDue      bool
+	pongToken    uint64 // of the pong
 }
 
-// grant is window to be given back on another session.
-type grant struct {
-	to *relayHalf
+// windowGrant is window to be given back on another session.
+type windowGrant struct {
+	to *relayEndpoint
 	n  int
 }
 
-// room reports whether a frame of n bytes may go ahead of the bulk, and counts it. The session's lock
+// reserveLaneLocked reports whether a frame of n bytes may go ahead of the bulk, and counts it. The session's lock
 // is held.
-func (s *Session) room(h *half, n int) bool {
+func (s *Session) reserveLaneLocked(h *callState, n int) bool {
 	o := &s.out
 	if h.lanePacket != o.packet {
 		h.lanePacket, h.laneBytes = o.packet, 0
 	}
-	if h.laneBytes+n > laneShare || len(o.buf) > laneLimit {
+	if h.laneBytes+n > maxLanePerCall || len(o.buf) > maxLane {
 		return false
 	}
 	h.laneBytes += n
 	return true
 }
 
-// pending reports whether there is something to write. The session's lock is held.
-func (s *Session) pending() bool {
-	return len(s.out.buf) > HeadRoom || s.bulkReady() || s.controlDue() || s.mayPart()
+// outputPendingLocked reports whether there is something to write. The session's lock is held.
+func (s *Session) outputPendingLocked() bool {
+	return len(s.out.buf) > HeadRoom || s.bulkReadyLocked() || s.controlDueLocked() || s.goodbyeDueLocked()
 }
 
-// bulkReady reports whether there is bulk to write, and not too much under way. The session's lock is
+// bulkReadyLocked reports whether there is bulk to write, and not too much under way. The session's lock is
 // held.
-func (s *Session) bulkReady() bool {
-	return !s.out.ring.empty() && (s.pace == nil || !s.pace.Congested())
+func (s *Session) bulkReadyLocked() bool {
+	return !s.out.bulk.empty() && (s.congestion == nil || !s.congestion.Congested())
 }
 
-// forWriter reports whether there is something that only the session's writer writes. The session's lock
+// writerNeededLocked reports whether there is something that only the session's writer writes. The session's lock
 // is held.
-func (s *Session) forWriter() bool { return s.controlDue() || s.closing != nil }
+func (s *Session) writerNeededLocked() bool { return s.controlDueLocked() || s.closing != nil }
 
-// controlDue reports whether there is control to write, or what a round has left. The session's lock is
+// controlDueLocked reports whether there is control to write, or what a round has left. The session's lock is
 // held.
-func (s *Session) controlDue() bool {
+func (s *Session) controlDueLocked() bool {
 	o := &s.out
-	return o.late != nil || o.ping || o.pong || o.table
+	return o.unsent != nil || o.pingDue || o.pongDue || o.tableDue
 }
 
-// mayPart reports whether it is time for the goodbye: all else has been sent, and each call that came in
+// goodbyeDueLocked reports whether it is time for the goodbye: all else has been sent, and each call that came in
 // has its end here or its refusal sent. The session's lock is held.
-func (s *Session) mayPart() bool {
+func (s *Session) goodbyeDueLocked() bool {
 	o := &s.out
-	return s.closing != nil && len(o.buf) == HeadRoom && o.ring.empty() && !o.table && !o.owing && !s.taking.Load()
+	return s.closing != nil && len(o.buf) == HeadRoom && o.bulk.empty() && !o.tableDue && !o.tablePending && !s.opening.Load()
 }
 
-// mayWrite reports whether a round can be begun. The session's lock is held.
-func (s *Session) mayWrite() bool {
-	return !s.out.writing && !s.parted && s.out.broken == nil && s.cause == nil
+// canWriteLocked reports whether a round can be begun. The session's lock is held.
+func (s *Session) canWriteLocked() bool {
+	return !s.out.writing && !s.parted && s.out.writeErr == nil && s.cause == nil
 }
 
-// mayFlush reports whether others than the session's writer may begin a round. Its own work must not
+// canFlushLocked reports whether others than the session's writer may begin a round. Its own work must not
 // wait for a gap between theirs. The session's lock is held.
-func (s *Session) mayFlush() bool { return s.mayWrite() && !s.forWriter() }
+func (s *Session) canFlushLocked() bool { return s.canWriteLocked() && !s.writerNeededLocked() }
 
-// flush writes what is ready, unless somebody is writing, who then takes it along. What cannot be sent without
+// flushLocked writes what is ready, unless somebody is writing, who then takes it along. What cannot be sent without
 // waiting is left to the writer: callers and handlers have deadlines. The session's lock is held, but not
 // all the time.
-func (s *Session) flush() {
-	if !s.mayFlush() {
-		s.wakeWriter()
+func (s *Session) flushLocked() {
+	if !s.canFlushLocked() {
+		s.wakeWriterLocked()
 		return
 	}
 	s.out.writing = true
-	if s.own.live+s.theirs.live > 1 {
-		s.gather()
+	if s.localCalls.live+s.peerCalls.live > 1 {
+		s.yieldLocked()
 	}
-	if s.trier != nil {
-		s.round(try)
+	if s.nonblocking != nil {
+		s.writePacketLocked(sendNonblocking)
 	}
 	s.out.writing = false
-	s.wakeWriter()
+	s.wakeWriterLocked()
 }
 
-// gather lets others say what they are about to say: what they say now costs no write of its own. It
+// yieldLocked lets others say what they are about to say: what they say now costs no write of its own. It
 // goes on while they do, since an idle processor may take this goroutine up before it comes to them. The
 // session's lock is held, but not all the time.
-func (s *Session) gather() {
+func (s *Session) yieldLocked() {
 	for range maxYields {
 		had := len(s.out.buf)
 		s.mu.Unlock()
@@ -153,25 +153,25 @@ func (s *Session) gather() {
 func (s *Session) FlushNow() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.trier != nil && s.mayFlush() && s.pending() {
+	if s.nonblocking != nil && s.canFlushLocked() && s.outputPendingLocked() {
 		s.out.writing = true
-		s.round(try)
+		s.writePacketLocked(sendNonblocking)
 		s.out.writing = false
 	}
-	s.wakeWriter()
+	s.wakeWriterLocked()
 }
 
-// wakeWriter leaves what is ready to the session's writer. The session's lock is held.
-func (s *Session) wakeWriter() {
-	if s.mayWrite() && s.pending() {
+// wakeWriterLocked leaves what is ready to the session's writer. The session's lock is held.
+func (s *Session) wakeWriterLocked() {
+	if s.canWriteLocked() && s.outputPendingLocked() {
 		s.writer.Signal()
 	}
 }
 
-// wake is wakeWriter for those who hold no lock.
-func (s *Session) wake() {
+// wakeWriter is wakeWriter for those who hold no lock.
+func (s *Session) wakeWriter() {
 	s.mu.Lock()
-	s.wakeWriter()
+	s.wakeWriterLocked()
 	s.mu.Unlock()
 }
 
@@ -180,18 +180,18 @@ func (s *Session) writeLoop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for {
-		for s.cause == nil && (!s.mayWrite() || !s.pending()) {
+		for s.cause == nil && (!s.canWriteLocked() || !s.outputPendingLocked()) {
 			s.writer.Wait()
 		}
 		if s.cause != nil {
 			return
 		}
 		s.out.writing = true
-		s.sendLate()
-		s.sendControl()
-		s.round(send)
+		s.sendUnsentLocked()
+		s.sendControlLocked()
+		s.writePacketLocked(sendBlocking)
 		s.out.writing = false
-		s.sayGoodbye()
+		s.sendGoodbyeLocked()
 	}
 }
 
@@ -199,18 +199,18 @@ func (s *Session) writeLoop() {
 type sendMode uint8
 
 const (
-	send sendMode = iota // wait as long as it takes
-	try                  // leave what would have to wait to the writer
+	sendBlocking    sendMode = iota // wait as long as it takes
+	sendNonblocking                 // leave what would have to wait to the writer
 )
 
-// round writes a packet of frames. The session's lock is held, but not while writing.
-func (s *Session) round(mode sendMode) {
+// writePacketLocked writes a packet of frames. The session's lock is held, but not while writing.
+func (s *Session) writePacketLocked(mode sendMode) {
 	o := &s.out
-	if o.broken != nil || s.cause != nil { // since the caller looked
+	if o.writeErr != nil || s.cause != nil { // since the caller looked
 		return
 	}
-	if s.bulkReady() {
-		o.pullBulk(s.pace != nil)
+	if s.bulkReadyLocked() {
+		o.appendBulkLocked(s.congestion != nil)
 	}
 	frames := o.buf
 	if len(frames) == HeadRoom {
@@ -219,7 +219,7 @@ func (s *Session) round(mode sendMode) {
 	if o.buf, o.spare = o.spare, nil; o.buf == nil {
 		o.buf = make([]byte, HeadRoom, minOutBuffer)
 	}
-	o.begun = o.packet
+	o.lastBegun = o.packet
 	o.packet++
 	o.longest = max(o.longest, len(frames))
 	grants := o.grants
@@ -227,8 +227,8 @@ func (s *Session) round(mode sendMode) {
 	s.mu.Unlock()
 
 	for _, g := range grants {
-		g.to.grant(g.n)
-		g.to.s.wake()
+		g.to.grantWindow(g.n)
+		g.to.s.wakeWriter()
 	}
 	rest, err := s.sendFrames(frames, mode)
 
@@ -236,103 +236,103 @@ func (s *Session) round(mode sendMode) {
 	o.sends++
 	switch {
 	case err != nil:
-		s.breakOut(err)
+		s.failWritesLocked(err)
 	case len(rest) > HeadRoom:
-		o.late = rest
+		o.unsent = rest
 	case cap(frames) <= maxOutBuffer:
 		o.spare = frames[:HeadRoom]
 	}
 }
 
-// sendLate sends what a round has left. The session's lock is held, but not while writing.
-func (s *Session) sendLate() {
+// sendUnsentLocked sends what a round has left. The session's lock is held, but not while writing.
+func (s *Session) sendUnsentLocked() {
 	o := &s.out
-	if o.late == nil {
+	if o.unsent == nil {
 		return
 	}
-	late := o.late
-	o.late = nil
+	late := o.unsent
+	o.unsent = nil
 	s.mu.Unlock()
-	_, err := s.sendFrames(late, send)
+	_, err := s.sendFrames(late, sendBlocking)
 	s.mu.Lock()
 	switch {
 	case err != nil:
-		s.breakOut(err)
+		s.failWritesLocked(err)
 	case o.spare == nil && cap(late) <= maxOutBuffer:
 		o.spare = late[:HeadRoom]
 	}
 }
 
-// shrink lets go of a long buffer if none was needed since the last call. The session's lock is held.
-func (o *outbox) shrink() {
+// shrinkLocked lets go of a long buffer if none was needed since the last call. The session's lock is held.
+func (o *outbox) shrinkLocked() {
 	if cap(o.spare) > idleOutBuffer && o.longest <= idleOutBuffer {
 		o.spare = nil
 	}
 	o.longest = 0
 }
 
-// breakOut stops the writing. The reader is left a moment to find out why: the other end may have said
+// failWritesLocked stops the writing. The reader is left a moment to find out why: the other end may have said
 // so before it closed. The session's lock is held.
-func (s *Session) breakOut(err error) {
-	s.out.broken = err
-	s.wakeKeeper()
+func (s *Session) failWritesLocked(err error) {
+	s.out.writeErr = err
+	s.wakeKeepalive()
 }
 
-// pullBulk appends the next chunk of those that wait. Where there is nothing but bulk it is more, if only
+// appendBulkLocked appends the next chunk of those that wait. Where there is nothing but bulk it is more, if only
 // one call has any, or if what is under way is bounded elsewhere.
-func (o *outbox) pullBulk(bounded bool) {
+func (o *outbox) appendBulkLocked(bounded bool) {
 	start, budget := len(o.buf), maxData
 	switch {
 	case start > HeadRoom:
-	case o.ring.single():
-		budget = loneBulk
+	case o.bulk.single():
+		budget = maxSingleBulk
 	case bounded:
 		budget = packetTarget
 	}
-	for !o.ring.empty() && len(o.buf)-start < budget {
-		o.ring.pop().pull()
+	for !o.bulk.empty() && len(o.buf)-start < budget {
+		o.bulk.pop().appendNextLocked()
 	}
 }
 
-// pullControl returns the controls that are due.
-func (o *outbox) pullControl() []*linkv1.Control {
-	if !o.ping && !o.pong {
+// popControlsLocked returns the controls that are due.
+func (o *outbox) popControlsLocked() []*linkv1.Control {
+	if !o.pingDue && !o.pongDue {
 		return nil
 	}
 	var controls []*linkv1.Control
-	if o.pong {
-		controls = append(controls, &linkv1.Control{Body: &linkv1.Control_Pong{Pong: &linkv1.Pong{Token: o.token}}})
+	if o.pongDue {
+		controls = append(controls, &linkv1.Control{Body: &linkv1.Control_Pong{Pong: &linkv1.Pong{Token: o.pongToken}}})
 	}
-	if o.ping {
+	if o.pingDue {
 		controls = append(controls, &linkv1.Control{Body: &linkv1.Control_Ping{Ping: &linkv1.Ping{Token: o.sends}}})
 	}
-	o.ping, o.pong = false, false
+	o.pingDue, o.pongDue = false, false
 	return controls
 }
 
-// sendControl sends the controls that are due and, if asked to, a piece of the table. The session's lock
+// sendControlLocked sends the controls that are due and, if asked to, a piece of the table. The session's lock
 // is held, but not while writing.
-func (s *Session) sendControl() {
+func (s *Session) sendControlLocked() {
 	o := &s.out
-	if controls := o.pullControl(); o.broken == nil && len(controls) > 0 {
-		s.sendControls(controls...)
+	if controls := o.popControlsLocked(); o.writeErr == nil && len(controls) > 0 {
+		s.sendControlsLocked(controls...)
 	}
-	if o.broken != nil || !o.table {
+	if o.writeErr != nil || !o.tableDue {
 		return
 	}
-	o.table, o.owing = false, true
+	o.tableDue, o.tablePending = false, true
 	s.mu.Unlock()
 	t, coming := s.handler.PullTable()
 	s.mu.Lock()
-	o.owing = o.owing && coming
+	o.tablePending = o.tablePending && coming
 	if t != nil {
-		o.table = true
-		s.sendControls(&linkv1.Control{Body: &linkv1.Control_Table{Table: t}})
+		o.tableDue = true
+		s.sendControlsLocked(&linkv1.Control{Body: &linkv1.Control_Table{Table: t}})
 	}
 }
 
-// sendControls sends controls. The session's lock is held, but not while writing.
-func (s *Session) sendControls(controls ...*linkv1.Control) {
+// sendControlsLocked sends controls. The session's lock is held, but not while writing.
+func (s *Session) sendControlsLocked(controls ...*linkv1.Control) {
 	s.mu.Unlock()
 	p, err := packControls(controls...)
 	if err == nil && len(p) > HeadRoom+MaxPacket {
@@ -344,7 +344,7 @@ func (s *Session) sendControls(controls ...*linkv1.Control) {
 	s.mu.Lock()
 	s.out.sends++
 	if err != nil {
-		s.breakOut(err)
+		s.failWritesLocked(err)
 	}
 }
 
@@ -358,13 +358,13 @@ func packControls(controls ...*linkv1.Control) ([]byte, error) {
 func (s *Session) sendFrames(p []byte, mode sendMode) (rest []byte, err error) {
 	for len(p) > HeadRoom {
 		packet, n := p, len(p)
-		if n > HeadRoom+loneBulk {
+		if n > HeadRoom+maxSingleBulk {
 			n = HeadRoom + cutFrames(p[HeadRoom:])
 			packet = p[:n:n]
 		}
-		if mode == send {
+		if mode == sendBlocking {
 			err = s.conn.Send(packet)
-		} else if sent, failed := s.trier.TrySend(packet); !sent && failed == nil {
+		} else if sent, failed := s.nonblocking.TrySend(packet); !sent && failed == nil {
 			return p, nil
 		} else {
 			err = failed
@@ -387,14 +387,14 @@ func cutFrames(p []byte) int {
 	return n
 }
 
-// sayGoodbye sends the goodbye when it is time for it. The session's lock is held, but not while writing.
-func (s *Session) sayGoodbye() {
+// sendGoodbyeLocked sends the goodbye when it is time for it. The session's lock is held, but not while writing.
+func (s *Session) sendGoodbyeLocked() {
 	o := &s.out
-	if !s.mayWrite() || !s.mayPart() {
+	if !s.canWriteLocked() || !s.goodbyeDueLocked() {
 		return
 	}
 	bye := proto.CloneOf(s.closing)
-	bye.Taken = new(s.taken)
+	bye.Taken = new(s.acceptedOpens)
 	o.writing, s.parted = true, true
 	s.mu.Unlock()
 	p, err := packControls(&linkv1.Control{Body: &linkv1.Control_Goodbye{Goodbye: bye}})
@@ -402,19 +402,19 @@ func (s *Session) sayGoodbye() {
 		err = s.conn.Send(p)
 	}
 	s.mu.Lock()
-	close(s.said)
+	close(s.goodbyeSent)
 	o.writing = false
 	if err != nil {
-		o.broken = err
+		o.writeErr = err
 	}
 }
 
-// NoTable says that no table is coming, as was said it might. It never blocks.
-func (s *Session) NoTable() {
+// TableUnchanged says that no table is coming, as was said it might. It never blocks.
+func (s *Session) TableUnchanged() {
 	s.mu.Lock()
-	if s.out.owing {
-		s.out.owing = false
-		s.wakeWriter()
+	if s.out.tablePending {
+		s.out.tablePending = false
+		s.wakeWriterLocked()
 	}
 	s.mu.Unlock()
 }
@@ -422,7 +422,7 @@ func (s *Session) NoTable() {
 // TableChanged makes the writer pull the table again. It never blocks.
 func (s *Session) TableChanged() {
 	s.mu.Lock()
-	s.out.table = true
-	s.wakeWriter()
+	s.out.tableDue = true
+	s.wakeWriterLocked()
 	s.mu.Unlock()
 }

@@ -19,8 +19,8 @@ const DefaultBuffer = 256 << 10
 var ErrCut = errors.New("linktest: the connection was cut")
 
 var (
-	errClosed = errors.New("linktest: the connection was closed by this end")
-	errOver   = errors.New("linktest: over")
+	errClosed       = errors.New("linktest: the connection was closed by this end")
+	errLimitReached = errors.New("linktest: over")
 )
 
 // Conn is one end of a pipe.
@@ -44,33 +44,33 @@ func PipeSize(size int) (a, b *Conn) {
 func (c *Conn) Send(p []byte) error {
 	// As a carrier would, use the head room.
 	clear(p[:link.HeadRoom])
-	return c.cutIfOver(c.out.send(p[link.HeadRoom:]))
+	return c.cutAtLimit(c.out.send(p[link.HeadRoom:]))
 }
 
-// cutIfOver cuts the connection if err says that it has carried what CutAfter allows.
-func (c *Conn) cutIfOver(err error) error {
-	if errors.Is(err, errOver) {
+// cutAtLimit cuts the connection if err says that it has carried what CutAfter allows.
+func (c *Conn) cutAtLimit(err error) error {
+	if errors.Is(err, errLimitReached) {
 		c.Cut()
 		return ErrCut
 	}
 	return err
 }
 
-// Trying is a Conn that can also send without waiting, and knows what has come.
-type Trying struct{ *Conn }
+// NonblockingConn is a Conn that can also send without waiting, and knows what has come.
+type NonblockingConn struct{ *Conn }
 
 // Buffered reports whether the next Receive returns without waiting.
-func (c Trying) Buffered() (ready bool) {
+func (c NonblockingConn) Buffered() (ready bool) {
 	d := c.in
-	d.update(func() { ready = d.gone == nil && len(d.packets) > 0 && !d.paused && d.rate == 0 })
+	d.update(func() { ready = d.aborted == nil && len(d.packets) > 0 && !d.paused && d.rate == 0 })
 	return ready
 }
 
 // TrySend sends a packet if that needs no waiting, and reports whether it has.
-func (c Trying) TrySend(p []byte) (bool, error) {
+func (c NonblockingConn) TrySend(p []byte) (bool, error) {
 	clear(p[:link.HeadRoom])
 	ok, err := c.out.trySend(p[link.HeadRoom:])
-	return ok, c.cutIfOver(err)
+	return ok, c.cutAtLimit(err)
 }
 
 // Receive implements link.Conn.
@@ -83,7 +83,7 @@ func (c *Conn) Close(err error) {
 		told = ce.WithRemote()
 	}
 	c.out.close(told)
-	c.in.abandon(errClosed)
+	c.in.abort(errClosed)
 }
 
 // Binding implements link.Conn.
@@ -94,13 +94,13 @@ func (c *Conn) SetBinding(b []byte) { c.binding = b }
 
 // Cut breaks the connection at once, at both ends, as a reset does. What was under way is lost.
 func (c *Conn) Cut() {
-	c.in.abandon(ErrCut)
-	c.out.abandon(ErrCut)
+	c.in.abort(ErrCut)
+	c.out.abort(ErrCut)
 }
 
 // CutAfter cuts the connection when this end has sent n more packets.
 func (c *Conn) CutAfter(n int) {
-	c.out.update(func() { c.out.limited, c.out.left = true, n })
+	c.out.update(func() { c.out.limited, c.out.remaining = true, n })
 }
 
 // Silence swallows all that either end sends from now on, as a lost path does.
@@ -129,7 +129,7 @@ func (c *Conn) Buffered() (n int) {
 
 // Closed reports whether Receive finds an end once what is buffered has been received.
 func (c *Conn) Closed() (closed bool) {
-	c.in.update(func() { closed = c.in.closed != nil || c.in.gone != nil })
+	c.in.update(func() { closed = c.in.closed != nil || c.in.aborted != nil })
 	return closed
 }
 
@@ -137,20 +137,20 @@ func (c *Conn) Closed() (closed bool) {
 type direction struct {
 	size int
 
-	mu      sync.Mutex
-	changed sync.Cond
-	packets [][]byte
-	spare   [][]byte
-	last    []byte // returned by receive
-	bytes   int
-	closed  error // for the receiver, once it has received all
-	broken  error // for the sender
-	gone    error // for both, at once
-	silent  bool
-	paused  bool
-	rate    int
-	limited bool // to left more packets
-	left    int
+	mu        sync.Mutex
+	changed   sync.Cond
+	packets   [][]byte
+	spare     [][]byte
+	last      []byte // returned by receive
+	bytes     int
+	closed    error // for the receiver, once it has received all
+	broken    error // for the sender
+	aborted   error // for both, at once
+	silent    bool
+	paused    bool
+	rate      int
+	limited   bool // to left more packets
+	remaining int
 }
 
 func newDirection(size int) *direction {
@@ -162,42 +162,42 @@ func newDirection(size int) *direction {
 func (d *direction) send(p []byte) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for d.full(p) {
+	for d.fullLocked(p) {
 		d.changed.Wait()
 	}
-	return d.put(p)
+	return d.putLocked(p)
 }
 
 func (d *direction) trySend(p []byte) (bool, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.full(p) {
+	if d.fullLocked(p) {
 		return false, nil
 	}
-	err := d.put(p)
+	err := d.putLocked(p)
 	return err == nil, err
 }
 
-// full reports whether a packet has to wait. d.mu is held.
-func (d *direction) full(p []byte) bool {
-	return d.gone == nil && d.closed == nil && !d.silent && d.bytes > 0 && d.bytes+len(p) > d.size
+// fullLocked reports whether a packet has to wait. d.mu is held.
+func (d *direction) fullLocked(p []byte) bool {
+	return d.aborted == nil && d.closed == nil && !d.silent && d.bytes > 0 && d.bytes+len(p) > d.size
 }
 
-// put adds a packet. d.mu is held.
-func (d *direction) put(p []byte) error {
+// putLocked adds a packet. d.mu is held.
+func (d *direction) putLocked(p []byte) error {
 	switch {
 	case d.silent:
 		return nil
-	case d.gone != nil:
-		return d.gone
+	case d.aborted != nil:
+		return d.aborted
 	case d.broken != nil:
 		return d.broken
 	case d.closed != nil:
 		return errClosed
-	case d.limited && d.left == 0:
-		return errOver
+	case d.limited && d.remaining == 0:
+		return errLimitReached
 	}
-	d.left--
+	d.remaining--
 	var buf []byte
 	if n := len(d.spare); n > 0 {
 		buf, d.spare = d.spare[n-1], d.spare[:n-1]
@@ -209,25 +209,25 @@ func (d *direction) put(p []byte) error {
 }
 
 func (d *direction) receive() ([]byte, error) {
-	p, err := d.take()
+	p, err := d.next()
 	if rate := d.rate; rate > 0 {
 		time.Sleep(time.Duration(len(p)) * time.Second / time.Duration(rate)) // fake time
 	}
 	return p, err
 }
 
-func (d *direction) take() ([]byte, error) {
+func (d *direction) next() ([]byte, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.last != nil {
 		d.spare = append(d.spare, d.last)
 		d.last = nil
 	}
-	for d.gone == nil && (d.paused || len(d.packets) == 0 && d.closed == nil) {
+	for d.aborted == nil && (d.paused || len(d.packets) == 0 && d.closed == nil) {
 		d.changed.Wait()
 	}
-	if d.gone != nil {
-		return nil, d.gone
+	if d.aborted != nil {
+		return nil, d.aborted
 	}
 	if len(d.packets) == 0 {
 		return nil, d.closed
@@ -254,10 +254,10 @@ func (d *direction) close(err error) {
 	})
 }
 
-func (d *direction) abandon(err error) {
+func (d *direction) abort(err error) {
 	d.update(func() {
-		if d.gone == nil {
-			d.gone = err
+		if d.aborted == nil {
+			d.aborted = err
 		}
 	})
 }

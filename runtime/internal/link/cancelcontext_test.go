@@ -26,8 +26,8 @@ func TestTell(t *testing.T) {
 					derived, cancel = context.WithTimeout(context.WithValue(ctx, link.Open{}, 1), time.Hour)
 					defer cancel()
 				}
-				c.Tell(cause)
-				c.Tell(errors.New("too late"))
+				c.CancelContext(cause)
+				c.CancelContext(errors.New("too late"))
 				<-derived.Done()
 				for _, ctx := range []context.Context{ctx, derived} {
 					if ctx.Err() != context.Canceled || context.Cause(ctx) != cause {

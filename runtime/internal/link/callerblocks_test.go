@@ -25,7 +25,7 @@ func TestPromptCallerLetsGo(t *testing.T) {
 				ctx, cancel := context.WithCancel(t.Context())
 				called := make(chan error, 1)
 				go func() {
-					_, err := unary(m.open(ctx, 0, 2, link.Open{Prompt: true}), make([]byte, size))
+					_, err := unary(m.open(ctx, 0, 2, link.Open{CallerBlocks: true}), make([]byte, size))
 					called <- err
 				}()
 				synctest.Wait()

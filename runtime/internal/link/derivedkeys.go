@@ -18,57 +18,57 @@ const (
 	// other could believe. So a table made in advance serves against every mesh whose secret can be guessed.
 	stretchSalt = "rpcmesh link 2 secret"
 
-	// maxStretched bounds how many keys a process remembers.
-	maxStretched = 256
+	// maxDerivedKeys bounds how many keys a process remembers.
+	maxDerivedKeys = 256
 )
 
-// stretcher makes the keys of secrets, and remembers them.
-type stretcher struct {
-	working sync.Mutex // one at a time, for their memory
-	mu      sync.Mutex
-	keys    map[[sha256.Size]byte]*stretched
+// keyCache makes the keys of secrets, and remembers them.
+type keyCache struct {
+	deriving sync.Mutex // one at a time, for their memory
+	mu       sync.Mutex
+	keys     map[[sha256.Size]byte]*derivedKey
 }
 
-// stretched is the key of one secret.
-type stretched struct {
+// derivedKey is the key of one secret.
+type derivedKey struct {
 	once sync.Once
 	key  []byte
 }
 
-// stretches is the process's, as many nodes in one process have one secret.
-var stretches = stretcher{keys: map[[sha256.Size]byte]*stretched{}} //nolint:gochecknoglobals // a cache
+// derivedKeys is the process's, as many nodes in one process have one secret.
+var derivedKeys = keyCache{keys: map[[sha256.Size]byte]*derivedKey{}} //nolint:gochecknoglobals // a cache
 
-// Stretch makes the key of a secret, so that the first link does not wait for it. It takes about 0.1 s
+// StretchSecret makes the key of a secret, so that the first link does not wait for it. It takes about 0.1 s
 // where the process has not made it before.
-func Stretch(secret []byte) { stretches.key(secret) }
+func StretchSecret(secret []byte) { derivedKeys.key(secret) }
 
 // key returns the key of a secret, which is not to be changed.
-func (s *stretcher) key(secret []byte) []byte {
+func (s *keyCache) key(secret []byte) []byte {
 	sum := sha256.Sum256(secret) // HMAC, within scrypt, takes no notice of zeros at a key's end
 	k := s.entry(sum)
 	k.once.Do(func() {
-		s.working.Lock()
-		defer s.working.Unlock()
+		s.deriving.Lock()
+		defer s.deriving.Unlock()
 		// It fails for costs that cannot be only, and these can.
 		k.key, _ = scrypt.Key(sum[:], []byte(stretchSalt), stretchN, stretchR, stretchP, sha256.Size)
 	})
 	return k.key
 }
 
-func (s *stretcher) entry(sum [sha256.Size]byte) *stretched {
+func (s *keyCache) entry(sum [sha256.Size]byte) *derivedKey {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	k := s.keys[sum]
 	if k != nil {
 		return k
 	}
-	if len(s.keys) >= maxStretched {
+	if len(s.keys) >= maxDerivedKeys {
 		for old := range s.keys {
 			delete(s.keys, old)
 			break
 		}
 	}
-	k = new(stretched)
+	k = new(derivedKey)
 	s.keys[sum] = k
 	return k
 }

@@ -7,14 +7,14 @@ import (
 	"connectrpc.com/connect/v2"
 )
 
-// Waiter is told of the end of a call whose caller does not wait: one goroutine can have any number of calls
+// Completion is told of the end of a call whose caller does not wait: one goroutine can have any number of calls
 // under way. Its call has one request, and is sent by one Send, which neither blocks nor flushes; what it
 // sends must stay as it is until the call is over. Over a session, [Session.FlushNow] has it written.
-type Waiter interface {
-	// Over is called once, when the call is over and Finish has what came of it; never where opening the
+type Completion interface {
+	// CallDone is called once, when the call is over and Finish has what came of it; never where opening the
 	// call failed. Any goroutine calls it, a session's reader above all, and it must not block. It
 	// returns what it has given something to write, or nil.
-	Over() Output
+	CallDone() Output
 }
 
 // Output is what a Waiter writes to, by which it is told to write once for many calls. Values are comparable.
@@ -25,49 +25,49 @@ type Output interface {
 	FlushNow()
 }
 
-// takeWaiter returns the Waiter, once, when the call is over. mu is held.
-func (e *callerEnd) takeWaiter() Waiter {
-	if !e.eof && e.err == nil {
+// takeCompletionLocked returns the Waiter, once, when the call is over. mu is held.
+func (e *callerEndpoint) takeCompletionLocked() Completion {
+	if !e.recvClosed && e.err == nil {
 		return nil
 	}
-	w := e.waiter
-	e.waiter = nil
+	w := e.completion
+	e.completion = nil
 	return w
 }
 
-// localWaiter returns the Waiter of a local call that is over, once. mu is held.
-func (c *ServerCall) localWaiter() Waiter {
-	if c.end == nil || c.end.pair == nil {
+// takeLocalCompletionLocked returns the Waiter of a local call that is over, once. mu is held.
+func (c *ServerCall) takeLocalCompletionLocked() Completion {
+	if c.endpoint == nil || c.endpoint.pair == nil {
 		return nil
 	}
-	return c.end.pair.caller.takeWaiter()
+	return c.endpoint.pair.caller.takeCompletionLocked()
 }
 
-// tell tells a Waiter, if it is one, on a goroutine that may block.
-func tell(w Waiter) {
+// complete tells a Waiter, if it is one, on a goroutine that may block.
+func complete(w Completion) {
 	if w == nil {
 		return
 	}
-	if o := w.Over(); o != nil {
+	if o := w.CallDone(); o != nil {
 		o.Flush()
 	}
 }
 
-// tellNow is tell on a goroutine that may not block.
-func tellNow(w Waiter) {
+// completeNow is tell on a goroutine that may not block.
+func completeNow(w Completion) {
 	if w == nil {
 		return
 	}
-	if o := w.Over(); o != nil {
+	if o := w.CallDone(); o != nil {
 		o.FlushNow()
 	}
 }
 
-// Finish takes the end of a call with a Waiter, once that has been told. It returns the response in a
+// Result takes the end of a call with a Waiter, once that has been told. It returns the response in a
 // Buffer that the caller frees, and otherwise an error as Receive does.
-func (c *ClientCall) Finish() (*Buffer, error) {
+func (c *ClientCall) Result() (*Buffer, error) {
 	c.mu.Lock()
-	e := c.end
+	e := c.endpoint
 	if e == nil {
 		err := c.outcome.err
 		c.mu.Unlock()
@@ -76,14 +76,14 @@ func (c *ClientCall) Finish() (*Buffer, error) {
 	var b *Buffer
 	more := false
 	if e.err == nil && !e.inbox.empty() {
-		b = e.inbox.take()
+		b = e.inbox.popBuffer()
 		more = !e.inbox.empty()
 	}
 	headers := e.headers
 	e.headers = nil
-	c.settle(e.finish())
-	e.recycle()
-	stop, err := c.takeStop(), c.outcome.err
+	c.settleLocked(e.outcomeLocked())
+	e.recycleLocked()
+	stop, err := c.takeStopLocked(), c.outcome.err
 	c.mu.Unlock()
 	if stop != nil {
 		stop()
@@ -93,11 +93,11 @@ func (c *ClientCall) Finish() (*Buffer, error) {
 			err = errMalformedHeaders.WithCause(herr)
 		}
 	}
-	return response(b, more, err)
+	return unaryResponse(b, more, err)
 }
 
-// response is what Finish returns of what came: a message, whether there were more, and how the call ended.
-func response(b *Buffer, more bool, err error) (*Buffer, error) {
+// unaryResponse is what Finish returns of what came: a message, whether there were more, and how the call ended.
+func unaryResponse(b *Buffer, more bool, err error) (*Buffer, error) {
 	switch {
 	case !errors.Is(err, io.EOF):
 	case more:

@@ -19,7 +19,7 @@ func limited(ctx context.Context, d time.Duration) (map[string]func() (context.C
 	return map[string]func() (context.Context, link.Open){
 		"deadline":         func() (context.Context, link.Open) { return ctx, link.Open{Deadline: time.Now().Add(d)} },
 		"context":          func() (context.Context, link.Open) { return limit, link.Open{} },
-		"a prompt context": func() (context.Context, link.Open) { return limit, link.Open{Prompt: true} },
+		"a prompt context": func() (context.Context, link.Open) { return limit, link.Open{CallerBlocks: true} },
 	}, cancel
 }
 

@@ -12,12 +12,12 @@ import (
 
 // paced is a connection that says when it is crowded.
 type paced struct {
-	linktest.Trying
+	linktest.NonblockingConn
 	crowded atomic.Bool
 	relief  func()
 }
 
-func (c *paced) Congested() bool     { return c.crowded.Load() }
+func (c *paced) Congested() bool        { return c.crowded.Load() }
 func (c *paced) OnUncongested(f func()) { c.relief = f }
 
 // TestBulkWaitsForRelief: bulk waits while its connection is crowded, all else does not.
@@ -25,9 +25,9 @@ func TestBulkWaitsForRelief(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMesh(t, 2, link.Limits{})
 		near, far := linktest.Pipe()
-		conn := &paced{Trying: linktest.Trying{Conn: near}}
+		conn := &paced{NonblockingConn: linktest.NonblockingConn{Conn: near}}
 		l := &testLink{from: 0, to: 1, near: near, far: far}
-		if err := m.linkConns(l, conn, linktest.Trying{Conn: far}); err != nil {
+		if err := m.linkConns(l, conn, linktest.NonblockingConn{Conn: far}); err != nil {
 			t.Fatal(err)
 		}
 		m.nodes[0].next[1] = l.dialler
