@@ -17,21 +17,21 @@ const maxElsewhere = 8
 
 // absence is why a function cannot be called from here.
 type absence struct {
-	ns        *Namespace
-	procedure string
-	table     *mesh.Snapshot
-	links     []linkState // that may yet bring it
-	last      mesh.Absence
-	reason    Reason
+	ns         *Namespace
+	procedure  string
+	table      *mesh.Snapshot
+	links      []linkState // that may yet bring it
+	withdrawal mesh.Absence
+	reason     Reason
 }
 
 // absence returns why there is no way to procedure in table.
 func (ns *Namespace) absence(table *mesh.Snapshot, procedure string, links []linkState) absence {
-	a := absence{ns: ns, procedure: procedure, table: table, links: links, last: table.Absent(ns.name, procedure)}
+	a := absence{ns: ns, procedure: procedure, table: table, links: links, withdrawal: table.Absent(ns.name, procedure)}
 	switch {
 	case ns.node.leaving.Load():
 		a.reason = ReasonNodeLeaving
-	case a.lately():
+	case a.recentlyWithdrawn():
 		a.reason = ReasonFunctionGone
 	case len(links) > 0:
 		a.reason = ReasonLinkDown
@@ -41,16 +41,16 @@ func (ns *Namespace) absence(table *mesh.Snapshot, procedure string, links []lin
 	return a
 }
 
-// lately reports whether the function was there not long ago.
-func (a *absence) lately() bool {
-	return a.last.Seen && time.Since(a.last.Withdrawn) < mesh.ForgetAfter
+// recentlyWithdrawn reports whether the function was there not long ago.
+func (a *absence) recentlyWithdrawn() bool {
+	return a.withdrawal.Seen && time.Since(a.withdrawal.Withdrawn) < mesh.ForgetAfter
 }
 
-// passing reports whether the function may yet come.
-func (a *absence) passing() bool { return a.reason != ReasonFunctionUnknown }
+// temporary reports whether the function may yet come.
+func (a *absence) temporary() bool { return a.reason != ReasonFunctionUnknown }
 
-// opening reports whether a link that may bring it is about to come up.
-func (a *absence) opening() bool {
+// linkOpening reports whether a link that may bring it is about to come up.
+func (a *absence) linkOpening() bool {
 	for _, l := range a.links {
 		if l.opening {
 			return true
@@ -59,17 +59,17 @@ func (a *absence) opening() bool {
 	return false
 }
 
-// wantLinks has links that are down dialled ahead of their time.
-func (a *absence) wantLinks() {
+// redialLinks has links that are down dialled ahead of their time.
+func (a *absence) redialLinks() {
 	for _, l := range a.links {
 		if l.link != nil {
-			l.link.want()
+			l.link.redialSoon()
 		}
 	}
 }
 
 func (a *absence) code() connect.Code {
-	if a.passing() {
+	if a.temporary() {
 		return connect.CodeUnavailable
 	}
 	return connect.CodeUnimplemented
@@ -103,14 +103,14 @@ func (a *absence) describe(metadata map[string]string) string {
 		metadata["node"] = a.ns.node.name
 		text.WriteString("this node is shutting down, and ")
 	}
-	if a.lately() {
-		a.describeGone(&text, metadata)
+	if a.recentlyWithdrawn() {
+		a.describeWithdrawn(&text, metadata)
 	} else {
 		fmt.Fprintf(&text, "no node that can be reached in namespace %q has registered %s, nor has one lately", a.ns.name, a.procedure)
 	}
 	for _, l := range a.links {
 		fmt.Fprintf(&text, "; %v", l)
-		metadata["links"] = joined(metadata["links"], l.String(), "; ")
+		metadata["links"] = appendJoined(metadata["links"], l.String(), "; ")
 	}
 	if a.reason == ReasonFunctionUnknown {
 		a.suggest(&text, metadata)
@@ -118,16 +118,16 @@ func (a *absence) describe(metadata map[string]string) string {
 	return text.String()
 }
 
-func (a *absence) describeGone(text *strings.Builder, metadata map[string]string) {
-	at := a.last.Withdrawn.UTC().Format(time.RFC3339Nano)
-	metadata["origin"], metadata["origin_id"] = a.last.Name, NodeID(a.last.Node).String()
-	metadata["gone"], metadata["cause"] = at, a.last.Cause
-	fmt.Fprintf(text, "%s of node %q was withdrawn from namespace %q at %s: %s", a.procedure, a.last.Name, a.ns.name, at, a.last.Cause)
+func (a *absence) describeWithdrawn(text *strings.Builder, metadata map[string]string) {
+	at := a.withdrawal.Withdrawn.UTC().Format(time.RFC3339Nano)
+	metadata["origin"], metadata["origin_id"] = a.withdrawal.Name, NodeID(a.withdrawal.Node).String()
+	metadata["gone"], metadata["cause"] = at, a.withdrawal.Cause
+	fmt.Fprintf(text, "%s of node %q was withdrawn from namespace %q at %s: %s", a.procedure, a.withdrawal.Name, a.ns.name, at, a.withdrawal.Cause)
 }
 
 // suggest says what may have been meant.
 func (a *absence) suggest(text *strings.Builder, metadata map[string]string) {
-	if near := a.ns.node.nearby.find(a.table, a.ns.name, a.procedure); len(near) > 0 {
+	if near := a.ns.node.suggestions.similar(a.table, a.ns.name, a.procedure); len(near) > 0 {
 		metadata["near"] = strings.Join(near, ",")
 		fmt.Fprintf(text, "; did you mean %s?", strings.Join(near, " or "))
 	}
@@ -141,34 +141,34 @@ func (a *absence) suggest(text *strings.Builder, metadata map[string]string) {
 	}
 }
 
-func joined(text, more, separator string) string {
+func appendJoined(text, more, separator string) string {
 	if text == "" {
 		return more
 	}
 	return text + separator + more
 }
 
-// nearby looks for names that are spelled alike, which takes long where there are many functions: for a tenth of
+// suggester looks for names that are spelled alike, which takes long where there are many functions: for a tenth of
 // one processor's time at most, however many calls want it.
-type nearby struct {
-	mu   sync.Mutex
-	free time.Time
+type suggester struct {
+	mu         sync.Mutex
+	nextSearch time.Time
 }
 
-// nearbyRest is how many times as long as a search took there is none.
-const nearbyRest = 9
+// searchPauseFactor is how many times as long as a search took there is none.
+const searchPauseFactor = 9
 
-func (b *nearby) find(table *mesh.Snapshot, namespace, procedure string) []string {
+func (b *suggester) similar(table *mesh.Snapshot, namespace, procedure string) []string {
 	if !b.mu.TryLock() {
 		return nil
 	}
 	defer b.mu.Unlock()
 	began := time.Now()
-	if began.Before(b.free) {
+	if began.Before(b.nextSearch) {
 		return nil
 	}
 	near := table.Near(namespace, procedure)
 	ended := time.Now()
-	b.free = ended.Add(duration.Times(ended.Sub(began), nearbyRest))
+	b.nextSearch = ended.Add(duration.Times(ended.Sub(began), searchPauseFactor))
 	return near
 }

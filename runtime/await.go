@@ -25,34 +25,15 @@ func waitsForReady(ctx context.Context) bool { return ctx.Value(waitForReadyKey{
 var errAbsent = errors.New("the function has no origin within reach")
 
 // awaitRoute finds the call's first route, and waits for it where waiting may help.
-func (s *outgoing) awaitRoute(err error) error {
+func (a *attempts) awaitRoute() error {
+	err := a.findRoute()
 	for errors.Is(err, errAbsent) {
-		if err := s.ns.awaitFunction(s.ctx, s.deadline, s.spec.Procedure, nil); err != nil {
+		if err := a.ns.awaitFunction(a.ctx, a.deadline.at, a.spec.Procedure, nil); err != nil {
 			return err
 		}
-		err = s.find()
+		err = a.findRoute()
 	}
 	return err
-}
-
-// rerouteLaterLocked is find for another attempt, and waits like awaitRoute, for which it lets go of s.mu. It reports
-// false where there is no way.
-func (s *outgoing) rerouteLaterLocked() bool {
-	err := s.find()
-	for errors.Is(err, errAbsent) && !s.finished {
-		if s.letGo == nil {
-			s.letGo = make(chan struct{})
-		}
-		letGo := s.letGo
-		s.mu.Unlock()
-		waited := s.ns.awaitFunction(s.ctx, s.deadline, s.spec.Procedure, letGo)
-		s.mu.Lock()
-		if waited != nil {
-			return false
-		}
-		err = s.find()
-	}
-	return err == nil && !s.finished
 }
 
 // awaitFunction returns nil once procedure can be called. It waits for that while a link is about to bring it, and
@@ -60,23 +41,23 @@ func (s *outgoing) rerouteLaterLocked() bool {
 // returns at once why not. It does not wait for the node's lock.
 func (ns *Namespace) awaitFunction(ctx context.Context, deadline time.Time, procedure string, letGo <-chan struct{}) error {
 	n, patient := ns.node, waitsForReady(ctx)
-	remind := n.remindUnless(!deadline.IsZero())
+	remind := n.newReminder(!deadline.IsZero())
 	defer remind.stop()
 	timeUp, stop := timerAt(deadline)
 	defer stop()
 	for {
-		_, changed := n.await()
+		_, changed := n.tableAndChange()
 		links, moved := ns.linkStates()
 		table := n.table.Load() // after the links, which bring it
 		if _, ok := table.Find(ns.name, procedure); ok {
 			return nil
 		}
 		if n.ctx.Err() != nil {
-			return n.closedCall()
+			return n.nodeClosedError()
 		}
 		a := ns.absence(table, procedure, links)
-		a.wantLinks()
-		if !a.opening() && (!patient || !a.passing()) {
+		a.redialLinks()
+		if !a.linkOpening() && (!patient || !a.temporary()) {
 			return a.failure(a.code(), "")
 		}
 		select {
@@ -88,17 +69,17 @@ func (ns *Namespace) awaitFunction(ctx context.Context, deadline time.Time, proc
 		case <-remind.c():
 			remind.log("a call waits for its function", "procedure", procedure, "namespace", ns.name, "why", a.String())
 		case <-timeUp:
-			return a.failure(connect.CodeDeadlineExceeded, waitedInVain).WithCause(context.DeadlineExceeded)
+			return a.failure(connect.CodeDeadlineExceeded, waitTimeoutText).WithCause(context.DeadlineExceeded)
 		case <-ctx.Done():
-			return a.failure(codeOfContext(ctx), waitedInVain).WithCause(context.Cause(ctx))
+			return a.failure(codeOfContext(ctx), waitTimeoutText).WithCause(context.Cause(ctx))
 		}
 	}
 }
 
-const waitedInVain = "the call waited in vain for its function: "
+const waitTimeoutText = "the call waited in vain for its function: "
 
-// closedCall is the error of a call of a node that is closed.
-func (n *Node) closedCall() error {
+// nodeClosedError is the error of a call of a node that is closed.
+func (n *Node) nodeClosedError() error {
 	return n.leavingInfo().with(n.failed(connect.CodeUnavailable, notStarted, "the node is closed: make the call by another one, or by a new one"))
 }
 

@@ -155,9 +155,9 @@ func WithOutside(ctx context.Context, o Outside) context.Context {
 	return &outsideContext{ctx, o}
 }
 
-// callerOutside returns the caller of a call that this node lets in.
-func (n *Node) callerOutside(o *Outside) link.Caller {
-	c := n.self
+// externalCaller returns the caller of a call that this node lets in.
+func (n *Node) externalCaller(o *Outside) link.Caller {
+	c := n.ownCaller
 	c.Gateway = cmp.Or(link.CallerText(o.Gateway), "gateway")
 	c.Token, c.Address = link.CallerText(o.Token), link.CallerText(o.Addr)
 	return c
@@ -169,18 +169,18 @@ func (n *Node) callerFor(ctx context.Context) *link.Caller {
 		return nil
 	}
 	if o, ok := ctx.Value(outsideKey{}).(*Outside); ok {
-		c := n.callerOutside(o)
+		c := n.externalCaller(o)
 		return &c
 	}
-	return &n.self
+	return &n.ownCaller
 }
 
-// callerOfProxy is who makes the calls of a proxy that is linked to this node.
-func (n *Node) callerOfProxy(peer link.Peer, addr string) *link.Caller {
+// proxyCaller is who makes the calls of a proxy that is linked to this node.
+func (n *Node) proxyCaller(peer link.Peer, addr string) *link.Caller {
 	if !peer.Join.GetProxy() {
 		return nil
 	}
-	c := n.self
+	c := n.ownCaller
 	if c.Proxy = link.CallerText(peer.Join.GetInfo().GetName()); c.Proxy == "" {
 		c.Proxy = NodeID(peer.Node).String()
 	}

@@ -18,25 +18,25 @@ const (
 	maxComparePause = time.Minute
 )
 
-// comparisons are the node's replicated functions that met an earlier origin of another schema. While there
+// schemaComparisons are the node's replicated functions that met an earlier origin of another schema. While there
 // are any, one goroutine finds out whether the two can serve together.
-type comparisons struct {
-	mu      sync.Mutex
-	due     map[originKey]comparison // at most one for each function of the node
-	later   map[originKey]comparison // whose schema could not be had
-	running bool
-	wake    chan struct{}
+type schemaComparisons struct {
+	mu        sync.Mutex
+	due       map[originKey]comparison // at most one for each function of the node
+	postponed map[originKey]comparison // whose schema could not be had
+	running   bool
+	wake      chan struct{}
 }
 
 // comparison is one function of this node that is kept out as long as the schema of that hash leads.
 type comparison struct {
 	originKey
 	lead   SchemaHash
-	failed bool // an attempt has, and was logged
+	logged bool // an attempt has, and was logged
 }
 
-// differs takes up what the core asks for. The caller holds n.mu.
-func (n *Node) differs(e mesh.Event) {
+// compareLaterLocked takes up what the core asks for. The caller holds n.mu.
+func (n *Node) compareLaterLocked(e mesh.Event) {
 	cs := &n.comparisons
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
@@ -44,14 +44,14 @@ func (n *Node) differs(e mesh.Event) {
 		return
 	}
 	if cs.due == nil {
-		cs.due, cs.later, cs.wake = map[originKey]comparison{}, map[originKey]comparison{}, make(chan struct{}, 1)
+		cs.due, cs.postponed, cs.wake = map[originKey]comparison{}, map[originKey]comparison{}, make(chan struct{}, 1)
 	}
 	key := originKey{e.Namespace, e.Procedure}
 	cs.due[key] = comparison{originKey: key, lead: schemaHash(e.Schema)}
-	delete(cs.later, key)
+	delete(cs.postponed, key)
 	if !cs.running {
 		cs.running = true
-		n.tasks.Go(n.compareAll)
+		n.tasks.Go(n.runComparisons)
 		return
 	}
 	select {
@@ -60,12 +60,12 @@ func (n *Node) differs(e mesh.Event) {
 	}
 }
 
-// compareAll works on comparisons until there are none, or the node is closed.
-func (n *Node) compareAll() {
+// runComparisons works on comparisons until there are none, or the node is closed.
+func (n *Node) runComparisons() {
 	cs := &n.comparisons
 	pause := comparePause
 	for {
-		batch, done := cs.take()
+		batch, done := cs.nextBatch()
 		if done {
 			return
 		}
@@ -80,7 +80,7 @@ func (n *Node) compareAll() {
 			case <-n.ctx.Done():
 			}
 			timer.Stop()
-			cs.retry()
+			cs.retryPostponed()
 		}
 		if n.ctx.Err() != nil {
 			return
@@ -88,36 +88,36 @@ func (n *Node) compareAll() {
 	}
 }
 
-// take returns what is due. It reports done, and the goroutine as ended, where nothing is left at all.
-func (cs *comparisons) take() (batch map[originKey]comparison, done bool) {
+// nextBatch returns what is due. It reports done, and the goroutine as ended, where nothing is left at all.
+func (cs *schemaComparisons) nextBatch() (batch map[originKey]comparison, done bool) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	batch, cs.due = cs.due, map[originKey]comparison{}
-	if len(batch) == 0 && len(cs.later) == 0 {
+	if len(batch) == 0 && len(cs.postponed) == 0 {
 		cs.running = false
 		return nil, true
 	}
 	return batch, false
 }
 
-// retry makes due what was for later.
-func (cs *comparisons) retry() {
+// retryPostponed makes due what was for later.
+func (cs *schemaComparisons) retryPostponed() {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
-	for key, c := range cs.later {
+	for key, c := range cs.postponed {
 		if _, newer := cs.due[key]; !newer {
 			cs.due[key] = c
 		}
 	}
-	clear(cs.later)
+	clear(cs.postponed)
 }
 
 // postpone keeps a comparison for later, unless there is a newer one.
-func (cs *comparisons) postpone(c comparison) {
+func (cs *schemaComparisons) postpone(c comparison) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	if _, newer := cs.due[c.originKey]; !newer {
-		cs.later[c.originKey] = c
+		cs.postponed[c.originKey] = c
 	}
 }
 
@@ -134,10 +134,10 @@ func (n *Node) compareBatch(batch map[originKey]comparison) {
 				continue
 			}
 			missing[c.lead] = connect.CodeOf(err) != connect.CodeDataLoss // which may be of this function alone
-			if !c.failed {
+			if !c.logged {
 				n.log.Warn("replica kept out: its schema cannot be compared with that of the first origin",
 					"namespace", c.namespace, "procedure", c.procedure, "reason", err.Error())
-				c.failed = true
+				c.logged = true
 			}
 		}
 		n.comparisons.postpone(c)
@@ -147,12 +147,12 @@ func (n *Node) compareBatch(batch map[originKey]comparison) {
 // compare finds out whether a function of this node can serve beside the one that leads. It fails where the
 // schema of that cannot be had; where things have changed meanwhile, there is nothing to do.
 func (n *Node) compare(c comparison) error {
-	m := n.origins.find(c.namespace, c.procedure)
-	w, err := wanted(n.table.Load(), c.namespace, c.procedure)
+	m := n.origins.lookup(c.namespace, c.procedure)
+	w, err := findSchema(n.table.Load(), c.namespace, c.procedure)
 	if m == nil || m.schema == nil || err != nil || w.hash != c.lead || w.from.Local {
 		return nil
 	}
-	lead, err := n.schema(n.ctx, w)
+	lead, err := n.loadSchema(n.ctx, w)
 	if err != nil {
 		return err
 	}
@@ -161,12 +161,12 @@ func (n *Node) compare(c comparison) error {
 	defer n.mu.Unlock()
 	if difference == "" {
 		n.core.Fit(time.Now(), c.namespace, c.procedure, hashBytes(m.schema), c.lead[:])
-		n.publish()
+		n.publishLocked()
 		return nil
 	}
 	n.log.Warn("replica kept out: its schema does not fit that of the first origin", "namespace", c.namespace,
 		"procedure", c.procedure, "first", w.from.Name, "reason", difference)
-	n.tell(Event{
+	n.notifyWatchersLocked(Event{
 		Kind: FunctionIncompatible, Time: time.Now(), Namespace: c.namespace, Node: n.id, NodeName: n.name,
 		Procedure: c.procedure, Cause: difference,
 	})

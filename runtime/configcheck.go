@@ -9,14 +9,14 @@ import (
 	"connectrpc.com/connect/v2"
 )
 
-// mistaken is the error of a mistake in a Config.
-func mistaken(format string, args ...any) error {
+// configError is the error of a mistake in a Config.
+func configError(format string, args ...any) error {
 	return connect.Errorf(connect.CodeInvalidArgument, "rpcmesh: "+format, args...)
 }
 
-// resolved checks cfg and returns a copy with its defaults filled in.
-func resolved(cfg Config) (Config, error) {
-	for _, check := range []func() error{cfg.checkIdentity, cfg.checkInterceptors, cfg.Limits.resolve, cfg.resolveTimes} {
+// withDefaults checks cfg and returns a copy with its defaults filled in.
+func withDefaults(cfg Config) (Config, error) {
+	for _, check := range []func() error{cfg.checkIdentity, cfg.checkInterceptors, cfg.Limits.setDefaults, cfg.setTimeDefaults} {
 		if err := check(); err != nil {
 			return cfg, err
 		}
@@ -27,43 +27,43 @@ func resolved(cfg Config) (Config, error) {
 	return cfg, nil
 }
 
-// checkWhom checks whom a node or proxy links with.
-func (cfg *Config) checkWhom(proxy bool) error {
+// checkAuthentication checks whom a node or proxy links with.
+func (cfg *Config) checkAuthentication(proxy bool) error {
 	secret := cfg.Secret != "" || len(cfg.Secrets) > 0
 	switch {
 	case secret && cfg.AcceptAnyone:
-		return mistaken("Config.AcceptAnyone contradicts Config.Secret and Config.Secrets: set one of them")
+		return configError("Config.AcceptAnyone contradicts Config.Secret and Config.Secrets: set one of them")
 	case cfg.AcceptAnyone && cfg.Authenticate != nil:
-		return mistaken("Config.AcceptAnyone contradicts Config.Authenticate: set one of them")
+		return configError("Config.AcceptAnyone contradicts Config.Authenticate: set one of them")
 	case secret || cfg.AcceptAnyone || cfg.Authenticate != nil:
 		return nil
 	case proxy:
-		return mistaken("ProxyConfig has no Secret: set Secret to the node's, or AcceptAnyone to call whoever answers")
+		return configError("ProxyConfig has no Secret: set Secret to the node's, or AcceptAnyone to call whoever answers")
 	}
-	return mistaken("Config has no Secret: set Secret or Authenticate, or AcceptAnyone to link with whoever can reach this node")
+	return configError("Config has no Secret: set Secret or Authenticate, or AcceptAnyone to link with whoever can reach this node")
 }
 
 func (cfg *Config) checkIdentity() error {
 	if len(cfg.Name) > maxNameBytes || !printable(cfg.Name) {
-		return mistaken("Config.Name must be printable text of at most %d bytes", maxNameBytes)
+		return configError("Config.Name must be printable text of at most %d bytes", maxNameBytes)
 	}
 	if n := len(cfg.Addresses); n > maxAddresses {
-		return mistaken("Config.Addresses may have %d entries at most, and has %d", maxAddresses, n)
+		return configError("Config.Addresses may have %d entries at most, and has %d", maxAddresses, n)
 	}
 	for i, a := range cfg.Addresses {
 		if len(a) > maxAddressBytes || !printable(a) {
-			return mistaken("Config.Addresses[%d] must be printable text of at most %d bytes", i, maxAddressBytes)
+			return configError("Config.Addresses[%d] must be printable text of at most %d bytes", i, maxAddressBytes)
 		}
 	}
 	size := 0
 	for k, v := range cfg.Metadata {
 		size += len(k) + len(v)
 		if !utf8.ValidString(k) || !utf8.ValidString(v) {
-			return mistaken("Config.Metadata must be UTF-8: that of the key %.40q is not", k)
+			return configError("Config.Metadata must be UTF-8: that of the key %.40q is not", k)
 		}
 	}
 	if n := len(cfg.Metadata); n > maxMetadata || size > maxMetadataSize {
-		return mistaken("Config.Metadata may have %d entries and %d bytes at most, and has %d and %d", maxMetadata, maxMetadataSize, n, size)
+		return configError("Config.Metadata may have %d entries and %d bytes at most, and has %d and %d", maxMetadata, maxMetadataSize, n, size)
 	}
 	return nil
 }
@@ -71,13 +71,13 @@ func (cfg *Config) checkIdentity() error {
 func (cfg *Config) checkInterceptors() error {
 	for i, interceptor := range cfg.Interceptors {
 		if interceptor == nil {
-			return mistaken("Config.Interceptors[%d] must not be nil", i)
+			return configError("Config.Interceptors[%d] must not be nil", i)
 		}
 	}
 	return nil
 }
 
-func (cfg *Config) resolveTimes() error {
+func (cfg *Config) setTimeDefaults() error {
 	for _, t := range []struct {
 		value *time.Duration
 		def   time.Duration
@@ -94,18 +94,18 @@ func (cfg *Config) resolveTimes() error {
 	}
 	switch {
 	case cfg.LameDuck < 0:
-		return mistaken("Config.LameDuck must not be negative, and is %v", cfg.LameDuck)
+		return configError("Config.LameDuck must not be negative, and is %v", cfg.LameDuck)
 	case cfg.Keepalive < 100*time.Millisecond:
-		return mistaken("Config.Keepalive must be 100 ms or more, and is %v", cfg.Keepalive)
+		return configError("Config.Keepalive must be 100 ms or more, and is %v", cfg.Keepalive)
 	case cfg.RedialMin < time.Millisecond:
-		return mistaken("Config.RedialMin must be 1 ms or more, and is %v", cfg.RedialMin)
+		return configError("Config.RedialMin must be 1 ms or more, and is %v", cfg.RedialMin)
 	case cfg.RedialMax < cfg.RedialMin:
-		return mistaken("Config.RedialMax must be no less than Config.RedialMin, which is %v, and is %v", cfg.RedialMin, cfg.RedialMax)
+		return configError("Config.RedialMax must be no less than Config.RedialMin, which is %v, and is %v", cfg.RedialMin, cfg.RedialMax)
 	}
 	return nil
 }
 
-func (l *Limits) resolve() error {
+func (l *Limits) setDefaults() error {
 	if l.MaxConns == 0 {
 		l.MaxConns = DefaultMaxConns
 	}
@@ -126,10 +126,10 @@ func (l *Limits) resolve() error {
 			*n.value = n.def
 		}
 		if n.most == 0 && *n.value < n.min {
-			return mistaken("Limits.%s must be %d or more, and is %d", n.field, n.min, *n.value)
+			return configError("Limits.%s must be %d or more, and is %d", n.field, n.min, *n.value)
 		}
 		if n.most > 0 && (*n.value < n.min || *n.value > n.most) {
-			return mistaken("Limits.%s must be between %d and %d, and is %d", n.field, n.min, n.most, *n.value)
+			return configError("Limits.%s must be between %d and %d, and is %d", n.field, n.min, n.most, *n.value)
 		}
 	}
 	return nil

@@ -18,9 +18,9 @@ const (
 	// doubles up to 1<<maxDoublings times that; or of as much times what it took to tell the links of the last
 	// ones, or what the exchange's work has had to wait for its turn: a busy machine has better things to do. It
 	// is maxRest at most.
-	restFactor   = 4
+	holdFactor   = 4
 	maxDoublings = 7
-	maxRest      = time.Second
+	maxHoldTime  = time.Second
 	// lossGrace is how long the calls of a link that was lost wait at most for the others to be told of it.
 	lossGrace = 100 * time.Millisecond
 	// readerGrace is how long a reader waits at most for what it has brought to be published and told, so that
@@ -28,29 +28,29 @@ const (
 	readerGrace = 10 * time.Millisecond
 )
 
-// exchange is how a node takes in the tables that its links bring, and has its own told. One goroutine, of
+// tableExchange is how a node takes in the tables that its links bring, and has its own told. One goroutine, of
 // [Node.exchange], does both and finds routes anew for all that has changed by then. The links' readers and
 // writers leave that to it, and wait neither for routes nor for the node's lock.
-type exchange struct {
+type tableExchange struct {
 	wake chan struct{}
 
 	// Under the node's lock: when routes are to be found anew.
-	due      due
-	tick     time.Time // when the core is to be told the time
-	rested   time.Time // when the rest after the last time is over
-	rest     time.Duration
-	doubling int
-	lagging  time.Duration // the longest lag since the last time
-	telling  time.Duration // what telling took since then
-	told     signal        // all that was to be told at one time is on its way
+	due       due
+	tick      time.Time // when the core is to be told the time
+	heldUntil time.Time // when the rest after the last time is over
+	holdTime  time.Duration
+	doubling  int
+	maxLag    time.Duration // the longest lag since the last time
+	sendTime  time.Duration // what telling took since then
+	allSent   broadcast     // all that was to be told at one time is on its way
 
-	mu       sync.Mutex
-	in       sessionQueue // with tables to take in
-	out      sessionQueue // with something to tell, perhaps
-	since    time.Time    // when the first of what waits in either came
-	caughtUp signal       // all that had come in is published, and what follows from it about to be told
-	late     bool         // since it caught up last, a reader has waited in vain
-	over     bool
+	mu           sync.Mutex
+	received     sessionQueue // with tables to take in
+	toSend       sessionQueue // with something to tell, perhaps
+	waitingSince time.Time    // when the first of what waits in either came
+	caughtUp     broadcast    // all that had come in is published, and what follows from it about to be told
+	late         bool         // since it caught up last, a reader has waited in vain
+	stopped      bool
 }
 
 // due says how soon something is to be done.
@@ -58,18 +58,18 @@ type due uint8
 
 const (
 	notDue    due = iota
-	afterRest     // when the rest is over
-	atOnce
+	afterHold     // when the rest is over
+	immediately
 )
 
 // tableQueue is what waits in the exchange for one link. The exchange's lock guards it.
 type tableQueue struct {
-	in    []*linkv1.Table
-	room  sync.Cond     // of the link's reader
-	inIn  bool          // the link is in exchange.in
-	inOut bool          // or in exchange.out, or what it is to be told is being put together
-	ready *linkv1.Table // to be told
-	ended bool
+	received   []*linkv1.Table
+	room       sync.Cond     // of the link's reader
+	inReceived bool          // the link is in exchange.in
+	inToSend   bool          // or in exchange.out, or what it is to be told is being put together
+	next       *linkv1.Table // to be told
+	ended      bool
 }
 
 // sessionQueue is links, each of which has its turn.
@@ -89,24 +89,24 @@ func (q *sessionQueue) pop() *session {
 	return s
 }
 
-func (x *exchange) signal() {
+func (x *tableExchange) wakeUp() {
 	select {
 	case x.wake <- struct{}{}:
 	default:
 	}
 }
 
-// changedLocked notes that routes are to be found anew.
-func (x *exchange) changedLocked(when due) {
+// scheduleLocked notes that routes are to be found anew.
+func (x *tableExchange) scheduleLocked(when due) {
 	x.due = max(x.due, when)
-	x.signal()
+	x.wakeUp()
 }
 
 // Table leaves what the other end tells to the exchange. It waits for that only a moment, but where maxTables
 // wait already.
 func (s *session) Table(t *linkv1.Table) error {
-	x := &s.node.tables
-	published := x.bring(s, t)
+	x := &s.node.exchange
+	published := x.enqueue(s, t)
 	if published == nil {
 		return nil
 	}
@@ -122,23 +122,23 @@ func (s *session) Table(t *linkv1.Table) error {
 	return nil
 }
 
-// bring puts a table where it is taken in. It returns a channel that closes once that is published, or nil where
+// enqueue puts a table where it is taken in. It returns a channel that closes once that is published, or nil where
 // it will not be soon.
-func (x *exchange) bring(s *session, t *linkv1.Table) <-chan struct{} {
+func (x *tableExchange) enqueue(s *session, t *linkv1.Table) <-chan struct{} {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	q := &s.tables
-	for len(q.in) >= maxTables && !q.ended && !x.over {
+	q := &s.queue
+	for len(q.received) >= maxTables && !q.ended && !x.stopped {
 		q.room.Wait()
 	}
-	if q.ended || x.over {
+	if q.ended || x.stopped {
 		return nil
 	}
-	q.in = append(q.in, t)
-	if !q.inIn {
-		q.inIn = true
-		x.in.push(s)
-		x.await()
+	q.received = append(q.received, t)
+	if !q.inReceived {
+		q.inReceived = true
+		x.received.push(s)
+		x.notifyLocked()
 	}
 	if x.late {
 		return nil
@@ -146,112 +146,112 @@ func (x *exchange) bring(s *session, t *linkv1.Table) <-chan struct{} {
 	return x.caughtUp.wait()
 }
 
-// await notes that there is something to do. The exchange's lock is held.
-func (x *exchange) await() {
-	if x.since.IsZero() {
-		x.since = time.Now()
+// notifyLocked notes that there is something to do. The exchange's lock is held.
+func (x *tableExchange) notifyLocked() {
+	if x.waitingSince.IsZero() {
+		x.waitingSince = time.Now()
 	}
-	x.signal()
+	x.wakeUp()
 }
 
 // lag returns how long the exchange's work had to wait for its turn.
-func (x *exchange) lag(now time.Time) time.Duration {
+func (x *tableExchange) lag(now time.Time) time.Duration {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	since := x.since
-	x.since = time.Time{}
+	since := x.waitingSince
+	x.waitingSince = time.Time{}
 	if since.IsZero() {
 		return 0
 	}
 	return now.Sub(since)
 }
 
-// noteTold reports whether there is nothing to tell. If all that was taken in is published too, readers need to
+// markSent reports whether there is nothing to tell. If all that was taken in is published too, readers need to
 // wait no longer.
-func (x *exchange) noteTold(published bool) bool {
+func (x *tableExchange) markSent(published bool) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if len(x.out.waiting) > 0 {
+	if len(x.toSend.waiting) > 0 {
 		return false
 	}
-	if published && len(x.in.waiting) == 0 {
+	if published && len(x.received.waiting) == 0 {
 		x.late = false
 		x.caughtUp.fire()
 	}
 	return true
 }
 
-// take returns a link that brought tables, and these, or nil.
-func (x *exchange) take() (*session, []*linkv1.Table) {
+// nextReceived returns a link that brought tables, and these, or nil.
+func (x *tableExchange) nextReceived() (*session, []*linkv1.Table) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	s := x.in.pop()
+	s := x.received.pop()
 	if s == nil {
 		return nil, nil
 	}
-	s.tables.inIn = false
-	return s, s.tables.empty()
+	s.queue.inReceived = false
+	return s, s.queue.drainLocked()
 }
 
-// empty returns what has come in.
-func (q *tableQueue) empty() []*linkv1.Table {
-	tables := q.in
-	q.in = nil
+// drainLocked returns what has come in.
+func (q *tableQueue) drainLocked() []*linkv1.Table {
+	tables := q.received
+	q.received = nil
 	q.room.Broadcast()
 	return tables
 }
 
-// end returns what a link has brought last. Nothing comes after it.
-func (x *exchange) end(s *session) []*linkv1.Table {
+// closeQueue returns what a link has brought last. Nothing comes after it.
+func (x *tableExchange) closeQueue(s *session) []*linkv1.Table {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	s.tables.ended, s.tables.ready = true, nil
-	return s.tables.empty()
+	s.queue.ended, s.queue.next = true, nil
+	return s.queue.drainLocked()
 }
 
 // PullTable returns what the other end is to be told next, if it is ready.
 func (s *session) PullTable() (t *linkv1.Table, coming bool) {
-	x, q := &s.node.tables, &s.tables
+	x, q := &s.node.exchange, &s.queue
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if t, q.ready = q.ready, nil; t != nil {
-		x.queue(s)
+	if t, q.next = q.next, nil; t != nil {
+		x.markDirtyLocked(s)
 	}
-	return t, q.inOut && !x.over
+	return t, q.inToSend && !x.stopped
 }
 
-// tell notes that there may be something to tell over a link.
-func (x *exchange) tell(s *session) {
+// markDirty notes that there may be something to tell over a link.
+func (x *tableExchange) markDirty(s *session) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if s.tables.ready == nil { // else it comes after that
-		x.queue(s)
+	if s.queue.next == nil { // else it comes after that
+		x.markDirtyLocked(s)
 	}
 }
 
-// queue is tell for one who has the lock.
-func (x *exchange) queue(s *session) {
-	if !s.tables.inOut && !s.tables.ended {
-		s.tables.inOut = true
-		x.out.push(s)
-		x.await()
+// markDirtyLocked is tell for one who has the lock.
+func (x *tableExchange) markDirtyLocked(s *session) {
+	if !s.queue.inToSend && !s.queue.ended {
+		s.queue.inToSend = true
+		x.toSend.push(s)
+		x.notifyLocked()
 	}
 }
 
-// next returns a link that may have something to tell, or nil. Its turn lasts until offer: a link that closes
+// nextToSend returns a link that may have something to tell, or nil. Its turn lasts until offer: a link that closes
 // meanwhile waits for what there is.
-func (x *exchange) next() *session {
+func (x *tableExchange) nextToSend() *session {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return x.out.pop()
+	return x.toSend.pop()
 }
 
 // offer makes t, nil for nothing, what is told next over a link.
-func (x *exchange) offer(s *session, t *linkv1.Table) {
+func (x *tableExchange) offer(s *session, t *linkv1.Table) {
 	x.mu.Lock()
-	s.tables.inOut = false
-	if !s.tables.ended {
-		s.tables.ready = t
+	s.queue.inToSend = false
+	if !s.queue.ended {
+		s.queue.next = t
 	}
 	x.mu.Unlock()
 	if t != nil {
@@ -262,26 +262,26 @@ func (x *exchange) offer(s *session, t *linkv1.Table) {
 }
 
 // waiting reports whether there is something to take in or to tell.
-func (x *exchange) waiting() bool {
+func (x *tableExchange) waiting() bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return len(x.in.waiting) > 0 || len(x.out.waiting) > 0
+	return len(x.received.waiting) > 0 || len(x.toSend.waiting) > 0
 }
 
 // stop lets go of all who wait.
-func (x *exchange) stop() {
+func (x *tableExchange) stop() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.over = true
+	x.stopped = true
 	x.caughtUp.fire()
-	for _, s := range x.in.waiting {
-		s.tables.room.Broadcast()
+	for _, s := range x.received.waiting {
+		s.queue.room.Broadcast()
 	}
 }
 
-// exchange takes in tables, finds routes and has tables told until the node is closed.
-func (n *Node) exchange() {
-	x := &n.tables
+// runExchange takes in tables, finds routes and has tables told until the node is closed.
+func (n *Node) runExchange() {
+	x := &n.exchange
 	defer x.stop()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -292,9 +292,9 @@ func (n *Node) exchange() {
 		case <-x.wake:
 		case <-timer.C:
 		}
-		next := n.exchangeSome()
+		next := n.exchangeOnce()
 		for x.waiting() && n.ctx.Err() == nil {
-			next = n.exchangeSome()
+			next = n.exchangeOnce()
 		}
 		timer.Reset(time.Until(next))
 	}
@@ -304,54 +304,54 @@ func (n *Node) exchange() {
 // long work before what is short and cannot wait, such as signs of life.
 var processors = make(chan struct{}, runtime.GOMAXPROCS(0))
 
-// exchangeSome does what is due, for about as long as the node's lock should be held, and returns when it is to
+// exchangeOnce does what is due, for about as long as the node's lock should be held, and returns when it is to
 // be called again at the latest.
-func (n *Node) exchangeSome() time.Time {
+func (n *Node) exchangeOnce() time.Time {
 	processors <- struct{}{}
 	defer func() { <-processors }()
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	x := &n.tables
+	x := &n.exchange
 	now := time.Now()
 	if !x.tick.After(now) {
-		x.due = max(x.due, afterRest)
+		x.due = max(x.due, afterHold)
 		x.tick = n.core.Tick(now)
 	}
-	x.lagging = max(x.lagging, x.lag(now))
-	n.takeTables(now)
-	if now = time.Now(); x.due == atOnce || x.due == afterRest && !x.rested.After(now) {
+	x.maxLag = max(x.maxLag, x.lag(now))
+	n.receiveTablesLocked(now)
+	if now = time.Now(); x.due == immediately || x.due == afterHold && !x.heldUntil.After(now) {
 		x.tick = n.core.Tick(now) // what has come in may make it want the time sooner
-		n.publish()
-		x.restAfter(now, time.Now())
+		n.publishLocked()
+		x.setHold(now, time.Now())
 	}
 	now = time.Now()
-	n.tellTables(now)
-	x.telling += time.Since(now) // short: a slice at a time
-	if x.due != atOnce && x.noteTold(x.due == notDue) {
-		x.told.fire()
+	n.sendTablesLocked(now)
+	x.sendTime += time.Since(now) // short: a slice at a time
+	if x.due != immediately && x.markSent(x.due == notDue) {
+		x.allSent.fire()
 	}
-	if x.due == afterRest && x.rested.Before(x.tick) {
-		return x.rested
+	if x.due == afterHold && x.heldUntil.Before(x.tick) {
+		return x.heldUntil
 	}
 	return x.tick
 }
 
-// restAfter says how long the rest is after routes were found from begin to end.
-func (x *exchange) restAfter(begin, end time.Time) {
-	if begin.Sub(x.rested) < x.rest {
+// setHold says how long the rest is after routes were found from begin to end.
+func (x *tableExchange) setHold(begin, end time.Time) {
+	if begin.Sub(x.heldUntil) < x.holdTime {
 		x.doubling = min(x.doubling+1, maxDoublings)
 	} else {
 		x.doubling = 0
 	}
-	x.rest = min(max(end.Sub(begin)<<x.doubling, x.telling, x.lagging)*restFactor, maxRest) // short: what was measured, and a few doublings
-	x.rested = end.Add(x.rest)
-	x.lagging, x.telling = 0, 0
+	x.holdTime = min(max(end.Sub(begin)<<x.doubling, x.sendTime, x.maxLag)*holdFactor, maxHoldTime) // short: what was measured, and a few doublings
+	x.heldUntil = end.Add(x.holdTime)
+	x.maxLag, x.sendTime = 0, 0
 }
 
-// takeTables gives the core what links have brought.
-func (n *Node) takeTables(begin time.Time) {
+// receiveTablesLocked gives the core what links have brought.
+func (n *Node) receiveTablesLocked(begin time.Time) {
 	for time.Since(begin) < exchangeSlice {
-		s, tables := n.tables.take()
+		s, tables := n.exchange.nextReceived()
 		if s == nil {
 			return
 		}
@@ -361,17 +361,17 @@ func (n *Node) takeTables(begin time.Time) {
 				break
 			}
 		}
-		n.tables.due = max(n.tables.due, afterRest)
+		n.exchange.due = max(n.exchange.due, afterHold)
 	}
 }
 
-// tellTables gives links what they are to tell.
-func (n *Node) tellTables(begin time.Time) {
+// sendTablesLocked gives links what they are to tell.
+func (n *Node) sendTablesLocked(begin time.Time) {
 	for time.Since(begin) < exchangeSlice {
-		s := n.tables.next()
+		s := n.exchange.nextToSend()
 		if s == nil {
 			return
 		}
-		n.tables.offer(s, n.core.Pull(begin, s.id, link.TableBudget))
+		n.exchange.offer(s, n.core.Pull(begin, s.id, link.TableBudget))
 	}
 }

@@ -62,30 +62,30 @@ func (n *Node) invalidResponse(b []byte, msg any, err error) error {
 	return n.failed(connect.CodeInternal, started, invalid("response", b, msg)).WithCause(err)
 }
 
-// notStarted is the error of a call that this node could not even hand on.
-func (n *Node) notStarted(info ErrorInfo, why string) error {
+// notStartedError is the error of a call that this node could not even hand on.
+func (n *Node) notStartedError(info ErrorInfo, why string) error {
 	return info.with(n.failed(connect.CodeUnavailable, notStarted, why))
 }
 
-// linkLost is the error of a call whose link is gone.
-func (n *Node) linkLost() error {
-	return n.notStarted(ErrorInfo{Reason: ReasonRouteLost, Metadata: map[string]string{"node": n.name}}, "the link was lost")
+// linkLostError is the error of a call whose link is gone.
+func (n *Node) linkLostError() error {
+	return n.notStartedError(ErrorInfo{Reason: ReasonRouteLost, Metadata: map[string]string{"node": n.name}}, "the link was lost")
 }
 
-// refuseBy refuses a call that came in over a link. Its caller is told that it has not started.
-func refuseBy(info ErrorInfo, code connect.Code, why string) link.Route {
+// refuseWith refuses a call that came in over a link. Its caller is told that it has not started.
+func refuseWith(info ErrorInfo, code connect.Code, why string) link.Route {
 	return link.Route{Err: info.with(connect.NewError(code, why))}
 }
 
-// progress is how far a call has come: a [link.ClientCall]'s.
-type progress interface {
+// callOutcome is how far a call has come: a [link.ClientCall]'s.
+type callOutcome interface {
 	Failure() *rpcmeshv1.CallFailure
 	Certainty() certainty
 }
 
-// told is err, of a call, as its caller gets it: with how far the call had come, unless it is a handler's.
+// callError is err, of a call, as its caller gets it: with how far the call had come, unless it is a handler's.
 // unsure: an earlier attempt may have started.
-func (n *Node) told(call progress, err error, unsure bool) error {
+func (n *Node) callError(call callOutcome, err error, unsure bool) error {
 	e, ok := errors.AsType[*connect.Error](err)
 	if !ok {
 		return err
@@ -127,16 +127,16 @@ func withoutFailure(e *connect.Error) *connect.Error {
 	if !slices.ContainsFunc(e.Details(), is) {
 		return e
 	}
-	return remade(e, e.Message(), is)
+	return rebuilt(e, e.Message(), is)
 }
 
-// reworded returns e with another text.
-func reworded(e *connect.Error, text string) *connect.Error {
-	return remade(e, text, func(*connect.ErrorDetail) bool { return false })
+// withMessage returns e with another text.
+func withMessage(e *connect.Error, text string) *connect.Error {
+	return rebuilt(e, text, func(*connect.ErrorDetail) bool { return false })
 }
 
-// remade returns e with a text, and without some of its details.
-func remade(e *connect.Error, text string, without func(*connect.ErrorDetail) bool) *connect.Error {
+// rebuilt returns e with a text, and without some of its details.
+func rebuilt(e *connect.Error, text string, without func(*connect.ErrorDetail) bool) *connect.Error {
 	made := connect.NewError(e.Code(), text).WithCause(errors.Unwrap(e))
 	for _, d := range e.Details() {
 		if !without(d) {

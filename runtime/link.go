@@ -37,22 +37,22 @@ type Link struct {
 	namespaces []string
 	cancel     context.CancelFunc
 	done       chan struct{}
-	wanted     chan struct{} // it is to be dialled ahead of its time
-	host       *pace
-	lasting    uint64 // see Join.lasting
+	redialNow  chan struct{} // it is to be dialled ahead of its time
+	limiter    *redialLimiter
+	lastingID  uint64 // see Join.lasting
 	recycling  recycling
 
-	mu      sync.Mutex
-	session *session      // nil while there is none
-	synced  bool          // the session's first table exchange is done
-	known   bool          // and the other end has answered that it knows this one's
-	ran     bool          // the last attempt had a session
-	brought bool          // and that its table exchange
-	failed  bool          // the last attempt came to nothing, or the other end gave the link up
-	err     error         // why the last attempt or session ended
-	refused bool          // err is a refusal: to try again does not help
-	conn    *carrier.Conn // of the attempt under way, nil while there is none
-	changed signal
+	mu         sync.Mutex
+	session    *session      // nil while there is none
+	synced     bool          // the session's first table exchange is done
+	peerSynced bool          // and the other end has answered that it knows this one's
+	hadSession bool          // the last attempt had a session
+	hadTables  bool          // and that its table exchange
+	lastFailed bool          // the last attempt came to nothing, or the other end gave the link up
+	err        error         // why the last attempt or session ended
+	refused    bool          // err is a refusal: to try again does not help
+	conn       *carrier.Conn // of the attempt under way, nil while there is none
+	changed    broadcast
 }
 
 // Link dials the node at rawURL, an http or https URL with the path under which that node is mounted or
@@ -78,7 +78,7 @@ func (n *Node) Link(rawURL string, namespaces ...string) (*Link, error) {
 	ctx, cancel := context.WithCancel(n.ctx)
 	l := &Link{
 		node: n, url: u, namespaces: slices.Clone(namespaces), cancel: cancel,
-		done: make(chan struct{}), wanted: make(chan struct{}, 1), lasting: 1 + rand.Uint64N(math.MaxUint64),
+		done: make(chan struct{}), redialNow: make(chan struct{}, 1), lastingID: 1 + rand.Uint64N(math.MaxUint64),
 		recycling: recycling{retired: make(chan struct{}, maxRetired)},
 	}
 	n.mu.Lock()
@@ -89,13 +89,13 @@ func (n *Node) Link(rawURL string, namespaces ...string) (*Link, error) {
 	}
 	n.callMu.Lock()
 	n.links[l] = struct{}{}
-	l.host = n.paceLocked(u.Host)
+	l.limiter = n.acquireLimiterLocked(u.Host)
 	n.callMu.Unlock()
 	n.tasks.Go(func() {
 		defer close(l.done)
 		var minding sync.WaitGroup
-		minding.Go(func() { l.mind(ctx) })
-		l.keep(ctx)
+		minding.Go(func() { l.logWhileDown(ctx) })
+		l.maintain(ctx)
 		minding.Wait()
 	})
 	return l, nil
@@ -141,7 +141,7 @@ func (l *Link) Ready(ctx context.Context) error {
 	for {
 		l.mu.Lock()
 		changed, err := l.changed.wait(), l.err
-		up, refused := l.known, l.refused
+		up, refused := l.peerSynced, l.refused
 		l.mu.Unlock()
 		switch {
 		case up:
@@ -162,7 +162,7 @@ func (l *Link) Ready(ctx context.Context) error {
 // Close gives the link up, says goodbye and waits for its goroutine.
 func (l *Link) Close() error {
 	var closing sync.WaitGroup
-	for _, s := range l.node.linked() {
+	for _, s := range l.node.upSessions() {
 		if s.owner == l {
 			closing.Go(func() { s.link.Close(&linkv1.Goodbye{Reason: "link closed"}) })
 		}
@@ -173,22 +173,22 @@ func (l *Link) Close() error {
 	return nil
 }
 
-// keep dials until ctx ends.
-func (l *Link) keep(ctx context.Context) {
+// maintain dials until ctx ends.
+func (l *Link) maintain(ctx context.Context) {
 	defer func() {
 		l.recycling.streams.Wait()
 		l.cancel()
 		l.node.callMu.Lock()
 		delete(l.node.links, l)
-		l.node.releaseLocked(l.url.Host, l.host)
-		l.node.linksMoved.fire()
+		l.node.releaseLimiterLocked(l.url.Host, l.limiter)
+		l.node.linksChanged.fire()
 		l.node.callMu.Unlock()
 	}()
-	r := redial{link: l, host: l.host}
+	r := redial{link: l, limiter: l.limiter}
 	r.reset()
 	var told string
 	for ctx.Err() == nil {
-		synced, err := l.once(ctx)
+		synced, err := l.dialOnce(ctx)
 		if ctx.Err() != nil {
 			return
 		}
@@ -198,7 +198,7 @@ func (l *Link) keep(ctx context.Context) {
 		if errors.Is(err, errRecycled) {
 			continue
 		}
-		told = l.report(ctx, err, told, r.pause)
+		told = l.logDown(ctx, err, told, r.pause)
 		r.wait(ctx)
 		if l.node.isClosed() {
 			return // its context ends later, once the goodbyes have been said
@@ -206,14 +206,14 @@ func (l *Link) keep(ctx context.Context) {
 	}
 }
 
-// once dials and, once linked, runs the session to its end, or until it is to be recycled. It reports whether tables
+// dialOnce dials and, once linked, runs the session to its end, or until it is to be recycled. It reports whether tables
 // had been exchanged.
-func (l *Link) once(ctx context.Context) (synced bool, err error) {
+func (l *Link) dialOnce(ctx context.Context) (synced bool, err error) {
 	err = l.dialAndRun(ctx)
 	if errors.Is(err, errRecycled) {
 		return true, err
 	}
-	return l.noteFailed(err), err
+	return l.onAttemptFailed(err), err
 }
 
 func (l *Link) dialAndRun(ctx context.Context) error {
@@ -221,22 +221,22 @@ func (l *Link) dialAndRun(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	l.noteConn(&conn)
-	defer l.noteConn(nil)
+	l.setConn(&conn)
+	defer l.setConn(nil)
 	stop := context.AfterFunc(ctx, func() { conn.Close(nil) })
-	started, err := l.start(ctx, conn)
+	started, err := l.openSession(ctx, conn)
 	if err != nil {
 		stop()
 		return err
 	}
-	return l.run(ctx, started, conn, stop)
+	return l.runSession(ctx, started, conn, stop)
 }
 
-// start has a session begin on a connection.
-func (l *Link) start(ctx context.Context, conn carrier.Conn) (*session, error) {
+// openSession has a session begin on a connection.
+func (l *Link) openSession(ctx context.Context, conn carrier.Conn) (*session, error) {
 	n := l.node
 	remote := conn.RemoteAddr().String()
-	if err := n.checkReach(remote); err != nil {
+	if err := n.checkAddress(remote); err != nil {
 		conn.Close(nil)
 		return nil, err
 	}
@@ -247,13 +247,13 @@ func (l *Link) start(ctx context.Context, conn carrier.Conn) (*session, error) {
 		conn.Close(nil)
 		return nil, asConnect(err)
 	}
-	join := n.join(asked)
-	join.Lasting = l.lasting
+	join := n.newJoin(asked)
+	join.Lasting = l.lastingID
 	ls, err := link.Dial(ctx, conn, n.linkConfig(), join)
 	if err != nil {
 		return nil, conn.Explain(err)
 	}
-	if err := n.admit(ctx, ls.Peer(), conn); err != nil {
+	if err := n.authenticatePeer(ctx, ls.Peer(), conn); err != nil {
 		ls.Close(&linkv1.Goodbye{Reason: "refused"})
 		return nil, err
 	}
@@ -272,77 +272,77 @@ func (l *Link) connect(ctx context.Context) (carrier.Conn, error) {
 	return dialer.Open(ctx, l.url)
 }
 
-// noteUp records that there is a session, and wakes those who wait for it.
-func (l *Link) noteUp(s *session) {
+// onUp records that there is a session, and wakes those who wait for it.
+func (l *Link) onUp(s *session) {
 	l.mu.Lock()
-	l.session, l.synced, l.known = s, false, false
+	l.session, l.synced, l.peerSynced = s, false, false
 	l.err, l.refused = nil, false
 	l.mu.Unlock()
-	l.fire()
+	l.notify()
 }
 
-func (l *Link) noteSynced(s *session) {
+func (l *Link) onSynced(s *session) {
 	l.mu.Lock()
 	if l.session != s {
 		l.mu.Unlock()
 		return
 	}
-	back := l.failed
-	l.synced, l.failed = true, false
+	back := l.lastFailed
+	l.synced, l.lastFailed = true, false
 	l.node.hasLinked.Store(true)
 	l.mu.Unlock()
-	l.fire()
+	l.notify()
 	if back {
-		l.node.wantOthers(l)
+		l.node.redialOthers(l)
 	}
 }
 
-// noteKnown records that both ends know each other's tables.
-func (l *Link) noteKnown(s *session) {
+// onPeerSynced records that both ends know each other's tables.
+func (l *Link) onPeerSynced(s *session) {
 	l.mu.Lock()
-	l.known = l.known || l.session == s
+	l.peerSynced = l.peerSynced || l.session == s
 	l.mu.Unlock()
-	l.fire()
+	l.notify()
 }
 
-// noteEnded records how the session has ended. One that broke is dialled again at once, for which calls wait.
-func (l *Link) noteEnded(s *session, cause *link.Ended) {
+// onEnded records how the session has ended. One that broke is dialled again at once, for which calls wait.
+func (l *Link) onEnded(s *session, cause *link.Ended) {
 	l.mu.Lock()
 	if l.session != s { // another one has taken over
 		l.mu.Unlock()
 		return
 	}
-	l.brought = l.synced
-	l.failed = !l.synced || cause.Kind == link.EndGoodbye || cause.Kind == link.EndClosed
-	l.session, l.synced, l.known = nil, false, false
-	l.ran = true
+	l.hadTables = l.synced
+	l.lastFailed = !l.synced || cause.Kind == link.EndGoodbye || cause.Kind == link.EndClosed
+	l.session, l.synced, l.peerSynced = nil, false, false
+	l.hadSession = true
 	l.err = connect.NewError(connect.CodeUnavailable, cause.Error())
 	l.mu.Unlock()
-	l.fire()
+	l.notify()
 }
 
-// noteFailed records why an attempt has come to nothing, or more of how the session has ended. It reports whether
+// onAttemptFailed records why an attempt has come to nothing, or more of how the session has ended. It reports whether
 // that had brought tables.
-func (l *Link) noteFailed(err error) (synced bool) {
+func (l *Link) onAttemptFailed(err error) (synced bool) {
 	l.mu.Lock()
-	ran := l.ran
-	synced, l.ran, l.brought = l.brought, false, false
-	l.failed = l.failed || !ran
+	ran := l.hadSession
+	synced, l.hadSession, l.hadTables = l.hadTables, false, false
+	l.lastFailed = l.lastFailed || !ran
 	if err != nil {
 		l.err, l.refused = err, isRefusal(err)
 	}
 	l.mu.Unlock()
-	l.fire()
+	l.notify()
 	return synced
 }
 
-// fire wakes those who wait for the link.
-func (l *Link) fire() {
+// notify wakes those who wait for the link.
+func (l *Link) notify() {
 	l.mu.Lock()
 	l.changed.fire()
 	l.mu.Unlock()
 	l.node.callMu.Lock()
-	l.node.linksMoved.fire()
+	l.node.linksChanged.fire()
 	l.node.callMu.Unlock()
 }
 
@@ -375,7 +375,7 @@ type LinkInfo struct {
 func (n *Node) Links() iter.Seq[LinkInfo] {
 	var infos []LinkInfo
 	up := map[*Link]bool{}
-	for _, s := range n.linked() {
+	for _, s := range n.upSessions() {
 		infos = append(infos, s.info())
 		up[s.owner] = true
 	}
@@ -385,7 +385,7 @@ func (n *Node) Links() iter.Seq[LinkInfo] {
 	for _, l := range links {
 		if !up[l] {
 			l.mu.Lock()
-			infos = append(infos, LinkInfo{URL: l.url.String(), Namespaces: l.namespaces, Err: l.causeLocked()})
+			infos = append(infos, LinkInfo{URL: l.url.String(), Namespaces: l.namespaces, Err: l.downCauseLocked()})
 			l.mu.Unlock()
 		}
 	}

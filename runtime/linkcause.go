@@ -12,16 +12,16 @@ import (
 	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
 )
 
-// noteConn notes the connection of the attempt under way.
-func (l *Link) noteConn(conn *carrier.Conn) {
+// setConn notes the connection of the attempt under way.
+func (l *Link) setConn(conn *carrier.Conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.conn = conn
 }
 
-// causeLocked is why the link is not up: what the last attempt failed by, and before one has failed, what the first
+// downCauseLocked is why the link is not up: what the last attempt failed by, and before one has failed, what the first
 // waits for.
-func (l *Link) causeLocked() error {
+func (l *Link) downCauseLocked() error {
 	text := "there is no connection yet: see the address, whether the host is up, and whether a firewall drops what is sent there"
 	switch {
 	case l.err != nil:
@@ -37,15 +37,15 @@ func (l *Link) causeLocked() error {
 	return connect.NewError(connect.CodeUnavailable, text)
 }
 
-func (l *Link) cause() error {
+func (l *Link) downCause() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.causeLocked()
+	return l.downCauseLocked()
 }
 
 // notReady is the error of Ready when ctx has ended.
 func (l *Link) notReady(ctx context.Context) error {
-	return connect.Errorf(codeOfContext(ctx), "rpcmesh: the link to %s is not up: %v", l.url, l.cause()).
+	return connect.Errorf(codeOfContext(ctx), "rpcmesh: the link to %s is not up: %v", l.url, l.downCause()).
 		WithCause(context.Cause(ctx))
 }
 
@@ -58,10 +58,10 @@ func (l *Link) refusal(err error) error {
 	return connect.Errorf(connect.CodeOf(err), "rpcmesh: no link to %s: %s", l.url, text).WithCause(err)
 }
 
-// report logs how an attempt or a session ended, and returns that. What was told the time before is told to the
+// logDown logs how an attempt or a session ended, and returns that. What was told the time before is told to the
 // curious alone: mind says it again.
-func (l *Link) report(ctx context.Context, err error, told string, pause time.Duration) string {
-	level, text := levelOf(err), err.Error()
+func (l *Link) logDown(ctx context.Context, err error, told string, pause time.Duration) string {
+	level, text := logLevel(err), err.Error()
 	if _, wasUp := errors.AsType[*link.Ended](err); !wasUp && text == told {
 		level = slog.LevelDebug
 	}
@@ -69,8 +69,8 @@ func (l *Link) report(ctx context.Context, err error, told string, pause time.Du
 	return text
 }
 
-// mind logs why the link is not up, for as long as it is not.
-func (l *Link) mind(ctx context.Context) {
+// logWhileDown logs why the link is not up, for as long as it is not.
+func (l *Link) logWhileDown(ctx context.Context) {
 	var remind *reminder
 	defer func() { remind.stop() }()
 	for {
@@ -82,13 +82,13 @@ func (l *Link) mind(ctx context.Context) {
 			remind.stop()
 			remind = nil
 		case remind == nil:
-			remind = l.node.remindUnless(false)
+			remind = l.node.newReminder(false)
 		}
 		select {
 		case <-changed:
 		case <-remind.c():
-			cause := l.cause()
-			remind.logAt(max(levelOf(cause), slog.LevelWarn), "link not up", attrURL(l.url), attrError(cause))
+			cause := l.downCause()
+			remind.logAt(max(logLevel(cause), slog.LevelWarn), "link not up", attrURL(l.url), attrError(cause))
 		case <-ctx.Done():
 			return
 		}

@@ -26,19 +26,19 @@ func (s linkState) String() string { return "the link to " + s.name + " is " + s
 func (ns *Namespace) linkStates() (states []linkState, moved <-chan struct{}) {
 	n := ns.node
 	n.callMu.Lock()
-	moved = n.linksMoved.wait()
+	moved = n.linksChanged.wait()
 	groups := slices.Clone(n.groups)
 	links := slices.Collect(maps.Keys(n.links))
-	opening := slices.Collect(maps.Keys(n.opening))
+	opening := slices.Collect(maps.Keys(n.syncing))
 	n.callMu.Unlock()
-	mine := expand(groups, []string{ns.name})
+	mine := expandGroups(groups, []string{ns.name})
 	for _, l := range links {
-		if state, lacking := l.state(); lacking && meet(mine, expand(groups, l.namespaces)) {
+		if state, lacking := l.state(); lacking && overlap(mine, expandGroups(groups, l.namespaces)) {
 			states = append(states, state)
 		}
 	}
 	for _, s := range opening {
-		if meet(mine, expand(groups, s.namespaces)) {
+		if overlap(mine, expandGroups(groups, s.namespaces)) {
 			states = append(states, linkState{name: peerName(s.link.Peer()), opening: true, why: whyExchanging})
 		}
 	}
@@ -57,7 +57,7 @@ func peerName(p link.Peer) string { return fmt.Sprintf("node %q", p.Join.GetInfo
 func (l *Link) state() (linkState, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	s := linkState{link: l, name: l.url.String(), opening: l.session != nil || !l.failed}
+	s := linkState{link: l, name: l.url.String(), opening: l.session != nil || !l.lastFailed}
 	switch {
 	case l.synced:
 		return s, false
@@ -71,9 +71,9 @@ func (l *Link) state() (linkState, bool) {
 	return s, true
 }
 
-// expand returns the namespaces whose functions may come with some names: those of the groups among them, and of
+// expandGroups returns the namespaces whose functions may come with some names: those of the groups among them, and of
 // those that bridge any of them.
-func expand(groups []*Namespace, names []string) map[string]bool {
+func expandGroups(groups []*Namespace, names []string) map[string]bool {
 	all := map[string]bool{}
 	for _, name := range names {
 		all[name] = true
@@ -92,7 +92,7 @@ func expand(groups []*Namespace, names []string) map[string]bool {
 	return all
 }
 
-func meet(a, b map[string]bool) bool {
+func overlap(a, b map[string]bool) bool {
 	for name := range a {
 		if b[name] {
 			return true
@@ -101,10 +101,10 @@ func meet(a, b map[string]bool) bool {
 	return false
 }
 
-// opened notes that the other end of a session has told its table, or that the session is over.
-func (n *Node) opened(s *session) {
+// sessionSynced notes that the other end of a session has told its table, or that the session is over.
+func (n *Node) sessionSynced(s *session) {
 	n.callMu.Lock()
 	defer n.callMu.Unlock()
-	delete(n.opening, s)
-	n.linksMoved.fire()
+	delete(n.syncing, s)
+	n.linksChanged.fire()
 }

@@ -22,14 +22,14 @@ const (
 	schemaFetches = 8
 )
 
-// listing is what a table says of the schemas of a namespace.
-type listing struct {
-	table    *mesh.Snapshot
-	services map[string]string // a procedure of each
-	schemas  []listedSchema    // each once, by its first procedure
-	tooMany  bool              // some are left out
-	without  string            // the first procedure without one
-	index    atomic.Pointer[symbolIndex]
+// schemaListing is what a table says of the schemas of a namespace.
+type schemaListing struct {
+	table         *mesh.Snapshot
+	services      map[string]string // a procedure of each
+	schemas       []listedSchema    // each once, by its first procedure
+	truncated     bool              // some are left out
+	missingSchema string            // the first procedure without one
+	index         atomic.Pointer[symbolIndex]
 }
 
 // listedSchema is a schema and the first function that has it.
@@ -38,20 +38,20 @@ type listedSchema struct {
 	hash      SchemaHash
 }
 
-// listing returns that of the present table.
-func (ns *Namespace) listing() *listing {
+// currentListing returns that of the present table.
+func (ns *Namespace) currentListing() *schemaListing {
 	table := ns.node.table.Load()
-	before := ns.listed.Load()
+	before := ns.listing.Load()
 	if before != nil && before.table == table {
 		return before
 	}
-	l := &listing{table: table, services: map[string]string{}}
+	l := &schemaListing{table: table, services: map[string]string{}}
 	first := map[SchemaHash]string{}
 	for f := range table.Leads(ns.name) {
-		keepFirst(l.services, serviceOf(f.Procedure), f.Procedure)
-		keepFirst(first, schemaHash(f.Schema), f.Procedure)
+		setMin(l.services, serviceOf(f.Procedure), f.Procedure)
+		setMin(first, schemaHash(f.Schema), f.Procedure)
 	}
-	l.without = first[SchemaHash{}]
+	l.missingSchema = first[SchemaHash{}]
 	delete(first, SchemaHash{})
 	for hash, procedure := range first {
 		l.schemas = append(l.schemas, listedSchema{procedure, hash})
@@ -59,18 +59,18 @@ func (ns *Namespace) listing() *listing {
 	slices.SortFunc(l.schemas, func(a, b listedSchema) int {
 		return cmp.Or(cmp.Compare(a.procedure, b.procedure), slices.Compare(a.hash[:], b.hash[:]))
 	})
-	if l.tooMany = len(l.schemas) > maxListedSchemas; l.tooMany {
+	if l.truncated = len(l.schemas) > maxListedSchemas; l.truncated {
 		l.schemas = l.schemas[:maxListedSchemas]
 	}
 	if before != nil && slices.Equal(before.schemas, l.schemas) {
 		l.index.Store(before.index.Load())
 	}
-	ns.listed.Store(l)
+	ns.listing.Store(l)
 	return l
 }
 
-// keepFirst maps key to the first in order of what it is given.
-func keepFirst[K comparable](m map[K]string, key K, procedure string) {
+// setMin maps key to the first in order of what it is given.
+func setMin[K comparable](m map[K]string, key K, procedure string) {
 	if kept, ok := m[key]; !ok || procedure < kept {
 		m[key] = procedure
 	}
@@ -99,8 +99,8 @@ func (e symbolEntry) compare(o symbolEntry) int {
 	return cmp.Or(cmp.Compare(e.symbol, o.symbol), cmp.Compare(e.file, o.file))
 }
 
-// indexed returns the index of the listing's schemas, or nil as long as some are to be asked for.
-func (l *listing) indexed(known *symbols) *symbolIndex {
+// buildIndex returns the index of the listing's schemas, or nil as long as some are to be asked for.
+func (l *schemaListing) buildIndex(known *symbols) *symbolIndex {
 	x := l.index.Load()
 	if x != nil && (x.err == nil || time.Since(x.made) < schemaRetry) {
 		return x
@@ -108,7 +108,7 @@ func (l *listing) indexed(known *symbols) *symbolIndex {
 	x = &symbolIndex{made: time.Now()}
 	files := map[*fileSymbols]int32{}
 	for i, s := range l.schemas {
-		set := known.known(s.hash)
+		set := known.get(s.hash)
 		if set == nil {
 			return nil
 		}
@@ -133,8 +133,8 @@ func (l *listing) indexed(known *symbols) *symbolIndex {
 	return x
 }
 
-// defining returns the schemas that define a symbol, each once.
-func (x *symbolIndex) defining(symbol schema.Symbol, schemas []listedSchema) (defining []listedSchema) {
+// schemasDefining returns the schemas that define a symbol, each once.
+func (x *symbolIndex) schemasDefining(symbol schema.Symbol, schemas []listedSchema) (defining []listedSchema) {
 	i, _ := slices.BinarySearchFunc(x.entries, symbolEntry{symbol: symbol}, symbolEntry.compare)
 	seen := map[int32]bool{}
 	for ; i < len(x.entries) && x.entries[i].symbol == symbol; i++ {
@@ -166,17 +166,17 @@ func closest(schemas []listedSchema, name string) []listedSchema {
 	return schemas
 }
 
-// defining yields the schemas of the namespace that define a symbol, the closest to name first, until yield
+// findDefining yields the schemas of the namespace that define a symbol, the closest to name first, until yield
 // returns false. It asks for those that were never seen, and fails where one that might define the symbol
 // can't be had.
-func (ns *Namespace) defining(ctx context.Context, symbol schema.Symbol, name string, yield func(*schema.Set) bool) error {
-	l, known := ns.listing(), &ns.node.symbols
-	x := l.indexed(known)
+func (ns *Namespace) findDefining(ctx context.Context, symbol schema.Symbol, name string, yield func(*schema.Set) bool) error {
+	l, known := ns.currentListing(), &ns.node.symbols
+	x := l.buildIndex(known)
 	if x == nil {
-		return ns.askAll(ctx, l, symbol, name, yield)
+		return ns.fetchDefining(ctx, l, symbol, name, yield)
 	}
-	for _, s := range closest(x.defining(symbol, l.schemas), name) {
-		set, err := ns.setOf(ctx, s)
+	for _, s := range closest(x.schemasDefining(symbol, l.schemas), name) {
+		set, err := ns.schemaSet(ctx, s)
 		if err != nil {
 			return err
 		}
@@ -184,11 +184,11 @@ func (ns *Namespace) defining(ctx context.Context, symbol schema.Symbol, name st
 			return nil
 		}
 	}
-	return ns.incomplete(l, x.err)
+	return ns.searchError(l, x.err)
 }
 
-// askAll is defining while some schemas were never seen.
-func (ns *Namespace) askAll(ctx context.Context, l *listing, symbol schema.Symbol, name string, yield func(*schema.Set) bool) (failed error) {
+// fetchDefining is defining while some schemas were never seen.
+func (ns *Namespace) fetchDefining(ctx context.Context, l *schemaListing, symbol schema.Symbol, name string, yield func(*schema.Set) bool) (failed error) {
 	known := &ns.node.symbols
 	for chunk := range slices.Chunk(closest(l.schemas, name), schemaFetches) {
 		ns.fetchSymbols(ctx, chunk)
@@ -197,13 +197,13 @@ func (ns *Namespace) askAll(ctx context.Context, l *listing, symbol schema.Symbo
 				WithCause(context.Cause(ctx))
 		}
 		for _, s := range chunk {
-			symbols := known.known(s.hash)
+			symbols := known.get(s.hash)
 			switch {
 			case symbols == nil:
 			case symbols.err != nil:
 				failed = symbols.err
 			case symbols.has(symbol):
-				set, err := ns.setOf(ctx, s)
+				set, err := ns.schemaSet(ctx, s)
 				if err != nil {
 					return err
 				}
@@ -213,19 +213,19 @@ func (ns *Namespace) askAll(ctx context.Context, l *listing, symbol schema.Symbo
 			}
 		}
 	}
-	return ns.incomplete(l, failed)
+	return ns.searchError(l, failed)
 }
 
-// incomplete is why the schemas that were looked into are not all, if so.
-func (ns *Namespace) incomplete(l *listing, failed error) error {
+// searchError is why the schemas that were looked into are not all, if so.
+func (ns *Namespace) searchError(l *schemaListing, failed error) error {
 	switch {
 	case failed != nil:
 		return failed
-	case l.tooMany:
+	case l.truncated:
 		return connect.Errorf(connect.CodeResourceExhausted,
 			"rpcmesh: namespace %q has more schemas than the %d that are looked into", ns.name, maxListedSchemas)
-	case l.without != "":
-		return connect.Errorf(connect.CodeNotFound, "rpcmesh: %s was registered without a schema", l.without)
+	case l.missingSchema != "":
+		return connect.Errorf(connect.CodeNotFound, "rpcmesh: %s was registered without a schema", l.missingSchema)
 	}
 	return nil
 }
@@ -235,20 +235,20 @@ func (ns *Namespace) fetchSymbols(ctx context.Context, schemas []listedSchema) {
 	var fetching sync.WaitGroup
 	defer fetching.Wait()
 	for _, s := range schemas {
-		if ns.node.symbols.known(s.hash) != nil {
+		if ns.node.symbols.get(s.hash) != nil {
 			continue
 		}
 		fetching.Go(func() {
-			set, err := ns.setOf(ctx, s)
+			set, err := ns.schemaSet(ctx, s)
 			if err == nil || ctx.Err() == nil {
-				ns.node.symbols.learn(s.hash, set, err)
+				ns.node.symbols.add(s.hash, set, err)
 			}
 		})
 	}
 }
 
-// setOf returns a schema of the namespace.
-func (ns *Namespace) setOf(ctx context.Context, s listedSchema) (*schema.Set, error) {
+// schemaSet returns a schema of the namespace.
+func (ns *Namespace) schemaSet(ctx context.Context, s listedSchema) (*schema.Set, error) {
 	found, err := ns.Schema(ctx, s.procedure)
 	if err != nil {
 		return nil, err

@@ -34,8 +34,8 @@ func attrError(err error) slog.Attr {
 	return slog.String("error", text)
 }
 
-// levelOf is how loud the end of a link is: a refusal wants a person.
-func levelOf(err error) slog.Level {
+// logLevel is how loud the end of a link is: a refusal wants a person.
+func logLevel(err error) slog.Level {
 	if isRefusal(err) {
 		return slog.LevelError
 	}
@@ -56,14 +56,14 @@ func isRefusal(err error) bool {
 // logPause is how often the log is told of what a peer can do as often as it likes.
 const logPause = 10 * time.Second
 
-// sparing lets one of many lines through in a while.
-type sparing struct {
+// logLimiter lets one of many lines through in a while.
+type logLimiter struct {
 	mu   sync.Mutex
 	last time.Time
 }
 
 // allow reports whether a line may be logged now.
-func (s *sparing) allow() bool {
+func (s *logLimiter) allow() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
@@ -74,8 +74,8 @@ func (s *sparing) allow() bool {
 	return true
 }
 
-// clip shortens a name that a peer made up.
-func clip(name string) string {
+// truncate shortens a name that a peer made up.
+func truncate(name string) string {
 	const most = 64
 	if len(name) <= most {
 		return name

@@ -18,14 +18,14 @@ import (
 // origins and, as a [connect.Transport], calls functions wherever they are. It belongs to its node
 // and is not closed. All methods may be called concurrently.
 type Namespace struct {
-	node    *Node
-	name    string
-	members []string // of a group; of a namespace, itself
-	isGroup bool
-	bridged bool
-	err     error // the name is not valid
-	listed  atomic.Pointer[listing]
-	ways    atomic.Pointer[ways]
+	node      *Node
+	name      string
+	members   []string // of a group; of a namespace, itself
+	isGroup   bool
+	bridged   bool
+	err       error // the name is not valid
+	listing   atomic.Pointer[schemaListing]
+	fastPaths atomic.Pointer[fastPaths]
 }
 
 var (
@@ -82,12 +82,12 @@ func (ns *Namespace) Functions() iter.Seq[Function] {
 }
 
 func functionOf(f mesh.FunctionInfo) Function {
-	d := describe(f.Function, f.Registered, f.Node, f.Name, f.Hops)
+	d := newFunction(f.Function, f.Registered, f.Node, f.Name, f.Hops)
 	d.Shadowed, d.Incompatible = f.Shadowed, f.Incompatible
 	return d
 }
 
-func describe(f *mesh.Function, registered int64, node mesh.NodeID, name string, hops int) Function {
+func newFunction(f *mesh.Function, registered int64, node mesh.NodeID, name string, hops int) Function {
 	return Function{
 		Procedure: f.Procedure, Kind: connect.StreamType(f.StreamType),
 		Idempotency: connect.IdempotencyLevel(f.Idempotency),
@@ -104,19 +104,19 @@ func (ns *Namespace) Find(procedure string) (Function, bool) {
 		return Function{}, false
 	}
 	t := &choice.Targets[0]
-	return describe(choice.Function, choice.Registered, t.Node, t.Name, t.Hops), true
+	return newFunction(choice.Function, choice.Registered, t.Node, t.Name, t.Hops), true
 }
 
 // Services yields the services, "pkg.Service", of which a function can be called in the namespace as it is
 // when it is called, sorted.
 func (ns *Namespace) Services() iter.Seq[string] {
-	return slices.Values(slices.Sorted(maps.Keys(ns.listing().services)))
+	return slices.Values(slices.Sorted(maps.Keys(ns.currentListing().services)))
 }
 
 // FindService returns a function of a service that can be called in the namespace, and false where there is
 // none.
 func (ns *Namespace) FindService(name string) (Function, bool) {
-	procedure, ok := ns.listing().services[name]
+	procedure, ok := ns.currentListing().services[name]
 	if !ok {
 		return Function{}, false
 	}
@@ -134,7 +134,7 @@ func (ns *Namespace) WaitFor(ctx context.Context, procedures ...string) error {
 	defer remind.stop()
 	for {
 		links, moved := ns.linkStates()
-		table, changed := ns.node.await()
+		table, changed := ns.node.tableAndChange()
 		missing := ""
 		for _, p := range procedures {
 			if _, ok := table.Find(ns.name, p); !ok {
@@ -172,14 +172,14 @@ func (ns *Namespace) WaitVisible(ctx context.Context) error {
 
 // waitVisible is WaitVisible for each of namespaces.
 func (n *Node) waitVisible(ctx context.Context, namespaces ...string) error {
-	tokens, err := n.wantVisible(namespaces)
-	defer n.release(tokens)
+	tokens, err := n.visibilityTokens(namespaces)
+	defer n.releaseTokens(tokens)
 	remind := n.remind(ctx)
 	defer remind.stop()
 	for err == nil {
 		n.mu.Lock()
 		unseen := slices.IndexFunc(tokens, func(t mesh.Token) bool { return !n.core.Visible(t) })
-		moved := n.moved.wait()
+		moved := n.coreChanged.wait()
 		n.mu.Unlock()
 		if unseen < 0 {
 			return nil
@@ -198,7 +198,7 @@ func (n *Node) waitVisible(ctx context.Context, namespaces ...string) error {
 	return err
 }
 
-func (n *Node) wantVisible(namespaces []string) (tokens []mesh.Token, err error) {
+func (n *Node) visibilityTokens(namespaces []string) (tokens []mesh.Token, err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.phase == closed {
@@ -211,17 +211,17 @@ func (n *Node) wantVisible(namespaces []string) (tokens []mesh.Token, err error)
 		}
 		tokens = append(tokens, token)
 	}
-	n.publish()
+	n.publishLocked()
 	return tokens, nil
 }
 
-func (n *Node) release(tokens []mesh.Token) {
+func (n *Node) releaseTokens(tokens []mesh.Token) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, t := range tokens {
 		n.core.Release(time.Now(), t)
 	}
-	n.publish()
+	n.publishLocked()
 }
 
 // codeOfContext is the code for an operation that ended because ctx did.

@@ -33,12 +33,12 @@ type Node struct {
 	cfg         Config
 	id          NodeID
 	name        string
-	self        link.Caller // of its own calls
+	ownCaller   link.Caller // of its own calls
 	incarnation uint64
 	key         ed25519.PrivateKey // of this start
 	secrets     atomic.Pointer[secretList]
-	reachable   atomic.Bool // from beyond the host, or it links to there
-	warned      warned
+	leavesHost  atomic.Bool // from beyond the host, or it links to there
+	warnings    onceWarnings
 	proxy       bool // a [Proxy]'s: no member, tells nothing
 	log         *slog.Logger
 
@@ -46,54 +46,54 @@ type Node struct {
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup // every goroutine of the node but handlers
 
-	workers  *link.Workers
-	budget   *link.Budget
-	conns    connections
-	quiet    quiet.Logger
-	table    atomic.Pointer[mesh.Snapshot]
-	sessions atomic.Pointer[map[mesh.LinkID]*session] // those of table; replaced under mu, never changed
-	tables   exchange
-	origins  origins
-	locals   localCalls
-	balance  balance
-	retries  retryBudget
-	passing  atomic.Bool // calls are relayed
-	leaving  atomic.Bool // the node is shutting down, or closed
-	nearby   nearby
-	network  network
-	schemas  schemas
-	symbols  symbols
+	workers     *link.Workers
+	budget      *link.Budget
+	conns       connections
+	quiet       quiet.Logger
+	table       atomic.Pointer[mesh.Snapshot]
+	sessions    atomic.Pointer[map[mesh.LinkID]*session] // those of table; replaced under mu, never changed
+	exchange    tableExchange
+	origins     origins
+	localCalls  localCalls
+	balancer    balancer
+	retries     retryBudget
+	relaying    atomic.Bool // calls are relayed
+	leaving     atomic.Bool // the node is shutting down, or closed
+	suggestions suggester
+	addresses   addressMonitor
+	schemas     schemaStore
+	symbols     symbols
 
-	comparisons comparisons
+	comparisons schemaComparisons
 
-	handlers http.ServeMux // what Serve and Handler have besides links; see Handle
-	wholes   atomic.Bool   // one of them is an h2serve.Source
-	outside  outside
-	ending   ending
+	handlers    http.ServeMux // what Serve and Handler have besides links; see Handle
+	hasBuffered atomic.Bool   // one of them is an h2serve.Source
+	external    externalTraffic
+	shutdown    shutdownSignals
 
-	shorts sync.Pool // of *shortUnary
+	unaryPool sync.Pool // of *shortUnary
 
 	hasLinked atomic.Bool // a link that the node dials has been ready
 
 	// What a call may have to wait for, which has a deadline: mu may be held for long when tables are large.
-	callMu     sync.Mutex
-	changed    signal // the table has changed
-	ended      bool   // nothing more is spawned
-	links      map[*Link]struct{}
-	opening    map[*session]struct{} // from others, whose tables are still to come
-	groups     []*Namespace
-	linksMoved signal           // a link came up, told its table, or ended
-	paces      map[string]*pace // by host that is linked to
+	callMu         sync.Mutex
+	tableChanged   broadcast // the table has changed
+	spawnClosed    bool      // nothing more is spawned
+	links          map[*Link]struct{}
+	syncing        map[*session]struct{} // from others, whose tables are still to come
+	groups         []*Namespace
+	linksChanged   broadcast                 // a link came up, told its table, or ended
+	redialLimiters map[string]*redialLimiter // by host that is linked to
 
-	mu         sync.Mutex
-	phase      phase
-	core       *mesh.Core
-	lastLink   mesh.LinkID
-	live       map[mesh.LinkID]*session
-	stale      bool // sessions is not what live is
-	namespaces map[string]*Namespace
-	watchers   map[*watcher]struct{}
-	moved      signal // the core has taken something in
+	mu            sync.Mutex
+	phase         phase
+	core          *mesh.Core
+	lastLink      mesh.LinkID
+	liveSessions  map[mesh.LinkID]*session
+	sessionsStale bool // sessions is not what live is
+	namespaces    map[string]*Namespace
+	watchers      map[*watcher]struct{}
+	coreChanged   broadcast // the core has taken something in
 }
 
 type phase int
@@ -113,10 +113,10 @@ func NewNode(cfg Config) (*Node, error) {
 
 func newNode(cfg Config, proxy bool) (*Node, error) {
 	named := cfg.Name != ""
-	if err := cfg.checkWhom(proxy); err != nil {
+	if err := cfg.checkAuthentication(proxy); err != nil {
 		return nil, err
 	}
-	cfg, err := resolved(cfg)
+	cfg, err := withDefaults(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -131,16 +131,16 @@ func newNode(cfg Config, proxy bool) (*Node, error) {
 	}
 	n := &Node{
 		cfg: cfg, name: cfg.Name, id: idOf(cfg.Name), key: key, proxy: proxy,
-		incarnation: uint64(time.Now().UnixNano()),
-		workers:     link.NewWorkers(),
-		budget:      link.NewBudget(cfg.Limits.NodeMemory),
-		links:       map[*Link]struct{}{},
-		opening:     map[*session]struct{}{},
-		paces:       map[string]*pace{},
-		namespaces:  map[string]*Namespace{},
-		watchers:    map[*watcher]struct{}{},
-		live:        map[mesh.LinkID]*session{},
-		tables:      exchange{wake: make(chan struct{}, 1)},
+		incarnation:    uint64(time.Now().UnixNano()),
+		workers:        link.NewWorkers(),
+		budget:         link.NewBudget(cfg.Limits.NodeMemory),
+		links:          map[*Link]struct{}{},
+		syncing:        map[*session]struct{}{},
+		redialLimiters: map[string]*redialLimiter{},
+		namespaces:     map[string]*Namespace{},
+		watchers:       map[*watcher]struct{}{},
+		liveSessions:   map[mesh.LinkID]*session{},
+		exchange:       tableExchange{wake: make(chan struct{}, 1)},
 	}
 	if !named {
 		n.name = defaultName()
@@ -148,7 +148,7 @@ func newNode(cfg Config, proxy bool) (*Node, error) {
 	if !named || proxy {
 		n.id = randomID()
 	}
-	n.self = link.Caller{Node: link.NodeID(n.id), Name: link.CallerText(n.name)}
+	n.ownCaller = link.Caller{Node: link.NodeID(n.id), Name: link.CallerText(n.name)}
 	n.secrets.Store(&secrets)
 	n.log = guard.Logger(cfg.Logger).With("node", n.name)
 	n.cfg.Dial = guard.Dial(n.log, "Config.Dial", cfg.Dial)
@@ -156,20 +156,20 @@ func newNode(cfg Config, proxy bool) (*Node, error) {
 	n.cfg.DialTLS = guard.TLS(n.log, "Config.DialTLS", cfg.DialTLS)
 	n.quiet.To, n.conns.limits = n.log, &n.cfg.Limits
 	if cfg.Dial == nil {
-		n.network.addresses = net.InterfaceAddrs
+		n.addresses.list = net.InterfaceAddrs
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
-	n.ending.init()
+	n.shutdown.init()
 	n.core = mesh.New(mesh.Config{
 		ID: mesh.NodeID(n.id), Incarnation: n.incarnation, Key: key[ed25519.PrivateKeySize-ed25519.PublicKeySize:],
 		Info: n.info(), Observer: proxy,
 	})
 	n.sessions.Store(&map[mesh.LinkID]*session{})
-	n.passing.Store(true)
-	n.publish()
+	n.relaying.Store(true)
+	n.publishLocked()
 	n.Mount(&n.handlers)
 	n.Namespace(DefaultNamespace)
-	n.tasks.Go(n.exchange)
+	n.tasks.Go(n.runExchange)
 	return n, nil
 }
 
@@ -196,7 +196,7 @@ func (n *Node) Namespace(name string) *Namespace {
 	ns.err = asConnect(n.core.Declare(time.Now(), name))
 	if ns.err == nil {
 		n.namespaces[name] = ns
-		n.publish()
+		n.publishLocked()
 	}
 	return ns
 }
@@ -249,7 +249,7 @@ func (n *Node) Group(name string, members []string, opts ...GroupOption) (*Names
 	if err := n.core.DeclareGroup(time.Now(), name, members, o.bridged); err != nil {
 		return nil, asConnect(err)
 	}
-	n.publish()
+	n.publishLocked()
 	ns := &Namespace{node: n, name: name, members: slices.Clone(members), isGroup: true, bridged: o.bridged}
 	n.namespaces[name] = ns
 	n.callMu.Lock()
@@ -261,34 +261,34 @@ func (n *Node) Group(name string, members []string, opts ...GroupOption) (*Names
 // Close leaves the mesh at once: it ends every link and every call, and returns when every goroutine
 // of the node has, handlers included: a handler that ignores its context holds Close up.
 func (n *Node) Close() error {
-	n.ending.abrupt.Store(true)
-	n.end()
+	n.shutdown.abrupt.Store(true)
+	n.closeNow()
 	return nil
 }
 
-func (n *Node) end() {
-	n.ending.all()
+func (n *Node) closeNow() {
+	n.shutdown.cancelAll()
 	n.mu.Lock()
 	if n.phase == running && !n.proxy {
 		n.core.Leave(time.Now()) // so that those behind the neighbours know, too
-		n.publish()
+		n.publishLocked()
 	}
 	n.phase = closed
 	n.leaving.Store(true)
-	sessions := maps.Clone(n.live)
+	sessions := maps.Clone(n.liveSessions)
 	watchers := maps.Clone(n.watchers)
 	n.mu.Unlock()
 	n.callMu.Lock()
-	n.ended = true
+	n.spawnClosed = true
 	n.callMu.Unlock()
 	var goodbyes sync.WaitGroup
 	for _, s := range sessions {
 		goodbyes.Go(func() { s.link.Close(&linkv1.Goodbye{Leaving: !n.proxy}) })
 	}
 	goodbyes.Wait()
-	n.lastWords()
+	n.awaitLastResponses()
 	n.cancel()
-	n.locals.close()
+	n.localCalls.close()
 	for w := range watchers {
 		w.stop()
 	}
@@ -306,7 +306,7 @@ func (n *Node) isClosed() bool {
 func (n *Node) spawn(f func()) bool {
 	n.callMu.Lock()
 	defer n.callMu.Unlock()
-	if n.ended {
+	if n.spawnClosed {
 		return false
 	}
 	n.tasks.Go(f)
@@ -319,39 +319,39 @@ func (n *Node) info() *linkv1.NodeInfo {
 	}
 }
 
-// publish finds routes anew and publishes what has changed. It is for what is to be seen at once: all else
+// publishLocked finds routes anew and publishes what has changed. It is for what is to be seen at once: all else
 // is left to the exchange. The caller holds n.mu.
-func (n *Node) publish() {
-	n.tables.due = notDue
+func (n *Node) publishLocked() {
+	n.exchange.due = notDue
 	snapshot := n.core.Snapshot()
-	if n.stale { // before the snapshot that names them
-		sessions := maps.Clone(n.live)
+	if n.sessionsStale { // before the snapshot that names them
+		sessions := maps.Clone(n.liveSessions)
 		n.sessions.Store(&sessions)
-		n.stale = false
-		n.forgetWays()
+		n.sessionsStale = false
+		n.forgetFastPathsLocked()
 	}
 	if n.table.Swap(snapshot) != snapshot {
-		n.forgetWays()
+		n.forgetFastPathsLocked()
 		n.callMu.Lock()
-		n.changed.fire()
+		n.tableChanged.fire()
 		n.callMu.Unlock()
 	}
-	n.moved.fire()
+	n.coreChanged.fire()
 	for _, id := range n.core.Pending() {
-		if s := n.live[id]; s != nil {
-			n.tables.tell(s)
+		if s := n.liveSessions[id]; s != nil {
+			n.exchange.markDirty(s)
 		}
 	}
 	for _, e := range n.core.Events() {
-		n.handle(e)
+		n.handleEventLocked(e)
 	}
 }
 
-// await returns the current table and a channel that closes when it changes.
-func (n *Node) await() (*mesh.Snapshot, <-chan struct{}) {
+// tableAndChange returns the current table and a channel that closes when it changes.
+func (n *Node) tableAndChange() (*mesh.Snapshot, <-chan struct{}) {
 	n.callMu.Lock()
 	defer n.callMu.Unlock()
-	return n.table.Load(), n.changed.wait()
+	return n.table.Load(), n.tableChanged.wait()
 }
 
 // Version is the version of rpcmesh that this process runs, as its build says.

@@ -37,17 +37,17 @@ type certainError struct {
 
 func (e *certainError) Unwrap() error { return e.error }
 
-// said is what a handler's error says of how far its call has come, nil for nothing.
-func (n *Node) said(err error) *rpcmeshv1.CallFailure {
+// handlerFailure is what a handler's error says of how far its call has come, nil for nothing.
+func (n *Node) handlerFailure(err error) *rpcmeshv1.CallFailure {
 	if e, ok := errors.AsType[*certainError](err); ok {
 		return &rpcmeshv1.CallFailure{Certainty: e.certainty, Node: n.id[:], NodeName: n.name, ByHandler: true}
 	}
 	return nil
 }
 
-// draining is the error of a handler that was told that the node is shutting down. Where that is why it has ended, its
+// drainingError is the error of a handler that was told that the node is shutting down. Where that is why it has ended, its
 // caller is to know: it looks as if the caller had let go.
-func (n *Node) draining(err error) error {
+func (n *Node) drainingError(err error) error {
 	if !errors.Is(err, ErrDraining) && !errors.Is(err, context.Canceled) && connect.CodeOf(err) != connect.CodeCanceled {
 		return err
 	}

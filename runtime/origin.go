@@ -71,7 +71,7 @@ func (o *Origin) Unregister() error {
 		n.core.Unregister(time.Now(), o.ns.name, o.procedures)
 		n.origins.remove(o.ns.members, o)
 		n.schemas.release(o.schemas)
-		n.publish()
+		n.publishLocked()
 	})
 	return nil
 }
@@ -138,7 +138,7 @@ func (ns *Namespace) register(policy Policy, methods []connect.Method) (*Origin,
 	server := connect.NewServer(ns.node.cfg.Interceptors...)
 	server.Register(methods...)
 	n := ns.node
-	adopted, err := n.schemas.adopt(methods)
+	adopted, err := n.schemas.register(methods)
 	if err != nil {
 		n.log.Warn("functions are registered without a schema", attrError(err))
 	}
@@ -174,7 +174,7 @@ func (o *Origin) register(policy Policy, server *connect.Server, methods []conne
 		return asConnect(err)
 	}
 	n.origins.add(o, server, methods)
-	n.publish()
+	n.publishLocked()
 	return nil
 }
 
@@ -207,46 +207,46 @@ func checkMethods(policy Policy, methods []connect.Method) error {
 // origins are the functions that a node holds itself, and the calls that run in them.
 type origins struct {
 	mu      sync.RWMutex
-	methods map[originKey]*method
+	methods map[originKey]*localFunction
 	changes atomic.Uint64 // of methods, so far
 
-	active   atomic.Int64 // calls that run here or were made here
-	own      atomic.Int64 // handlers that run for calls of this node, ended ones too
-	draining atomic.Bool
-	idle     atomic.Pointer[chan struct{}] // set by drain
-	streams  streams
+	active      atomic.Int64 // calls that run here or were made here
+	ownHandlers atomic.Int64 // handlers that run for calls of this node, ended ones too
+	draining    atomic.Bool
+	idle        atomic.Pointer[chan struct{}] // set by drain
+	streams     streamRegistry
 }
 
-// streams are the streams whose handlers run here.
-type streams struct {
-	mu    sync.Mutex
-	calls map[*link.ServerCall]struct{}
-	told  error // nil: they have not been told
+// streamRegistry are the streams whose handlers run here.
+type streamRegistry struct {
+	mu           sync.Mutex
+	calls        map[*link.ServerCall]struct{}
+	interruption error // nil: they have not been told
 }
 
-func (s *streams) add(call *link.ServerCall) {
+func (s *streamRegistry) add(call *link.ServerCall) {
 	s.mu.Lock()
 	if s.calls == nil {
 		s.calls = map[*link.ServerCall]struct{}{}
 	}
 	s.calls[call] = struct{}{}
-	told := s.told
+	told := s.interruption
 	s.mu.Unlock()
 	if told != nil {
 		call.CancelContext(told)
 	}
 }
 
-func (s *streams) remove(call *link.ServerCall) {
+func (s *streamRegistry) remove(call *link.ServerCall) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.calls, call)
 }
 
-// tell ends the contexts of all streams with cause, and of those to come.
-func (s *streams) tell(cause error) {
+// interrupt ends the contexts of all streams with cause, and of those to come.
+func (s *streamRegistry) interrupt(cause error) {
 	s.mu.Lock()
-	s.told = cause
+	s.interruption = cause
 	calls := slices.Collect(maps.Keys(s.calls))
 	s.mu.Unlock()
 	for _, call := range calls {
@@ -256,19 +256,19 @@ func (s *streams) tell(cause error) {
 
 type originKey struct{ namespace, procedure string }
 
-// method is one function with the dispatcher of its origin.
-type method struct {
-	origin *Origin
-	spec   connect.Spec
-	schema *Schema // nil: none
-	server *connect.Server
-	handle func(*link.ServerCall) // serve
+// localFunction is one function with the dispatcher of its origin.
+type localFunction struct {
+	origin    *Origin
+	spec      connect.Spec
+	schema    *Schema // nil: none
+	server    *connect.Server
+	serveFunc func(*link.ServerCall) // serve
 	// handler is the function without interceptors, for those that make makes; nil where there are any.
-	handler connect.ServerFunc
-	make    func() link.CallHandler // makeUnary; may be nil
+	handler  connect.ServerFunc
+	newUnary func() link.CallHandler // makeUnary; may be nil
 }
 
-func (os *origins) find(namespace, procedure string) *method {
+func (os *origins) lookup(namespace, procedure string) *localFunction {
 	os.mu.RLock()
 	defer os.mu.RUnlock()
 	return os.methods[originKey{namespace, procedure}]
@@ -279,14 +279,14 @@ func (os *origins) add(o *Origin, server *connect.Server, methods []connect.Meth
 	defer os.mu.Unlock()
 	defer os.changes.Add(1)
 	if os.methods == nil {
-		os.methods = map[originKey]*method{}
+		os.methods = map[originKey]*localFunction{}
 	}
 	for _, ns := range o.ns.members {
 		for i, m := range methods {
-			added := &method{origin: o, spec: m.Spec, schema: o.schemas[i], server: server}
-			added.handle = added.serve
+			added := &localFunction{origin: o, spec: m.Spec, schema: o.schemas[i], server: server}
+			added.serveFunc = added.serve
 			if m.Spec.StreamType == connect.StreamTypeUnary && len(o.ns.node.cfg.Interceptors) == 0 {
-				added.handler, added.make = m.Handler, added.makeUnary
+				added.handler, added.newUnary = m.Handler, added.newUnaryCall
 			}
 			os.methods[originKey{ns, m.Spec.Procedure}] = added
 		}
@@ -308,9 +308,9 @@ func (os *origins) remove(namespaces []string, o *Origin) {
 	}
 }
 
-func (os *origins) begin() { os.active.Add(1) }
+func (os *origins) beginCall() { os.active.Add(1) }
 
-func (os *origins) end() {
+func (os *origins) endCall() {
 	if os.active.Add(-1) == 0 && os.draining.Load() {
 		select {
 		case *os.idle.Load() <- struct{}{}:

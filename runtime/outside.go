@@ -10,39 +10,39 @@ import (
 	"github.com/rpcmesh/rpcmesh/runtime/internal/h2/h2link"
 )
 
-// outside is what a node's Serves have of others than nodes: of callers from outside, for the most part.
-type outside struct {
-	conns     tally
-	requests  tally       // no link's
-	elsewhere atomic.Bool // calls have come by a server that is not the node's
+// externalTraffic is what a node's Serves have of others than nodes: of callers from outside, for the most part.
+type externalTraffic struct {
+	conns        inFlight
+	requests     inFlight    // no link's
+	otherServers atomic.Bool // calls have come by a server that is not the node's
 }
 
-// tally counts what is under way. It may be used concurrently.
-type tally struct {
-	mu   sync.Mutex
-	n    int
-	none signal
+// inFlight counts what is under way. It may be used concurrently.
+type inFlight struct {
+	mu      sync.Mutex
+	n       int
+	drained broadcast
 }
 
-func (t *tally) begin() {
+func (t *inFlight) begin() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.n++
 }
 
-func (t *tally) end() {
+func (t *inFlight) end() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.n--
 	if t.n == 0 {
-		t.none.fire()
+		t.drained.fire()
 	}
 }
 
 // wait waits until nothing is under way, or ctx ends.
-func (t *tally) wait(ctx context.Context) error {
+func (t *inFlight) wait(ctx context.Context) error {
 	t.mu.Lock()
-	none := t.none.wait()
+	none := t.drained.wait()
 	some := t.n > 0
 	t.mu.Unlock()
 	if !some {
@@ -56,33 +56,33 @@ func (t *tally) wait(ctx context.Context) error {
 	}
 }
 
-// request is one request by HTTP.
-type request struct {
+// httpRequest is one request by HTTP.
+type httpRequest struct {
 	node *Node
 	once sync.Once
 }
 
-type requestKey struct{}
+type httpRequestKey struct{}
 
 // end is called when the request is answered, or turns out to be a link.
-func (r *request) end() { r.once.Do(r.node.outside.requests.end) }
+func (r *httpRequest) end() { r.once.Do(r.node.external.requests.end) }
 
-// counted has the requests counted that h serves.
-func (n *Node) counted(h http.Handler) http.Handler {
+// countRequests has the requests counted that h serves.
+func (n *Node) countRequests(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		n.outside.requests.begin()
-		req := &request{node: n}
+		n.external.requests.begin()
+		req := &httpRequest{node: n}
 		defer req.end()
-		if n.ending.draining.Err() != nil {
+		if n.shutdown.draining.Err() != nil {
 			w.Header().Set("Connection", "close") // which net/http makes a GOAWAY over HTTP/2
 		}
-		h.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), requestKey{}, req)))
+		h.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), httpRequestKey{}, req)))
 	})
 }
 
-// uncount has the request of ctx counted as a link.
-func uncount(ctx context.Context) {
-	if r, ok := ctx.Value(requestKey{}).(*request); ok {
+// countAsLink has the request of ctx counted as a link.
+func countAsLink(ctx context.Context) {
+	if r, ok := ctx.Value(httpRequestKey{}).(*httpRequest); ok {
 		r.end()
 	}
 }
@@ -92,35 +92,35 @@ func (n *Node) countConn(links *h2link.Listener) func(net.Conn, http.ConnState) 
 	return func(nc net.Conn, state http.ConnState) {
 		switch state {
 		case http.StateNew:
-			n.outside.conns.begin()
+			n.external.conns.begin()
 		case http.StateClosed, http.StateHijacked:
-			n.outside.conns.end()
+			n.external.conns.end()
 			links.Release(nc)
 		case http.StateActive, http.StateIdle:
 		}
 	}
 }
 
-// windUp ends a server in order when the node drains, and returns when ctx has ended: then all that is left may be cut
+// shutDownServer ends a server in order when the node drains, and returns when ctx has ended: then all that is left may be cut
 // off.
-func (n *Node) windUp(ctx context.Context, links *h2link.Listener, server *http.Server) {
+func (n *Node) shutDownServer(ctx context.Context, links *h2link.Listener, server *http.Server) {
 	select {
 	case <-ctx.Done():
 		return
-	case <-n.ending.draining.Done():
+	case <-n.shutdown.draining.Done():
 	}
 	links.Drain()
 	select {
 	case <-ctx.Done():
-	case <-n.ending.refusing.Done():
+	case <-n.shutdown.refusing.Done():
 		_ = server.Shutdown(ctx) // as below
 		<-ctx.Done()
 	}
-	if n.ctx.Err() == nil || n.ending.abrupt.Load() {
+	if n.ctx.Err() == nil || n.shutdown.abrupt.Load() {
 		return // only this Serve was to end, or all of it at once
 	}
-	short, cancel := context.WithTimeout(context.Background(), lastWords)
+	short, cancel := context.WithTimeout(context.Background(), lastResponseTimeout)
 	defer cancel()
 	_ = server.Shutdown(short) // fails where connections are left, which are cut off
-	_ = n.outside.conns.wait(short)
+	_ = n.external.conns.wait(short)
 }

@@ -40,13 +40,13 @@ type RawCall struct {
 	// Err is how the call failed, as for a [connect.ClientStream].
 	Err error
 
-	call     outgoing
-	info     connect.CallInfo
-	caller   link.Caller // where Outside is set
-	opened   atomic.Bool // the first attempt is there
-	canceled atomic.Bool
-	kept     bool                               // the response is
-	unretry  atomic.Pointer[context.CancelFunc] // ends further attempts
+	stream      clientStream
+	info        connect.CallInfo
+	caller      link.Caller // where Outside is set
+	opened      atomic.Bool // the first attempt is there
+	canceled    atomic.Bool
+	kept        bool                               // the response is
+	cancelRetry atomic.Pointer[context.CancelFunc] // ends further attempts
 }
 
 // Output is what [RawCall.Done] writes to. It is told to write once for many calls. Values are comparable.
@@ -70,11 +70,11 @@ func (c *RawCall) ResponseTrailer() *connect.Header { return c.info.ResponseTrai
 // called at any time, by any goroutine.
 func (c *RawCall) Cancel() {
 	c.canceled.Store(true)
-	if cancel := c.unretry.Load(); cancel != nil {
+	if cancel := c.cancelRetry.Load(); cancel != nil {
 		(*cancel)()
 	}
 	if c.opened.Load() {
-		_ = c.call.first.Close() // always nil
+		_ = c.stream.attempts.first.Close() // always nil
 	}
 }
 
@@ -83,8 +83,8 @@ func (c *RawCall) KeepResponse() { c.kept = true }
 
 // RawCaller begins calls, and sends those together that it begins together. It belongs to one goroutine.
 type RawCaller struct {
-	node    *Node
-	touched []*link.Session
+	node      *Node
+	unflushed []*link.Session
 }
 
 // NewRawCaller returns a caller from this node.
@@ -98,32 +98,30 @@ func (r *RawCaller) Begin(ns *Namespace, c *RawCall) bool {
 		return false
 	}
 	c.info.Spec = connect.Spec{Procedure: c.Procedure, StreamType: connect.StreamTypeUnary, IdempotencyLevel: c.Idempotency}
-	s := &c.call
-	s.ns, s.ctx, s.spec, s.info = ns, context.Background(), c.info.Spec, &c.info
-	s.deadline, s.waiter = c.Deadline, (*rawWaiter)(c)
+	a := &c.stream.attempts
+	a.ns = ns
+	a.ctx = context.Background()
+	a.spec = c.info.Spec
+	a.info = &c.info
+	a.completion = (*rawCompletion)(c)
+	a.deadline.at = c.Deadline
 	if c.Outside != nil {
-		c.caller = ns.node.callerOutside(c.Outside)
-		s.caller = &c.caller
+		c.caller = ns.node.externalCaller(c.Outside)
+		a.caller = &c.caller
 	}
-	if s.deadline.IsZero() && ns.node.cfg.CallTimeout > 0 {
-		s.limit()
+	if c.Deadline.IsZero() {
+		a.deadline = ns.node.defaultDeadline()
 	}
-	return s.find() == nil && r.start(c)
+	return a.findRoute() == nil && r.start(c)
 }
 
 // start opens the first attempt and sends the request, after which the call may be over at any time.
 func (r *RawCaller) start(c *RawCall) bool {
-	s := &c.call
-	via := s.route.target.Link
+	a := &c.stream.attempts
+	via := a.route.target.Link
 	b := c.request()
-	s.begin()
-	s.mu.Lock()
-	call, err := s.open()
-	if err == nil {
-		s.call = call
-		s.keep(b)
-	}
-	s.mu.Unlock()
+	a.start()
+	call, err := a.openWith(b)
 	if err == nil {
 		c.opened.Store(true)
 		if c.canceled.Load() {
@@ -132,11 +130,12 @@ func (r *RawCaller) start(c *RawCall) bool {
 		err = call.Send(b.B)
 	}
 	if err != nil {
-		s.finish()
+		a.release()
 		return false
 	}
-	if session := r.node.session(via); session != nil {
-		r.touch(session.link)
+	session := r.node.session(via)
+	if session != nil {
+		r.flushLater(session.link)
 	}
 	return true
 }
@@ -149,65 +148,56 @@ func (c *RawCall) request() *link.Buffer {
 	return link.CopyBuffer(c.Request)
 }
 
-func (r *RawCaller) touch(s *link.Session) {
-	if !slices.Contains(r.touched, s) {
-		r.touched = append(r.touched, s)
+func (r *RawCaller) flushLater(s *link.Session) {
+	if !slices.Contains(r.unflushed, s) {
+		r.unflushed = append(r.unflushed, s)
 	}
 }
 
 // Flush has what was begun since the last Flush sent. It does not block.
 func (r *RawCaller) Flush() {
-	for i, s := range r.touched {
+	for i, s := range r.unflushed {
 		s.FlushNow()
-		r.touched[i] = nil
+		r.unflushed[i] = nil
 	}
-	r.touched = r.touched[:0]
+	r.unflushed = r.unflushed[:0]
 }
 
-// rawWaiter is a RawCall as its first attempt sees it.
-type rawWaiter RawCall
+// rawCompletion is a RawCall as its first attempt sees it.
+type rawCompletion RawCall
 
 // CallDone implements [link.Waiter].
-func (w *rawWaiter) CallDone() link.Output {
+func (w *rawCompletion) CallDone() link.Output {
 	c := (*RawCall)(w)
-	s := &c.call
-	b, err := s.first.Result()
+	a := &c.stream.attempts
+	b, err := a.first.Result()
 	if err == nil {
-		s.finish()
+		a.release()
 		o := c.done(b.B, nil)
 		if !c.kept {
 			b.Free()
 		}
 		return o
 	}
-	if s.mayRepeat() && s.ns.node.spawn(c.retry) {
+	if a.mayRetry() && a.ns.node.spawn(c.retry) {
 		return nil
 	}
-	return c.done(nil, s.end(&s.first, err))
-}
-
-// mayRepeat reports whether there may be another attempt after the first.
-func (s *outgoing) mayRepeat() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.retryOf(&s.first) != never
+	return c.done(nil, a.end(&a.first, err))
 }
 
 // retry goes on with the call as one whose caller waits.
 func (c *RawCall) retry() {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	c.unretry.Store(&cancel)
+	c.cancelRetry.Store(&cancel)
 	if c.canceled.Load() {
 		cancel()
 	}
-	s := &c.call
-	s.mu.Lock()
-	s.ctx, s.waiter = ctx, nil
-	s.mu.Unlock()
+	c.stream.attempts.blockIn(ctx)
 	var response Raw
-	err := s.Receive(&response) // fails as the first attempt did, and goes on from there
-	if o := c.done(response.B, err); o != nil {
+	err := c.stream.Receive(&response) // fails as the first attempt did, and goes on from there
+	o := c.done(response.B, err)
+	if o != nil {
 		o.Flush()
 	}
 }
@@ -215,11 +205,11 @@ func (c *RawCall) retry() {
 // done tells the owner what came of the call.
 func (c *RawCall) done(response []byte, err error) link.Output {
 	if errors.Is(err, io.EOF) {
-		err = c.call.ns.node.failed(connect.CodeUnimplemented, started, c.Procedure+" has one response, and gave none")
+		err = c.stream.attempts.ns.node.failed(connect.CodeUnimplemented, started, c.Procedure+" has one response, and gave none")
 	}
 	c.Response, c.Err = response, err
 	var o Output
-	_ = guard.Call(c.call.ns.node.log, "RawCall.Done", func() error {
+	_ = guard.Call(c.stream.attempts.ns.node.log, "RawCall.Done", func() error {
 		o = c.Done(c)
 		return nil
 	})

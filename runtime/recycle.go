@@ -20,10 +20,10 @@ const (
 	recyclePause = 20 * time.Millisecond
 	// maxRetired is how many streams of a link may have calls left while another one is in use.
 	maxRetired = 32
-	// maxHold is how long a stream waits at most for the next one to take its calls.
-	maxHold = time.Second
-	// retiredCheck is how often it is looked whether they have.
-	retiredCheck = 20 * time.Millisecond
+	// successorTimeout is how long a stream waits at most for the next one to take its calls.
+	successorTimeout = time.Second
+	// retiredPoll is how often it is looked whether they have.
+	retiredPoll = 20 * time.Millisecond
 )
 
 // recycling has a link go on by a new stream before a proxy in front of the other end cuts the old one, for being
@@ -31,37 +31,37 @@ const (
 // take that, and the old stream ends once it has no calls left. What belongs to it is Link.keep's, but for streams
 // and retired.
 type recycling struct {
-	limit   uint64 // 0: none is known
-	last    uint64 // how much had been sent when the last stream was cut
-	begun   time.Time
-	streams sync.WaitGroup
-	retired chan struct{} // holds a value for each
+	limit        uint64 // 0: none is known
+	lastCut      uint64 // how much had been sent when the last stream was cut
+	lastRecycled time.Time
+	streams      sync.WaitGroup
+	retired      chan struct{} // holds a value for each
 }
 
 // errRecycled says that a session is left in place until another one has taken over.
 var errRecycled = errors.New("the stream is recycled")
 
-// learn notes how a stream has ended, and reports whether a limit is news.
-func (r *recycling) learn(err error) bool {
+// learnLimit notes how a stream has ended, and reports whether a limit is news.
+func (r *recycling) learnLimit(err error) bool {
 	cut, ok := errors.AsType[*carrier.ProxyResetError](err)
 	if !ok {
 		return false
 	}
-	before := r.last
-	r.last = cut.Sent
-	if !cut.LikelyBodyLimit() && !near(before, cut.Sent) || r.limit != 0 && cut.Sent >= r.limit-r.limit/8 {
+	before := r.lastCut
+	r.lastCut = cut.Sent
+	if !cut.LikelyBodyLimit() && !aboutEqual(before, cut.Sent) || r.limit != 0 && cut.Sent >= r.limit-r.limit/8 {
 		return false
 	}
 	r.limit = cut.Sent
 	return true
 }
 
-// near reports whether two streams can have been cut for the same limit.
-func near(a, b uint64) bool { return min(a, b) >= max(a, b)-max(a, b)/8 && a > 0 }
+// aboutEqual reports whether two streams can have been cut for the same limit.
+func aboutEqual(a, b uint64) bool { return min(a, b) >= max(a, b)-max(a, b)/8 && a > 0 }
 
-// full returns a channel that is closed when the stream of conn is to be recycled; nil where it never is. At three
+// limitReached returns a channel that is closed when the stream of conn is to be recycled; nil where it never is. At three
 // quarters of the limit the stream waits for that to be done.
-func (r *recycling) full(conn carrier.Conn) <-chan struct{} {
+func (r *recycling) limitReached(conn carrier.Conn) <-chan struct{} {
 	if r.limit < minRecycled {
 		return nil
 	}
@@ -69,41 +69,41 @@ func (r *recycling) full(conn carrier.Conn) <-chan struct{} {
 	return conn.AfterSent(r.limit / 2)
 }
 
-// run runs a session to its end, or leaves it running and returns errRecycled where another one is to take over. It
+// runSession runs a session to its end, or leaves it running and returns errRecycled where another one is to take over. It
 // calls done when the session has ended.
-func (l *Link) run(ctx context.Context, s *session, conn carrier.Conn, done func() bool) error {
+func (l *Link) runSession(ctx context.Context, s *session, conn carrier.Conn, done func() bool) error {
 	r := &l.recycling
 	ended := make(chan error, 1)
 	r.streams.Go(func() {
 		defer done()
 		ended <- s.link.Run(s)
 	})
-	if err, over := l.awaitFull(conn, ended); over {
-		if r.learn(err) {
+	if err, over := l.awaitLimit(conn, ended); over {
+		if r.learnLimit(err) {
 			l.warnOfLimit(ctx)
 		}
 		return err
 	}
-	r.begun = time.Now()
+	r.lastRecycled = time.Now()
 	r.streams.Go(func() {
 		defer func() { <-r.retired }()
-		l.awaitNext(s)
+		l.awaitSuccessor(s)
 		conn.Lift()
 		l.retire(ctx, s, ended)
 	})
 	return errRecycled
 }
 
-// awaitFull waits until a session is to be recycled, and may be, or has ended: then it reports true and by what.
-func (l *Link) awaitFull(conn carrier.Conn, ended <-chan error) (err error, over bool) { //nolint:revive // err is no failure of it
+// awaitLimit waits until a session is to be recycled, and may be, or has ended: then it reports true and by what.
+func (l *Link) awaitLimit(conn carrier.Conn, ended <-chan error) (err error, over bool) { //nolint:revive // err is no failure of it
 	select {
-	case <-l.recycling.full(conn):
+	case <-l.recycling.limitReached(conn):
 	case err := <-ended:
 		return err, true
 	}
-	lift := time.AfterFunc(maxHold, conn.Lift)
+	lift := time.AfterFunc(successorTimeout, conn.Lift)
 	defer lift.Stop()
-	pause := time.NewTimer(time.Until(l.recycling.begun.Add(recyclePause)))
+	pause := time.NewTimer(time.Until(l.recycling.lastRecycled.Add(recyclePause)))
 	defer pause.Stop()
 	select {
 	case <-pause.C:
@@ -118,15 +118,15 @@ func (l *Link) awaitFull(conn carrier.Conn, ended <-chan error) (err error, over
 	return nil, false
 }
 
-// awaitNext waits until another session has taken over from s, for maxHold at most.
-func (l *Link) awaitNext(s *session) {
-	late := time.NewTimer(maxHold)
+// awaitSuccessor waits until another session has taken over from s, for maxHold at most.
+func (l *Link) awaitSuccessor(s *session) {
+	late := time.NewTimer(successorTimeout)
 	defer late.Stop()
 	for {
 		l.mu.Lock()
 		changed := l.changed.wait()
 		l.mu.Unlock()
-		if l.goesOnWithout(s) {
+		if l.hasSuccessor(s) {
 			return
 		}
 		select {
@@ -141,7 +141,7 @@ func (l *Link) awaitNext(s *session) {
 
 // retire ends a session once another one has taken over and it has no calls left.
 func (l *Link) retire(ctx context.Context, s *session, ended <-chan error) {
-	look := time.NewTicker(retiredCheck)
+	look := time.NewTicker(retiredPoll)
 	defer look.Stop()
 	bye := &linkv1.Goodbye{Reason: "the link goes on by another stream"}
 	for {
@@ -150,18 +150,18 @@ func (l *Link) retire(ctx context.Context, s *session, ended <-chan error) {
 			l.node.log.LogAttrs(ctx, slog.LevelDebug, "stream recycled", attrURL(l.url), attrError(err))
 			return
 		case <-look.C:
-			if l.goesOnWithout(s) {
+			if l.hasSuccessor(s) {
 				s.link.CloseIdle(bye)
 			}
 		}
 	}
 }
 
-// goesOnWithout reports whether a session has a successor whose both ends are ready.
-func (l *Link) goesOnWithout(s *session) bool {
+// hasSuccessor reports whether a session has a successor whose both ends are ready.
+func (l *Link) hasSuccessor(s *session) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.session != nil && l.session != s && l.known
+	return l.session != nil && l.session != s && l.peerSynced
 }
 
 func (l *Link) warnOfLimit(ctx context.Context) {
@@ -174,8 +174,8 @@ func (l *Link) warnOfLimit(ctx context.Context) {
 	l.node.log.LogAttrs(ctx, slog.LevelWarn, text, attrURL(l.url), slog.Uint64("bytes", limit))
 }
 
-// succeeds reports whether a session is of the same lasting link as an earlier one, in whose place it comes.
-func (s *session) succeeds(o *session) bool {
+// replaces reports whether a session is of the same lasting link as an earlier one, in whose place it comes.
+func (s *session) replaces(o *session) bool {
 	if s.owner != nil || o.owner != nil {
 		return s.owner == o.owner
 	}
@@ -187,8 +187,8 @@ func (s *session) succeeds(o *session) bool {
 // retireLocked has calls go by s rather than by the sessions in whose place it comes, and reports whether there are
 // any. The lock is the node's.
 func (n *Node) retireLocked(s *session) (found bool) {
-	for id, o := range n.live {
-		if s.succeeds(o) {
+	for id, o := range n.liveSessions {
+		if s.replaces(o) {
 			n.core.Retire(time.Now(), id)
 			found = true
 		}

@@ -22,9 +22,9 @@ const (
 // redial is when a link is dialled again: after a pause that doubles with each failure, or ahead of time where a
 // call wants the link, or the network seems to have come back.
 type redial struct {
-	link  *Link
-	pause time.Duration
-	host  *pace
+	link    *Link
+	pause   time.Duration
+	limiter *redialLimiter
 }
 
 // reset makes the next pause the first.
@@ -39,9 +39,9 @@ func (r *redial) wait(ctx context.Context) {
 	defer over.Stop()
 	look := time.NewTicker(addressInterval)
 	defer look.Stop()
-	seen := n.network.version()
+	seen := n.addresses.version()
 	select {
-	case <-r.link.wanted: // of before: that dial is done
+	case <-r.link.redialNow: // of before: that dial is done
 	default:
 	}
 	for hurried := false; ; {
@@ -51,14 +51,14 @@ func (r *redial) wait(ctx context.Context) {
 			return
 		case <-over.C:
 			return
-		case <-r.link.wanted:
+		case <-r.link.redialNow:
 			ahead = true
 		case <-look.C:
-			if now := n.network.version(); now != seen {
+			if now := n.addresses.version(); now != seen {
 				seen, ahead = now, true
 			}
 		}
-		if ahead && !hurried && r.host.take(time.Now()) {
+		if ahead && !hurried && r.limiter.allow(time.Now()) {
 			// Others want the same host for the same reason.
 			over.Reset(rand.N(n.cfg.RedialMin/2 + 1))
 			hurried = true
@@ -66,8 +66,8 @@ func (r *redial) wait(ctx context.Context) {
 	}
 }
 
-// want has the link dialled ahead of its time if it is down, unless the other end has refused it.
-func (l *Link) want() {
+// redialSoon has the link dialled ahead of its time if it is down, unless the other end has refused it.
+func (l *Link) redialSoon() {
 	l.mu.Lock()
 	refused := l.refused
 	l.mu.Unlock()
@@ -75,31 +75,31 @@ func (l *Link) want() {
 		return
 	}
 	select {
-	case l.wanted <- struct{}{}:
+	case l.redialNow <- struct{}{}:
 	default:
 	}
 }
 
-// wantOthers is want for all links but l, which has come up again: so may they.
-func (n *Node) wantOthers(l *Link) {
+// redialOthers is want for all links but l, which has come up again: so may they.
+func (n *Node) redialOthers(l *Link) {
 	n.callMu.Lock()
 	defer n.callMu.Unlock()
 	for other := range n.links {
 		if other != l {
-			other.want()
+			other.redialSoon()
 		}
 	}
 }
 
-// pace bounds how often a host is dialled ahead of time.
-type pace struct {
+// redialLimiter bounds how often a host is dialled ahead of time.
+type redialLimiter struct {
 	users int // links; the node's callMu guards it
 
 	mu   sync.Mutex
 	next time.Time // when one is free whatever was before
 }
 
-func (p *pace) take(now time.Time) bool {
+func (p *redialLimiter) allow(now time.Time) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.next.Before(now) {
@@ -112,48 +112,48 @@ func (p *pace) take(now time.Time) bool {
 	return true
 }
 
-// paceLocked returns the pace of a host for one more link. The caller holds callMu.
-func (n *Node) paceLocked(host string) *pace {
-	p := n.paces[host]
+// acquireLimiterLocked returns the pace of a host for one more link. The caller holds callMu.
+func (n *Node) acquireLimiterLocked(host string) *redialLimiter {
+	p := n.redialLimiters[host]
 	if p == nil {
-		p = new(pace)
-		n.paces[host] = p
+		p = new(redialLimiter)
+		n.redialLimiters[host] = p
 	}
 	p.users++
 	return p
 }
 
-// releaseLocked is for a link that is done with the pace of its host. The caller holds callMu.
-func (n *Node) releaseLocked(host string, p *pace) {
+// releaseLimiterLocked is for a link that is done with the pace of its host. The caller holds callMu.
+func (n *Node) releaseLimiterLocked(host string, p *redialLimiter) {
 	p.users--
 	if p.users == 0 {
-		delete(n.paces, host)
+		delete(n.redialLimiters, host)
 	}
 }
 
-// network tells when the host's addresses have changed.
-type network struct {
-	addresses func() ([]net.Addr, error) // nil: links do not go by them
+// addressMonitor tells when the host's addresses have changed.
+type addressMonitor struct {
+	list func() ([]net.Addr, error) // nil: links do not go by them
 
-	mu      sync.Mutex
-	looked  time.Time
-	sum     uint64
-	changes int
+	mu        sync.Mutex
+	checkedAt time.Time
+	checksum  uint64
+	changes   int
 }
 
 var addressSeed = maphash.MakeSeed()
 
 // version returns a number that is another one once they have.
-func (w *network) version() int {
+func (w *addressMonitor) version() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	now := time.Now()
-	if w.addresses == nil || !w.looked.IsZero() && now.Sub(w.looked) < addressInterval/2 {
+	if w.list == nil || !w.checkedAt.IsZero() && now.Sub(w.checkedAt) < addressInterval/2 {
 		return w.changes
 	}
-	first := w.looked.IsZero()
-	w.looked = now
-	all, err := w.addresses()
+	first := w.checkedAt.IsZero()
+	w.checkedAt = now
+	all, err := w.list()
 	if err != nil {
 		return w.changes
 	}
@@ -161,9 +161,9 @@ func (w *network) version() int {
 	for _, a := range all {
 		sum ^= maphash.String(addressSeed, a.String())
 	}
-	if sum != w.sum && !first {
+	if sum != w.checksum && !first {
 		w.changes++
 	}
-	w.sum = sum
+	w.checksum = sum
 	return w.changes
 }

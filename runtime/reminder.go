@@ -19,16 +19,16 @@ const (
 // reminder says when it is to be logged that something waits which may do so for ever. A nil one says nothing.
 type reminder struct {
 	logger *slog.Logger
-	began  time.Time
+	since  time.Time
 	pause  time.Duration
 	timer  *time.Timer // nil: never
 }
 
-// remindUnless returns a reminder for what waits from now on, unless that has a deadline. It is to be stopped.
-func (n *Node) remindUnless(limited bool) *reminder {
+// newReminder returns a reminder for what waits from now on, unless that has a deadline. It is to be stopped.
+func (n *Node) newReminder(limited bool) *reminder {
 	r := &reminder{logger: n.log, pause: remindAfter}
 	if !limited {
-		r.began, r.timer = time.Now(), time.NewTimer(remindAfter)
+		r.since, r.timer = time.Now(), time.NewTimer(remindAfter)
 	}
 	return r
 }
@@ -36,7 +36,7 @@ func (n *Node) remindUnless(limited bool) *reminder {
 // remind is remindUnless for what ends with ctx.
 func (n *Node) remind(ctx context.Context) *reminder {
 	_, limited := ctx.Deadline()
-	return n.remindUnless(limited)
+	return n.newReminder(limited)
 }
 
 func (r *reminder) c() <-chan time.Time {
@@ -50,7 +50,7 @@ func (r *reminder) c() <-chan time.Time {
 func (r *reminder) log(what string, args ...any) { r.logAt(slog.LevelWarn, what, args...) }
 
 func (r *reminder) logAt(level slog.Level, what string, args ...any) {
-	r.logger.Log(context.Background(), level, what, append(args, "for", time.Since(r.began).Round(time.Millisecond))...)
+	r.logger.Log(context.Background(), level, what, append(args, "for", time.Since(r.since).Round(time.Millisecond))...)
 	r.pause = min(duration.Times(r.pause, remindGrowth), remindEvery)
 	r.timer.Reset(r.pause)
 }

@@ -22,37 +22,37 @@ const (
 type retryBudget struct {
 	calls atomic.Uint64 // made so far
 
-	mu      sync.Mutex
-	counted uint64    // calls when it was looked at last
-	at      time.Time // when that was
-	left    float64   // retries
+	mu           sync.Mutex
+	countedCalls uint64    // calls when it was looked at last
+	advancedAt   time.Time // when that was
+	balance      float64   // retries
 }
 
-// call counts a call.
-func (b *retryBudget) call() {
+// deposit counts a call.
+func (b *retryBudget) deposit() {
 	if b.calls.Add(1)%retryStride == 0 && b.mu.TryLock() {
-		b.advance(time.Now())
+		b.advanceLocked(time.Now())
 		b.mu.Unlock()
 	}
 }
 
-// take takes a retry out, if one is left.
-func (b *retryBudget) take() bool {
+// tryWithdraw takes a retry out, if one is left.
+func (b *retryBudget) tryWithdraw() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.advance(time.Now())
-	if b.left < 1 {
+	b.advanceLocked(time.Now())
+	if b.balance < 1 {
 		return false
 	}
-	b.left--
+	b.balance--
 	return true
 }
 
-// advance puts in what has been earned, and lets what was earned before go by and by. The caller holds
+// advanceLocked puts in what has been earned, and lets what was earned before go by and by. The caller holds
 // b.mu.
-func (b *retryBudget) advance(now time.Time) {
+func (b *retryBudget) advanceLocked(now time.Time) {
 	calls := b.calls.Load()
-	kept := math.Exp(-now.Sub(b.at).Seconds() / retrySpan.Seconds())
-	b.left = b.left*kept + retryShare*float64(calls-b.counted) + retryRate*retrySpan.Seconds()*(1-kept)
-	b.counted, b.at = calls, now
+	kept := math.Exp(-now.Sub(b.advancedAt).Seconds() / retrySpan.Seconds())
+	b.balance = b.balance*kept + retryShare*float64(calls-b.countedCalls) + retryRate*retrySpan.Seconds()*(1-kept)
+	b.countedCalls, b.advancedAt = calls, now
 }

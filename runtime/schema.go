@@ -69,10 +69,10 @@ func (ns *Namespace) Schema(ctx context.Context, procedure string) (*Schema, err
 	}
 	for attempt := 1; ; attempt++ {
 		if n.ctx.Err() != nil {
-			return nil, n.closedCall()
+			return nil, n.nodeClosedError()
 		}
 		table := n.table.Load()
-		w, err := wanted(table, ns.name, procedure)
+		w, err := findSchema(table, ns.name, procedure)
 		if errors.Is(err, errAbsent) {
 			deadline, _ := ctx.Deadline()
 			if err = ns.awaitFunction(ctx, deadline, procedure, nil); err == nil {
@@ -82,11 +82,11 @@ func (ns *Namespace) Schema(ctx context.Context, procedure string) (*Schema, err
 		if err != nil {
 			return nil, err
 		}
-		s, err := n.schema(ctx, w)
+		s, err := n.loadSchema(ctx, w)
 		if err == nil || attempt == maxAttempts {
 			return s, err
 		}
-		if again, _ := wanted(n.table.Load(), ns.name, procedure); again == w && !passing(err) {
+		if again, _ := findSchema(n.table.Load(), ns.name, procedure); again == w && !retryableFetch(err) {
 			return nil, err
 		}
 		if !n.awaitTable(ctx, table, min(duration.Times(retryPause, 1<<(attempt-1)), maxRetryPause)) {
@@ -100,21 +100,21 @@ func (p *Proxy) Schema(ctx context.Context, procedure string) (*Schema, error) {
 	return p.ns.Schema(ctx, procedure)
 }
 
-// wantedSchema is the schema of one function, and where it is to be had.
-type wantedSchema struct {
+// schemaSource is the schema of one function, and where it is to be had.
+type schemaSource struct {
 	procedure string
 	kind      connect.StreamType
 	hash      SchemaHash
 	from      mesh.Target
 }
 
-// wanted looks a function's schema up. It fails with errAbsent where there is no such function.
-func wanted(table *mesh.Snapshot, namespace, procedure string) (wantedSchema, error) {
+// findSchema looks a function's schema up. It fails with errAbsent where there is no such function.
+func findSchema(table *mesh.Snapshot, namespace, procedure string) (schemaSource, error) {
 	f, target, ok := table.Lead(namespace, procedure)
 	if !ok {
-		return wantedSchema{}, errAbsent
+		return schemaSource{}, errAbsent
 	}
-	w := wantedSchema{procedure: procedure, kind: connect.StreamType(f.StreamType), hash: schemaHash(f.Schema), from: target}
+	w := schemaSource{procedure: procedure, kind: connect.StreamType(f.StreamType), hash: schemaHash(f.Schema), from: target}
 	if w.hash == (SchemaHash{}) {
 		return w, connect.Errorf(connect.CodeNotFound,
 			"rpcmesh: node %q registered %s without a schema", target.Name, procedure)
@@ -122,30 +122,30 @@ func wanted(table *mesh.Snapshot, namespace, procedure string) (wantedSchema, er
 	return w, nil
 }
 
-// passing reports whether what kept a schema from being fetched may be over soon: a way that broke, or an
+// retryableFetch reports whether what kept a schema from being fetched may be over soon: a way that broke, or an
 // origin that has another schema by now.
-func passing(err error) bool {
+func retryableFetch(err error) bool {
 	code := connect.CodeOf(err)
 	return code == connect.CodeUnavailable || code == connect.CodeNotFound
 }
 
-// schema returns a schema that is registered here or was fetched before, or fetches it.
-func (n *Node) schema(ctx context.Context, w wantedSchema) (*Schema, error) {
+// loadSchema returns a schema that is registered here or was fetched before, or fetches it.
+func (n *Node) loadSchema(ctx context.Context, w schemaSource) (*Schema, error) {
 	if w.from.Local {
-		if m := n.origins.find(w.from.Namespace, w.procedure); m != nil && m.schema != nil {
+		if m := n.origins.lookup(w.from.Namespace, w.procedure); m != nil && m.schema != nil {
 			return m.schema, nil
 		}
-		return nil, n.notStarted(n.withdrawnInfo(w.from.Namespace, w.procedure), "the function was withdrawn")
+		return nil, n.notStartedError(n.withdrawnInfo(w.from.Namespace, w.procedure), "the function was withdrawn")
 	}
 	set, err := n.schemas.get(ctx, n, w)
 	if err != nil {
 		return nil, err
 	}
-	return methodOf(set, w)
+	return methodSchema(set, w)
 }
 
-// methodOf returns the wanted function's schema out of a set.
-func methodOf(set *schema.Set, w wantedSchema) (*Schema, error) {
+// methodSchema returns the wanted function's schema out of a set.
+func methodSchema(set *schema.Set, w schemaSource) (*Schema, error) {
 	md, err := set.Method(w.procedure, w.kind&connect.StreamTypeClient != 0, w.kind&connect.StreamTypeServer != 0)
 	if err != nil {
 		return nil, connect.Errorf(connect.CodeDataLoss, "rpcmesh: the schema that node %q gave: %v", w.from.Name, err)
@@ -156,7 +156,7 @@ func methodOf(set *schema.Set, w wantedSchema) (*Schema, error) {
 // awaitTable waits until the node's table is another one than table, for pause at most. It reports false
 // when ctx ends first.
 func (n *Node) awaitTable(ctx context.Context, table *mesh.Snapshot, pause time.Duration) bool {
-	now, changed := n.await()
+	now, changed := n.tableAndChange()
 	if now != table {
 		return ctx.Err() == nil
 	}

@@ -38,14 +38,14 @@ func reserved(procedure string) bool { return strings.HasPrefix(procedure, schem
 func (n *Node) routeSchema(in *link.Incoming) link.Route {
 	header, err := in.Header()
 	if err != nil || in.Procedure != schemaProcedure || in.StreamType != connect.StreamTypeServer {
-		return refuseBy(ErrorInfo{Reason: ReasonFunctionUnknown, Metadata: map[string]string{"procedure": clip(in.Procedure)}},
+		return refuseWith(ErrorInfo{Reason: ReasonFunctionUnknown, Metadata: map[string]string{"procedure": truncate(in.Procedure)}},
 			connect.CodeUnimplemented, "the node serves no such function")
 	}
 	procedure := header.Get(schemaFunction)
 	d := n.table.Load().RouteLead(in.Namespace, mesh.NodeID(in.Origin), in.OriginNamespace, procedure)
 	switch d.Action {
 	case mesh.Local:
-		if m := n.origins.find(d.Namespace, procedure); m != nil {
+		if m := n.origins.lookup(d.Namespace, procedure); m != nil {
 			return link.Route{Serve: m.serveSchema}
 		}
 		return n.refuseWithdrawn(in)
@@ -53,19 +53,19 @@ func (n *Node) routeSchema(in *link.Incoming) link.Route {
 		return n.forward(&d.Target)
 	case mesh.None:
 	}
-	return n.refuseLost()
+	return n.refuseRouteLost()
 }
 
 // serveSchema answers one call of GetSchema for the function, on a worker of the node.
-func (m *method) serveSchema(call *link.ServerCall) {
+func (m *localFunction) serveSchema(call *link.ServerCall) {
 	n := m.origin.ns.node
-	n.origins.begin()
-	defer n.origins.end()
-	verdict, _ := verdictOf(m.sendSchema(call))
+	n.origins.beginCall()
+	defer n.origins.endCall()
+	verdict, _ := callerError(m.sendSchema(call))
 	_ = call.End(verdict, nil) // where it fails the caller is gone already
 }
 
-func (m *method) sendSchema(call *link.ServerCall) error {
+func (m *localFunction) sendSchema(call *link.ServerCall) error {
 	b, err := call.Receive()
 	if err != nil {
 		return err
@@ -101,7 +101,7 @@ func hashBytes(s *Schema) []byte {
 }
 
 // fetchSchema gets the wanted schema from its origin.
-func (n *Node) fetchSchema(ctx context.Context, w wantedSchema) (*schema.Set, error) {
+func (n *Node) fetchSchema(ctx context.Context, w schemaSource) (*schema.Set, error) {
 	encoded, err := n.fetchEncoded(ctx, w)
 	if err != nil {
 		return nil, err
@@ -117,14 +117,14 @@ func (n *Node) fetchSchema(ctx context.Context, w wantedSchema) (*schema.Set, er
 	return nil, schemaError(code, w, err.Error())
 }
 
-func schemaError(code connect.Code, w wantedSchema, what string) error {
+func schemaError(code connect.Code, w schemaSource, what string) error {
 	return connect.Errorf(code, "rpcmesh: the schema of %s that node %q gave cannot be used: %s", w.procedure, w.from.Name, what)
 }
 
-func (n *Node) fetchEncoded(ctx context.Context, w wantedSchema) ([]byte, error) {
+func (n *Node) fetchEncoded(ctx context.Context, w schemaSource) ([]byte, error) {
 	s := n.session(w.from.Link)
 	if s == nil {
-		return nil, n.linkLost()
+		return nil, n.linkLostError()
 	}
 	var header connect.Header
 	header.Set(schemaFunction, w.procedure)
@@ -142,7 +142,7 @@ func (n *Node) fetchEncoded(ctx context.Context, w wantedSchema) ([]byte, error)
 		return nil, err
 	}
 	if err := call.Send(request); err != nil && !errors.Is(err, io.EOF) {
-		return nil, n.told(call, err, false)
+		return nil, n.callError(call, err, false)
 	}
 	var encoded []byte
 	for {
@@ -151,7 +151,7 @@ func (n *Node) fetchEncoded(ctx context.Context, w wantedSchema) ([]byte, error)
 			return encoded, nil
 		}
 		if err != nil {
-			return nil, n.told(call, err, false)
+			return nil, n.callError(call, err, false)
 		}
 		var piece rpcmeshv1.GetSchemaResponse
 		if err := proto.Unmarshal(b, &piece); err != nil {

@@ -18,9 +18,9 @@ const (
 	maxFetchedWeight  = 128 << 20
 )
 
-// schemas are those that a node knows: of the functions that it has registered, as long as they are, and
+// schemaStore are those that a node knows: of the functions that it has registered, as long as they are, and
 // the latest that it has fetched.
-type schemas struct {
+type schemaStore struct {
 	mu      sync.Mutex
 	own     map[SchemaHash]*ownSchema
 	files   map[protoreflect.FileDescriptor]*ownSchema // each file is encoded once
@@ -37,9 +37,9 @@ type ownSchema struct {
 	uses int
 }
 
-// adopt returns the schema of each of methods, nil where its Spec has none, and what keeps a file from
+// register returns the schema of each of methods, nil where its Spec has none, and what keeps a file from
 // being one. They are kept until release.
-func (ss *schemas) adopt(methods []connect.Method) (adopted []*Schema, failed error) {
+func (ss *schemaStore) register(methods []connect.Method) (adopted []*Schema, failed error) {
 	adopted = make([]*Schema, len(methods))
 	refused := map[protoreflect.FileDescriptor]bool{}
 	ready := map[protoreflect.FileDescriptor]*ownSchema{}
@@ -52,7 +52,7 @@ func (ss *schemas) adopt(methods []connect.Method) (adopted []*Schema, failed er
 		}
 		file := md.ParentFile()
 		if ready[file] == nil {
-			own, err := ss.ofFile(file)
+			own, err := ss.ofFileLocked(file)
 			if err != nil {
 				refused[file], failed = true, err
 				continue
@@ -75,8 +75,8 @@ func descriptorOf(spec connect.Spec) protoreflect.MethodDescriptor {
 	return md
 }
 
-// ofFile returns the schema of a file. The caller holds ss.mu.
-func (ss *schemas) ofFile(file protoreflect.FileDescriptor) (*ownSchema, error) {
+// ofFileLocked returns the schema of a file. The caller holds ss.mu.
+func (ss *schemaStore) ofFileLocked(file protoreflect.FileDescriptor) (*ownSchema, error) {
 	if own := ss.files[file]; own != nil {
 		return own, nil
 	}
@@ -97,7 +97,7 @@ func (ss *schemas) ofFile(file protoreflect.FileDescriptor) (*ownSchema, error) 
 }
 
 // release lets go of what adopt returned.
-func (ss *schemas) release(adopted []*Schema) {
+func (ss *schemaStore) release(adopted []*Schema) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
 	for _, s := range adopted {
@@ -113,8 +113,8 @@ func (ss *schemas) release(adopted []*Schema) {
 	}
 }
 
-// known returns what needs no fetching, or nil. The caller holds ss.mu.
-func (ss *schemas) known(hash SchemaHash) *schema.Set {
+// cachedLocked returns what needs no fetching, or nil. The caller holds ss.mu.
+func (ss *schemaStore) cachedLocked(hash SchemaHash) *schema.Set {
 	if own := ss.own[hash]; own != nil {
 		return own.set
 	}
@@ -131,23 +131,23 @@ type fetchedSchema struct {
 	namespace string
 }
 
-// keep notes what was fetched for a namespace, in the place of what was not used for longest of the namespace that
+// cacheLocked notes what was fetched for a namespace, in the place of what was not used for longest of the namespace that
 // has most: what others have does not go for it. The caller holds ss.mu.
-func (ss *schemas) keep(set *schema.Set, namespace string) {
+func (ss *schemaStore) cacheLocked(set *schema.Set, namespace string) {
 	if ss.fetched == nil {
 		ss.fetched = map[SchemaHash]*list.Element{}
 	}
 	ss.fetched[SchemaHash(set.Hash())] = ss.recent.PushFront(&fetchedSchema{set, namespace})
 	ss.weight += set.Weight()
 	for ss.recent.Len() > 1 && (ss.weight > maxFetchedWeight || ss.recent.Len() > maxFetchedSchemas) {
-		last := ss.recent.Remove(ss.displacedLocked()).(*fetchedSchema).set
+		last := ss.recent.Remove(ss.evictionLocked()).(*fetchedSchema).set
 		delete(ss.fetched, SchemaHash(last.Hash()))
 		ss.weight -= last.Weight()
 	}
 }
 
-// displacedLocked returns which one goes next, of two at least: not the latest.
-func (ss *schemas) displacedLocked() *list.Element {
+// evictionLocked returns which one goes next, of two at least: not the latest.
+func (ss *schemaStore) evictionLocked() *list.Element {
 	weights, heaviest := map[string]int{}, ""
 	for e := ss.recent.Back(); e != ss.recent.Front(); e = e.Prev() {
 		f, _ := e.Value.(*fetchedSchema)
@@ -165,7 +165,7 @@ func (ss *schemas) displacedLocked() *list.Element {
 
 // flight is one fetch, and all who wait for it.
 type flight struct {
-	wanted  wantedSchema
+	wanted  schemaSource
 	cancel  context.CancelFunc
 	waiters int           // guarded by schemas.mu
 	done    chan struct{} // set and err are there
@@ -175,16 +175,16 @@ type flight struct {
 
 // get returns the wanted set, and fetches it unless it is known. Those who want the same at once wait for
 // one fetch. Only what a fetch from w's own origin led to is an error of w.
-func (ss *schemas) get(ctx context.Context, n *Node, w wantedSchema) (*schema.Set, error) {
+func (ss *schemaStore) get(ctx context.Context, n *Node, w schemaSource) (*schema.Set, error) {
 	for {
-		set, f := ss.join(n, w)
+		set, f := ss.joinOrFetch(n, w)
 		if f == nil {
 			return set, nil
 		}
 		select {
 		case <-f.done:
 		case <-ctx.Done():
-			ss.leave(f)
+			ss.leaveFlight(f)
 			return nil, connect.Errorf(codeOfContext(ctx), "rpcmesh: the schema of %s did not come in time from node %q", w.procedure, w.from.Name).
 				WithCause(context.Cause(ctx))
 		}
@@ -194,10 +194,10 @@ func (ss *schemas) get(ctx context.Context, n *Node, w wantedSchema) (*schema.Se
 	}
 }
 
-// join returns what is known, or else the fetch that is under way or begins.
-func (ss *schemas) join(n *Node, w wantedSchema) (*schema.Set, *flight) {
+// joinOrFetch returns what is known, or else the fetch that is under way or begins.
+func (ss *schemaStore) joinOrFetch(n *Node, w schemaSource) (*schema.Set, *flight) {
 	ss.mu.Lock()
-	set, f := ss.known(w.hash), ss.flights[w.hash]
+	set, f := ss.cachedLocked(w.hash), ss.flights[w.hash]
 	if set != nil || f != nil {
 		defer ss.mu.Unlock()
 		if f != nil {
@@ -216,38 +216,38 @@ func (ss *schemas) join(n *Node, w wantedSchema) (*schema.Set, *flight) {
 	}
 	ss.flights[w.hash] = f
 	ss.mu.Unlock()
-	if !n.spawn(func() { ss.land(f, func() (*schema.Set, error) { return n.fetchSchema(ctx, w) }) }) {
-		ss.land(f, func() (*schema.Set, error) { return nil, errClosed() })
+	if !n.spawn(func() { ss.fly(f, func() (*schema.Set, error) { return n.fetchSchema(ctx, w) }) }) {
+		ss.fly(f, func() (*schema.Set, error) { return nil, errClosed() })
 	}
 	return nil, f
 }
 
-// land carries a fetch out.
-func (ss *schemas) land(f *flight, fetch func() (*schema.Set, error)) {
+// fly carries a fetch out.
+func (ss *schemaStore) fly(f *flight, fetch func() (*schema.Set, error)) {
 	defer f.cancel()
 	f.set, f.err = fetch()
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
-	ss.drop(f)
-	if f.err == nil && ss.known(f.wanted.hash) == nil {
-		ss.keep(f.set, f.wanted.from.Namespace)
+	ss.dropLocked(f)
+	if f.err == nil && ss.cachedLocked(f.wanted.hash) == nil {
+		ss.cacheLocked(f.set, f.wanted.from.Namespace)
 	}
 	close(f.done)
 }
 
-// leave gives up waiting, and the fetch with the last one who does.
-func (ss *schemas) leave(f *flight) {
+// leaveFlight gives up waiting, and the fetch with the last one who does.
+func (ss *schemaStore) leaveFlight(f *flight) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
 	f.waiters--
 	if f.waiters == 0 {
-		ss.drop(f)
+		ss.dropLocked(f)
 		f.cancel()
 	}
 }
 
-// drop lets the next who wants the same fetch it anew. The caller holds ss.mu.
-func (ss *schemas) drop(f *flight) {
+// dropLocked lets the next who wants the same fetch it anew. The caller holds ss.mu.
+func (ss *schemaStore) dropLocked(f *flight) {
 	if ss.flights[f.wanted.hash] == f {
 		delete(ss.flights, f.wanted.hash)
 	}

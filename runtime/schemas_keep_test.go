@@ -30,13 +30,13 @@ func TestFetchedSchemasAreBoundedByWeight(t *testing.T) {
 		}
 		return s
 	}
-	var ss schemas
+	var ss schemaStore
 	var last *schema.Set
 	few := set("few", 100)
-	ss.keep(few, "few")
+	ss.cacheLocked(few, "few")
 	for i := range 6 {
 		last = set(fmt.Sprint("heavy", i), heavy)
-		ss.keep(last, "heavy")
+		ss.cacheLocked(last, "heavy")
 		if ss.weight > maxFetchedWeight {
 			t.Fatalf("%d schemas of %d bytes are kept", ss.recent.Len(), ss.weight)
 		}
@@ -44,13 +44,13 @@ func TestFetchedSchemasAreBoundedByWeight(t *testing.T) {
 	if n := ss.recent.Len(); n < 3 || n > 5 {
 		t.Errorf("%d heavy schemas are kept", n)
 	}
-	if ss.known(SchemaHash(last.Hash())) != last {
+	if ss.cachedLocked(SchemaHash(last.Hash())) != last {
 		t.Error("the latest is not among them")
 	}
 	for i := range maxFetchedSchemas + 1 {
-		ss.keep(set(fmt.Sprint("light", i), 1), fmt.Sprint(i%2))
+		ss.cacheLocked(set(fmt.Sprint("light", i), 1), fmt.Sprint(i%2))
 	}
-	if ss.known(SchemaHash(few.Hash())) != few {
+	if ss.cachedLocked(SchemaHash(few.Hash())) != few {
 		t.Error("others displaced what a namespace had few of")
 	}
 	weight := 0

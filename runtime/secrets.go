@@ -78,7 +78,7 @@ func (n *Node) SetSecrets(secrets ...string) error {
 	if err == nil && len(list) == 0 {
 		err = connect.NewError(connect.CodeInvalidArgument, "rpcmesh: no secret is given: SetSecrets must be given the new one")
 	}
-	if err == nil && n.reachable.Load() {
+	if err == nil && n.leavesHost.Load() {
 		err = list.checkLengths()
 	}
 	if err != nil {
@@ -92,15 +92,15 @@ func (n *Node) SetSecrets(secrets ...string) error {
 // SetSecrets replaces [ProxyConfig.Secrets] as [Node.SetSecrets] does.
 func (p *Proxy) SetSecrets(secrets ...string) error { return p.node.SetSecrets(secrets...) }
 
-// checkReach refuses addresses beyond this host while a secret is short.
-func (n *Node) checkReach(addr string) error {
+// checkAddress refuses addresses beyond this host while a secret is short.
+func (n *Node) checkAddress(addr string) error {
 	if !beyondHost(addr) {
 		return nil
 	}
 	if err := n.secrets.Load().checkLengths(); err != nil {
 		return err
 	}
-	n.reachable.Store(true)
+	n.leavesHost.Store(true)
 	return nil
 }
 
@@ -111,16 +111,16 @@ func beyondHost(addr string) bool {
 	return err == nil && !ap.Addr().Unmap().IsLoopback()
 }
 
-// warned is what a node has warned of already.
-type warned struct{ cleartext, oldProofs atomic.Bool }
+// onceWarnings is what a node has warned of already.
+type onceWarnings struct{ cleartext, oldProofs atomic.Bool }
 
 // warnOfLink says once what a link that is up lacks.
-func (n *Node) warnOfLink(conn channel, remote string, peer link.Peer) {
-	if conn.TLS() == nil && beyondHost(remote) && !n.warned.cleartext.Swap(true) {
+func (n *Node) warnOfLink(conn linkConn, remote string, peer link.Peer) {
+	if conn.TLS() == nil && beyondHost(remote) && !n.warnings.cleartext.Swap(true) {
 		n.log.Warn("a link that leaves this host is in cleartext: whoever is on its way can read and change what passes. "+
 			"Set Config.TLS, and link to https URLs", attrPeer(peer), attrAddr(conn.Addr()))
 	}
-	if peer.OldProofs && len(*n.secrets.Load()) > 0 && !n.warned.oldProofs.Swap(true) {
+	if peer.OldProofs && len(*n.secrets.Load()) > 0 && !n.warnings.oldProofs.Swap(true) {
 		n.log.Warn("a node of an older release proves the secret in a way that is quick to guess at: update it, "+
 			"then unset Config.AcceptOldProofs", attrPeer(peer), attrAddr(conn.Addr()))
 	}

@@ -36,23 +36,23 @@ const (
 // between must not hide the deadlines of [http.ResponseController] (an Unwrap method does). A mux takes one node,
 // once; the node itself, as a mux, has it already. Mount panics on a second one, as ServeMux does.
 func (n *Node) Mount(mux connecthttp.ServeMux) {
-	defer explain("Node.Mount: the mux has a node already, as Node.Handler has: mount each node once, on a mux of its own")
-	carrier.Mount(mux, link.MaxPacket, func(ctx context.Context, conn *carrier.ServerConn) { n.accept(ctx, conn) })
+	defer explainPanic("Node.Mount: the mux has a node already, as Node.Handler has: mount each node once, on a mux of its own")
+	carrier.Mount(mux, link.MaxPacket, func(ctx context.Context, conn *carrier.ServerConn) { n.acceptLink(ctx, conn) })
 }
 
 // Handle adds a handler, by a pattern of [http.ServeMux], to what [Node.Handler] and [Node.Serve] serve
 // beside links. It may be called at any time, concurrently too, and panics where ServeMux does: on a
 // malformed pattern or one that is there.
 func (n *Node) Handle(pattern string, handler http.Handler) {
-	defer explain("Node.Handle: it must be given a pattern of http.ServeMux that it has not been given before, and a handler")
+	defer explainPanic("Node.Handle: it must be given a pattern of http.ServeMux that it has not been given before, and a handler")
 	n.handlers.Handle(pattern, handler)
 	if _, ok := handler.(h2serve.BufferedHandlers); ok {
-		n.wholes.Store(true)
+		n.hasBuffered.Store(true)
 	}
 }
 
-// explain says what to do about a panic of a mux's, deferred.
-func explain(what string) {
+// explainPanic says what to do about a panic of a mux's, deferred.
+func explainPanic(what string) {
 	if r := recover(); r != nil {
 		panic(fmt.Sprintf("rpcmesh: %s (%v)", what, r))
 	}
@@ -79,7 +79,7 @@ func (n *Node) Serve(ctx context.Context, l net.Listener) error {
 	n.tasks.Add(1)
 	n.mu.Unlock()
 	defer n.tasks.Done()
-	if err := n.checkReach(l.Addr().String()); err != nil {
+	if err := n.checkAddress(l.Addr().String()); err != nil {
 		return errors.Join(err, l.Close())
 	}
 	n.tasks.Go(func() { n.secrets.Load().stretch() })
@@ -99,7 +99,7 @@ func (n *Node) Serve(ctx context.Context, l net.Listener) error {
 	links := h2link.NewListener(l, options, func(c *h2link.Conn) error {
 		stop := context.AfterFunc(ctx, func() { c.Close(errStopped) })
 		defer stop()
-		n.accept(ctx, carrier.AcceptedConn(c))
+		n.acceptLink(ctx, carrier.AcceptedConn(c))
 		return nil
 	})
 	server := n.server()
@@ -107,12 +107,12 @@ func (n *Node) Serve(ctx context.Context, l net.Listener) error {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		n.windUp(ctx, links, server)
+		n.shutDownServer(ctx, links, server)
 		cut()
 		_ = server.Close() // it reports the listener's own error, which Serve returns
 	}()
 	err := server.Serve(links)
-	asked := ctx.Err() != nil || n.ending.draining.Err() != nil
+	asked := ctx.Err() != nil || n.shutdown.draining.Err() != nil
 	if !asked {
 		cancel()
 	}
@@ -130,19 +130,19 @@ func (n *Node) Serve(ctx context.Context, l net.Listener) error {
 func (n *Node) serveHTTP2(ctx context.Context) func() func(nc net.Conn, head []byte) {
 	buffers := carrier.ServerConfig()
 	options := h2serve.Options{
-		Handler: n.counted(&n.handlers), Buffered: n.source, Drain: n.ending.draining,
+		Handler: n.countRequests(&n.handlers), Buffered: n.bufferedHandlers, Drain: n.shutdown.draining,
 		MaxStreams: maxStreams, BodyWindow: buffers.MaxReceiveBufferPerStream, ConnWindow: buffers.MaxReceiveBufferPerConnection,
 		HandshakeTimeout: headerTimeout, IdleTimeout: n.cfg.IdleTimeout, Log: n.log,
 	}
 	serve := func(nc net.Conn, head []byte) {
-		n.outside.conns.begin()
-		defer n.outside.conns.end()
+		n.external.conns.begin()
+		defer n.external.conns.end()
 		err := h2serve.Serve(ctx, nc, head, options)
 		addr := nc.RemoteAddr().String()
 		n.quiet.Log(slog.LevelDebug, "connection ended", hostOf(addr), attrAddr(addr), attrError(err))
 	}
 	return func() func(net.Conn, []byte) {
-		if !n.wholes.Load() {
+		if !n.hasBuffered.Load() {
 			return nil
 		}
 		return serve
@@ -152,8 +152,8 @@ func (n *Node) serveHTTP2(ctx context.Context) func() func(nc net.Conn, head []b
 // probes are requests by which handlers are looked up.
 var probes = sync.Pool{New: func() any { return &http.Request{URL: new(url.URL)} }}
 
-// source returns the handler of a request if it is an [h2serve.BufferedHandlers].
-func (n *Node) source(r *h2serve.Request) h2serve.BufferedHandlers {
+// bufferedHandlers returns the handler of a request if it is an [h2serve.BufferedHandlers].
+func (n *Node) bufferedHandlers(r *h2serve.Request) h2serve.BufferedHandlers {
 	probe, _ := probes.Get().(*http.Request)
 	defer probes.Put(probe)
 	path, _, _ := strings.Cut(r.Path, "?")
@@ -172,7 +172,7 @@ func (n *Node) server() *http.Server {
 	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(true)
 	return &http.Server{
-		Handler:           n.counted(http.HandlerFunc(n.serveHTTP)),
+		Handler:           n.countRequests(http.HandlerFunc(n.serveHTTP)),
 		Protocols:         protocols,
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       n.cfg.IdleTimeout,

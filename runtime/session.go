@@ -23,36 +23,36 @@ import (
 
 // session is one link that is up, as its node sees it. It is the link.Handler of its engine.
 type session struct {
-	node       *Node
-	id         mesh.LinkID
-	link       *link.Session
-	owner      *Link // nil where the other end dialled
-	namespaces []string
-	carried    []string // by which calls over the link may name where they go, sorted
-	addr       string
-	since      time.Time
-	proxied    *link.Caller // of the calls of a proxy; nil where the other end is none
-	believing  believing
-	ways       inboundWays
-	refused    atomic.Uint64 // calls that named another
-	refusals   sparing
-	tables     tableQueue
-	ended      chan struct{} // closed once it is out of the table
+	node         *Node
+	id           mesh.LinkID
+	link         *link.Session
+	owner        *Link // nil where the other end dialled
+	namespaces   []string
+	carried      []string // by which calls over the link may name where they go, sorted
+	addr         string
+	since        time.Time
+	proxyCaller  *link.Caller // of the calls of a proxy; nil where the other end is none
+	callerChecks callerChecks
+	routes       routeCache
+	refused      atomic.Uint64 // calls that named another
+	refusalLog   logLimiter
+	queue        tableQueue
+	ended        chan struct{} // closed once it is out of the table
 }
 
 // featureTableAck is what both ends have that say when the other one's table is in effect: see table.proto.
 const featureTableAck = "table-ack"
 
-// channel is what a node asks of the conn under a link.
-type channel interface {
+// linkConn is what a node asks of the conn under a link.
+type linkConn interface {
 	link.Conn
 	Addr() string
 	TLS() *tls.ConnectionState
 }
 
-// accept serves a stream that another node has opened.
-func (n *Node) accept(ctx context.Context, conn channel) {
-	uncount(ctx)
+// acceptLink serves a stream that another node has opened.
+func (n *Node) acceptLink(ctx context.Context, conn linkConn) {
+	countAsLink(ctx)
 	n.mu.Lock()
 	if n.phase != running {
 		n.mu.Unlock()
@@ -62,21 +62,21 @@ func (n *Node) accept(ctx context.Context, conn channel) {
 	n.tasks.Add(1)
 	n.mu.Unlock()
 	defer n.tasks.Done()
-	if err := n.checkReach(conn.Addr()); err != nil {
-		n.refuse(conn, connect.NewError(connect.CodeFailedPrecondition, "the link is refused").WithCause(err))
+	if err := n.checkAddress(conn.Addr()); err != nil {
+		n.refuseLink(conn, connect.NewError(connect.CodeFailedPrecondition, "the link is refused").WithCause(err))
 		return
 	}
 	var answer []*linkv1.LinkNamespace
 	ls, err := link.Accept(ctx, conn, n.linkConfig(), func(peer link.Peer) (*linkv1.Join, error) {
-		if err := n.admit(ctx, peer, conn); err != nil {
+		if err := n.authenticatePeer(ctx, peer, conn); err != nil {
 			return nil, err
 		}
 		var err error
-		answer, err = n.answer(peer.Join)
-		return n.join(answer), err
+		answer, err = n.answerJoin(peer.Join)
+		return n.newJoin(answer), err
 	})
 	if err != nil {
-		n.refuse(conn, err)
+		n.refuseLink(conn, err)
 		return
 	}
 	n.warnOfLink(conn, conn.Addr(), ls.Peer())
@@ -84,18 +84,18 @@ func (n *Node) accept(ctx context.Context, conn channel) {
 	if err == nil {
 		err = ls.Run(s)
 	}
-	n.quiet.Log(levelOf(err), "link down", hostOf(conn.Addr()), attrAddr(conn.Addr()), attrError(err))
+	n.quiet.Log(logLevel(err), "link down", hostOf(conn.Addr()), attrAddr(conn.Addr()), attrError(err))
 }
 
-// refuse closes a stream that another node has opened.
-func (n *Node) refuse(conn channel, err error) {
-	n.quiet.Log(levelOf(err), "link refused", hostOf(conn.Addr()), attrAddr(conn.Addr()), attrError(err))
+// refuseLink closes a stream that another node has opened.
+func (n *Node) refuseLink(conn linkConn, err error) {
+	n.quiet.Log(logLevel(err), "link refused", hostOf(conn.Addr()), attrAddr(conn.Addr()), attrError(err))
 	conn.Close(err)
 }
 
-// admit decides on a peer that has proven the secret.
-func (n *Node) admit(ctx context.Context, peer link.Peer, conn channel) error {
-	if err := n.checkIdentity(peer); err != nil {
+// authenticatePeer decides on a peer that has proven the secret.
+func (n *Node) authenticatePeer(ctx context.Context, peer link.Peer, conn linkConn) error {
+	if err := n.checkPeerIdentity(peer); err != nil {
 		return err
 	}
 	if n.cfg.Authenticate == nil {
@@ -117,12 +117,12 @@ func (n *Node) admit(ctx context.Context, peer link.Peer, conn channel) error {
 	return nil
 }
 
-// checkIdentity refuses a second living node of one name: the one that this node has a link with stays. The
+// checkPeerIdentity refuses a second living node of one name: the one that this node has a link with stays. The
 // other one dials again, and is let in when that link is gone. A later start of the node takes its place at once
 // where the earlier one does not answer any more.
-func (n *Node) checkIdentity(peer link.Peer) error {
+func (n *Node) checkPeerIdentity(peer link.Peer) error {
 	err := n.checkPeer(peer)
-	if _, twin := errors.AsType[*mesh.DuplicateError](err); twin && n.bury(peer) {
+	if _, twin := errors.AsType[*mesh.DuplicateError](err); twin && n.evictEarlierStart(peer) {
 		err = n.checkPeer(peer)
 	}
 	return asConnect(err)
@@ -134,16 +134,16 @@ func (n *Node) checkPeer(peer link.Peer) error {
 	return n.core.CheckPeer(time.Now(), meshPeer(peer, nil))
 }
 
-// buryShare is the share of the keepalive time within which an earlier start of a node has to answer a later one's
+// probeShare is the share of the keepalive time within which an earlier start of a node has to answer a later one's
 // coming.
-const buryShare = 6
+const probeShare = 6
 
-// bury asks the earlier starts of a peer that this node has links with for a sign of life, and ends the links of
+// evictEarlierStart asks the earlier starts of a peer that this node has links with for a sign of life, and ends the links of
 // those that give none. It reports whether there are none left.
-func (n *Node) bury(peer link.Peer) bool {
+func (n *Node) evictEarlierStart(peer link.Peer) bool {
 	var asking sync.WaitGroup
 	var alive atomic.Bool
-	for _, s := range n.linked() {
+	for _, s := range n.upSessions() {
 		old := s.link.Peer()
 		if old.Node != peer.Node || old.Join.GetProxy() || old.Incarnation == peer.Incarnation {
 			continue
@@ -152,7 +152,7 @@ func (n *Node) bury(peer link.Peer) bool {
 			return false
 		}
 		asking.Go(func() {
-			if s.link.Probe(n.cfg.Keepalive / buryShare) {
+			if s.link.Probe(n.cfg.Keepalive / probeShare) {
 				alive.Store(true)
 				return
 			}
@@ -172,8 +172,8 @@ func meshPeer(peer link.Peer, local []*linkv1.LinkNamespace) mesh.Peer {
 	}
 }
 
-// answer says which of the namespaces that are asked for the link will carry.
-func (n *Node) answer(asked *linkv1.Join) ([]*linkv1.LinkNamespace, error) {
+// answerJoin says which of the namespaces that are asked for the link will carry.
+func (n *Node) answerJoin(asked *linkv1.Join) ([]*linkv1.LinkNamespace, error) {
 	if len(asked.GetNamespaces()) > maxNamespaces {
 		return nil, connect.Errorf(connect.CodeInvalidArgument, "a link carries %d namespaces at most", maxNamespaces)
 	}
@@ -191,7 +191,7 @@ func (n *Node) answer(asked *linkv1.Join) ([]*linkv1.LinkNamespace, error) {
 	return answer, nil
 }
 
-func (n *Node) join(namespaces []*linkv1.LinkNamespace) *linkv1.Join {
+func (n *Node) newJoin(namespaces []*linkv1.LinkNamespace) *linkv1.Join {
 	return &linkv1.Join{Info: n.info(), Namespaces: namespaces, Proxy: n.proxy}
 }
 
@@ -217,8 +217,8 @@ func (n *Node) linkLimits() link.Limits {
 	return link.Limits{Node: n.name, Window: l.Window, MaxMessage: l.MaxMessage, MaxCalls: l.MaxCalls, Memory: l.LinkMemory}
 }
 
-// causeOf says for the table why a session ended.
-func causeOf(ended *link.Ended) mesh.Cause {
+// linkDownCause says for the table why a session ended.
+func linkDownCause(ended *link.Ended) mesh.Cause {
 	return mesh.Cause{Text: ended.Error(), Goodbye: ended.Kind == link.EndGoodbye && ended.Leaving}
 }
 
@@ -227,13 +227,13 @@ func (n *Node) startSession(ls *link.Session, addr string, local []*linkv1.LinkN
 	peer := ls.Peer()
 	s := &session{
 		node: n, link: ls, owner: owner, addr: addr, since: time.Now(), ended: make(chan struct{}),
-		proxied: n.callerOfProxy(peer, addr),
+		proxyCaller: n.proxyCaller(peer, addr),
 	}
-	s.tables.room.L = &n.tables.mu
+	s.queue.room.L = &n.exchange.mu
 	for _, ns := range local {
 		s.namespaces = append(s.namespaces, ns.GetName())
 	}
-	if err := n.add(s, peer, local); err != nil {
+	if err := n.addSession(s, peer, local); err != nil {
 		ls.Close(&linkv1.Goodbye{Reason: err.Error()})
 		return nil, err
 	}
@@ -241,7 +241,7 @@ func (n *Node) startSession(ls *link.Session, addr string, local []*linkv1.LinkN
 	return s, nil
 }
 
-func (n *Node) add(s *session, peer link.Peer, local []*linkv1.LinkNamespace) error {
+func (n *Node) addSession(s *session, peer link.Peer, local []*linkv1.LinkNamespace) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.phase == closed {
@@ -257,19 +257,19 @@ func (n *Node) add(s *session, peer link.Peer, local []*linkv1.LinkNamespace) er
 	}
 	s.link.Bind(s)
 	recycled := n.retireLocked(s)
-	n.live[s.id] = s
+	n.liveSessions[s.id] = s
 	if s.owner == nil && !peer.Join.GetProxy() {
 		n.callMu.Lock()
-		n.opening[s] = struct{}{}
+		n.syncing[s] = struct{}{}
 		n.callMu.Unlock()
 	}
-	n.stale = true
+	n.sessionsStale = true
 	if s.owner != nil {
-		s.owner.noteUp(s)
+		s.owner.onUp(s)
 	}
-	n.tables.changedLocked(afterRest)
+	n.exchange.scheduleLocked(afterHold)
 	if recycled {
-		n.tables.changedLocked(atOnce)
+		n.exchange.scheduleLocked(immediately)
 	}
 	return nil
 }
@@ -279,21 +279,21 @@ func (n *Node) add(s *session, peer link.Peer, local []*linkv1.LinkNamespace) er
 func (s *session) Ended(cause *link.Ended) {
 	n := s.node
 	n.mu.Lock()
-	for _, t := range n.tables.end(s) {
+	for _, t := range n.exchange.closeQueue(s) {
 		if n.core.Receive(time.Now(), s.id, t) != nil {
 			break // it has ended anyway
 		}
 	}
-	n.core.LinkDown(time.Now(), s.id, causeOf(cause))
-	delete(n.live, s.id)
-	n.opened(s)
+	n.core.LinkDown(time.Now(), s.id, linkDownCause(cause))
+	delete(n.liveSessions, s.id)
+	n.sessionSynced(s)
 	if s.owner != nil {
-		s.owner.noteEnded(s, cause)
+		s.owner.onEnded(s, cause)
 	}
-	n.stale = true
+	n.sessionsStale = true
 	close(s.ended)
-	n.tables.changedLocked(atOnce)
-	moved, told := n.moved.wait(), n.tables.told.wait()
+	n.exchange.scheduleLocked(immediately)
+	moved, told := n.coreChanged.wait(), n.exchange.allSent.wait()
 	n.mu.Unlock()
 	select {
 	case <-moved:
@@ -311,42 +311,42 @@ func (s *session) Ended(cause *link.Ended) {
 // session returns a link that is up, or was a moment ago. It takes no lock.
 func (n *Node) session(id mesh.LinkID) *session { return (*n.sessions.Load())[id] }
 
-// linked returns the links that are up.
-func (n *Node) linked() []*session {
+// upSessions returns the links that are up.
+func (n *Node) upSessions() []*session {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return slices.Collect(maps.Values(n.live))
+	return slices.Collect(maps.Values(n.liveSessions))
 }
 
 // Route decides where a call goes that came in over this link: into what the link carries, and nowhere else.
 // That is looked at before anything else of the call, so that no procedure of the nodes' own can forget it.
 func (s *session) Route(in *link.Incoming) link.Route {
-	if r, ok := s.ways.find(s.node, in.Callee); ok {
-		in.Caller = s.believe(in)
+	if r, ok := s.routes.lookup(s.node, in.Callee); ok {
+		in.Caller = s.checkCaller(in)
 		return r
 	}
 	if _, ok := slices.BinarySearch(s.carried, in.Namespace); !ok {
-		return s.refuseUncarried(in.Namespace)
+		return s.refuseNotCarried(in.Namespace)
 	}
-	in.Caller = s.believe(in)
-	r, lasting := s.node.route(in)
+	in.Caller = s.checkCaller(in)
+	r, lasting := s.node.routeIncoming(in)
 	if lasting {
-		s.ways.keep(in.Callee, r)
+		s.routes.store(in.Callee, r)
 	}
 	return r
 }
 
-// refuseUncarried refuses a call into a namespace that the link does not carry, by the same words whatever is
+// refuseNotCarried refuses a call into a namespace that the link does not carry, by the same words whatever is
 // there.
-func (s *session) refuseUncarried(namespace string) link.Route {
+func (s *session) refuseNotCarried(namespace string) link.Route {
 	total := s.refused.Add(1)
-	if s.refusals.allow() {
+	if s.refusalLog.allow() {
 		peer := s.link.Peer()
 		s.node.log.Warn("call refused: its link does not carry calls into its namespace",
-			attrPeer(peer), attrAddr(s.addr), slog.String("namespace", clip(namespace)), slog.Uint64("refused", total))
+			attrPeer(peer), attrAddr(s.addr), slog.String("namespace", truncate(namespace)), slog.Uint64("refused", total))
 	}
-	info := ErrorInfo{Reason: ReasonNotCarried, Metadata: map[string]string{"namespace": clip(namespace), "node": s.node.name}}
-	return refuseBy(info, connect.CodePermissionDenied, fmt.Sprintf("the link does not carry calls into the namespace %q", clip(namespace)))
+	info := ErrorInfo{Reason: ReasonNotCarried, Metadata: map[string]string{"namespace": truncate(namespace), "node": s.node.name}}
+	return refuseWith(info, connect.CodePermissionDenied, fmt.Sprintf("the link does not carry calls into the namespace %q", truncate(namespace)))
 }
 
 func (s *session) info() LinkInfo {

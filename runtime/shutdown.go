@@ -11,14 +11,14 @@ import (
 )
 
 const (
-	// lastRequest is how long the connections of callers from outside may take, once they are told to end, for one
+	// idleConnTimeout is how long the connections of callers from outside may take, once they are told to end, for one
 	// more request each: one that was on its way when they were told.
-	lastRequest = time.Second
-	// lastWords is how long callers from outside may take to read how their calls were cut off.
-	lastWords = time.Second
-	// streamsTold is how long streams may go on by themselves while their node drains, before it tells them: so
+	idleConnTimeout = time.Second
+	// lastResponseTimeout is how long callers from outside may take to read how their calls were cut off.
+	lastResponseTimeout = time.Second
+	// streamDrainDelay is how long streams may go on by themselves while their node drains, before it tells them: so
 	// long, or half of the time that there is.
-	streamsTold = 5 * time.Second
+	streamDrainDelay = 5 * time.Second
 )
 
 // ErrDraining is why the context of a stream's handler has ended, by [context.Cause], when its node is shutting down.
@@ -28,8 +28,8 @@ const (
 // Handlers of unary calls are not told.
 var ErrDraining error = connect.NewError(connect.CodeUnavailable, "the node is shutting down")
 
-// ending is how far a node has come with its end.
-type ending struct {
+// shutdownSignals is how far a node has come with its end.
+type shutdownSignals struct {
 	stopping context.Context //nolint:containedctx // ended by stop, when Shutdown or Close begins
 	draining context.Context //nolint:containedctx // ended by drain, when the lame-duck time is over
 	refusing context.Context //nolint:containedctx // ended by refuse, when no more calls from outside are taken
@@ -39,13 +39,13 @@ type ending struct {
 	abrupt   atomic.Bool // Close was called: nothing is waited for
 }
 
-func (e *ending) init() {
+func (e *shutdownSignals) init() {
 	e.stopping, e.stop = context.WithCancel(context.Background())
 	e.draining, e.drain = context.WithCancel(context.Background())
 	e.refusing, e.refuse = context.WithCancel(context.Background())
 }
 
-func (e *ending) all() {
+func (e *shutdownSignals) cancelAll() {
 	e.stop()
 	e.drain()
 	e.refuse()
@@ -53,12 +53,12 @@ func (e *ending) all() {
 
 // Stopping returns a channel that is closed as soon as [Node.Shutdown] or [Node.Close] is called. Whoever tells load
 // balancers that the node is ready should say no from then on, as the gateway's health service and [Node.Readiness] do.
-func (n *Node) Stopping() <-chan struct{} { return n.ending.stopping.Done() }
+func (n *Node) Stopping() <-chan struct{} { return n.shutdown.stopping.Done() }
 
 // Draining returns a channel that is closed when [Config.LameDuck] has passed since Shutdown was called, or the node
 // is closed: from then on its callers should go elsewhere. A server of the user's own that has the node's gateway
 // should be shut down then.
-func (n *Node) Draining() <-chan struct{} { return n.ending.draining.Done() }
+func (n *Node) Draining() <-chan struct{} { return n.shutdown.draining.Done() }
 
 // Readiness returns a handler that answers 200 (OK) while the node is ready for callers and 503 (Service Unavailable)
 // otherwise, for load balancers and the readiness probes of Kubernetes. The node is ready once one of the links that
@@ -78,7 +78,7 @@ func (n *Node) Readiness() http.Handler {
 // unready says why the node is not ready; nothing where it is.
 func (n *Node) unready() string {
 	switch {
-	case n.ending.stopping.Err() != nil:
+	case n.shutdown.stopping.Err() != nil:
 		return "stopping"
 	case !n.hasLinked.Load() && n.dials():
 		return "starting: no link has been ready yet"
@@ -96,10 +96,10 @@ func (n *Node) dials() bool {
 // Admit returns nil where a call from outside the mesh may begin at the node, and what to tell its caller where the
 // node is shutting down: unavailable, and not started. Gateways ask it for each call, with its request's context.
 func (n *Node) Admit(ctx context.Context) error {
-	if _, own := ctx.Value(requestKey{}).(*request); !own && !n.outside.elsewhere.Load() {
-		n.outside.elsewhere.Store(true)
+	if _, own := ctx.Value(httpRequestKey{}).(*httpRequest); !own && !n.external.otherServers.Load() {
+		n.external.otherServers.Store(true)
 	}
-	if n.ending.refusing.Err() == nil {
+	if n.shutdown.refusing.Err() == nil {
 		return nil
 	}
 	return n.failedBy(ErrDraining, notStarted)
@@ -121,24 +121,24 @@ func (n *Node) Admit(ctx context.Context) error {
 //
 // ctx bounds all of it, the lame-duck time too. Shutdown returns ctx's error if calls were cut off.
 func (n *Node) Shutdown(ctx context.Context) error {
-	n.beLame(ctx)
-	n.turnAway(ctx)
-	if names, ok := n.leave(); ok {
+	n.lameDuck(ctx)
+	n.drainExternal(ctx)
+	if names, ok := n.withdrawAll(); ok {
 		// A call that is on its way while the link is closed would be lost.
 		known, cancel := context.WithTimeout(ctx, n.cfg.Keepalive)
 		_ = n.waitVisible(known, names...) // those that are too slow are told by the goodbye
 		cancel()
 	}
-	drained := n.tellStreams(ctx)
-	err := n.drain(ctx)
+	drained := n.interruptStreamsLater(ctx)
+	err := n.awaitCalls(ctx)
 	drained()
-	n.end()
+	n.closeNow()
 	return err
 }
 
-// beLame says that the node is not ready, and waits until that can have been noticed.
-func (n *Node) beLame(ctx context.Context) {
-	e := &n.ending
+// lameDuck says that the node is not ready, and waits until that can have been noticed.
+func (n *Node) lameDuck(ctx context.Context) {
+	e := &n.shutdown
 	first := e.stopping.Err() == nil
 	e.stop()
 	if n.cfg.LameDuck == 0 || e.draining.Err() != nil {
@@ -156,23 +156,23 @@ func (n *Node) beLame(ctx context.Context) {
 	}
 }
 
-// turnAway has callers from outside go elsewhere, and waits until they have, for lastRequest at most.
-func (n *Node) turnAway(ctx context.Context) {
-	n.ending.drain()
-	defer n.ending.refuse()
-	ctx, cancel := context.WithTimeout(ctx, lastRequest)
+// drainExternal has callers from outside go elsewhere, and waits until they have, for lastRequest at most.
+func (n *Node) drainExternal(ctx context.Context) {
+	n.shutdown.drain()
+	defer n.shutdown.refuse()
+	ctx, cancel := context.WithTimeout(ctx, idleConnTimeout)
 	defer cancel()
-	stop := context.AfterFunc(n.ending.refusing, cancel)
+	stop := context.AfterFunc(n.shutdown.refusing, cancel)
 	defer stop()
-	_ = n.outside.conns.wait(ctx)
-	if n.outside.elsewhere.Load() { // on connections that are not known here
+	_ = n.external.conns.wait(ctx)
+	if n.external.otherServers.Load() { // on connections that are not known here
 		<-ctx.Done()
 	}
 }
 
-// leave withdraws the node's functions and returns the namespaces that it leaves. It reports false where
+// withdrawAll withdraws the node's functions and returns the namespaces that it leaves. It reports false where
 // the node is leaving already.
-func (n *Node) leave() ([]string, bool) {
+func (n *Node) withdrawAll() ([]string, bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.phase != running {
@@ -181,7 +181,7 @@ func (n *Node) leave() ([]string, bool) {
 	n.phase = draining
 	n.leaving.Store(true)
 	n.core.Leave(time.Now())
-	n.publish()
+	n.publishLocked()
 	var names []string
 	for name := range n.namespaces {
 		names = append(names, name)
@@ -189,10 +189,10 @@ func (n *Node) leave() ([]string, bool) {
 	return names, true
 }
 
-// tellStreams tells the handlers of streams, after a while, that the node is shutting down, unless the function that
+// interruptStreamsLater tells the handlers of streams, after a while, that the node is shutting down, unless the function that
 // it returns has been called: which waits.
-func (n *Node) tellStreams(ctx context.Context) (drained func()) {
-	patience := streamsTold
+func (n *Node) interruptStreamsLater(ctx context.Context) (drained func()) {
+	patience := streamDrainDelay
 	if deadline, ok := ctx.Deadline(); ok {
 		patience = min(patience, time.Until(deadline)/2)
 	}
@@ -203,7 +203,7 @@ func (n *Node) tellStreams(ctx context.Context) (drained func()) {
 		defer timer.Stop()
 		select {
 		case <-timer.C:
-			n.origins.streams.tell(ErrDraining)
+			n.origins.streams.interrupt(ErrDraining)
 		case <-ctx.Done():
 		}
 	})
@@ -213,8 +213,8 @@ func (n *Node) tellStreams(ctx context.Context) (drained func()) {
 	}
 }
 
-// drain waits until all has ended that runs here, or ctx has.
-func (n *Node) drain(ctx context.Context) error {
+// awaitCalls waits until all has ended that runs here, or ctx has.
+func (n *Node) awaitCalls(ctx context.Context) error {
 	remind := n.remind(ctx)
 	defer remind.stop()
 	if err := n.origins.drain(ctx, remind); err != nil {
@@ -223,13 +223,13 @@ func (n *Node) drain(ctx context.Context) error {
 	if err := n.drainRelayed(ctx, remind); err != nil {
 		return err
 	}
-	return n.outside.requests.wait(ctx)
+	return n.external.requests.wait(ctx)
 }
 
 // drainRelayed passes no more calls on, and waits until those that it did pass on have ended or ctx has.
 func (n *Node) drainRelayed(ctx context.Context, remind *reminder) error {
-	n.passing.Store(false)
-	for _, s := range n.linked() {
+	n.relaying.Store(false)
+	for _, s := range n.upSessions() {
 		for drained := s.link.Drained(); drained != nil; {
 			select {
 			case <-drained:
@@ -244,13 +244,13 @@ func (n *Node) drainRelayed(ctx context.Context, remind *reminder) error {
 	return nil
 }
 
-// lastWords lets callers from outside be told how their calls were cut off.
-func (n *Node) lastWords() {
-	if n.ending.abrupt.Load() {
+// awaitLastResponses lets callers from outside be told how their calls were cut off.
+func (n *Node) awaitLastResponses() {
+	if n.shutdown.abrupt.Load() {
 		return
 	}
-	n.locals.close()
-	ctx, cancel := context.WithTimeout(context.Background(), lastWords)
+	n.localCalls.close()
+	ctx, cancel := context.WithTimeout(context.Background(), lastResponseTimeout)
 	defer cancel()
-	_ = n.outside.requests.wait(ctx)
+	_ = n.external.requests.wait(ctx)
 }

@@ -124,7 +124,7 @@ func CallUnary[Res, Req any](ctx context.Context, client CallOpener, method Meth
 	}
 	res, done := new(Res), false
 	if c, ok := client.(*Client); ok && c.plain != nil {
-		done, err = c.plain.callShort(ctx, spec, req, res)
+		done, err = c.plain.callFast(ctx, spec, req, res)
 	}
 	if !done {
 		err = callUnary(ctx, client, spec, req, res)
@@ -216,8 +216,8 @@ func openCallWith(ctx context.Context, client CallOpener, spec connect.Spec, req
 	if err != nil {
 		return nil, err
 	}
-	if s, ok := stream.(*outgoing); ok && spec.StreamType == connect.StreamTypeUnary {
-		s.prompt = true
+	if s, ok := stream.(*clientStream); ok && spec.StreamType == connect.StreamTypeUnary {
+		s.attempts.callerBlocks = true
 	}
 	if err = stream.Send(req); err == nil {
 		err = stream.CloseSend()

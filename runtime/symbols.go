@@ -16,8 +16,8 @@ const (
 	maxSymbols = 4 << 20
 	// maxSets bounds the schemas whose symbols are kept.
 	maxSets = 2 * maxListedSchemas
-	// symbolsTurn is how long those that are kept stay at least before all are let go of to make room.
-	symbolsTurn = time.Minute
+	// symbolsMinAge is how long those that are kept stay at least before all are let go of to make room.
+	symbolsMinAge = time.Minute
 	// schemaRetry is how long a schema that could not be had is not asked for again.
 	schemaRetry = 5 * time.Second
 )
@@ -57,8 +57,8 @@ func (s *setSymbols) has(symbol schema.Symbol) bool {
 	return false
 }
 
-// known returns the symbols of a schema, or nil where it is to be asked for.
-func (s *symbols) known(hash SchemaHash) *setSymbols {
+// get returns the symbols of a schema, or nil where it is to be asked for.
+func (s *symbols) get(hash SchemaHash) *setSymbols {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	set := s.sets[hash]
@@ -68,8 +68,8 @@ func (s *symbols) known(hash SchemaHash) *setSymbols {
 	return set
 }
 
-// learn notes what a schema defines.
-func (s *symbols) learn(hash SchemaHash, set *schema.Set, err error) {
+// add notes what a schema defines.
+func (s *symbols) add(hash SchemaHash, set *schema.Set, err error) {
 	learnt := &setSymbols{err: err, failed: time.Now()}
 	var files []schema.FileSymbols
 	if err == nil {
@@ -77,7 +77,7 @@ func (s *symbols) learn(hash SchemaHash, set *schema.Set, err error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.sets == nil || s.full() && time.Since(s.cleared) > symbolsTurn {
+	if s.sets == nil || s.full() && time.Since(s.cleared) > symbolsMinAge {
 		s.files, s.sets = map[[sha256.Size]byte]*fileSymbols{}, map[SchemaHash]*setSymbols{}
 		s.count, s.cleared = 0, time.Now()
 	}

@@ -8,22 +8,32 @@ import (
 	"connectrpc.com/connect/v2"
 )
 
-// limit gives a call without a deadline that of [Config.CallTimeout].
-func (s *outgoing) limit() {
-	s.deadline, s.limited = time.Now().Add(s.ns.node.cfg.CallTimeout), true
+// callDeadline is when a call's time is up.
+type callDeadline struct {
+	at        time.Time // zero: never
+	byDefault bool      // it is that of [Config.CallTimeout]
 }
 
-// timedOut is an error of the call, which says whose the time was that is up where the caller set none.
-func (s *outgoing) timedOut(err error) error {
+// defaultDeadline is the deadline of a unary call that has none of its own.
+func (n *Node) defaultDeadline() callDeadline {
+	if n.cfg.CallTimeout <= 0 {
+		return callDeadline{}
+	}
+	return callDeadline{at: time.Now().Add(n.cfg.CallTimeout), byDefault: true}
+}
+
+func (d callDeadline) passed() bool { return !d.at.IsZero() && !time.Now().Before(d.at) }
+
+// explain is an error of the call, which says whose the time was that is up where the caller set none.
+func (d callDeadline) explain(n *Node, err error) error {
 	e, ok := errors.AsType[*connect.Error](err)
-	if !ok || !s.limited || e.Code() != connect.CodeDeadlineExceeded || time.Now().Before(s.deadline) {
+	if !ok || !d.byDefault || e.Code() != connect.CodeDeadlineExceeded || !d.passed() {
 		return err
 	}
 	if e.IsRemote() && e.Message() != "" {
 		return err // the handler's own words
 	}
-	n := s.ns.node
 	text := fmt.Sprintf("the call's time is up: it had no deadline, so it got the %v of node %q's Config.CallTimeout; "+
 		"give its context a deadline, or set CallTimeout", n.cfg.CallTimeout, n.name)
-	return reworded(e, text)
+	return withMessage(e, text)
 }

@@ -50,7 +50,7 @@ func search[T any](t *Types, symbol schema.Symbol, name string, find func(*schem
 		}
 	}
 	ok := false
-	err = t.ns.defining(t.ctx, symbol, name, func(set *schema.Set) bool {
+	err = t.ns.findDefining(t.ctx, symbol, name, func(set *schema.Set) bool {
 		found, ok = find(set)
 		return !ok
 	})

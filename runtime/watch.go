@@ -75,12 +75,12 @@ type Event struct {
 func (ns *Namespace) Watch(ctx context.Context) iter.Seq[Event] {
 	return func(yield func(Event) bool) {
 		w := &watcher{ns: ns, wake: make(chan struct{}, 1), done: make(chan struct{})}
-		if ns.err != nil || !ns.node.watch(w) {
+		if ns.err != nil || !ns.node.addWatcher(w) {
 			return
 		}
-		defer ns.node.unwatch(w)
+		defer ns.node.removeWatcher(w)
 		for {
-			for _, e := range w.take() {
+			for _, e := range w.popAll() {
 				if !yield(e) {
 					return
 				}
@@ -110,7 +110,7 @@ type watcher struct {
 
 func (w *watcher) stop() { w.once.Do(func() { close(w.done) }) }
 
-func (w *watcher) put(event Event) {
+func (w *watcher) push(event Event) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.queue) >= maxEvents {
@@ -124,7 +124,7 @@ func (w *watcher) put(event Event) {
 	}
 }
 
-func (w *watcher) take() []Event {
+func (w *watcher) popAll() []Event {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	events := w.queue
@@ -136,19 +136,19 @@ func (w *watcher) take() []Event {
 	return events
 }
 
-// watch adds w, with what is as its first events. It reports false once the node is closed.
-func (n *Node) watch(w *watcher) bool {
+// addWatcher adds w, with what is as its first events. It reports false once the node is closed.
+func (n *Node) addWatcher(w *watcher) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.phase == closed {
 		return false
 	}
 	n.core.WatchFunctions(w.ns.name, true)
-	n.publish()
+	n.publishLocked()
 	now, table := time.Now(), n.table.Load()
 	for m := range table.Members() {
 		for _, ns := range m.Namespaces {
-			if w.wants(ns.Namespace) {
+			if w.matches(ns.Namespace) {
 				w.queue = append(w.queue, Event{
 					Kind: MemberJoined, Time: now, Namespace: ns.Namespace, Node: NodeID(m.ID), NodeName: m.Info.GetName(),
 				})
@@ -164,31 +164,31 @@ func (n *Node) watch(w *watcher) bool {
 	return true
 }
 
-func (n *Node) unwatch(w *watcher) {
+func (n *Node) removeWatcher(w *watcher) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	delete(n.watchers, w)
 	n.core.WatchFunctions(w.ns.name, false)
 }
 
-// wants reports whether events of namespace are w's.
-func (w *watcher) wants(namespace string) bool {
+// matches reports whether events of namespace are w's.
+func (w *watcher) matches(namespace string) bool {
 	return namespace == w.ns.name || slices.Contains(w.ns.members, namespace)
 }
 
-// handle passes on an event of the core. The caller holds n.mu.
-func (n *Node) handle(e mesh.Event) {
+// handleEventLocked passes on an event of the core. The caller holds n.mu.
+func (n *Node) handleEventLocked(e mesh.Event) {
 	switch e.Kind {
 	case mesh.LinkSynced:
-		if s := n.live[e.Link]; s != nil && s.owner != nil {
-			s.owner.noteSynced(s)
+		if s := n.liveSessions[e.Link]; s != nil && s.owner != nil {
+			s.owner.onSynced(s)
 		} else if s != nil {
-			n.opened(s)
+			n.sessionSynced(s)
 		}
 		return
 	case mesh.LinkKnown:
-		if s := n.live[e.Link]; s != nil && s.owner != nil {
-			s.owner.noteKnown(s)
+		if s := n.liveSessions[e.Link]; s != nil && s.owner != nil {
+			s.owner.onPeerSynced(s)
 		}
 		return
 	case mesh.NodeDisputed:
@@ -206,23 +206,23 @@ func (n *Node) handle(e mesh.Event) {
 		n.log.Warn("function has too many origins", "namespace", e.Namespace, "procedure", e.Procedure, "reason", e.Cause)
 		return
 	case mesh.FunctionDiffers:
-		n.differs(e)
+		n.compareLaterLocked(e)
 		return
 	case mesh.FunctionIncompatible:
 		e.Cause = fmt.Sprintf("its schema is not known to fit that of %q", e.OwnerName)
 	case mesh.MemberChanged, mesh.FunctionAdded, mesh.FunctionWithdrawn:
 	}
-	n.tell(Event{
+	n.notifyWatchersLocked(Event{
 		Kind: eventKinds[e.Kind], Time: time.Now(), Namespace: e.Namespace, Node: NodeID(e.Node), NodeName: e.Name,
 		Procedure: e.Procedure, Cause: e.Cause,
 	})
 }
 
-// tell hands an event to those who watch. The caller holds n.mu.
-func (n *Node) tell(event Event) {
+// notifyWatchersLocked hands an event to those who watch. The caller holds n.mu.
+func (n *Node) notifyWatchersLocked(event Event) {
 	for w := range n.watchers {
-		if w.wants(event.Namespace) {
-			w.put(event)
+		if w.matches(event.Namespace) {
+			w.push(event)
 		}
 	}
 }

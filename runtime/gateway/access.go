@@ -49,9 +49,9 @@ func (g *Gateway) authorize(r *http.Request, t target, who client) (_ client, na
 		if err != nil {
 			return who, "", err
 		}
-		return clientWith(g.hash), g.Name, nil
+		return clientByToken(g.hash), g.Name, nil
 	}
-	who, err = g.ask(r.Context(), c, who)
+	who, err = g.askAuthorize(r.Context(), c, who)
 	return who, "", err
 }
 
@@ -60,14 +60,14 @@ func isProbe(procedure string) bool {
 	return procedure == "/grpc.health.v1.Health/Check" || procedure == "/grpc.health.v1.Health/Watch"
 }
 
-// ask is authorize by the Config's own check.
-func (g *Gateway) ask(ctx context.Context, c Caller, who client) (client, error) {
+// askAuthorize is authorize by the Config's own check.
+func (g *Gateway) askAuthorize(ctx context.Context, c Caller, who client) (client, error) {
 	err := g.cfg.Authorize(ctx, c)
 	switch {
 	case err == nil && c.Token == "":
 		return who, nil
 	case err == nil:
-		return clientWith(sha256.Sum256([]byte(c.Token))), nil
+		return clientByToken(sha256.Sum256([]byte(c.Token))), nil
 	}
 	if e := coded.Of(err); e != nil && !e.IsRemote() {
 		return who, e

@@ -133,8 +133,8 @@ type CORS struct {
 	MaxAge time.Duration
 }
 
-// resolved checks cfg and returns a copy with its defaults filled in.
-func resolved(cfg Config) (Config, error) {
+// withDefaults checks cfg and returns a copy with its defaults filled in.
+func withDefaults(cfg Config) (Config, error) {
 	switch {
 	case cfg.Authorize == nil && cfg.Tokens == nil && !cfg.Open:
 		return cfg, connect.NewError(connect.CodeInvalidArgument,
@@ -177,21 +177,21 @@ func resolved(cfg Config) (Config, error) {
 
 func (cfg *Config) checkNamespaces() error {
 	if err := rpcmesh.CheckNamespace(cfg.Namespace); err != nil {
-		return inField("gateway: Config.Namespace", err)
+		return errorInField("gateway: Config.Namespace", err)
 	}
 	if n := len(cfg.Namespaces); n > maxNamespaces {
 		return connect.Errorf(connect.CodeInvalidArgument, "gateway: Config.Namespaces may have %d entries at most, and has %d", maxNamespaces, n)
 	}
 	for i, name := range cfg.Namespaces {
 		if err := rpcmesh.CheckNamespace(name); err != nil {
-			return inField(fmt.Sprintf("gateway: Config.Namespaces[%d]", i), err)
+			return errorInField(fmt.Sprintf("gateway: Config.Namespaces[%d]", i), err)
 		}
 	}
 	return nil
 }
 
-// inField says where the namespace stands that err is about.
-func inField(field string, err error) error {
+// errorInField says where the namespace stands that err is about.
+func errorInField(field string, err error) error {
 	text := err.Error()
 	if e, ok := errors.AsType[*connect.Error](err); ok {
 		text = strings.TrimPrefix(e.Message(), "rpcmesh: ")

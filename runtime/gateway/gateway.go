@@ -22,18 +22,18 @@ import (
 // Gateway lets callers from outside into the namespaces of a node. It is an [http.Handler] and belongs to
 // nobody: closing the node ends its calls. It may be used concurrently.
 type Gateway struct {
-	cfg        Config
-	node       *rpcmesh.Node
-	namespaces map[string]*atomic.Pointer[rpcmesh.Namespace] // nil until the node is found to be a member
-	pump       bridge.Pump
-	room       *room // for messages that are being turned into JSON or back
-	handlers   handlers
-	own        own
-	errors     *connecthttp.ErrorWriter
-	front      http.Handler // serve, behind CORS
-	quiet      quiet.Logger
-	calls      *calls
-	drop       *headerSet // of callers' headers
+	cfg         Config
+	node        *rpcmesh.Node
+	namespaces  map[string]*atomic.Pointer[rpcmesh.Namespace] // nil until the node is found to be a member
+	pump        bridge.Pump
+	jsonMemory  *memoryBudget // for messages that are being turned into JSON or back
+	handlers    handlers
+	builtin     builtinServices
+	errors      *connecthttp.ErrorWriter
+	front       http.Handler // serve, behind CORS
+	quiet       quiet.Logger
+	calls       *callCounter
+	dropHeaders *headerSet // of callers' headers
 }
 
 // New returns a gateway to namespaces of node. It fails with invalid_argument where cfg has a mistake.
@@ -45,7 +45,7 @@ func New(node *rpcmesh.Node, cfg Config) (*Gateway, error) {
 	if node == nil {
 		return nil, connect.NewError(connect.CodeInvalidArgument, "gateway: the node is nil: give it one of rpcmesh.NewNode")
 	}
-	cfg, err := resolved(cfg)
+	cfg, err := withDefaults(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +54,7 @@ func New(node *rpcmesh.Node, cfg Config) (*Gateway, error) {
 		calls: newCalls(cfg.MaxCalls, cfg.MaxCallsPerCaller),
 		quiet: quiet.Logger{To: guard.Logger(cfg.Logger).With("gateway", node.Name())},
 	}
-	if g.drop, err = newHeaderSet(cfg.DropHeaders); err != nil {
+	if g.dropHeaders, err = newHeaderSet(cfg.DropHeaders); err != nil {
 		return nil, err
 	}
 	for _, name := range append([]string{cfg.Namespace}, cfg.Namespaces...) {
@@ -66,18 +66,18 @@ func New(node *rpcmesh.Node, cfg Config) (*Gateway, error) {
 	if g.cfg.MaxJSON == 0 {
 		g.cfg.MaxJSON = 4 * min(node.Limits().MaxMessage, 1<<28)
 	}
-	g.room = newRoom(roomOfJSON * min(g.cfg.MaxJSON, math.MaxInt/roomOfJSON))
+	g.jsonMemory = newMemoryBudget(jsonMemoryFactor * min(g.cfg.MaxJSON, math.MaxInt/jsonMemoryFactor))
 	if cfg.Tokens != nil {
 		g.cfg.Authorize = cfg.Tokens.Authorize
 	}
-	g.pump = bridge.Pump{To: inward{}, Skip: g.skip, StopReceiving: stopReceiving, Discreet: !cfg.NameNodes}
+	g.pump = bridge.Pump{To: meshTransport{}, Skip: g.skip, StopReceiving: stopReceiving, Discreet: !cfg.NameNodes}
 	options := []connecthttp.Option{
 		connecthttp.WithCodecs(new(bridge.Codec), jsonCodec{}),
 		connecthttp.WithReadMaxBytes(g.cfg.MaxMessage),
 	}
 	g.errors = connecthttp.NewErrorWriter(options...)
 	g.handlers = newHandlers(g.call, options)
-	g.own.noReflection, g.own.noHealth, g.own.told = cfg.NoReflection, cfg.NoHealth, g.toldSchema
+	g.builtin.noReflection, g.builtin.noHealth, g.builtin.publicError = cfg.NoReflection, cfg.NoHealth, g.publicSchemaError
 	g.front = cfg.CORS.handler(webText(http.HandlerFunc(g.serve)))
 	return g, nil
 }
@@ -105,7 +105,7 @@ func Mount(mux connecthttp.ServeMux, node *rpcmesh.Node, cfg Config) error {
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) { g.front.ServeHTTP(w, r) }
 
 func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) {
-	t, found, err := targetOf(r)
+	t, found, err := requestTarget(r)
 	if !found && (r.Method != http.MethodPost || !g.errors.IsSupported(r)) {
 		http.NotFound(w, r)
 		return
@@ -117,7 +117,7 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) {
 	if g.draining() {
 		w.Header().Set("Connection", "close") // which net/http makes a GOAWAY over HTTP/2
 	}
-	who := clientAt(r.RemoteAddr) // until it is found to have a token
+	who := clientByAddress(r.RemoteAddr) // until it is found to have a token
 	if err == nil {
 		err = g.node.Admit(r.Context())
 	}
@@ -129,7 +129,7 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer func() { g.calls.end(who) }()
-	c, err := g.admit(r, t, &who)
+	c, err := g.admitCall(r, t, &who)
 	if err != nil {
 		g.refuse(w, r, err)
 		return
@@ -142,8 +142,8 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) {
 	g.handlers.of(c.spec).ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callKey{}, c)))
 }
 
-// admit decides whether r may call t, and finds it. From then on its call counts as that of whoever has its token.
-func (g *Gateway) admit(r *http.Request, t target, who *client) (*call, error) {
+// admitCall decides whether r may call t, and finds it. From then on its call counts as that of whoever has its token.
+func (g *Gateway) admitCall(r *http.Request, t target, who *client) (*call, error) {
 	if t.namespace == "" {
 		t.namespace = g.cfg.Namespace
 	}
@@ -151,7 +151,7 @@ func (g *Gateway) admit(r *http.Request, t target, who *client) (*call, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := g.calls.pass(*who, admitted); err != nil {
+	if err := g.calls.transfer(*who, admitted); err != nil {
 		return nil, err
 	}
 	*who = admitted
@@ -159,23 +159,23 @@ func (g *Gateway) admit(r *http.Request, t target, who *client) (*call, error) {
 	if !ok {
 		return nil, connect.Errorf(connect.CodeNotFound, "the gateway has no namespace %.64q: use one that it serves", t.namespace)
 	}
-	if m, ok := g.own.find(g.node, ns, t.procedure); ok {
-		return &call{ns: ns, spec: m.Spec, own: m.Handler}, nil
+	if m, ok := g.builtin.lookup(g.node, ns, t.procedure); ok {
+		return &call{ns: ns, spec: m.Spec, builtin: m.Handler}, nil
 	}
-	spec, err := lookUp(r, ns, t.procedure)
+	spec, err := lookUpSpec(r, ns, t.procedure)
 	if err != nil {
 		return nil, err
 	}
 	return &call{ns: ns, spec: spec, from: g.outside(token, r.RemoteAddr)}, nil
 }
 
-// lookUp finds what r calls, and waits for it as calls do, for no longer than the caller.
-func lookUp(r *http.Request, ns *rpcmesh.Namespace, procedure string) (connect.Spec, error) {
+// lookUpSpec finds what r calls, and waits for it as calls do, for no longer than the caller.
+func lookUpSpec(r *http.Request, ns *rpcmesh.Namespace, procedure string) (connect.Spec, error) {
 	for {
 		if f, ok := ns.Find(procedure); ok {
 			return connect.Spec{Procedure: f.Procedure, StreamType: f.Kind, IdempotencyLevel: f.Idempotency}, nil
 		}
-		ctx, cancel := withTimeoutOf(r)
+		ctx, cancel := withRequestTimeout(r)
 		stream, err := ns.NewClientStream(ctx, connect.Spec{Procedure: procedure})
 		cancel()
 		if err != nil {
@@ -185,9 +185,9 @@ func lookUp(r *http.Request, ns *rpcmesh.Namespace, procedure string) (connect.S
 	}
 }
 
-// withTimeoutOf returns the context of a request until its caller's time is up, as far as a header says when: what
+// withRequestTimeout returns the context of a request until its caller's time is up, as far as a header says when: what
 // it says wrong, the protocol's handler refuses.
-func withTimeoutOf(r *http.Request) (context.Context, context.CancelFunc) {
+func withRequestTimeout(r *http.Request) (context.Context, context.CancelFunc) {
 	if timeout, ok := grpc.Timeout(r.Header.Get("Grpc-Timeout")); ok {
 		return context.WithTimeout(r.Context(), timeout)
 	}
@@ -202,16 +202,16 @@ func (g *Gateway) outside(token, addr string) rpcmesh.Outside {
 	return rpcmesh.Outside{Gateway: g.cfg.Name, Token: token, Addr: addr}
 }
 
-// told is an error of the mesh's as those outside are told it.
-func (g *Gateway) told(err error, procedure string) error {
+// publicError is an error of the mesh's as those outside are told it.
+func (g *Gateway) publicError(err error, procedure string) error {
 	if g.cfg.NameNodes {
 		return err
 	}
 	return bridge.Discreet(err, procedure)
 }
 
-// toldSchema is told for what keeps a schema from being had.
-func (g *Gateway) toldSchema(err error, name string) error {
+// publicSchemaError is told for what keeps a schema from being had.
+func (g *Gateway) publicSchemaError(err error, name string) error {
 	if g.cfg.NameNodes {
 		return err
 	}
@@ -240,17 +240,17 @@ func (g *Gateway) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		w.Header().Set("Www-Authenticate", "Bearer")
 	}
 	if connect.CodeOf(err) == connect.CodeUnimplemented {
-		w = unknown{w}
+		w = notFoundWriter{w}
 	}
 	t, _ := parsePath(r.URL.Path)
-	_ = g.errors.Write(w, r, bridge.Verdict(g.told(err, t.procedure))) // fails where the caller has gone
+	_ = g.errors.Write(w, r, bridge.Verdict(g.publicError(err, t.procedure))) // fails where the caller has gone
 }
 
-// unknown has the status of a path that is not there, as servers of Connect answer, where the code
+// notFoundWriter has the status of a path that is not there, as servers of Connect answer, where the code
 // unimplemented alone says 501.
-type unknown struct{ http.ResponseWriter }
+type notFoundWriter struct{ http.ResponseWriter }
 
-func (u unknown) WriteHeader(status int) {
+func (u notFoundWriter) WriteHeader(status int) {
 	if status == http.StatusNotImplemented {
 		status = http.StatusNotFound
 	}
@@ -259,18 +259,18 @@ func (u unknown) WriteHeader(status int) {
 
 // skip drops what is meant for the gateway, or not the caller's to say.
 func (g *Gateway) skip(key string) bool {
-	return key == "Authorization" && !g.cfg.PassAuthorization || g.drop.has(key)
+	return key == "Authorization" && !g.cfg.PassAuthorization || g.dropHeaders.has(key)
 }
 
 // call is one call on its way through the gateway, in the context of its request.
 type call struct {
-	ns   *rpcmesh.Namespace
-	spec connect.Spec
-	from rpcmesh.Outside
-	w    http.ResponseWriter
-	r    *http.Request
-	json *transcoder        // of a JSON call
-	own  connect.ServerFunc // of one of the gateway's own services
+	ns      *rpcmesh.Namespace
+	spec    connect.Spec
+	from    rpcmesh.Outside
+	w       http.ResponseWriter
+	r       *http.Request
+	json    *transcoder        // of a JSON call
+	builtin connect.ServerFunc // of one of the gateway's own services
 }
 
 type callKey struct{}
@@ -286,10 +286,10 @@ func (g *Gateway) call(ctx context.Context, _ connect.Spec, stream connect.Serve
 		return bridge.Verdict(context.DeadlineExceeded)
 	}
 	c := callOf(ctx)
-	if c.own != nil {
-		return g.callOwn(ctx, c, stream)
+	if c.builtin != nil {
+		return g.callBuiltin(ctx, c, stream)
 	}
-	stream = bounded{stream, g.cfg.MaxMessage}
+	stream = limitedStream{stream, g.cfg.MaxMessage}
 	if info, _ := connect.CallInfoForServerContext(ctx); info.Codec == connect.CodecNameJSON {
 		var err error
 		if c.json, err = g.newTranscoder(ctx, c.ns, c.spec.Procedure); err != nil {
@@ -300,13 +300,13 @@ func (g *Gateway) call(ctx context.Context, _ connect.Spec, stream connect.Serve
 	return g.pump.Call(ctx, c.spec, stream)
 }
 
-// bounded is a stream that says whose limit it is that a request exceeds.
-type bounded struct {
+// limitedStream is a stream that says whose limit it is that a request exceeds.
+type limitedStream struct {
 	connect.ServerStream
 	limit int
 }
 
-func (b bounded) Receive(msg any) error {
+func (b limitedStream) Receive(msg any) error {
 	err := b.ServerStream.Receive(msg)
 	if err == nil || connect.CodeOf(err) != connect.CodeResourceExhausted {
 		return err
@@ -318,10 +318,10 @@ func (b bounded) Receive(msg any) error {
 		"the request is longer than the gateway takes: set its Config.MaxMessage of %d bytes higher, or send less at once", b.limit).WithCause(err)
 }
 
-// inward is the transport of every call.
-type inward struct{}
+// meshTransport is the transport of every call.
+type meshTransport struct{}
 
-func (inward) NewClientStream(ctx context.Context, spec connect.Spec) (connect.ClientStream, error) {
+func (meshTransport) NewClientStream(ctx context.Context, spec connect.Spec) (connect.ClientStream, error) {
 	c := callOf(ctx)
 	return c.ns.NewClientStream(rpcmesh.WithOutside(ctx, c.from), spec)
 }

@@ -50,9 +50,9 @@ func newHeaderSet(patterns []string) (*headerSet, error) {
 			return nil, connect.Errorf(connect.CodeInvalidArgument,
 				"gateway: Config.DropHeaders has %.100q: an entry is a header's name, or what names begin with and *", p)
 		case many:
-			s.prefixes = append(s.prefixes, dashed(strings.ToLower(prefix)))
+			s.prefixes = append(s.prefixes, hyphenated(strings.ToLower(prefix)))
 		default:
-			s.names[textproto.CanonicalMIMEHeaderKey(dashed(prefix))] = true
+			s.names[textproto.CanonicalMIMEHeaderKey(hyphenated(prefix))] = true
 		}
 	}
 	return s, nil
@@ -61,11 +61,11 @@ func newHeaderSet(patterns []string) (*headerSet, error) {
 // has reports whether a header, by its canonical key, is in the set. Servers that take _ for - are thought of.
 func (s *headerSet) has(key string) bool {
 	if strings.IndexByte(key, '_') >= 0 {
-		key = textproto.CanonicalMIMEHeaderKey(dashed(key))
+		key = textproto.CanonicalMIMEHeaderKey(hyphenated(key))
 	}
 	return s.names[key] || slices.ContainsFunc(s.prefixes, func(prefix string) bool {
 		return len(key) >= len(prefix) && strings.EqualFold(key[:len(prefix)], prefix)
 	})
 }
 
-func dashed(name string) string { return strings.ReplaceAll(name, "_", "-") }
+func hyphenated(name string) string { return strings.ReplaceAll(name, "_", "-") }

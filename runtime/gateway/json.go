@@ -20,13 +20,13 @@ import (
 )
 
 const (
-	// roomOfJSON is how many times as long as [Config.MaxJSON] all messages may be in memory that are being turned
+	// jsonMemoryFactor is how many times as long as [Config.MaxJSON] all messages may be in memory that are being turned
 	// into JSON or back, and any one of them.
-	roomOfJSON = 16
-	// weightOfJSON is how many times as long as its JSON a message is in memory at most: a list of empty messages.
-	weightOfJSON = 64
-	// lookupTime bounds how long a type is looked for, which may be far away, while others wait for room.
-	lookupTime = 5 * time.Second
+	jsonMemoryFactor = 16
+	// jsonExpansion is how many times as long as its JSON a message is in memory at most: a list of empty messages.
+	jsonExpansion = 64
+	// typeLookupTimeout bounds how long a type is looked for, which may be far away, while others wait for room.
+	typeLookupTimeout = 5 * time.Second
 )
 
 // jsonCodec is the codec "json": it turns JSON into encoded messages and back, by the schema of the call
@@ -78,61 +78,61 @@ func (s jsonStream) Send(msg any) error {
 
 // transcoder turns one call's JSON into messages and messages into JSON, as Connect's own codec does.
 type transcoder struct {
-	ns      *rpcmesh.Namespace
-	schema  *rpcmesh.Schema
-	in, out protoreflect.MessageType
-	room    *room
-	limit   int // of a response
-	told    func(err error, name string) error
+	ns          *rpcmesh.Namespace
+	schema      *rpcmesh.Schema
+	in, out     protoreflect.MessageType
+	memory      *memoryBudget
+	limit       int // of a response
+	publicError func(err error, name string) error
 }
 
 // newTranscoder returns what a JSON call of procedure in ns needs.
 func (g *Gateway) newTranscoder(ctx context.Context, ns *rpcmesh.Namespace, procedure string) (*transcoder, error) {
 	schema, err := ns.Schema(ctx, procedure)
 	if err != nil {
-		return nil, g.toldSchema(err, procedure)
+		return nil, g.publicSchemaError(err, procedure)
 	}
 	return &transcoder{
 		ns: ns, schema: schema,
-		in:   dynamicpb.NewMessageType(schema.Method().Input()),
-		out:  dynamicpb.NewMessageType(schema.Method().Output()),
-		room: g.room, limit: g.cfg.MaxJSON, told: g.toldSchema,
+		in:     dynamicpb.NewMessageType(schema.Method().Input()),
+		out:    dynamicpb.NewMessageType(schema.Method().Output()),
+		memory: g.jsonMemory, limit: g.cfg.MaxJSON, publicError: g.publicSchemaError,
 	}, nil
 }
 
 // types finds what an Any holds, which any schema of the namespace may have, and extensions.
 func (t *transcoder) types(ctx context.Context) resolver {
-	return toldTypes{t.ns.Types(ctx, t.schema), t.told}
+	return publicTypes{t.ns.Types(ctx, t.schema), t.publicError}
 }
 
-// toldTypes are types whose errors are for those outside.
-type toldTypes struct {
+// publicTypes are types whose errors are for those outside.
+type publicTypes struct {
 	*rpcmesh.Types
 
-	told func(err error, name string) error
+	publicError func(err error, name string) error
 }
 
-func (t toldTypes) FindMessageByName(name protoreflect.FullName) (protoreflect.MessageType, error) {
+func (t publicTypes) FindMessageByName(name protoreflect.FullName) (protoreflect.MessageType, error) {
 	mt, err := t.Types.FindMessageByName(name)
-	return mt, t.told(err, string(name))
+	return mt, t.publicError(err, string(name))
 }
 
-func (t toldTypes) FindMessageByURL(url string) (protoreflect.MessageType, error) {
+func (t publicTypes) FindMessageByURL(url string) (protoreflect.MessageType, error) {
 	mt, err := t.Types.FindMessageByURL(url)
-	return mt, t.told(err, url)
+	return mt, t.publicError(err, url)
 }
 
 func (t *transcoder) unmarshal(ctx context.Context, src io.Reader, raw *rpcmesh.Raw) (err error) {
-	defer rescue(&err)
+	defer recoverPanic(&err)
 	if err := bridge.ReadAll(src, raw); err != nil { // first: src may be slow
 		return err
 	}
-	giveBack, err := t.room.take(ctx, weightOfJSON*min(len(raw.B), math.MaxInt/weightOfJSON))
+	giveBack, err := t.memory.acquire(ctx, jsonExpansion*min(len(raw.B), math.MaxInt/jsonExpansion))
 	if err != nil {
 		return err
 	}
 	defer giveBack()
-	ctx, cancel := context.WithTimeout(ctx, lookupTime)
+	ctx, cancel := context.WithTimeout(ctx, typeLookupTimeout)
 	defer cancel()
 	codec := connectproto.JSONCodec{UnmarshalOptions: protojson.UnmarshalOptions{Resolver: t.types(ctx), DiscardUnknown: true}}
 	msg := t.in.New().Interface()
@@ -145,17 +145,17 @@ func (t *transcoder) unmarshal(ctx context.Context, src io.Reader, raw *rpcmesh.
 
 // marshal returns a message in JSON.
 func (t *transcoder) marshal(ctx context.Context, raw *rpcmesh.Raw) (spelled []byte, err error) {
-	defer rescue(&err)
-	s := spelling{types: t.types(ctx), limit: t.limit, most: t.room.size}
-	if err := s.foretell(raw.B, t.out.Descriptor()); err != nil {
+	defer recoverPanic(&err)
+	s := jsonEstimator{types: t.types(ctx), maxLength: t.limit, maxWeight: t.memory.size}
+	if err := s.estimate(raw.B, t.out.Descriptor()); err != nil {
 		return nil, err
 	}
-	giveBack, err := t.room.take(ctx, s.weight+2*s.length)
+	giveBack, err := t.memory.acquire(ctx, s.weight+2*s.length)
 	if err != nil {
 		return nil, err
 	}
 	defer giveBack()
-	ctx, cancel := context.WithTimeout(ctx, lookupTime) // again, should what was found be gone
+	ctx, cancel := context.WithTimeout(ctx, typeLookupTimeout) // again, should what was found be gone
 	defer cancel()
 	types := t.types(ctx)
 	msg := t.out.New().Interface()
@@ -165,9 +165,9 @@ func (t *transcoder) marshal(ctx context.Context, raw *rpcmesh.Raw) (spelled []b
 	return protojson.MarshalOptions{Resolver: types}.Marshal(msg)
 }
 
-// rescue turns a panic into an error: protojson takes it for granted that messages of well-known names
+// recoverPanic turns a panic into an error: protojson takes it for granted that messages of well-known names
 // have their well-known fields, and an origin may have registered others.
-func rescue(err *error) {
+func recoverPanic(err *error) {
 	if r := recover(); r != nil {
 		*err = connect.NewError(connect.CodeInternal, "JSON can't be had by the schema that the function was registered with")
 	}

@@ -40,8 +40,8 @@ func parsePath(path string) (t target, ok bool) {
 	return t, true
 }
 
-// targetOf returns what r is for: found is false where its path is none of a function's.
-func targetOf(r *http.Request) (t target, found bool, err error) {
+// requestTarget returns what r is for: found is false where its path is none of a function's.
+func requestTarget(r *http.Request) (t target, found bool, err error) {
 	if r.URL.RawPath != "" {
 		return target{}, false, nil // a slash that is escaped is none, and names need no escapes
 	}

@@ -50,7 +50,7 @@ func FuzzTarget(f *testing.F) {
 		if header != "" {
 			r.Header[namespaceHeader] = []string{header}
 		}
-		got, found, err := targetOf(r)
+		got, found, err := requestTarget(r)
 		if !found || err != nil {
 			return
 		}

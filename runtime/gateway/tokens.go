@@ -79,7 +79,7 @@ func (t *Tokens) Replace(list ...Token) error {
 		}
 		for _, name := range token.Namespaces {
 			if err := rpcmesh.CheckNamespace(name); err != nil {
-				return inField(fmt.Sprintf("gateway: token %q: Namespaces", token.Name), err)
+				return errorInField(fmt.Sprintf("gateway: token %q: Namespaces", token.Name), err)
 			}
 		}
 		token.Namespaces = slices.Clone(token.Namespaces)

@@ -20,7 +20,7 @@ const (
 // webText has next serve calls in gRPC-Web's text format as calls in its binary one.
 func webText(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		contentType, ok := swapType(r.Header.Get("Content-Type"), webTextType, webBinaryType)
+		contentType, ok := replaceMediaType(r.Header.Get("Content-Type"), webTextType, webBinaryType)
 		if !ok {
 			next.ServeHTTP(w, r)
 			return
@@ -36,9 +36,9 @@ func webText(next http.Handler) http.Handler {
 	})
 }
 
-// swapType returns contentType with one media type in the place of another, whatever codec and parameters
+// replaceMediaType returns contentType with one media type in the place of another, whatever codec and parameters
 // follow it, and false where it is not that.
-func swapType(contentType, from, to string) (string, bool) {
+func replaceMediaType(contentType, from, to string) (string, bool) {
 	if len(contentType) < len(from) || !strings.EqualFold(contentType[:len(from)], from) {
 		return contentType, false
 	}
@@ -60,7 +60,7 @@ type textBody struct {
 type textReader struct {
 	src   *bufio.Reader
 	bytes []byte // decoded and not yet read
-	room  [3 << 10]byte
+	buf   [3 << 10]byte
 }
 
 func (t *textReader) Read(p []byte) (int, error) {
@@ -87,16 +87,16 @@ func (t *textReader) fill() error {
 		}
 		return err
 	}
-	text, _ = t.src.Peek(min(t.src.Buffered(), base64.StdEncoding.EncodedLen(len(t.room)))) // it is there
+	text, _ = t.src.Peek(min(t.src.Buffered(), base64.StdEncoding.EncodedLen(len(t.buf)))) // it is there
 	text = text[:len(text)/quantum*quantum]
 	if i := bytes.IndexByte(text, '='); i >= 0 {
 		text = text[:i/quantum*quantum+quantum]
 	}
-	n, err := base64.StdEncoding.Decode(t.room[:], text)
+	n, err := base64.StdEncoding.Decode(t.buf[:], text)
 	if err != nil {
 		return err
 	}
-	t.bytes = t.room[:n]
+	t.bytes = t.buf[:n]
 	_, err = t.src.Discard(len(text))
 	return err
 }
@@ -104,9 +104,9 @@ func (t *textReader) fill() error {
 // textWriter encodes a response. Each flush ends a piece of base64, padded.
 type textWriter struct {
 	http.ResponseWriter
-	headed bool
-	rest   []byte // fewer than three bytes
-	room   []byte
+	wroteHeader bool
+	rest        []byte // fewer than three bytes
+	buf         []byte
 }
 
 // Unwrap is for [http.ResponseController].
@@ -114,9 +114,9 @@ func (t *textWriter) Unwrap() http.ResponseWriter { return t.ResponseWriter }
 
 // WriteHeader implements [http.ResponseWriter].
 func (t *textWriter) WriteHeader(status int) {
-	t.headed = true
+	t.wroteHeader = true
 	h := t.Header()
-	if contentType, ok := swapType(h.Get("Content-Type"), webBinaryType, webTextType); ok {
+	if contentType, ok := replaceMediaType(h.Get("Content-Type"), webBinaryType, webTextType); ok {
 		h.Set("Content-Type", contentType)
 		h.Del("Content-Length")
 	}
@@ -125,7 +125,7 @@ func (t *textWriter) WriteHeader(status int) {
 
 // Write implements [http.ResponseWriter].
 func (t *textWriter) Write(p []byte) (int, error) {
-	if !t.headed {
+	if !t.wroteHeader {
 		t.WriteHeader(http.StatusOK)
 	}
 	const quantum = 3
@@ -143,14 +143,14 @@ func (t *textWriter) encode(b []byte) error {
 	if len(b) == 0 {
 		return nil
 	}
-	t.room = base64.StdEncoding.AppendEncode(t.room[:0], b)
-	_, err := t.ResponseWriter.Write(t.room)
+	t.buf = base64.StdEncoding.AppendEncode(t.buf[:0], b)
+	_, err := t.ResponseWriter.Write(t.buf)
 	return err
 }
 
 // FlushError is for [http.ResponseController].
 func (t *textWriter) FlushError() error {
-	if !t.headed {
+	if !t.wroteHeader {
 		t.WriteHeader(http.StatusOK)
 	}
 	if err := t.end(); err != nil {

@@ -17,8 +17,8 @@ import (
 // Secret is what the nodes of a [Cluster] prove to each other, unless a test sets another.
 const Secret = "rpcmeshtest"
 
-// patience bounds the waits of a Cluster that a working one ends at once.
-const patience = 10 * time.Second
+// waitTimeout bounds the waits of a Cluster that a working one ends at once.
+const waitTimeout = 10 * time.Second
 
 // Cluster is a set of nodes on a [Network] of their own, one to a host of the node's name. Its methods
 // that may fail the test are to be called from the test's goroutine; those of its Network from any.
@@ -119,7 +119,7 @@ func (c *Cluster) Link(from, to string, namespaces ...string) *rpcmesh.Link {
 	if link == nil {
 		c.tb.FailNow()
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), waitTimeout)
 	defer cancel()
 	if err := link.Ready(ctx); err != nil {
 		c.tb.Fatalf("rpcmeshtest: link from %q to %q: %v", from, to, err)
@@ -137,7 +137,7 @@ func (c *Cluster) Proxy(name, to, namespace string, configure ...func(*rpcmesh.P
 	for _, f := range configure {
 		f(&cfg)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), waitTimeout)
 	defer cancel()
 	p, err := rpcmesh.Dial(ctx, URL(to), cfg)
 	if err != nil {
@@ -233,7 +233,7 @@ func (c *Cluster) close() {
 			c.Stop(name)
 		}
 	}
-	for _, what := range c.leftOpen(patience) {
+	for _, what := range c.leftOpen(waitTimeout) {
 		c.tb.Error("rpcmeshtest: a connection was left open: " + what)
 	}
 }

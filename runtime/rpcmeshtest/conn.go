@@ -52,18 +52,18 @@ func (c *connection) path() path {
 	return pathOf(c.ends[0].local.host(), c.ends[1].local.host())
 }
 
-func (c *connection) hold(on bool) {
+func (c *connection) setHeld(on bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.held = on
-	c.wake()
+	c.wakeLocked()
 }
 
 func (c *connection) reset() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.broken = true
-	c.wake()
+	c.wakeLocked()
 }
 
 // setDelay changes the delay of what is written from now on.
@@ -73,11 +73,11 @@ func (c *connection) setDelay(d time.Duration) {
 	c.delay = d
 }
 
-// send has a arrive at s when it is time, and after all that was sent before. The caller holds c.mu.
-func (c *connection) send(s *stream, a arrival) {
+// sendLocked has a arrive at s when it is time, and after all that was sent before. The caller holds c.mu.
+func (c *connection) sendLocked(s *stream, a arrival) {
 	waiting := len(s.due)
 	if c.delay == 0 && waiting == 0 {
-		c.arrive(s, a)
+		c.deliverLocked(s, a)
 		return
 	}
 	a.at = time.Now().Add(c.delay)
@@ -85,38 +85,38 @@ func (c *connection) send(s *stream, a arrival) {
 		a.at = s.due[waiting-1].at
 	}
 	if s.due = append(s.due, a); waiting == 0 {
-		c.await(s)
+		c.scheduleLocked(s)
 	}
 }
 
-// await waits for the first of what is due at s. The caller holds c.mu.
-func (c *connection) await(s *stream) {
+// scheduleLocked waits for the first of what is due at s. The caller holds c.mu.
+func (c *connection) scheduleLocked(s *stream) {
 	time.AfterFunc(time.Until(s.due[0].at), func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		now := time.Now()
 		for len(s.due) > 0 && !s.due[0].at.After(now) {
-			c.arrive(s, s.due[0])
+			c.deliverLocked(s, s.due[0])
 			s.due = s.due[1:]
 		}
 		if len(s.due) > 0 {
-			c.await(s)
+			c.scheduleLocked(s)
 		}
 	})
 }
 
-// arrive makes a readable. The caller holds c.mu.
-func (c *connection) arrive(s *stream, a arrival) {
+// deliverLocked makes a readable. The caller holds c.mu.
+func (c *connection) deliverLocked(s *stream, a arrival) {
 	s.arrived += a.bytes
 	if s.fin = s.fin || a.fin; a.fin {
-		c.wake()
+		c.wakeLocked()
 		return
 	}
 	s.moved.Broadcast()
 }
 
-// wake has everyone look again. The caller holds c.mu.
-func (c *connection) wake() {
+// wakeLocked has everyone look again. The caller holds c.mu.
+func (c *connection) wakeLocked() {
 	for i := range c.streams {
 		c.streams[i].moved.Broadcast()
 	}
@@ -136,7 +136,7 @@ func (c *connection) openEnds() []string {
 
 // end is one end of a connection: a net.Conn.
 type end struct {
-	c             *connection
+	conn          *connection
 	local, remote addr
 	in, out       *stream
 
@@ -151,16 +151,16 @@ func (e *end) LocalAddr() net.Addr  { return e.local }
 func (e *end) RemoteAddr() net.Addr { return e.remote }
 
 func (e *end) Read(p []byte) (int, error) {
-	e.c.mu.Lock()
-	defer e.c.mu.Unlock()
+	e.conn.mu.Lock()
+	defer e.conn.mu.Unlock()
 	for {
-		if err := e.failure(&e.readable); err != nil {
+		if err := e.failureLocked(&e.readable); err != nil {
 			return 0, e.wrap("read", err)
 		}
 		switch {
 		case len(p) == 0:
 			return 0, nil
-		case e.c.held:
+		case e.conn.held:
 		case e.in.arrived > 0:
 			e.in.moved.Broadcast()
 			n, err := e.in.buf.Read(p[:min(len(p), e.in.arrived)])
@@ -174,21 +174,21 @@ func (e *end) Read(p []byte) (int, error) {
 }
 
 func (e *end) Write(p []byte) (int, error) {
-	e.c.mu.Lock()
-	defer e.c.mu.Unlock()
+	e.conn.mu.Lock()
+	defer e.conn.mu.Unlock()
 	written := 0
 	for {
-		err := e.failure(&e.writable)
-		if err == nil && e.in.fin && !e.c.held {
+		err := e.failureLocked(&e.writable)
+		if err == nil && e.in.fin && !e.conn.held {
 			err = syscall.EPIPE
 		}
 		if err != nil {
 			return written, e.wrap("write", err)
 		}
-		if room := e.c.limit - e.out.buf.Len(); room > 0 {
+		if room := e.conn.limit - e.out.buf.Len(); room > 0 {
 			n, _ := e.out.buf.Write(p[written:min(written+room, len(p))])
 			written += n
-			e.c.send(e.out, arrival{bytes: n})
+			e.conn.sendLocked(e.out, arrival{bytes: n})
 		}
 		if written == len(p) {
 			return written, nil
@@ -197,12 +197,12 @@ func (e *end) Write(p []byte) (int, error) {
 	}
 }
 
-// failure says why e cannot be used. The caller holds c.mu.
-func (e *end) failure(d *deadline) error {
+// failureLocked says why e cannot be used. The caller holds c.mu.
+func (e *end) failureLocked(d *deadline) error {
 	switch {
 	case e.closed:
 		return net.ErrClosed
-	case e.c.broken && !e.c.held:
+	case e.conn.broken && !e.conn.held:
 		return syscall.ECONNRESET
 	case d.passed():
 		return os.ErrDeadlineExceeded
@@ -215,28 +215,28 @@ func (e *end) wrap(op string, err error) error {
 }
 
 func (e *end) peer() *end {
-	if e.c.ends[0] == e {
-		return e.c.ends[1]
+	if e.conn.ends[0] == e {
+		return e.conn.ends[1]
 	}
-	return e.c.ends[0]
+	return e.conn.ends[0]
 }
 
 // Close lets the other end read what was written before.
 func (e *end) Close() error {
-	e.c.mu.Lock()
+	e.conn.mu.Lock()
 	if e.closed {
-		e.c.mu.Unlock()
+		e.conn.mu.Unlock()
 		return nil
 	}
 	e.closed = true
-	e.c.send(e.out, arrival{fin: true})
+	e.conn.sendLocked(e.out, arrival{fin: true})
 	e.readable.stop()
 	e.writable.stop()
-	e.c.wake()
+	e.conn.wakeLocked()
 	last := e.peer().closed
-	e.c.mu.Unlock()
+	e.conn.mu.Unlock()
 	if last {
-		e.c.forget(e.c)
+		e.conn.forget(e.conn)
 	}
 	return nil
 }
@@ -253,12 +253,12 @@ func (e *end) SetReadDeadline(t time.Time) error { return e.setDeadline(&e.reada
 func (e *end) SetWriteDeadline(t time.Time) error { return e.setDeadline(&e.writable, t, e.out) }
 
 func (e *end) setDeadline(d *deadline, t time.Time, s *stream) error {
-	e.c.mu.Lock()
-	defer e.c.mu.Unlock()
+	e.conn.mu.Lock()
+	defer e.conn.mu.Unlock()
 	if e.closed {
 		return e.wrap("set", net.ErrClosed)
 	}
-	d.set(t, s)
+	d.setLocked(t, s)
 	return nil
 }
 
@@ -270,9 +270,9 @@ type deadline struct {
 
 func (d *deadline) passed() bool { return !d.at.IsZero() && !time.Now().Before(d.at) }
 
-// set replaces the deadline; those that wait on s are told of it now and when it passes. The caller
+// setLocked replaces the deadline; those that wait on s are told of it now and when it passes. The caller
 // holds the connection's lock.
-func (d *deadline) set(t time.Time, s *stream) {
+func (d *deadline) setLocked(t time.Time, s *stream) {
 	d.stop()
 	d.at = t
 	s.moved.Broadcast()

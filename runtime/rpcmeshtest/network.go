@@ -73,7 +73,7 @@ func (n *Network) Listen(host string) (net.Listener, error) {
 	}
 	l := &listener{network: n, host: host, queue: make(chan net.Conn, backlog), done: make(chan struct{})}
 	n.listeners[host] = l
-	n.notify()
+	n.notifyLocked()
 	return l, nil
 }
 
@@ -121,7 +121,7 @@ func (n *Network) connect(from, to string) (net.Conn, <-chan struct{}, error) {
 	case l.queue <- accepted:
 		return dialler, nil, nil
 	default:
-		delete(n.conns, dialler.c)
+		delete(n.conns, dialler.conn)
 		return nil, nil, refused
 	}
 }
@@ -129,8 +129,8 @@ func (n *Network) connect(from, to string) (net.Conn, <-chan struct{}, error) {
 func (n *Network) newConnection(from, to string) (dialler, accepted *end) {
 	c := newConnection(n.buffer, n.forget)
 	n.conns[c] = struct{}{}
-	dialler = &end{c: c, local: addr(from), remote: addr(to), in: &c.streams[0], out: &c.streams[1]}
-	accepted = &end{c: c, local: addr(to), remote: addr(from), in: &c.streams[1], out: &c.streams[0]}
+	dialler = &end{conn: c, local: addr(from), remote: addr(to), in: &c.streams[0], out: &c.streams[1]}
+	accepted = &end{conn: c, local: addr(to), remote: addr(from), in: &c.streams[1], out: &c.streams[0]}
 	c.ends = [2]*end{dialler, accepted}
 	c.delay = n.delays[c.path()]
 	return dialler, accepted
@@ -140,11 +140,11 @@ func (n *Network) forget(c *connection) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	delete(n.conns, c)
-	n.notify()
+	n.notifyLocked()
 }
 
-// notify wakes those that wait for a change. The caller holds n.mu.
-func (n *Network) notify() {
+// notifyLocked wakes those that wait for a change. The caller holds n.mu.
+func (n *Network) notifyLocked() {
 	close(n.changed)
 	n.changed = make(chan struct{})
 }
@@ -153,7 +153,7 @@ func (n *Network) notify() {
 func (n *Network) Reset(a, b string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.reset(func(p path) bool { return p == pathOf(a, b) })
+	n.resetMatchingLocked(func(p path) bool { return p == pathOf(a, b) })
 }
 
 // ResetAll breaks every connection of host, as the death of a process does. New ones can be made at
@@ -161,15 +161,15 @@ func (n *Network) Reset(a, b string) {
 func (n *Network) ResetAll(host string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.reset(func(p path) bool { return p.a == host || p.b == host })
+	n.resetMatchingLocked(func(p path) bool { return p.a == host || p.b == host })
 }
 
 // Cut breaks every connection between a and b, as a TCP reset does, and refuses new ones until Heal.
 func (n *Network) Cut(a, b string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.setFault(pathOf(a, b), cut)
-	n.reset(func(p path) bool { return p == pathOf(a, b) })
+	n.setFaultLocked(pathOf(a, b), cut)
+	n.resetMatchingLocked(func(p path) bool { return p == pathOf(a, b) })
 }
 
 // Silence makes the path between a and b a black hole until Heal: nothing that either sends arrives,
@@ -178,7 +178,7 @@ func (n *Network) Cut(a, b string) {
 func (n *Network) Silence(a, b string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.setFault(pathOf(a, b), silent)
+	n.setFaultLocked(pathOf(a, b), silent)
 }
 
 // Delay makes all that a and b send each other from now on arrive so much later: on each connection in the
@@ -214,7 +214,7 @@ func (n *Network) Admit(host string) {
 func (n *Network) Heal(a, b string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.setFault(pathOf(a, b), none)
+	n.setFaultLocked(pathOf(a, b), none)
 }
 
 // HealAll ends every fault.
@@ -223,12 +223,12 @@ func (n *Network) HealAll() {
 	defer n.mu.Unlock()
 	clear(n.refusing)
 	for p := range n.faults {
-		n.setFault(p, none)
+		n.setFaultLocked(p, none)
 	}
 }
 
-// setFault makes f the state of a path and of the connections along it. The caller holds n.mu.
-func (n *Network) setFault(p path, f fault) {
+// setFaultLocked makes f the state of a path and of the connections along it. The caller holds n.mu.
+func (n *Network) setFaultLocked(p path, f fault) {
 	if f == none {
 		delete(n.faults, p)
 	} else {
@@ -236,14 +236,14 @@ func (n *Network) setFault(p path, f fault) {
 	}
 	for c := range n.conns {
 		if c.path() == p {
-			c.hold(f == silent)
+			c.setHeld(f == silent)
 		}
 	}
-	n.notify()
+	n.notifyLocked()
 }
 
-// reset breaks the connections along the paths that match. The caller holds n.mu.
-func (n *Network) reset(match func(path) bool) {
+// resetMatchingLocked breaks the connections along the paths that match. The caller holds n.mu.
+func (n *Network) resetMatchingLocked(match func(path) bool) {
 	for c := range n.conns {
 		if match(c.path()) {
 			c.reset()
@@ -313,7 +313,7 @@ func (l *listener) Close() error {
 	l.once.Do(func() {
 		l.network.mu.Lock()
 		delete(l.network.listeners, l.host)
-		l.network.notify()
+		l.network.notifyLocked()
 		l.network.mu.Unlock()
 		close(l.done)
 		for {

@@ -15,9 +15,9 @@ func Difference(there, here protoreflect.MethodDescriptor) string {
 	if text := methodDifference(there, here); text != "" {
 		return text
 	}
-	w := walk{seen: map[protoreflect.FullName]bool{}}
-	w.visit(there.Input(), here.Input())
-	w.visit(there.Output(), here.Output())
+	w := comparison{seen: map[protoreflect.FullName]bool{}}
+	w.enqueue(there.Input(), here.Input())
+	w.enqueue(there.Output(), here.Output())
 	for len(w.todo) > 0 {
 		pair := w.todo[0]
 		w.todo = w.todo[1:]
@@ -50,9 +50,9 @@ func idempotency(m protoreflect.MethodDescriptor) descriptorpb.MethodOptions_Ide
 	return options.GetIdempotencyLevel()
 }
 
-// walk goes through the messages that can be reached, each once, the nearer ones first. Messages in one
+// comparison goes through the messages that can be reached, each once, the nearer ones first. Messages in one
 // place have one name, so a name stands for both.
-type walk struct {
+type comparison struct {
 	seen map[protoreflect.FullName]bool
 	todo []pair
 }
@@ -61,14 +61,14 @@ type pair struct {
 	there, here protoreflect.MessageDescriptor
 }
 
-func (w *walk) visit(there, here protoreflect.MessageDescriptor) {
+func (w *comparison) enqueue(there, here protoreflect.MessageDescriptor) {
 	if name := there.FullName(); !w.seen[name] {
 		w.seen[name] = true
 		w.todo = append(w.todo, pair{there, here})
 	}
 }
 
-func (w *walk) message(there, here protoreflect.MessageDescriptor) string {
+func (w *comparison) message(there, here protoreflect.MessageDescriptor) string {
 	fields := there.Fields()
 	for i := range fields.Len() {
 		t := fields.Get(i)
@@ -98,31 +98,31 @@ func nameOf(f protoreflect.FieldDescriptor) string {
 	return fmt.Sprintf("field %d (%s) of %s", f.Number(), f.Name(), f.Parent().FullName())
 }
 
-func (w *walk) field(t, h protoreflect.FieldDescriptor) string {
+func (w *comparison) field(t, h protoreflect.FieldDescriptor) string {
 	differs := func(there, here any) string { return fmt.Sprintf("%s is %v there, %v here", nameOf(t), there, here) }
 	switch {
 	case t.Cardinality() != h.Cardinality():
-		return differs(typed(t), typed(h))
+		return differs(typeText(t), typeText(h))
 	case !compatible(t.Kind(), h.Kind()):
-		return differs(typed(t), typed(h))
-	case oneof(t) != oneof(h):
-		return differs(oneof(t), oneof(h))
+		return differs(typeText(t), typeText(h))
+	case oneofText(t) != oneofText(h):
+		return differs(oneofText(t), oneofText(h))
 	case t.Message() != nil:
 		if t.Message().FullName() != h.Message().FullName() {
-			return differs(typed(t), typed(h))
+			return differs(typeText(t), typeText(h))
 		}
-		w.visit(t.Message(), h.Message())
+		w.enqueue(t.Message(), h.Message())
 	case t.Enum() != nil:
 		if t.Enum().Name() != h.Enum().Name() {
-			return differs(typed(t), typed(h))
+			return differs(typeText(t), typeText(h))
 		}
 		return w.enum(t, h)
 	}
 	return ""
 }
 
-// typed is a field's cardinality and type for people.
-func typed(f protoreflect.FieldDescriptor) string {
+// typeText is a field's cardinality and type for people.
+func typeText(f protoreflect.FieldDescriptor) string {
 	kind := f.Kind().String()
 	switch {
 	case f.Message() != nil:
@@ -133,8 +133,8 @@ func typed(f protoreflect.FieldDescriptor) string {
 	return f.Cardinality().String() + " " + kind
 }
 
-// oneof says which oneof a field is in. The one that a proto3 optional field has to itself is none.
-func oneof(f protoreflect.FieldDescriptor) string {
+// oneofText says which oneof a field is in. The one that a proto3 optional field has to itself is none.
+func oneofText(f protoreflect.FieldDescriptor) string {
 	if o := f.ContainingOneof(); o != nil && !o.IsSynthetic() {
 		return "in oneof " + string(o.Name())
 	}
@@ -161,7 +161,7 @@ func compatible(there, here protoreflect.Kind) bool {
 }
 
 // enum compares the enums of a field: a value may be missing only where its number is reserved.
-func (w *walk) enum(t, h protoreflect.FieldDescriptor) string {
+func (w *comparison) enum(t, h protoreflect.FieldDescriptor) string {
 	there, here := t.Enum(), h.Enum()
 	if w.seen[there.FullName()+">"+here.FullName()] {
 		return ""

@@ -30,12 +30,12 @@ func (x *index) add(file protoreflect.FileDescriptor) error {
 	if err := x.RegisterFile(file); err != nil {
 		return err
 	}
-	x.note(file)
+	x.addTypes(file)
 	return nil
 }
 
-// note notes the types that are declared in a file or message.
-func (x *index) note(scope interface {
+// addTypes notes the types that are declared in a file or message.
+func (x *index) addTypes(scope interface {
 	Messages() protoreflect.MessageDescriptors
 	Enums() protoreflect.EnumDescriptors
 },
@@ -47,6 +47,6 @@ func (x *index) note(scope interface {
 	for i := range scope.Messages().Len() {
 		m := scope.Messages().Get(i)
 		x.types[m.FullName()] = m
-		x.note(m)
+		x.addTypes(m)
 	}
 }

@@ -46,22 +46,22 @@ func (e *LimitError) Error() string {
 // was seen to take, which is most.
 const elementWeight = 1 << 10
 
-// weigh returns about how many bytes of memory a set takes that has so many elements and bytes of names.
-func weigh(encoded []byte, elements, names int) int {
+// estimateMemory returns about how many bytes of memory a set takes that has so many elements and bytes of names.
+func estimateMemory(encoded []byte, elements, names int) int {
 	return elementWeight*elements + names + 2*len(encoded)
 }
 
-// measure holds an encoding to the limits that must hold before memory is taken for what is in it, and returns
+// countElements holds an encoding to the limits that must hold before memory is taken for what is in it, and returns
 // how many elements that are.
-func measure(encoded []byte) (elements int, err error) {
-	m := measurement{}
-	err = m.message(encoded, (*descriptorpb.FileDescriptorSet)(nil).ProtoReflect().Descriptor(), 0)
+func countElements(encoded []byte) (elements int, err error) {
+	m := elementCounter{}
+	err = m.countMessage(encoded, (*descriptorpb.FileDescriptorSet)(nil).ProtoReflect().Descriptor(), 0)
 	return m.elements, err
 }
 
-type measurement struct{ elements int }
+type elementCounter struct{ elements int }
 
-func (m *measurement) message(b []byte, md protoreflect.MessageDescriptor, depth int) error {
+func (m *elementCounter) countMessage(b []byte, md protoreflect.MessageDescriptor, depth int) error {
 	if depth > MaxNesting {
 		return &LimitError{What: "messages in one another", Limit: MaxNesting}
 	}
@@ -92,7 +92,7 @@ func (m *measurement) message(b []byte, md protoreflect.MessageDescriptor, depth
 			continue
 		}
 		inner, _ := protowire.ConsumeBytes(value)
-		if err := m.message(inner, field.Message(), depth+1); err != nil {
+		if err := m.countMessage(inner, field.Message(), depth+1); err != nil {
 			return err
 		}
 	}

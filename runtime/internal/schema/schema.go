@@ -65,7 +65,7 @@ func Of(file protoreflect.FileDescriptor) (*Set, error) {
 		return nil, &LimitError{What: "bytes", Limit: MaxBytes}
 	}
 	// What every other node would refuse is not to be offered.
-	elements, err := measure(encoded)
+	elements, err := countElements(encoded)
 	if err != nil {
 		return nil, err
 	}
@@ -75,7 +75,7 @@ func Of(file protoreflect.FileDescriptor) (*Set, error) {
 	}
 	return &Set{
 		hash: sha256.Sum256(encoded), encoded: encoded, files: files, root: file,
-		registry: c.registry, extensions: extensionsOf(c.registry), weight: weigh(encoded, elements, names),
+		registry: c.registry, extensions: extensionsOf(c.registry), weight: estimateMemory(encoded, elements, names),
 	}, nil
 }
 
@@ -141,7 +141,7 @@ func Parse(encoded []byte, hash Hash) (*Set, error) {
 	if sha256.Sum256(encoded) != hash {
 		return nil, ErrHash
 	}
-	elements, err := measure(encoded)
+	elements, err := countElements(encoded)
 	if err != nil {
 		return nil, err
 	}
@@ -155,7 +155,7 @@ func Parse(encoded []byte, hash Hash) (*Set, error) {
 		return nil, err
 	}
 	known := newIndex()
-	s := &Set{hash: hash, encoded: encoded, files: files, registry: known.Files, weight: weigh(encoded, elements, names)}
+	s := &Set{hash: hash, encoded: encoded, files: files, registry: known.Files, weight: estimateMemory(encoded, elements, names)}
 	for _, described := range files.GetFile() {
 		file, err := protodesc.NewFile(described, known)
 		if err != nil {

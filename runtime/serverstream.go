@@ -16,13 +16,13 @@ import (
 const protocolName = "rpcmesh"
 
 // serve runs the function's handler for one call, on a worker of the node.
-func (m *method) serve(call *link.ServerCall) {
+func (m *localFunction) serve(call *link.ServerCall) {
 	n := m.origin.ns.node
-	n.origins.begin()
-	defer n.origins.end()
+	n.origins.beginCall()
+	defer n.origins.endCall()
 	if call.Local() {
-		n.origins.own.Add(1)
-		defer n.origins.own.Add(-1)
+		n.origins.ownHandlers.Add(1)
+		defer n.origins.ownHandlers.Add(-1)
 	}
 	if m.spec.StreamType != connect.StreamTypeUnary {
 		n.origins.streams.add(call)
@@ -32,12 +32,12 @@ func (m *method) serve(call *link.ServerCall) {
 	if !ok {
 		return
 	}
-	s := &incoming{
-		call: call, info: newServerInfo(m.spec, call.Caller(), header), single: m.spec.StreamType&connect.StreamTypeServer == 0,
+	s := &serverStream{
+		call: call, info: newServerInfo(m.spec, call.Caller(), header), singleResponse: m.spec.StreamType&connect.StreamTypeServer == 0,
 	}
 	s.info.TransportInfo = s
 	ctx := call.Context()
-	s.end(m.try(ctx, call, func() error { return m.server.Call(ctx, m.spec.Procedure, s.info, s) }))
+	s.finish(m.runHandler(ctx, call, func() error { return m.server.Call(ctx, m.spec.Procedure, s.info, s) }))
 }
 
 // newServerInfo returns what is known of a call before its handler runs.
@@ -52,9 +52,9 @@ func newServerInfo(spec connect.Spec, caller *link.Caller, header *connect.Heade
 	return info
 }
 
-// try runs the handler and returns its verdict as callers get it, and what it says of how far the call has come.
+// runHandler runs the handler and returns its verdict as callers get it, and what it says of how far the call has come.
 // Of a panic, also one of an error's own methods, they learn nothing more.
-func (m *method) try(
+func (m *localFunction) runHandler(
 	ctx context.Context, call *link.ServerCall, handle func() error,
 ) (verdict *connect.Error, said *rpcmeshv1.CallFailure) {
 	n := m.origin.ns.node
@@ -64,13 +64,13 @@ func (m *method) try(
 			return nil
 		}
 		if context.Cause(ctx) == ErrDraining { //nolint:errorlint // it is this very one
-			err = n.draining(err)
+			err = n.drainingError(err)
 		}
-		told, hidden := verdictOf(err)
+		told, hidden := callerError(err)
 		if hidden {
 			m.logHidden(err, told)
 		}
-		verdict, said = told, n.said(err)
+		verdict, said = told, n.handlerFailure(err)
 		return nil
 	})
 	if err != nil {
@@ -80,16 +80,16 @@ func (m *method) try(
 	return verdict, said
 }
 
-// incoming is one call as its handler sees it.
-type incoming struct {
-	call   *link.ServerCall
-	info   *connect.CallInfo
-	single bool         // the method has one response
-	last   *link.Buffer // that response, held to go out with the end
-	sent   bool
+// serverStream is one call as its handler sees it.
+type serverStream struct {
+	call           *link.ServerCall
+	info           *connect.CallInfo
+	singleResponse bool         // the method has one response
+	response       *link.Buffer // that response, held to go out with the end
+	sent           bool
 }
 
-func (s *incoming) Receive(msg any) error {
+func (s *serverStream) Receive(msg any) error {
 	b, err := s.call.Receive()
 	if err != nil {
 		return err
@@ -106,23 +106,23 @@ func decodeRequest(b []byte, msg any) error {
 }
 
 // StopReceiving makes the incoming a [ReceiveStopper].
-func (s *incoming) StopReceiving() { s.call.StopReceiving() }
+func (s *serverStream) StopReceiving() { s.call.StopReceiving() }
 
-func (s *incoming) SendHeaders() error {
+func (s *serverStream) SendHeaders() error {
 	return s.call.SendHeaders(s.info.ResponseHeader())
 }
 
-func (s *incoming) Send(msg any) error {
+func (s *serverStream) Send(msg any) error {
 	b, err := marshal(msg)
 	if err != nil {
 		return err
 	}
 	s.info.SendStats = connect.MessageStats{Size: len(b.B)}
-	if s.single {
+	if s.singleResponse {
 		if s.sent {
 			return errOneResponse
 		}
-		s.sent, s.last = true, b
+		s.sent, s.response = true, b
 		return nil
 	}
 	defer b.Free()
@@ -137,23 +137,23 @@ func (s *incoming) Send(msg any) error {
 
 var errOneResponse = connect.NewError(connect.CodeInternal, "the method has one response, and it was sent: use Send once")
 
-// end sends what the handler left, and its verdict, which says how far the call has come where failure is
+// finish sends what the handler left, and its verdict, which says how far the call has come where failure is
 // not nil. Where sending fails the caller is gone already.
-func (s *incoming) end(err *connect.Error, failure *rpcmeshv1.CallFailure) {
+func (s *serverStream) finish(err *connect.Error, failure *rpcmeshv1.CallFailure) {
 	if failure != nil {
 		s.fail(err, failure)
 		return
 	}
-	if err == nil && s.single && !s.sent {
+	if err == nil && s.singleResponse && !s.sent {
 		err = connect.NewError(connect.CodeInternal, "the handler sent no response: it must give one, or an error")
 	}
-	if err == nil && s.single {
-		failed := s.call.Reply(s.info.ResponseHeader(), s.last.B, s.info.ResponseTrailer())
-		s.last.Free()
+	if err == nil && s.singleResponse {
+		failed := s.call.Reply(s.info.ResponseHeader(), s.response.B, s.info.ResponseTrailer())
+		s.response.Free()
 		if failed == nil {
 			return
 		}
-		err, _ = verdictOf(failed) // it is too long, say
+		err, _ = callerError(failed) // it is too long, say
 	}
 	if s.info.ResponseHeader().Len() > 0 {
 		_ = s.SendHeaders()
@@ -163,7 +163,7 @@ func (s *incoming) end(err *connect.Error, failure *rpcmeshv1.CallFailure) {
 
 // fail is end for a call that its handler did not begin, or has lost on its way on. The headers that came of
 // it are not sent for a call that is to begin elsewhere.
-func (s *incoming) fail(err *connect.Error, failure *rpcmeshv1.CallFailure) {
+func (s *serverStream) fail(err *connect.Error, failure *rpcmeshv1.CallFailure) {
 	begun := failure.GetCertainty() != rpcmeshv1.CallFailure_CERTAINTY_NOT_STARTED
 	if s.sent && !begun {
 		begun, failure.Certainty = true, rpcmeshv1.CallFailure_CERTAINTY_STARTED

@@ -9,10 +9,10 @@ import (
 )
 
 func TestPace(t *testing.T) {
-	var p pace
+	var p redialLimiter
 	now := time.Now()
 	takes := func() (n int) {
-		for p.take(now) {
+		for p.allow(now) {
 			n++
 		}
 		return n
@@ -35,7 +35,7 @@ func TestNetwork(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var addresses []net.Addr
 		var failed error
-		w := network{addresses: func() ([]net.Addr, error) { return addresses, failed }}
+		w := addressMonitor{list: func() ([]net.Addr, error) { return addresses, failed }}
 		set := func(ips ...string) {
 			addresses = nil
 			for _, ip := range ips {

@@ -15,14 +15,14 @@ import (
 // in one piece. Its handler may let go of any of them to others, who find after its return what they would find of a
 // call that has ended. So it is not used again; what it holds is, and belongs to whoever takes it out.
 type unaryCall struct {
-	call     link.ServerCall
-	m        *method
-	request  atomic.Pointer[link.Buffer]
-	response atomic.Pointer[link.Buffer] // that Send has put here; only Serve uses what it points to
-	info     atomic.Pointer[connect.CallInfo]
-	received atomic.Int32 // the size of the request, where it came whole
-	whole    bool         // it did
-	deaf     atomic.Bool
+	call        link.ServerCall
+	function    *localFunction
+	request     atomic.Pointer[link.Buffer]
+	response    atomic.Pointer[link.Buffer] // that Send has put here; only Serve uses what it points to
+	info        atomic.Pointer[connect.CallInfo]
+	requestSize atomic.Int32 // the size of the request, where it came whole
+	complete    bool         // it did
+	recvStopped atomic.Bool
 }
 
 // serverInfoKey is what connect looks up a handler's CallInfo by.
@@ -44,19 +44,19 @@ func (c keyCatcher) Value(key any) any {
 	return nil
 }
 
-// makeUnary is link.Route.Make for a call of the function.
-func (m *method) makeUnary() link.CallHandler { return &unaryCall{m: m} }
+// newUnaryCall is link.Route.Make for a call of the function.
+func (m *localFunction) newUnaryCall() link.CallHandler { return &unaryCall{function: m} }
 
 // Call implements [link.Served].
 func (u *unaryCall) Call() *link.ServerCall { return &u.call }
 
 // Serve implements [link.Served].
 func (u *unaryCall) Serve() {
-	n := u.m.origin.ns.node
-	n.origins.begin()
-	defer n.origins.end()
+	n := u.function.origin.ns.node
+	n.origins.beginCall()
+	defer n.origins.endCall()
 	if b := u.call.TakeRequest(); b != nil {
-		u.whole = true
+		u.complete = true
 		u.request.Store(b)
 	}
 	header, ok := u.call.Header()
@@ -68,19 +68,19 @@ func (u *unaryCall) Serve() {
 		u.info.Store(u.newInfo(header))
 	}
 	ctx := (*unaryContext)(u)
-	verdict, failure := u.m.try(ctx, &u.call, func() error { return u.m.handler(ctx, u.m.spec, u) })
+	verdict, failure := u.function.runHandler(ctx, &u.call, func() error { return u.function.handler(ctx, u.function.spec, u) })
 	u.dropRequest()
 	response := u.response.Load()
-	if verdict == nil && failure == nil && response != nil && u.bare() && u.call.ReplyFinal(response.B) {
+	if verdict == nil && failure == nil && response != nil && u.noMetadata() && u.call.ReplyFinal(response.B) {
 		response.Free()
 		return
 	}
-	s := &incoming{call: &u.call, info: u.callInfo(), single: true, last: response, sent: response != nil}
-	s.end(verdict, failure)
+	s := &serverStream{call: &u.call, info: u.callInfo(), singleResponse: true, response: response, sent: response != nil}
+	s.finish(verdict, failure)
 }
 
-// bare reports whether the response has neither headers nor trailers.
-func (u *unaryCall) bare() bool {
+// noMetadata reports whether the response has neither headers nor trailers.
+func (u *unaryCall) noMetadata() bool {
 	info := u.info.Load()
 	return info == nil || info.ResponseHeader().Len() == 0 && info.ResponseTrailer().Len() == 0
 }
@@ -98,8 +98,8 @@ func (u *unaryCall) Receive(msg any) error {
 	if b != nil {
 		defer b.Free()
 	}
-	if !u.whole || u.deaf.Load() || u.call.Context().Err() != nil {
-		return u.receive(msg)
+	if !u.complete || u.recvStopped.Load() || u.call.Context().Err() != nil {
+		return u.receiveStreamed(msg)
 	}
 	if b == nil {
 		return io.EOF
@@ -107,8 +107,8 @@ func (u *unaryCall) Receive(msg any) error {
 	return u.decode(b.B, msg)
 }
 
-// receive is Receive for a request that did not come whole, or has been given up.
-func (u *unaryCall) receive(msg any) error {
+// receiveStreamed is Receive for a request that did not come whole, or has been given up.
+func (u *unaryCall) receiveStreamed(msg any) error {
 	b, err := u.call.Receive()
 	if err != nil {
 		return err
@@ -117,7 +117,7 @@ func (u *unaryCall) receive(msg any) error {
 }
 
 func (u *unaryCall) decode(b []byte, msg any) error {
-	u.received.Store(int32(len(b)))
+	u.requestSize.Store(int32(len(b)))
 	if info := u.info.Load(); info != nil {
 		info.ReceiveStats = connect.MessageStats{Size: len(b)}
 	}
@@ -126,7 +126,7 @@ func (u *unaryCall) decode(b []byte, msg any) error {
 
 // StopReceiving implements [ReceiveStopper].
 func (u *unaryCall) StopReceiving() {
-	u.deaf.Store(true)
+	u.recvStopped.Store(true)
 	u.call.StopReceiving()
 }
 
@@ -167,8 +167,8 @@ func (u *unaryCall) callInfo() *connect.CallInfo {
 }
 
 func (u *unaryCall) newInfo(header *connect.Header) *connect.CallInfo {
-	info := newServerInfo(u.m.spec, u.call.Caller(), header)
-	info.ReceiveStats.Size, info.TransportInfo = int(u.received.Load()), u
+	info := newServerInfo(u.function.spec, u.call.Caller(), header)
+	info.ReceiveStats.Size, info.TransportInfo = int(u.requestSize.Load()), u
 	return info
 }
 

@@ -29,34 +29,34 @@ var _ h2serve.BufferedHandlers = front{}
 
 // NewBufferedHandler implements [h2serve.BufferedHandlers].
 func (f front) NewBufferedHandler() h2serve.BufferedHandler {
-	return &whole{g: f.Gateway, caller: f.node.NewRawCaller(), keys: map[string]string{}}
+	return &bufferedCalls{g: f.Gateway, caller: f.node.NewRawCaller(), headerKeys: map[string]string{}}
 }
 
-// whole takes the calls of one connection.
-type whole struct {
-	g      *Gateway
-	caller *rpcmesh.RawCaller
-	keys   map[string]string // canonical forms of headers' names; empty: they end here
-	at     client            // those without a token
-	addr   string
-	from   *rpcmesh.Outside // of the last call
+// bufferedCalls takes the calls of one connection.
+type bufferedCalls struct {
+	g           *Gateway
+	caller      *rpcmesh.RawCaller
+	headerKeys  map[string]string // canonical forms of headers' names; empty: they end here
+	anonymous   client            // those without a token
+	addr        string
+	lastOutside *rpcmesh.Outside // of the last call
 }
 
-// maxKeys bounds whole.keys.
-const maxKeys = 128
+// maxHeaderKeys bounds whole.keys.
+const maxHeaderKeys = 128
 
-// wholeCall is one call.
-type wholeCall struct {
+// bufferedCall is one call.
+type bufferedCall struct {
 	rpcmesh.RawCall
 	g       *Gateway
 	request *h2serve.Request
 	ns      *rpcmesh.Namespace
 	token   string
-	who     client
+	client  client
 }
 
 // Wants implements [h2serve.BufferedHandler].
-func (w *whole) Wants(r *h2serve.Request) bool {
+func (w *bufferedCalls) Wants(r *h2serve.Request) bool {
 	if r.Method != http.MethodPost || w.g.cfg.Authorize != nil && w.g.cfg.Tokens == nil {
 		return false
 	}
@@ -64,15 +64,15 @@ func (w *whole) Wants(r *h2serve.Request) bool {
 	if !ok || strings.ContainsAny(r.Path, "?%") {
 		return false
 	}
-	c := &wholeCall{g: w.g, request: r}
-	if !c.head(&t) {
+	c := &bufferedCall{g: w.g, request: r}
+	if !c.parseHead(&t) {
 		return false
 	}
 	if t.namespace == "" {
 		t.namespace = w.g.cfg.Namespace
 	}
 	ns, ok := w.g.namespace(t.namespace)
-	if !ok || strings.HasPrefix(t.procedure, ownPrefix) || !w.admits(c, t) {
+	if !ok || strings.HasPrefix(t.procedure, builtinPrefix) || !w.authorize(c, t) {
 		return false
 	}
 	f, ok := ns.Find(t.procedure)
@@ -84,8 +84,8 @@ func (w *whole) Wants(r *h2serve.Request) bool {
 	return true
 }
 
-// head takes what the request's headers say of the call, and reports whether that is all ordinary.
-func (c *wholeCall) head(t *target) bool {
+// parseHead takes what the request's headers say of the call, and reports whether that is all ordinary.
+func (c *bufferedCall) parseHead(t *target) bool {
 	proto, authorized := false, false
 	for _, f := range c.request.Fields {
 		switch f.Name {
@@ -119,106 +119,106 @@ func (c *wholeCall) head(t *target) bool {
 	return proto
 }
 
-// admits reports whether a call may be made, and notes whose it is.
-func (w *whole) admits(c *wholeCall, t target) bool {
+// authorize reports whether a call may be made, and notes whose it is.
+func (w *bufferedCalls) authorize(c *bufferedCall, t target) bool {
 	if w.addr == "" {
 		w.addr = c.request.RemoteAddr().String()
-		w.at = clientAt(w.addr)
+		w.anonymous = clientByAddress(w.addr)
 	}
 	if w.g.cfg.Open {
-		c.who, c.Outside = w.at, w.outside("")
+		c.client, c.Outside = w.anonymous, w.outside("")
 		return true
 	}
 	token, err := w.g.cfg.Tokens.authorize(Caller{Token: c.token, Namespace: t.namespace, Procedure: t.procedure})
 	if err != nil {
 		return false
 	}
-	c.who, c.Outside = clientWith(token.hash), w.outside(token.Name)
+	c.client, c.Outside = clientByToken(token.hash), w.outside(token.Name)
 	return true
 }
 
 // outside is [Gateway.outside] for a connection whose calls mostly come by one token.
-func (w *whole) outside(token string) *rpcmesh.Outside {
-	if w.from == nil || w.from.Token != token {
+func (w *bufferedCalls) outside(token string) *rpcmesh.Outside {
+	if w.lastOutside == nil || w.lastOutside.Token != token {
 		from := w.g.outside(token, w.addr)
-		w.from = &from
+		w.lastOutside = &from
 	}
-	return w.from
+	return w.lastOutside
 }
 
 // Length implements [h2serve.BufferedHandler].
-func (w *whole) Length(_ *h2serve.Request, begin []byte) int {
+func (w *bufferedCalls) Length(_ *h2serve.Request, begin []byte) int {
 	return min(grpc.Length(begin), w.g.cfg.MaxMessage)
 }
 
 // Handle implements [h2serve.BufferedHandler].
-func (w *whole) Handle(r *h2serve.Request) bool {
-	c, _ := r.Data.(*wholeCall)
+func (w *bufferedCalls) Handle(r *h2serve.Request) bool {
+	c, _ := r.Data.(*bufferedCall)
 	message, ok := grpc.Message(r.Body)
 	if c == nil || !ok || len(message) > w.g.cfg.MaxMessage {
 		return false
 	}
 	for _, f := range r.Fields {
-		if key := w.key(f.Name); key != "" {
+		if key := w.headerKey(f.Name); key != "" {
 			c.RequestHeader().Add(key, f.Value)
 		}
 	}
 	c.Request, c.Owned, c.Done = message, r.Owned, c.respond
-	if w.g.calls.begin(c.who) != nil {
+	if w.g.calls.begin(c.client) != nil {
 		return false // which ServeHTTP says
 	}
 	r.OnCancel(c.Cancel)
 	if !w.caller.Begin(c.ns, &c.RawCall) {
-		w.g.calls.end(c.who)
+		w.g.calls.end(c.client)
 		return false
 	}
 	return true
 }
 
-// key returns the canonical form of a header's name, or nothing where the header ends here.
-func (w *whole) key(name string) string {
-	key, ok := w.keys[name]
+// headerKey returns the canonical form of a header's name, or nothing where the header ends here.
+func (w *bufferedCalls) headerKey(name string) string {
+	key, ok := w.headerKeys[name]
 	if !ok {
 		if key = textproto.CanonicalMIMEHeaderKey(name); !bridge.Forwarded(key) || w.g.skip(key) {
 			key = ""
 		}
-		if len(w.keys) < maxKeys {
-			w.keys[name] = key
+		if len(w.headerKeys) < maxHeaderKeys {
+			w.headerKeys[name] = key
 		}
 	}
 	return key
 }
 
 // Flush implements [h2serve.BufferedHandler].
-func (w *whole) Flush() { w.caller.Flush() }
+func (w *bufferedCalls) Flush() { w.caller.Flush() }
 
 // Close implements [h2serve.BufferedHandler].
-func (w *whole) Close() {}
+func (w *bufferedCalls) Close() {}
 
 var (
-	fieldStatus = hpack.HeaderField{Name: ":status", Value: "200"}
-	fieldType   = hpack.HeaderField{Name: "content-type", Value: "application/grpc+proto"}
-	fieldAccept = hpack.HeaderField{Name: "grpc-accept-encoding", Value: connect.CompressionNameGzip}
+	fieldStatus         = hpack.HeaderField{Name: ":status", Value: "200"}
+	fieldType           = hpack.HeaderField{Name: "content-type", Value: "application/grpc+proto"}
+	fieldAcceptEncoding = hpack.HeaderField{Name: "grpc-accept-encoding", Value: connect.CompressionNameGzip}
 )
 
-// keepFrom is from where, in bytes, a response is better kept than copied while it waits for the client's windows.
-const keepFrom = 64 << 10
+// minKeptResponse is from where, in bytes, a response is better kept than copied while it waits for the client's windows.
+const minKeptResponse = 64 << 10
 
 // respond is the call's Done.
-func (c *wholeCall) respond(*rpcmesh.RawCall) rpcmesh.Output {
-	c.g.calls.end(c.who)
+func (c *bufferedCall) respond(*rpcmesh.RawCall) rpcmesh.Output {
+	c.g.calls.end(c.client)
 	var head, trailer [8]hpack.HeaderField
 	var body [2][]byte
-	err := verdict(c.g.told(c.Err, c.Procedure))
+	err := verdict(c.g.publicError(c.Err, c.Procedure))
 	r := h2serve.Response{
-		Head:    appendUser(append(head[:0], fieldStatus, fieldType, fieldAccept), c.ResponseHeader()),
+		Head:    appendUser(append(head[:0], fieldStatus, fieldType, fieldAcceptEncoding), c.ResponseHeader()),
 		Trailer: grpc.AppendStatus(appendUser(trailer[:0], c.ResponseTrailer()), err),
 	}
 	if err == nil {
 		prefix := grpc.Prefix(len(c.Response))
 		body = [2][]byte{prefix[:], c.Response}
 		r.Body = body[:]
-		if r.Kept = len(c.Response) > keepFrom; r.Kept {
+		if r.Kept = len(c.Response) > minKeptResponse; r.Kept {
 			c.KeepResponse()
 		}
 	}

@@ -12,11 +12,11 @@ import (
 
 // What JSON takes at most of what has no length of its own, with the comma and the space that may follow.
 const (
-	spelledBool   = len("false") + 2
-	spelledNumber = len(`"-9223372036854775808"`) + 2
-	spelledFloat  = 26
-	spelledTime   = len(`"-315576000000.000000000s"`) + 8
-	spelledMarks  = 4 // the brackets of a list or an object
+	sizeBool     = len("false") + 2
+	sizeNumber   = len(`"-9223372036854775808"`) + 2
+	sizeFloat    = 26
+	sizeTime     = len(`"-315576000000.000000000s"`) + 8
+	sizeBrackets = 4 // the brackets of a list or an object
 )
 
 // What a message that is decoded without code for it takes of memory, with what is made of it for a while.
@@ -29,14 +29,14 @@ const (
 // maxNesting is how deep messages may be in one another, as in proto.Unmarshal.
 const maxNesting = 10_000
 
-// spelling foretells how long a message is in JSON, and how much memory it takes to spell it, neither of which is
+// jsonEstimator foretells how long a message is in JSON, and how much memory it takes to spell it, neither of which is
 // bounded by how long it is: names can be as long as a schema has them, and an empty message is an object. It finds
 // no mistakes: those that there are keep the message from being spelled.
-type spelling struct {
-	types       resolver
-	limit, most int // of length and weight
-	length      int // rather more than less
-	weight      int
+type jsonEstimator struct {
+	types                resolver
+	maxLength, maxWeight int // of length and weight
+	length               int // rather more than less
+	weight               int
 }
 
 // resolver is what a [rpcmesh.Types] is.
@@ -45,34 +45,34 @@ type resolver interface {
 	protoregistry.ExtensionTypeResolver
 }
 
-// foretell takes a message, and fails where it would be longer than limit.
-func (s *spelling) foretell(b []byte, md protoreflect.MessageDescriptor) error {
+// estimate takes a message, and fails where it would be longer than limit.
+func (s *jsonEstimator) estimate(b []byte, md protoreflect.MessageDescriptor) error {
 	return s.message(b, md, 0)
 }
 
 // add counts bytes of JSON.
-func (s *spelling) add(n int) error {
+func (s *jsonEstimator) add(n int) error {
 	s.length += n
-	if s.length > s.limit {
+	if s.length > s.maxLength {
 		return connect.Errorf(connect.CodeResourceExhausted,
-			"the response is longer than %d bytes in JSON, the gateway's Config.MaxJSON: ask for the codec proto, or set it higher", s.limit)
+			"the response is longer than %d bytes in JSON, the gateway's Config.MaxJSON: ask for the codec proto, or set it higher", s.maxLength)
 	}
 	return nil
 }
 
-func (s *spelling) message(b []byte, md protoreflect.MessageDescriptor, depth int) error {
+func (s *jsonEstimator) message(b []byte, md protoreflect.MessageDescriptor, depth int) error {
 	if depth > maxNesting {
 		return connect.Errorf(connect.CodeResourceExhausted, "the response has more than %d messages in one another", maxNesting)
 	}
 	s.weight += weightMessage
-	if s.weight > s.most {
+	if s.weight > s.maxWeight {
 		return connect.NewError(connect.CodeResourceExhausted, "the response takes too much memory to be given in JSON: ask for the codec proto")
 	}
 	known := wellKnown[md.FullName()]
-	if known == inside {
-		return s.any(b, depth)
+	if known == formAny {
+		return s.anyMessage(b, depth)
 	}
-	if err := s.add(spelledMarks + spelledTime*int(known)); err != nil {
+	if err := s.add(sizeBrackets + sizeTime*int(known)); err != nil {
 		return err
 	}
 	if len(b) > 0 {
@@ -95,8 +95,8 @@ func (s *spelling) message(b []byte, md protoreflect.MessageDescriptor, depth in
 			s.weight += 2 * (n + size) // it is kept as it is
 			continue
 		}
-		if num != last && known == plain && !md.IsMapEntry() {
-			if err := s.add(quoted(fd.JSONName()) + spelledMarks + 2); err != nil {
+		if num != last && known == formObject && !md.IsMapEntry() {
+			if err := s.add(quotedLen(fd.JSONName()) + sizeBrackets + 2); err != nil {
 				return err
 			}
 		}
@@ -109,7 +109,7 @@ func (s *spelling) message(b []byte, md protoreflect.MessageDescriptor, depth in
 }
 
 // field returns a field or an extension, nil where there is none.
-func (s *spelling) field(md protoreflect.MessageDescriptor, num protowire.Number) protoreflect.FieldDescriptor {
+func (s *jsonEstimator) field(md protoreflect.MessageDescriptor, num protowire.Number) protoreflect.FieldDescriptor {
 	if fd := md.Fields().ByNumber(num); fd != nil {
 		return fd
 	}
@@ -122,7 +122,7 @@ func (s *spelling) field(md protoreflect.MessageDescriptor, num protowire.Number
 }
 
 // value takes what stands behind a tag.
-func (s *spelling) value(b []byte, num protowire.Number, typ protowire.Type, fd protoreflect.FieldDescriptor, depth int) error {
+func (s *jsonEstimator) value(b []byte, num protowire.Number, typ protowire.Type, fd protoreflect.FieldDescriptor, depth int) error {
 	s.weight += weightValue
 	switch {
 	case fd.Message() != nil && typ == protowire.StartGroupType:
@@ -139,16 +139,16 @@ func (s *spelling) value(b []byte, num protowire.Number, typ protowire.Type, fd 
 		return s.message(b, fd.Message(), depth+1)
 	case kind == protoreflect.StringKind:
 		s.weight += len(b)
-		return s.add(quoted(string(b)) + 2)
+		return s.add(quotedLen(string(b)) + 2)
 	case kind == protoreflect.BytesKind:
 		s.weight += len(b)
-		return s.add(base64.StdEncoding.EncodedLen(len(b)) + spelledMarks)
+		return s.add(base64.StdEncoding.EncodedLen(len(b)) + sizeBrackets)
 	}
 	return s.packed(b, fd)
 }
 
 // packed takes a list of numbers.
-func (s *spelling) packed(b []byte, fd protoreflect.FieldDescriptor) error {
+func (s *jsonEstimator) packed(b []byte, fd protoreflect.FieldDescriptor) error {
 	typ := protowire.VarintType
 	switch fd.Kind() {
 	case protoreflect.Fixed32Kind, protoreflect.Sfixed32Kind, protoreflect.FloatKind:
@@ -171,24 +171,24 @@ func (s *spelling) packed(b []byte, fd protoreflect.FieldDescriptor) error {
 }
 
 // scalar takes a number.
-func (s *spelling) scalar(b []byte, fd protoreflect.FieldDescriptor) error {
+func (s *jsonEstimator) scalar(b []byte, fd protoreflect.FieldDescriptor) error {
 	switch fd.Kind() {
 	case protoreflect.BoolKind:
-		return s.add(spelledBool)
+		return s.add(sizeBool)
 	case protoreflect.FloatKind, protoreflect.DoubleKind:
-		return s.add(spelledFloat)
+		return s.add(sizeFloat)
 	case protoreflect.EnumKind:
 		if v, n := protowire.ConsumeVarint(b); n > 0 {
 			if d := fd.Enum().Values().ByNumber(protoreflect.EnumNumber(v)); d != nil {
-				return s.add(len(d.Name()) + spelledMarks)
+				return s.add(len(d.Name()) + sizeBrackets)
 			}
 		}
 	}
-	return s.add(spelledNumber)
+	return s.add(sizeNumber)
 }
 
-// any takes a google.protobuf.Any, which is spelled as what is in it.
-func (s *spelling) any(b []byte, depth int) error {
+// anyMessage takes a google.protobuf.Any, which is spelled as what is in it.
+func (s *jsonEstimator) anyMessage(b []byte, depth int) error {
 	var url, value []byte
 	for len(b) > 0 {
 		num, typ, n := protowire.ConsumeTag(b)
@@ -210,7 +210,7 @@ func (s *spelling) any(b []byte, depth int) error {
 		b = b[n+size:]
 	}
 	s.weight += weightFields + len(url) + len(value)
-	if err := s.add(quoted(string(url)) + len(`{"@type": , "value": }`)); err != nil {
+	if err := s.add(quotedLen(string(url)) + len(`{"@type": , "value": }`)); err != nil {
 		return err
 	}
 	if len(url) == 0 {
@@ -223,8 +223,8 @@ func (s *spelling) any(b []byte, depth int) error {
 	return s.message(value, mt.Descriptor(), depth+1)
 }
 
-// quoted returns how long s is in JSON.
-func quoted[T string | protoreflect.Name](s T) int {
+// quotedLen returns how long s is in JSON.
+func quotedLen[T string | protoreflect.Name](s T) int {
 	n := len(s) + 2
 	for i := range len(s) {
 		switch c := s[i]; {
@@ -237,30 +237,30 @@ func quoted[T string | protoreflect.Name](s T) int {
 	return n
 }
 
-// special says how a message of a well-known name is spelled.
-type special int
+// jsonForm says how a message of a well-known name is spelled.
+type jsonForm int
 
 const (
-	plain  special = iota
-	valued         // as its values, without the names of its fields
-	inside         // a google.protobuf.Any
+	formObject jsonForm = iota
+	formValue           // as its values, without the names of its fields
+	formAny             // a google.protobuf.Any
 )
 
-var wellKnown = map[protoreflect.FullName]special{
-	"google.protobuf.Any":         inside,
-	"google.protobuf.Timestamp":   valued,
-	"google.protobuf.Duration":    valued,
-	"google.protobuf.BoolValue":   valued,
-	"google.protobuf.Int32Value":  valued,
-	"google.protobuf.Int64Value":  valued,
-	"google.protobuf.UInt32Value": valued,
-	"google.protobuf.UInt64Value": valued,
-	"google.protobuf.FloatValue":  valued,
-	"google.protobuf.DoubleValue": valued,
-	"google.protobuf.StringValue": valued,
-	"google.protobuf.BytesValue":  valued,
-	"google.protobuf.Struct":      valued,
-	"google.protobuf.ListValue":   valued,
-	"google.protobuf.Value":       valued,
-	"google.protobuf.FieldMask":   valued,
+var wellKnown = map[protoreflect.FullName]jsonForm{
+	"google.protobuf.Any":         formAny,
+	"google.protobuf.Timestamp":   formValue,
+	"google.protobuf.Duration":    formValue,
+	"google.protobuf.BoolValue":   formValue,
+	"google.protobuf.Int32Value":  formValue,
+	"google.protobuf.Int64Value":  formValue,
+	"google.protobuf.UInt32Value": formValue,
+	"google.protobuf.UInt64Value": formValue,
+	"google.protobuf.FloatValue":  formValue,
+	"google.protobuf.DoubleValue": formValue,
+	"google.protobuf.StringValue": formValue,
+	"google.protobuf.BytesValue":  formValue,
+	"google.protobuf.Struct":      formValue,
+	"google.protobuf.ListValue":   formValue,
+	"google.protobuf.Value":       formValue,
+	"google.protobuf.FieldMask":   formValue,
 }

@@ -14,21 +14,21 @@ import (
 	"github.com/rpcmesh/rpcmesh/runtime/gateway/internal/reflection"
 )
 
-// ownPrefix is what the procedures of the gateway's own services begin with.
-const ownPrefix = "/grpc."
+// builtinPrefix is what the procedures of the gateway's own services begin with.
+const builtinPrefix = "/grpc."
 
-// own are the services that the gateway itself serves in each namespace, in the place of the mesh.
-type own struct {
+// builtinServices are the services that the gateway itself serves in each namespace, in the place of the mesh.
+type builtinServices struct {
 	noReflection, noHealth bool
-	told                   func(err error, name string) error // as those outside are
+	publicError            func(err error, name string) error // as those outside are
 
 	mu      sync.Mutex
 	methods map[*rpcmesh.Namespace]map[string]connect.Method // by procedure
 }
 
-// find returns the method for a procedure, if it is one of the own.
-func (o *own) find(node *rpcmesh.Node, ns *rpcmesh.Namespace, procedure string) (connect.Method, bool) {
-	if !strings.HasPrefix(procedure, ownPrefix) {
+// lookup returns the method for a procedure, if it is one of the own.
+func (o *builtinServices) lookup(node *rpcmesh.Node, ns *rpcmesh.Namespace, procedure string) (connect.Method, bool) {
+	if !strings.HasPrefix(procedure, builtinPrefix) {
 		return connect.Method{}, false
 	}
 	o.mu.Lock()
@@ -38,20 +38,20 @@ func (o *own) find(node *rpcmesh.Node, ns *rpcmesh.Namespace, procedure string) 
 	}
 	methods, ok := o.methods[ns]
 	if !ok {
-		methods = o.make(ns, node)
+		methods = o.newMethods(ns, node)
 		o.methods[ns] = methods
 	}
 	m, ok := methods[procedure]
 	return m, ok
 }
 
-func (o *own) make(ns *rpcmesh.Namespace, node *rpcmesh.Node) map[string]connect.Method {
+func (o *builtinServices) newMethods(ns *rpcmesh.Namespace, node *rpcmesh.Node) map[string]connect.Method {
 	var all []connect.Method
 	if !o.noHealth {
 		all = health.Methods(ns, node.Stopping())
 	}
 	if !o.noReflection {
-		all = append(all, reflection.Methods(ns, o.told, all...)...)
+		all = append(all, reflection.Methods(ns, o.publicError, all...)...)
 	}
 	methods := make(map[string]connect.Method, len(all))
 	for _, m := range all {
@@ -60,10 +60,10 @@ func (o *own) make(ns *rpcmesh.Namespace, node *rpcmesh.Node) map[string]connect
 	return methods
 }
 
-// callOwn calls one of the own methods. Streams of theirs end when the node drains, which nobody else would tell them.
-func (g *Gateway) callOwn(ctx context.Context, c *call, stream connect.ServerStream) error {
+// callBuiltin calls one of the own methods. Streams of theirs end when the node drains, which nobody else would tell them.
+func (g *Gateway) callBuiltin(ctx context.Context, c *call, stream connect.ServerStream) error {
 	if c.spec.StreamType == connect.StreamTypeUnary {
-		return c.own(ctx, c.spec, stream)
+		return c.builtin(ctx, c.spec, stream)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	var watch sync.WaitGroup
@@ -75,7 +75,7 @@ func (g *Gateway) callOwn(ctx context.Context, c *call, stream connect.ServerStr
 			_ = http.NewResponseController(c.w).SetReadDeadline(time.Unix(1, 0)) // see New
 		}
 	})
-	err := c.own(ctx, c.spec, stream)
+	err := c.builtin(ctx, c.spec, stream)
 	cancel()
 	watch.Wait()
 	if err != nil && g.draining() {

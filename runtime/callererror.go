@@ -18,10 +18,10 @@ const (
 	textPanic     = "the handler failed: its node's log has why"
 )
 
-// verdictOf gives a handler's error the form in which its caller sees it, by the rules of Connect: the text of an
+// callerError gives a handler's error the form in which its caller sees it, by the rules of Connect: the text of an
 // error that has no code stays here, and the verdict of another call is not this handler's own. It reports hidden
 // where the caller is not told what went wrong, so that the log has to be.
-func verdictOf(err error) (verdict *connect.Error, hidden bool) {
+func callerError(err error) (verdict *connect.Error, hidden bool) {
 	if err == nil {
 		return nil, false
 	}
@@ -49,17 +49,17 @@ func hasHiddenCause(e *connect.Error) bool {
 }
 
 // logHidden logs a handler's error that its caller is not told.
-func (m *method) logHidden(err error, told *connect.Error) {
+func (m *localFunction) logHidden(err error, told *connect.Error) {
 	n := m.origin.ns.node
 	n.quiet.Log(slog.LevelWarn, "a handler's error is not told to its caller", m.spec.Procedure,
-		slog.String("procedure", m.spec.Procedure), slog.String("told", told.Code().String()), slog.String("error", whole(err)))
+		slog.String("procedure", m.spec.Procedure), slog.String("told", told.Code().String()), slog.String("error", fullText(err)))
 }
 
 // maxLogged bounds, in bytes, what is logged of one error.
 const maxLogged = 4 << 10
 
-// whole is the text of an error, with those of its causes that it does not have.
-func whole(err error) string {
+// fullText is the text of an error, with those of its causes that it does not have.
+func fullText(err error) string {
 	text := err.Error()
 	for cause := errors.Unwrap(err); cause != nil && len(text) <= maxLogged; cause = errors.Unwrap(cause) {
 		if t := cause.Error(); !strings.Contains(text, t) {

@@ -180,8 +180,8 @@ func TestForetold(t *testing.T) {
 	for seed := range uint64(5000) {
 		r := rand.New(rand.NewPCG(seed, 0))
 		b := random(r, md, known, 4)
-		s := spelling{types: known, limit: 1 << 30, most: 1 << 30}
-		if err := s.foretell(b, md); err != nil {
+		s := jsonEstimator{types: known, maxLength: 1 << 30, maxWeight: 1 << 30}
+		if err := s.estimate(b, md); err != nil {
 			if !errors.Is(err, protoregistry.NotFound) {
 				t.Fatal(err)
 			}
@@ -242,8 +242,8 @@ func TestHostileMessages(t *testing.T) {
 	} {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		s := spelling{types: known, limit: 16 << 20, most: 256 << 20}
-		err := s.foretell(b, md)
+		s := jsonEstimator{types: known, maxLength: 16 << 20, maxWeight: 256 << 20}
+		err := s.estimate(b, md)
 		runtime.ReadMemStats(&after)
 		if connect.CodeOf(err) != connect.CodeResourceExhausted {
 			t.Errorf("%s: %v (%d bytes long, weighs %d)", name, err, s.length, s.weight)

@@ -18,7 +18,7 @@ func TestRoom(t *testing.T) {
 	t.Log("seed", seed)
 	synctest.Test(t, func(t *testing.T) {
 		const size = 100
-		r := newRoom(size)
+		r := newMemoryBudget(size)
 		var taken, waits atomic.Int64
 		var all sync.WaitGroup
 		for i := range 200 {
@@ -27,7 +27,7 @@ func TestRoom(t *testing.T) {
 				for range 20 {
 					ctx, cancel := context.WithTimeout(t.Context(), time.Duration(chance.IntN(1000))*time.Millisecond)
 					n := 1 + chance.IntN(2*size)
-					giveBack, err := r.take(ctx, n)
+					giveBack, err := r.acquire(ctx, n)
 					cancel()
 					if err != nil {
 						waits.Add(1)
@@ -55,20 +55,20 @@ func TestRoom(t *testing.T) {
 // TestRoomInTurn: who wants much is not passed by for ever by those who want little, and in going lets them through.
 func TestRoomInTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := newRoom(10)
-		first, err := r.take(t.Context(), 5)
+		r := newMemoryBudget(10)
+		first, err := r.acquire(t.Context(), 5)
 		if err != nil {
 			t.Fatal(err)
 		}
 		ctx, leave := context.WithCancel(t.Context())
 		var much, little atomic.Bool
 		go func() {
-			_, err := r.take(ctx, 10)
+			_, err := r.acquire(ctx, 10)
 			much.Store(err == nil)
 		}()
 		synctest.Wait()
 		go func() {
-			if giveBack, err := r.take(t.Context(), 1); err == nil {
+			if giveBack, err := r.acquire(t.Context(), 1); err == nil {
 				little.Store(true)
 				giveBack()
 			}

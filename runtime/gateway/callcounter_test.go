@@ -22,7 +22,7 @@ func TestClientAt(t *testing.T) {
 		{"@", "", true},
 		{"10.0.0.1:1", "", false},
 	} {
-		if same := clientAt(test.a) == clientAt(test.b); same != test.same {
+		if same := clientByAddress(test.a) == clientByAddress(test.b); same != test.same {
 			t.Errorf("%q and %q are the same client: %v", test.a, test.b, same)
 		}
 	}
@@ -34,7 +34,7 @@ func TestCallsAreCounted(t *testing.T) {
 	seed := rand.Uint64()
 	t.Log("seed", seed)
 	r := rand.New(rand.NewPCG(seed, 0))
-	clients := []client{clientAt("10.0.0.1:1"), clientAt("@"), clientWith(sha256.Sum256([]byte("a"))), clientWith(sha256.Sum256([]byte("b")))}
+	clients := []client{clientByAddress("10.0.0.1:1"), clientByAddress("@"), clientByToken(sha256.Sum256([]byte("a"))), clientByToken(sha256.Sum256([]byte("b")))}
 	const most, mostOfOne = 7, 3
 	c := newCalls(most, mostOfOne)
 	var running []client
@@ -64,7 +64,7 @@ func TestCallsAreCounted(t *testing.T) {
 		case i >= len(running):
 		case what == 2:
 			from := running[i]
-			err := c.pass(from, who)
+			err := c.transfer(from, who)
 			check("pass", err, from == who || of(who) < mostOfOne)
 			if err == nil {
 				running[i] = who
@@ -77,7 +77,7 @@ func TestCallsAreCounted(t *testing.T) {
 	for _, who := range running {
 		c.end(who)
 	}
-	if c.all != 0 || len(c.of) != 0 {
-		t.Errorf("%d calls are left, of %d callers", c.all, len(c.of))
+	if c.total != 0 || len(c.byClient) != 0 {
+		t.Errorf("%d calls are left, of %d callers", c.total, len(c.byClient))
 	}
 }
