@@ -17,7 +17,8 @@ const maxElsewhere = 8
 
 // absence is why a function cannot be called from here.
 type absence struct {
-	ns         *Namespace
+	calls      *calls
+	namespace  string
 	procedure  string
 	table      *mesh.Snapshot
 	links      []linkState // that may yet bring it
@@ -26,10 +27,10 @@ type absence struct {
 }
 
 // absence returns why there is no way to procedure in table.
-func (ns *Namespace) absence(table *mesh.Snapshot, procedure string, links []linkState) absence {
-	a := absence{ns: ns, procedure: procedure, table: table, links: links, withdrawal: table.Absent(ns.name, procedure)}
+func (c *calls) absence(table *mesh.Snapshot, namespace, procedure string, links []linkState) absence {
+	a := absence{calls: c, namespace: namespace, procedure: procedure, table: table, links: links, withdrawal: table.Absent(namespace, procedure)}
 	switch {
-	case ns.node.leaving.Load():
+	case c.life.leaving.Load():
 		a.reason = ReasonNodeLeaving
 	case a.recentlyWithdrawn():
 		a.reason = ReasonFunctionGone
@@ -77,9 +78,9 @@ func (a *absence) code() connect.Code {
 
 // failure is the error of a call.
 func (a *absence) failure(code connect.Code, prefix string) *connect.Error {
-	info := ErrorInfo{Reason: a.reason, Metadata: map[string]string{"namespace": a.ns.name, "procedure": a.procedure}}
+	info := ErrorInfo{Reason: a.reason, Metadata: map[string]string{"namespace": a.namespace, "procedure": a.procedure}}
 	text := a.describe(info.Metadata)
-	return info.with(a.ns.node.failed(code, notStarted, prefix+text+a.advice()))
+	return info.with(a.calls.identity.failed(code, notStarted, prefix+text+a.advice()))
 }
 
 // advice is what the caller may do.
@@ -100,13 +101,13 @@ func (a *absence) String() string { return a.describe(map[string]string{}) }
 func (a *absence) describe(metadata map[string]string) string {
 	var text strings.Builder
 	if a.reason == ReasonNodeLeaving {
-		metadata["node"] = a.ns.node.name
+		metadata["node"] = a.calls.identity.name
 		text.WriteString("this node is shutting down, and ")
 	}
 	if a.recentlyWithdrawn() {
 		a.describeWithdrawn(&text, metadata)
 	} else {
-		fmt.Fprintf(&text, "no node that can be reached in namespace %q has registered %s, nor has one lately", a.ns.name, a.procedure)
+		fmt.Fprintf(&text, "no node that can be reached in namespace %q has registered %s, nor has one lately", a.namespace, a.procedure)
 	}
 	for _, l := range a.links {
 		fmt.Fprintf(&text, "; %v", l)
@@ -122,16 +123,16 @@ func (a *absence) describeWithdrawn(text *strings.Builder, metadata map[string]s
 	at := a.withdrawal.Withdrawn.UTC().Format(time.RFC3339Nano)
 	metadata["origin"], metadata["origin_id"] = a.withdrawal.Name, NodeID(a.withdrawal.Node).String()
 	metadata["gone"], metadata["cause"] = at, a.withdrawal.Cause
-	fmt.Fprintf(text, "%s of node %q was withdrawn from namespace %q at %s: %s", a.procedure, a.withdrawal.Name, a.ns.name, at, a.withdrawal.Cause)
+	fmt.Fprintf(text, "%s of node %q was withdrawn from namespace %q at %s: %s", a.procedure, a.withdrawal.Name, a.namespace, at, a.withdrawal.Cause)
 }
 
 // suggest says what may have been meant.
 func (a *absence) suggest(text *strings.Builder, metadata map[string]string) {
-	if near := a.ns.node.suggestions.similar(a.table, a.ns.name, a.procedure); len(near) > 0 {
+	if near := a.calls.suggestions.similar(a.table, a.namespace, a.procedure); len(near) > 0 {
 		metadata["near"] = strings.Join(near, ",")
 		fmt.Fprintf(text, "; did you mean %s?", strings.Join(near, " or "))
 	}
-	elsewhere := a.table.Elsewhere(a.ns.name, a.procedure)
+	elsewhere := a.table.Elsewhere(a.namespace, a.procedure)
 	if len(elsewhere) > maxElsewhere {
 		elsewhere = elsewhere[:maxElsewhere]
 	}

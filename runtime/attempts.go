@@ -14,7 +14,8 @@ import (
 // attempts are the tries of one call, of which mostly the first is the only one. One goroutine may send while another
 // receives; either may find that an attempt has failed, and then one of them opens the next while the other waits.
 type attempts struct {
-	ns           *Namespace
+	calls        *calls
+	namespace    string
 	ctx          context.Context //nolint:containedctx // a stream's operations run on the context it was opened with
 	spec         connect.Spec
 	info         *connect.CallInfo
@@ -42,8 +43,8 @@ type attempts struct {
 
 // start counts the call among the node's own, until release.
 func (a *attempts) start() {
-	a.ns.node.origins.beginCall()
-	a.ns.node.retries.deposit()
+	a.calls.origins.beginCall()
+	a.calls.retries.deposit()
 	if a.spec.StreamType != connect.StreamTypeUnary && a.ctx.Done() != nil {
 		// A stream may be abandoned by ending its context.
 		a.mu.Lock()
@@ -69,9 +70,9 @@ func (a *attempts) release() {
 	a.pending.move(nil)
 	a.replay.drop()
 	if a.localCall.attempts != nil {
-		a.ns.node.localCalls.remove(&a.localCall)
+		a.calls.local.remove(&a.localCall)
 	}
-	a.ns.node.origins.endCall()
+	a.calls.origins.endCall()
 }
 
 // close releases the call and cancels it where it still runs.
@@ -204,14 +205,14 @@ func (a *attempts) callError(call *link.ClientCall, err error) error {
 	a.mu.Lock()
 	uncertain := a.state.response == responseUncertain
 	a.mu.Unlock()
-	return a.ns.node.callError(call, a.deadline.explain(a.ns.node, err), uncertain)
+	return a.calls.identity.callError(call, a.deadline.explain(err, a.calls.cfg.CallTimeout, a.calls.identity.name), uncertain)
 }
 
 // nodeClosedError is how a call ends that its node was closed over.
 func (a *attempts) nodeClosedError() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.ns.node.failed(connect.CodeUnavailable, a.state.certainty(), "the node was closed")
+	return a.calls.identity.failed(connect.CodeUnavailable, a.state.certainty(), "the node was closed")
 }
 
 // sendError is the error of a Send that does not reach the call, which goes on.
@@ -220,7 +221,7 @@ func (a *attempts) sendError(err error) error {
 	call := a.current.call
 	a.mu.Unlock()
 	if call == nil {
-		return a.ns.node.failedBy(err, notStarted)
+		return a.calls.identity.failedBy(err, notStarted)
 	}
 	return a.callError(call, err)
 }
@@ -234,7 +235,7 @@ func (a *attempts) openedLocked() (call *link.ClientCall, wait <-chan struct{}, 
 	case a.retrying != nil:
 		return nil, a.retrying, nil
 	case a.state.released && a.ctx.Err() == nil:
-		return nil, nil, a.ns.node.failed(connect.CodeCanceled, notStarted, "the caller closed the call before it began: use it before Close")
+		return nil, nil, a.calls.identity.failed(connect.CodeCanceled, notStarted, "the caller closed the call before it began: use it before Close")
 	}
 	call, err = a.openLocked()
 	if err != nil {
@@ -299,9 +300,9 @@ func (a *attempts) blockIn(ctx context.Context) {
 // openLocked opens an attempt by the route. Nothing is sent yet.
 func (a *attempts) openLocked() (*link.ClientCall, error) {
 	a.number++
-	n, t := a.ns.node, &a.route.target
+	t := &a.route.target
 	if a.caller == nil {
-		a.caller = n.callerFor(a.ctx)
+		a.caller = a.calls.identity.callerFor(a.ctx)
 	}
 	a.info.PeerAddr = t.Name
 	call := &a.first
@@ -311,12 +312,12 @@ func (a *attempts) openLocked() (*link.ClientCall, error) {
 	if t.Local {
 		return call, a.openLocalLocked(call)
 	}
-	session := n.session(t.Link)
+	session := a.calls.table.session(t.Link)
 	if session == nil {
-		return nil, n.linkLostError()
+		return nil, a.calls.identity.linkLostError()
 	}
 	if err := session.link.Open(a.ctx, a.openParams(t), call); err != nil {
-		return nil, n.failedBy(err, notStarted)
+		return nil, a.calls.identity.failedBy(err, notStarted)
 	}
 	a.countPendingLocked()
 	return call, nil
@@ -324,23 +325,23 @@ func (a *attempts) openLocked() (*link.ClientCall, error) {
 
 // openLocalLocked opens an attempt at a function of this node.
 func (a *attempts) openLocalLocked(call *link.ClientCall) error {
-	n, t := a.ns.node, &a.route.target
-	function := n.origins.lookup(t.Namespace, a.spec.Procedure)
+	t := &a.route.target
+	function := a.calls.origins.lookup(t.Namespace, a.spec.Procedure)
 	if function == nil {
-		return n.notStartedError(n.withdrawnInfo(t.Namespace, a.spec.Procedure), "the function was withdrawn")
+		return a.calls.identity.notStartedError(a.calls.identity.withdrawnInfo(t.Namespace, a.spec.Procedure), "the function was withdrawn")
 	}
-	limit := n.cfg.Limits.MaxCalls
-	if n.origins.ownHandlers.Load() >= int64(limit) {
-		return n.failed(connect.CodeResourceExhausted, notStarted, fmt.Sprintf(
-			"node %q runs as many handlers for its own calls as its Limits.MaxCalls of %d allows: try again later", n.name, limit))
+	limit := a.calls.cfg.Limits.MaxCalls
+	if a.calls.origins.ownHandlers.Load() >= int64(limit) {
+		return a.calls.identity.failed(connect.CodeResourceExhausted, notStarted, fmt.Sprintf(
+			"node %q runs as many handlers for its own calls as its Limits.MaxCalls of %d allows: try again later", a.calls.identity.name, limit))
 	}
-	if !n.localCalls.add(&a.localCall, a) {
-		return n.nodeClosedError()
+	if !a.calls.local.add(&a.localCall, a) {
+		return a.calls.identity.nodeClosedError()
 	}
 	a.countPendingLocked()
 	o := a.openParams(t)
 	o.Namespace = t.Namespace
-	link.OpenLocal(a.ctx, o, call, n.linkLimits(), n.workers, function.serveFunc)
+	link.OpenLocal(a.ctx, o, call, a.calls.linker.linkLimits(), a.calls.linker.workers, function.serveFunc)
 	return nil
 }
 

@@ -28,7 +28,7 @@ var errAbsent = errors.New("the function has no origin within reach")
 func (a *attempts) awaitRoute() error {
 	err := a.findRoute()
 	for errors.Is(err, errAbsent) {
-		if err := a.ns.awaitFunction(a.ctx, a.deadline.at, a.spec.Procedure, nil); err != nil {
+		if err := a.calls.awaitFunction(a.ctx, a.deadline.at, a.namespace, a.spec.Procedure, nil); err != nil {
 			return err
 		}
 		err = a.findRoute()
@@ -39,23 +39,26 @@ func (a *attempts) awaitRoute() error {
 // awaitFunction returns nil once procedure can be called. It waits for that while a link is about to bring it, and
 // for a call that is to wait, see [WaitForReady]; until the deadline, if there is one, or letGo closes. Else it
 // returns at once why not. It does not wait for the node's lock.
-func (ns *Namespace) awaitFunction(ctx context.Context, deadline time.Time, procedure string, letGo <-chan struct{}) error {
-	n, patient := ns.node, waitsForReady(ctx)
-	remind := n.newReminder(!deadline.IsZero())
+func (c *calls) awaitFunction(
+	ctx context.Context, deadline time.Time, namespace, procedure string, letGo <-chan struct{},
+) error {
+
+	patient := waitsForReady(ctx)
+	remind := newReminder(c.log.Logger, !deadline.IsZero())
 	defer remind.stop()
 	timeUp, stop := timerAt(deadline)
 	defer stop()
 	for {
-		_, changed := n.tableAndChange()
-		links, moved := ns.linkStates()
-		table := n.table.Load() // after the links, which bring it
-		if _, ok := table.Find(ns.name, procedure); ok {
+		_, changed := c.table.snapshotAndChange()
+		links, moved := c.links.states(namespace)
+		table := c.table.snapshot.Load() // after the links, which bring it
+		if _, ok := table.Find(namespace, procedure); ok {
 			return nil
 		}
-		if n.ctx.Err() != nil {
-			return n.nodeClosedError()
+		if c.life.ctx.Err() != nil {
+			return c.identity.nodeClosedError()
 		}
-		a := ns.absence(table, procedure, links)
+		a := c.absence(table, namespace, procedure, links)
 		a.redialLinks()
 		if !a.linkOpening() && (!patient || !a.temporary()) {
 			return a.failure(a.code(), "")
@@ -65,9 +68,9 @@ func (ns *Namespace) awaitFunction(ctx context.Context, deadline time.Time, proc
 		case <-moved:
 		case <-letGo:
 			return errAbsent
-		case <-n.ctx.Done():
+		case <-c.life.ctx.Done():
 		case <-remind.c():
-			remind.log("a call waits for its function", "procedure", procedure, "namespace", ns.name, "why", a.String())
+			remind.log("a call waits for its function", "procedure", procedure, "namespace", namespace, "why", a.String())
 		case <-timeUp:
 			return a.failure(connect.CodeDeadlineExceeded, waitTimeoutText).WithCause(context.DeadlineExceeded)
 		case <-ctx.Done():
@@ -77,15 +80,6 @@ func (ns *Namespace) awaitFunction(ctx context.Context, deadline time.Time, proc
 }
 
 const waitTimeoutText = "the call waited in vain for its function: "
-
-// nodeClosedError is the error of a call of a node that is closed.
-func (n *Node) nodeClosedError() error {
-	return n.leavingInfo().with(n.failed(connect.CodeUnavailable, notStarted, "the node is closed: make the call by another one, or by a new one"))
-}
-
-func (n *Node) leavingInfo() ErrorInfo {
-	return ErrorInfo{Reason: ReasonNodeLeaving, Metadata: map[string]string{"node": n.name}}
-}
 
 // timerAt returns a channel for a time, nil for none.
 func timerAt(at time.Time) (c <-chan time.Time, stop func()) {

@@ -18,10 +18,10 @@ import (
 // Send returns io.EOF where the call has ended; Receive says how.
 func (ns *Namespace) NewClientStream(ctx context.Context, spec connect.Spec) (connect.ClientStream, error) {
 	if ns.err != nil {
-		return nil, ns.node.failedBy(ns.err, notStarted)
+		return nil, ns.node.identity.failedBy(ns.err, notStarted)
 	}
-	if ns.node.ctx.Err() != nil {
-		return nil, ns.node.nodeClosedError()
+	if ns.node.life.ctx.Err() != nil {
+		return nil, ns.node.identity.nodeClosedError()
 	}
 	info, ok := connect.CallInfoForClientContext(ctx)
 	if !ok {
@@ -30,12 +30,12 @@ func (ns *Namespace) NewClientStream(ctx context.Context, spec connect.Spec) (co
 	info.Spec = spec
 	info.Protocol, info.Codec = protocolName, connect.CodecNameProto
 	info.RequestEncoding, info.ResponseEncoding = connect.CompressionNameIdentity, connect.CompressionNameIdentity
-	s := &clientStream{attempts: attempts{ns: ns, ctx: ctx, spec: spec, info: info}}
+	s := &clientStream{attempts: attempts{calls: ns.node.calls, namespace: ns.name, ctx: ctx, spec: spec, info: info}}
 	deadline, limited := ctx.Deadline()
 	if limited {
 		s.attempts.deadline.at = deadline
 	} else if spec.StreamType == connect.StreamTypeUnary {
-		s.attempts.deadline = ns.node.defaultDeadline()
+		s.attempts.deadline = ns.node.calls.defaultDeadline()
 	}
 	if err := s.attempts.awaitRoute(); err != nil {
 		return nil, err

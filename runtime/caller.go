@@ -156,31 +156,31 @@ func WithOutside(ctx context.Context, o Outside) context.Context {
 }
 
 // externalCaller returns the caller of a call that this node lets in.
-func (n *Node) externalCaller(o *Outside) link.Caller {
-	c := n.ownCaller
+func (i *identity) externalCaller(o *Outside) link.Caller {
+	c := i.caller
 	c.Gateway = cmp.Or(link.CallerText(o.Gateway), "gateway")
 	c.Token, c.Address = link.CallerText(o.Token), link.CallerText(o.Addr)
 	return c
 }
 
 // callerFor returns whose a call is that is made in ctx: this node's own, mostly. A proxy says nothing of itself.
-func (n *Node) callerFor(ctx context.Context) *link.Caller {
-	if n.proxy {
+func (i *identity) callerFor(ctx context.Context) *link.Caller {
+	if i.proxy {
 		return nil
 	}
 	if o, ok := ctx.Value(outsideKey{}).(*Outside); ok {
-		c := n.externalCaller(o)
+		c := i.externalCaller(o)
 		return &c
 	}
-	return &n.ownCaller
+	return &i.caller
 }
 
 // proxyCaller is who makes the calls of a proxy that is linked to this node.
-func (n *Node) proxyCaller(peer link.Peer, addr string) *link.Caller {
+func (i *identity) proxyCaller(peer link.Peer, addr string) *link.Caller {
 	if !peer.Join.GetProxy() {
 		return nil
 	}
-	c := n.ownCaller
+	c := i.caller
 	if c.Proxy = link.CallerText(peer.Join.GetInfo().GetName()); c.Proxy == "" {
 		c.Proxy = NodeID(peer.Node).String()
 	}

@@ -29,7 +29,7 @@ func (s *session) checkCaller(in *link.Incoming) *link.Caller {
 	if s.proxyCaller != nil || in.Caller == nil {
 		return s.proxyCaller
 	}
-	b, c, table := &s.callerChecks, callerClaim{in.Caller, in.Namespace}, s.node.table.Load()
+	b, c, table := &s.callerChecks, callerClaim{in.Caller, in.Namespace}, s.table.snapshot.Load()
 	if table != b.table || len(b.verdicts) >= maxVerdicts {
 		*b = callerChecks{table: table, verdicts: map[callerClaim]*link.Caller{}}
 	}

@@ -50,8 +50,8 @@ func hasHiddenCause(e *connect.Error) bool {
 
 // logHidden logs a handler's error that its caller is not told.
 func (m *localFunction) logHidden(err error, told *connect.Error) {
-	n := m.origin.ns.node
-	n.quiet.Log(slog.LevelWarn, "a handler's error is not told to its caller", m.spec.Procedure,
+	os := m.origins
+	os.log.limited.Log(slog.LevelWarn, "a handler's error is not told to its caller", m.spec.Procedure,
 		slog.String("procedure", m.spec.Procedure), slog.String("told", told.Code().String()), slog.String("error", fullText(err)))
 }
 

@@ -118,7 +118,7 @@ func (s *clientStream) Receive(msg any) error {
 	}
 	if err := unmarshal(b, msg); err != nil {
 		s.attempts.close()
-		s.result = s.attempts.ns.node.invalidResponse(b, msg, err)
+		s.result = s.attempts.calls.identity.invalidResponse(b, msg, err)
 		return s.result
 	}
 	if s.attempts.spec.StreamType&connect.StreamTypeServer == 0 {
@@ -161,7 +161,7 @@ func (s *clientStream) receiveEnd() error {
 	switch {
 	case err == nil:
 		s.attempts.close()
-		return s.attempts.ns.node.failed(connect.CodeInternal, started, "the handler sent more than the one response of its method")
+		return s.attempts.calls.identity.failed(connect.CodeInternal, started, "the handler sent more than the one response of its method")
 	case errors.Is(err, io.EOF):
 		_ = s.attempts.end(call, err)
 		return nil

@@ -21,11 +21,30 @@ const (
 // schemaComparisons are the node's replicated functions that met an earlier origin of another schema. While there
 // are any, one goroutine finds out whether the two can serve together.
 type schemaComparisons struct {
+	identity *identity
+	life     *lifetime
+	log      *logger
+	table    *table
+	origins  *origins
+	schemas  *schemaStore
+	wake     chan struct{}
+
 	mu        sync.Mutex
 	due       map[originKey]comparison // at most one for each function of the node
 	postponed map[originKey]comparison // whose schema could not be had
 	running   bool
-	wake      chan struct{}
+}
+
+// newSchemaComparisons returns comparisons that the table asks for from now on.
+func newSchemaComparisons(
+	i *identity, life *lifetime, log *logger, t *table, os *origins, ss *schemaStore,
+) *schemaComparisons {
+	cs := &schemaComparisons{
+		identity: i, life: life, log: log, table: t, origins: os, schemas: ss, wake: make(chan struct{}, 1),
+		due: map[originKey]comparison{}, postponed: map[originKey]comparison{},
+	}
+	t.onDifference = cs.schedule
+	return cs
 }
 
 // comparison is one function of this node that is kept out as long as the schema of that hash leads.
@@ -35,23 +54,16 @@ type comparison struct {
 	logged bool // an attempt has, and was logged
 }
 
-// compareLaterLocked takes up what the core asks for. The caller holds n.mu.
-func (n *Node) compareLaterLocked(e mesh.Event) {
-	cs := &n.comparisons
+// schedule takes up what the core asks for. It waits for nothing.
+func (cs *schemaComparisons) schedule(e mesh.Event) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
-	if n.phase == closed {
-		return
-	}
-	if cs.due == nil {
-		cs.due, cs.postponed, cs.wake = map[originKey]comparison{}, map[originKey]comparison{}, make(chan struct{}, 1)
-	}
 	key := originKey{e.Namespace, e.Procedure}
 	cs.due[key] = comparison{originKey: key, lead: schemaHash(e.Schema)}
 	delete(cs.postponed, key)
 	if !cs.running {
 		cs.running = true
-		n.tasks.Go(n.runComparisons)
+		cs.life.tasks.Go(cs.run)
 		return
 	}
 	select {
@@ -61,15 +73,14 @@ func (n *Node) compareLaterLocked(e mesh.Event) {
 }
 
 // runComparisons works on comparisons until there are none, or the node is closed.
-func (n *Node) runComparisons() {
-	cs := &n.comparisons
+func (cs *schemaComparisons) run() {
 	pause := comparePause
 	for {
 		batch, done := cs.nextBatch()
 		if done {
 			return
 		}
-		n.compareBatch(batch)
+		cs.compareBatch(batch)
 		if len(batch) == 0 { // what is left is for later
 			timer := time.NewTimer(pause)
 			pause = min(duration.Times(pause, 2), maxComparePause)
@@ -77,12 +88,12 @@ func (n *Node) runComparisons() {
 			case <-cs.wake:
 				pause = comparePause
 			case <-timer.C:
-			case <-n.ctx.Done():
+			case <-cs.life.ctx.Done():
 			}
 			timer.Stop()
 			cs.retryPostponed()
 		}
-		if n.ctx.Err() != nil {
+		if cs.life.ctx.Err() != nil {
 			return
 		}
 	}
@@ -122,52 +133,49 @@ func (cs *schemaComparisons) postpone(c comparison) {
 }
 
 // compareBatch compares, and asks for no schema again that could not be had.
-func (n *Node) compareBatch(batch map[originKey]comparison) {
+func (cs *schemaComparisons) compareBatch(batch map[originKey]comparison) {
 	missing := map[SchemaHash]bool{}
 	for _, c := range batch {
-		if n.ctx.Err() != nil {
+		if cs.life.ctx.Err() != nil {
 			return
 		}
 		if !missing[c.lead] {
-			err := n.compare(c)
+			err := cs.compare(c)
 			if err == nil {
 				continue
 			}
 			missing[c.lead] = connect.CodeOf(err) != connect.CodeDataLoss // which may be of this function alone
 			if !c.logged {
-				n.log.Warn("replica kept out: its schema cannot be compared with that of the first origin",
+				cs.log.Warn("replica kept out: its schema cannot be compared with that of the first origin",
 					"namespace", c.namespace, "procedure", c.procedure, "reason", err.Error())
 				c.logged = true
 			}
 		}
-		n.comparisons.postpone(c)
+		cs.postpone(c)
 	}
 }
 
 // compare finds out whether a function of this node can serve beside the one that leads. It fails where the
 // schema of that cannot be had; where things have changed meanwhile, there is nothing to do.
-func (n *Node) compare(c comparison) error {
-	m := n.origins.lookup(c.namespace, c.procedure)
-	w, err := findSchema(n.table.Load(), c.namespace, c.procedure)
+func (cs *schemaComparisons) compare(c comparison) error {
+	m := cs.origins.lookup(c.namespace, c.procedure)
+	w, err := findSchema(cs.table.snapshot.Load(), c.namespace, c.procedure)
 	if m == nil || m.schema == nil || err != nil || w.hash != c.lead || w.from.Local {
 		return nil
 	}
-	lead, err := n.loadSchema(n.ctx, w)
+	lead, err := cs.schemas.load(cs.life.ctx, w)
 	if err != nil {
 		return err
 	}
 	difference := schema.Difference(lead.method, m.schema.method)
-	n.mu.Lock()
-	defer n.mu.Unlock()
 	if difference == "" {
-		n.core.Fit(time.Now(), c.namespace, c.procedure, hashBytes(m.schema), c.lead[:])
-		n.publishLocked()
+		cs.table.fit(c.namespace, c.procedure, hashBytes(m.schema), c.lead[:])
 		return nil
 	}
-	n.log.Warn("replica kept out: its schema does not fit that of the first origin", "namespace", c.namespace,
+	cs.log.Warn("replica kept out: its schema does not fit that of the first origin", "namespace", c.namespace,
 		"procedure", c.procedure, "first", w.from.Name, "reason", difference)
-	n.notifyWatchersLocked(Event{
-		Kind: FunctionIncompatible, Time: time.Now(), Namespace: c.namespace, Node: n.id, NodeName: n.name,
+	cs.table.notifyWatchers(Event{
+		Kind: FunctionIncompatible, Time: time.Now(), Namespace: c.namespace, Node: cs.identity.id, NodeName: cs.identity.name,
 		Procedure: c.procedure, Cause: difference,
 	})
 	return nil

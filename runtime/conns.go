@@ -49,14 +49,14 @@ func (c *connections) remove(host string) {
 }
 
 // admitConn counts a connection that has been accepted, until release is called, or refuses it.
-func (n *Node) admitConn(nc net.Conn) (release func(), ok bool) {
+func (srv *server) admitConn(nc net.Conn) (release func(), ok bool) {
 	addr := nc.RemoteAddr().String()
 	host := hostOf(addr)
-	if err := n.conns.add(host); err != nil {
-		n.quiet.Log(slog.LevelWarn, "connection refused", host, attrAddr(addr), attrError(err))
+	if err := srv.conns.add(host); err != nil {
+		srv.log.limited.Log(slog.LevelWarn, "connection refused", host, attrAddr(addr), attrError(err))
 		return nil, false
 	}
-	return sync.OnceFunc(func() { n.conns.remove(host) }), true
+	return sync.OnceFunc(func() { srv.conns.remove(host) }), true
 }
 
 // hostOf returns what of a network address stands for a host: an IPv4 address, or the first 64 bits of an IPv6

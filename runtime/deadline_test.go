@@ -13,14 +13,14 @@ func TestCallsDoNotWaitForTheNodesLock(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer n.Close()
-	table := n.table.Load()
-	n.mu.Lock()
+	table := n.table.snapshot.Load()
+	n.table.mu.Lock()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		n.awaitTable(t.Context(), table, time.Millisecond)
+		n.table.awaitChange(t.Context(), table, time.Millisecond)
 		spawned := make(chan struct{})
-		if n.spawn(func() { close(spawned) }) {
+		if n.life.spawn(func() { close(spawned) }) {
 			<-spawned
 		}
 	}()
@@ -29,6 +29,6 @@ func TestCallsDoNotWaitForTheNodesLock(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Error("it waits")
 	}
-	n.mu.Unlock()
+	n.table.mu.Unlock()
 	<-done
 }

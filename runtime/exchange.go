@@ -105,7 +105,7 @@ func (x *tableExchange) scheduleLocked(when due) {
 // Table leaves what the other end tells to the exchange. It waits for that only a moment, but where maxTables
 // wait already.
 func (s *session) Table(t *linkv1.Table) error {
-	x := &s.node.exchange
+	x := &s.table.exchange
 	published := x.enqueue(s, t)
 	if published == nil {
 		return nil
@@ -146,7 +146,7 @@ func (x *tableExchange) enqueue(s *session, t *linkv1.Table) <-chan struct{} {
 	return x.caughtUp.wait()
 }
 
-// notifyLocked notes that there is something to do. The exchange's lock is held.
+// notifyLocked notes that there is something to do.
 func (x *tableExchange) notifyLocked() {
 	if x.waitingSince.IsZero() {
 		x.waitingSince = time.Now()
@@ -211,7 +211,7 @@ func (x *tableExchange) closeQueue(s *session) []*linkv1.Table {
 
 // PullTable returns what the other end is to be told next, if it is ready.
 func (s *session) PullTable() (t *linkv1.Table, coming bool) {
-	x, q := &s.node.exchange, &s.queue
+	x, q := &s.table.exchange, &s.queue
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if t, q.next = q.next, nil; t != nil {
@@ -280,21 +280,21 @@ func (x *tableExchange) stop() {
 }
 
 // runExchange takes in tables, finds routes and has tables told until the node is closed.
-func (n *Node) runExchange() {
-	x := &n.exchange
+func (t *table) runExchange() {
+	x := &t.exchange
 	defer x.stop()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
 		select {
-		case <-n.ctx.Done():
+		case <-t.life.ctx.Done():
 			return
 		case <-x.wake:
 		case <-timer.C:
 		}
-		next := n.exchangeOnce()
-		for x.waiting() && n.ctx.Err() == nil {
-			next = n.exchangeOnce()
+		next := t.exchangeOnce()
+		for x.waiting() && t.life.ctx.Err() == nil {
+			next = t.exchangeOnce()
 		}
 		timer.Reset(time.Until(next))
 	}
@@ -306,26 +306,26 @@ var processors = make(chan struct{}, runtime.GOMAXPROCS(0))
 
 // exchangeOnce does what is due, for about as long as the node's lock should be held, and returns when it is to
 // be called again at the latest.
-func (n *Node) exchangeOnce() time.Time {
+func (t *table) exchangeOnce() time.Time {
 	processors <- struct{}{}
 	defer func() { <-processors }()
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	x := &n.exchange
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	x := &t.exchange
 	now := time.Now()
 	if !x.tick.After(now) {
 		x.due = max(x.due, afterHold)
-		x.tick = n.core.Tick(now)
+		x.tick = t.core.Tick(now)
 	}
 	x.maxLag = max(x.maxLag, x.lag(now))
-	n.receiveTablesLocked(now)
+	t.receiveTablesLocked(now)
 	if now = time.Now(); x.due == immediately || x.due == afterHold && !x.heldUntil.After(now) {
-		x.tick = n.core.Tick(now) // what has come in may make it want the time sooner
-		n.publishLocked()
+		x.tick = t.core.Tick(now) // what has come in may make it want the time sooner
+		t.publishLocked()
 		x.setHold(now, time.Now())
 	}
 	now = time.Now()
-	n.sendTablesLocked(now)
+	t.sendTablesLocked(now)
 	x.sendTime += time.Since(now) // short: a slice at a time
 	if x.due != immediately && x.markSent(x.due == notDue) {
 		x.allSent.fire()
@@ -349,29 +349,29 @@ func (x *tableExchange) setHold(begin, end time.Time) {
 }
 
 // receiveTablesLocked gives the core what links have brought.
-func (n *Node) receiveTablesLocked(begin time.Time) {
+func (t *table) receiveTablesLocked(begin time.Time) {
 	for time.Since(begin) < exchangeSlice {
-		s, tables := n.exchange.nextReceived()
+		s, tables := t.exchange.nextReceived()
 		if s == nil {
 			return
 		}
-		for _, t := range tables {
-			if err := n.core.Receive(time.Now(), s.id, t); err != nil {
-				n.tasks.Go(func() { s.link.FailViolation(err) }) // which may take a while
+		for _, received := range tables {
+			if err := t.core.Receive(time.Now(), s.id, received); err != nil {
+				t.life.tasks.Go(func() { s.link.FailViolation(err) }) // which may take a while
 				break
 			}
 		}
-		n.exchange.due = max(n.exchange.due, afterHold)
+		t.exchange.due = max(t.exchange.due, afterHold)
 	}
 }
 
 // sendTablesLocked gives links what they are to tell.
-func (n *Node) sendTablesLocked(begin time.Time) {
+func (t *table) sendTablesLocked(begin time.Time) {
 	for time.Since(begin) < exchangeSlice {
-		s := n.exchange.nextToSend()
+		s := t.exchange.nextToSend()
 		if s == nil {
 			return
 		}
-		n.exchange.offer(s, n.core.Pull(begin, s.id, link.TableBudget))
+		t.exchange.offer(s, t.core.Pull(begin, s.id, link.TableBudget))
 	}
 }

@@ -3,6 +3,7 @@ package rpcmesh
 import (
 	"errors"
 	"slices"
+	"time"
 
 	"connectrpc.com/connect/v2"
 	"google.golang.org/protobuf/proto"
@@ -44,32 +45,32 @@ func FailureOf(err error) (*rpcmeshv1.CallFailure, bool) {
 
 // failed is the error of a call that this node ends. It is the one way to such an error, so that each says how
 // far its call had come: the linters keep the files that make calls from making errors by themselves.
-func (n *Node) failed(code connect.Code, c certainty, text string) *connect.Error {
-	return n.failedBy(connect.NewError(code, "rpcmesh: "+text), c)
+func (i *identity) failed(code connect.Code, c certainty, text string) *connect.Error {
+	return i.failedBy(connect.NewError(code, "rpcmesh: "+text), c)
 }
 
 // failedBy is failed for an error that there is already.
-func (n *Node) failedBy(err error, c certainty) *connect.Error {
+func (i *identity) failedBy(err error, c certainty) *connect.Error {
 	e, ok := errors.AsType[*connect.Error](err)
 	if !ok {
 		e = connect.NewError(connect.CodeInternal, "").WithCause(err)
 	}
-	return withFailure(e, &rpcmeshv1.CallFailure{Certainty: c, Node: n.id[:], NodeName: n.name})
+	return withFailure(e, &rpcmeshv1.CallFailure{Certainty: c, Node: i.id[:], NodeName: i.name})
 }
 
 // invalidResponse is the error of a call whose response could not be decoded.
-func (n *Node) invalidResponse(b []byte, msg any, err error) error {
-	return n.failed(connect.CodeInternal, started, invalid("response", b, msg)).WithCause(err)
+func (i *identity) invalidResponse(b []byte, msg any, err error) error {
+	return i.failed(connect.CodeInternal, started, invalid("response", b, msg)).WithCause(err)
 }
 
 // notStartedError is the error of a call that this node could not even hand on.
-func (n *Node) notStartedError(info ErrorInfo, why string) error {
-	return info.with(n.failed(connect.CodeUnavailable, notStarted, why))
+func (i *identity) notStartedError(info ErrorInfo, why string) error {
+	return info.with(i.failed(connect.CodeUnavailable, notStarted, why))
 }
 
 // linkLostError is the error of a call whose link is gone.
-func (n *Node) linkLostError() error {
-	return n.notStartedError(ErrorInfo{Reason: ReasonRouteLost, Metadata: map[string]string{"node": n.name}}, "the link was lost")
+func (i *identity) linkLostError() error {
+	return i.notStartedError(ErrorInfo{Reason: ReasonRouteLost, Metadata: map[string]string{"node": i.name}}, "the link was lost")
 }
 
 // refuseWith refuses a call that came in over a link. Its caller is told that it has not started.
@@ -85,7 +86,7 @@ type callOutcome interface {
 
 // callError is err, of a call, as its caller gets it: with how far the call had come, unless it is a handler's.
 // unsure: an earlier attempt may have started.
-func (n *Node) callError(call callOutcome, err error, unsure bool) error {
+func (i *identity) callError(call callOutcome, err error, unsure bool) error {
 	e, ok := errors.AsType[*connect.Error](err)
 	if !ok {
 		return err
@@ -100,7 +101,7 @@ func (n *Node) callError(call callOutcome, err error, unsure bool) error {
 		failure = &rpcmeshv1.CallFailure{Certainty: call.Certainty()}
 	}
 	if len(failure.GetNode()) == 0 { // it ended here
-		failure.Node, failure.NodeName = n.id[:], n.name
+		failure.Node, failure.NodeName = i.id[:], i.name
 	}
 	if unsure && failure.GetCertainty() == notStarted {
 		failure.Certainty = unknown
@@ -147,4 +148,21 @@ func rebuilt(e *connect.Error, text string, without func(*connect.ErrorDetail) b
 		made = made.WithRemote()
 	}
 	return made
+}
+
+// withdrawnInfo is of a function that this node had a moment ago.
+func (i *identity) withdrawnInfo(namespace, procedure string) ErrorInfo {
+	return ErrorInfo{Reason: ReasonFunctionGone, Metadata: map[string]string{
+		"namespace": namespace, "procedure": procedure, "origin": i.name, "origin_id": i.id.String(),
+		"gone": time.Now().UTC().Format(time.RFC3339Nano), "cause": i.name + " withdrew it",
+	}}
+}
+
+// nodeClosedError is the error of a call of a node that is closed.
+func (i *identity) nodeClosedError() error {
+	return i.leavingInfo().with(i.failed(connect.CodeUnavailable, notStarted, "the node is closed: make the call by another one, or by a new one"))
+}
+
+func (i *identity) leavingInfo() ErrorInfo {
+	return ErrorInfo{Reason: ReasonNodeLeaving, Metadata: map[string]string{"node": i.name}}
 }

@@ -19,8 +19,8 @@ type pooledUnary struct {
 
 // getUnary returns one to use. A pool of all nodes would not do: there are channels in it, which belong to the
 // bubble that they were made in where nodes run in those of package synctest.
-func (n *Node) getUnary() *pooledUnary {
-	if u, ok := n.unaryPool.Get().(*pooledUnary); ok {
+func (c *calls) getUnary() *pooledUnary {
+	if u, ok := c.unaryPool.Get().(*pooledUnary); ok {
 		return u
 	}
 	return &pooledUnary{call: link.NewUnary()}
@@ -33,23 +33,23 @@ const maxFastRequest = 8 << 10
 // what is out of the ordinary it goes on as any other.
 func (ns *Namespace) callFast(ctx context.Context, spec connect.Spec, req, res any) (done bool, err error) {
 	m, ok := req.(proto.Message)
-	if !ok || !isPlain(ctx) || ns.node.ctx.Err() != nil {
+	if !ok || !isPlain(ctx) || ns.node.life.ctx.Err() != nil {
 		return false, nil
 	}
 	w := ns.fastPath(spec.Procedure)
 	if w == nil || proto.Size(m) > maxFastRequest {
 		return false, nil
 	}
-	u := ns.node.getUnary()
-	defer ns.node.unaryPool.Put(u)
+	u := ns.node.calls.getUnary()
+	defer ns.node.calls.unaryPool.Put(u)
 	if u.request, err = marshalOptions.MarshalAppend(u.request[:0], m); err != nil {
 		return false, nil
 	}
-	c := fastCall{ns: ns, ctx: ctx, spec: spec, unary: u}
+	c := fastCall{calls: ns.node.calls, namespace: ns.name, ctx: ctx, spec: spec, unary: u}
 	if !c.setDeadline() {
 		return false, nil
 	}
-	i := ns.node.balancer.pickIndex(spec.Procedure, w.policy, w.targets)
+	i := ns.node.calls.balancer.pickIndex(spec.Procedure, w.policy, w.targets)
 	return c.do(w.links[i], &w.routes[i], res)
 }
 
@@ -63,12 +63,13 @@ func isPlain(ctx context.Context) bool {
 
 // fastCall is one call that is made in one go. It stays on its caller's stack.
 type fastCall struct {
-	ns       *Namespace
-	ctx      context.Context //nolint:containedctx // it is the call's, for as long
-	spec     connect.Spec
-	unary    *pooledUnary
-	deadline callDeadline
-	timeout  time.Duration // until the deadline; zero: none
+	calls     *calls
+	namespace string
+	ctx       context.Context //nolint:containedctx // it is the call's, for as long
+	spec      connect.Spec
+	unary     *pooledUnary
+	deadline  callDeadline
+	timeout   time.Duration // until the deadline; zero: none
 }
 
 // setDeadline finds out when the call's time is up, and reports whether it is not yet.
@@ -79,23 +80,23 @@ func (c *fastCall) setDeadline() bool {
 		c.timeout = time.Until(deadline)
 		return c.timeout > 0
 	}
-	c.deadline = c.ns.node.defaultDeadline()
+	c.deadline = c.calls.defaultDeadline()
 	if c.deadline.byDefault {
-		c.timeout = c.ns.node.cfg.CallTimeout
+		c.timeout = c.calls.cfg.CallTimeout
 	}
 	return true
 }
 
 // do makes the call by a way, and reports whether it began.
 func (c *fastCall) do(by *link.PreparedCall, r *route, res any) (done bool, err error) {
-	n, u := c.ns.node, c.unary.call
-	n.origins.beginCall()
+	u := c.unary.call
+	c.calls.origins.beginCall()
 	if r.pending != nil {
 		r.pending.Add(1)
 	}
 	progress := u.Do(c.ctx, by, c.deadline.at, c.timeout, c.unary.request)
 	if progress != link.Unsent {
-		n.retries.deposit()
+		c.calls.retries.deposit()
 	}
 	if progress == link.Unfinished {
 		return true, c.fallBack(r, res)
@@ -103,12 +104,12 @@ func (c *fastCall) do(by *link.PreparedCall, r *route, res any) (done bool, err 
 	if r.pending != nil {
 		r.pending.Add(-1)
 	}
-	n.origins.endCall()
+	c.calls.origins.endCall()
 	if progress == link.Unsent {
 		return false, nil
 	}
 	if err := unmarshal(u.Answer(), res); err != nil {
-		return true, n.invalidResponse(u.Answer(), res, err)
+		return true, c.calls.identity.invalidResponse(u.Answer(), res, err)
 	}
 	return true, nil
 }
@@ -116,8 +117,8 @@ func (c *fastCall) do(by *link.PreparedCall, r *route, res any) (done bool, err 
 // fallBack makes what is left of the call a [clientStream], as which it can be tried again, and waits for its response.
 func (c *fastCall) fallBack(r *route, res any) error {
 	s := &clientStream{attempts: attempts{
-		ns: c.ns, ctx: c.ctx, deadline: c.deadline, spec: c.spec, info: new(connect.CallInfo), callerBlocks: true,
-		caller: c.ns.node.callerFor(c.ctx), route: *r, pending: pendingCount{r.pending}, number: 1,
+		calls: c.calls, namespace: c.namespace, ctx: c.ctx, deadline: c.deadline, spec: c.spec, info: new(connect.CallInfo), callerBlocks: true,
+		caller: c.calls.identity.callerFor(c.ctx), route: *r, pending: pendingCount{r.pending}, number: 1,
 		state: callState{requests: requestsSent},
 	}}
 	a := &s.attempts

@@ -31,7 +31,7 @@ type fastPath struct {
 // fastPath returns where calls of a unary function of that name go, or nil where they have to find out by themselves.
 func (ns *Namespace) fastPath(procedure string) *fastPath {
 	n := ns.node
-	table, sessions, known := n.table.Load(), n.sessions.Load(), ns.fastPaths.Load()
+	table, sessions, known := n.table.snapshot.Load(), n.table.sessions.Load(), ns.fastPaths.Load()
 	var byProcedure map[string]*fastPath
 	if known != nil && known.table == table && known.sessions == sessions {
 		byProcedure = known.byProcedure
@@ -58,15 +58,14 @@ func (ns *Namespace) storeFastPath(known, now *fastPaths, procedure string, w *f
 	}
 	now.byProcedure[procedure] = w
 	n := ns.node
-	if ns.fastPaths.CompareAndSwap(known, now) && (n.table.Load() != now.table || n.sessions.Load() != now.sessions) {
+	if ns.fastPaths.CompareAndSwap(known, now) && (n.table.snapshot.Load() != now.table || n.table.sessions.Load() != now.sessions) {
 		ns.fastPaths.CompareAndSwap(now, nil) // forgetWays may have come too early for it
 	}
 }
 
-// forgetFastPathsLocked lets go of ways that are none any more, and of the table and the links that they would keep. The caller
-// holds n.mu.
-func (n *Node) forgetFastPathsLocked() {
-	for _, ns := range n.namespaces {
+// forgetFastPathsLocked lets go of ways that are none any more, and of the table and the links that they would keep.
+func (t *table) forgetFastPathsLocked() {
+	for _, ns := range t.namespaces {
 		ns.fastPaths.Store(nil)
 	}
 }
@@ -83,27 +82,15 @@ func (ns *Namespace) newFastPath(table *mesh.Snapshot, sessions map[mesh.LinkID]
 		if t.Local || session == nil {
 			return new(fastPath)
 		}
-		to, err := session.link.Prepare(ns.node.openTemplate(&t, procedure))
+		to, err := session.link.Prepare(ns.node.identity.openTemplate(&t, procedure))
 		if err != nil {
 			return new(fastPath)
 		}
 		r := route{table: table, target: t}
 		if Policy(choice.Policy) == LeastPending {
-			r.pending = ns.node.balancer.pendingAt(t.Node)
+			r.pending = ns.node.calls.balancer.pendingAt(t.Node)
 		}
 		w.routes, w.links = append(w.routes, r), append(w.links, to)
 	}
 	return w
-}
-
-// openTemplate is what calls of this node's have in common that go to a target over a link.
-func (n *Node) openTemplate(t *mesh.Target, procedure string) *link.Open {
-	o := &link.Open{
-		Namespace: t.LinkNamespace, Procedure: procedure, Origin: link.NodeID(t.Node), OriginNamespace: t.Namespace,
-		Hops: link.MaxHops,
-	}
-	if !n.proxy {
-		o.Caller = &n.ownCaller
-	}
-	return o
 }

@@ -21,7 +21,7 @@ type GoneFunction struct {
 // Gone yields the functions that could be called here and cannot as things are when it is called, sorted
 // by procedure. What has been gone for long is forgotten.
 func (ns *Namespace) Gone() iter.Seq[GoneFunction] {
-	table := ns.node.table.Load()
+	table := ns.node.table.snapshot.Load()
 	return func(yield func(GoneFunction) bool) {
 		for procedure, a := range table.Gone(ns.name) {
 			g := GoneFunction{

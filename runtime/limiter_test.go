@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-func TestPace(t *testing.T) {
+func TestRedialLimiter(t *testing.T) {
 	var p redialLimiter
 	now := time.Now()
 	takes := func() (n int) {
@@ -30,8 +30,8 @@ func TestPace(t *testing.T) {
 	}
 }
 
-// TestNetwork: only another set of addresses is a change.
-func TestNetwork(t *testing.T) {
+// TestAddressMonitor: only another set of addresses is a change.
+func TestAddressMonitor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var addresses []net.Addr
 		var failed error

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"maps"
 	"math"
 	"math/rand/v2"
 	"net/url"
@@ -32,7 +31,7 @@ const (
 // Link is a node's lasting wish to be linked to another: it dials, and dials again whenever the link
 // is lost. Its node owns it. All methods may be called concurrently.
 type Link struct {
-	node       *Node
+	linker     *linker
 	url        *url.URL
 	namespaces []string
 	cancel     context.CancelFunc
@@ -75,30 +74,30 @@ func (n *Node) Link(rawURL string, namespaces ...string) (*Link, error) {
 			return nil, err
 		}
 	}
-	ctx, cancel := context.WithCancel(n.ctx)
+	ctx, cancel := context.WithCancel(n.life.ctx)
 	l := &Link{
-		node: n, url: u, namespaces: slices.Clone(namespaces), cancel: cancel,
+		linker: n.linker, url: u, namespaces: slices.Clone(namespaces), cancel: cancel,
 		done: make(chan struct{}), redialNow: make(chan struct{}, 1), lastingID: 1 + rand.Uint64N(math.MaxUint64),
 		recycling: recycling{retired: make(chan struct{}, maxRetired)},
 	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.phase != running {
+	started := n.table.ifRunning(func() {
+		n.links.add(l)
+		n.life.tasks.Go(func() { l.run(ctx) })
+	})
+	if !started {
 		cancel()
 		return nil, errClosed()
 	}
-	n.callMu.Lock()
-	n.links[l] = struct{}{}
-	l.limiter = n.acquireLimiterLocked(u.Host)
-	n.callMu.Unlock()
-	n.tasks.Go(func() {
-		defer close(l.done)
-		var minding sync.WaitGroup
-		minding.Go(func() { l.logWhileDown(ctx) })
-		l.maintain(ctx)
-		minding.Wait()
-	})
 	return l, nil
+}
+
+// run keeps the link up, and logs while it is not, until ctx ends.
+func (l *Link) run(ctx context.Context) {
+	defer close(l.done)
+	var logging sync.WaitGroup
+	logging.Go(func() { l.logWhileDown(ctx) })
+	l.maintain(ctx)
+	logging.Wait()
 }
 
 func parseURL(raw string) (*url.URL, error) {
@@ -162,7 +161,7 @@ func (l *Link) Ready(ctx context.Context) error {
 // Close gives the link up, says goodbye and waits for its goroutine.
 func (l *Link) Close() error {
 	var closing sync.WaitGroup
-	for _, s := range l.node.upSessions() {
+	for _, s := range l.linker.table.upSessions() {
 		if s.owner == l {
 			closing.Go(func() { s.link.Close(&linkv1.Goodbye{Reason: "link closed"}) })
 		}
@@ -178,11 +177,7 @@ func (l *Link) maintain(ctx context.Context) {
 	defer func() {
 		l.recycling.streams.Wait()
 		l.cancel()
-		l.node.callMu.Lock()
-		delete(l.node.links, l)
-		l.node.releaseLimiterLocked(l.url.Host, l.limiter)
-		l.node.linksChanged.fire()
-		l.node.callMu.Unlock()
+		l.linker.links.remove(l)
 	}()
 	r := redial{link: l, limiter: l.limiter}
 	r.reset()
@@ -200,7 +195,7 @@ func (l *Link) maintain(ctx context.Context) {
 		}
 		told = l.logDown(ctx, err, told, r.pause)
 		r.wait(ctx)
-		if l.node.isClosed() {
+		if l.linker.table.isClosed() {
 			return // its context ends later, once the goodbyes have been said
 		}
 	}
@@ -234,39 +229,37 @@ func (l *Link) dialAndRun(ctx context.Context) error {
 
 // openSession has a session begin on a connection.
 func (l *Link) openSession(ctx context.Context, conn carrier.Conn) (*session, error) {
-	n := l.node
+	lk := l.linker
 	remote := conn.RemoteAddr().String()
-	if err := n.checkAddress(remote); err != nil {
+	if err := lk.checkAddress(remote); err != nil {
 		conn.Close(nil)
 		return nil, err
 	}
-	n.mu.Lock()
-	asked, err := n.core.Ask(l.namespaces)
-	n.mu.Unlock()
+	asked, err := lk.table.ask(l.namespaces)
 	if err != nil {
 		conn.Close(nil)
-		return nil, asConnect(err)
+		return nil, err
 	}
-	join := n.newJoin(asked)
+	join := lk.identity.newJoin(asked)
 	join.Lasting = l.lastingID
-	ls, err := link.Dial(ctx, conn, n.linkConfig(), join)
+	ls, err := link.Dial(ctx, conn, lk.linkConfig(), join)
 	if err != nil {
 		return nil, conn.Explain(err)
 	}
-	if err := n.authenticatePeer(ctx, ls.Peer(), conn); err != nil {
+	if err := lk.authenticatePeer(ctx, ls.Peer(), conn); err != nil {
 		ls.Close(&linkv1.Goodbye{Reason: "refused"})
 		return nil, err
 	}
-	n.warnOfLink(conn, remote, ls.Peer())
-	return n.startSession(ls, conn.Addr(), asked, l)
+	lk.warnOfLink(conn, remote, ls.Peer())
+	return lk.startSession(ls, conn.Addr(), asked, l)
 }
 
 func (l *Link) connect(ctx context.Context) (carrier.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	cfg := &l.node.cfg
+	cfg := l.linker.cfg
 	dialer := carrier.Dialer{Dial: cfg.Dial, TLS: cfg.DialTLS, TLSSetting: "Config.DialTLS", MaxPacket: link.MaxPacket}
-	if l.node.proxy {
+	if l.linker.identity.proxy {
 		dialer.TLSSetting = "ProxyConfig.TLS"
 	}
 	return dialer.Open(ctx, l.url)
@@ -289,11 +282,11 @@ func (l *Link) onSynced(s *session) {
 	}
 	back := l.lastFailed
 	l.synced, l.lastFailed = true, false
-	l.node.hasLinked.Store(true)
+	l.linker.links.hasLinked.Store(true)
 	l.mu.Unlock()
 	l.notify()
 	if back {
-		l.node.redialOthers(l)
+		l.linker.links.redialOthers(l)
 	}
 }
 
@@ -341,9 +334,7 @@ func (l *Link) notify() {
 	l.mu.Lock()
 	l.changed.fire()
 	l.mu.Unlock()
-	l.node.callMu.Lock()
-	l.node.linksChanged.fire()
-	l.node.callMu.Unlock()
+	l.linker.links.notify()
 }
 
 // LinkInfo is what a node knows of one of its links.
@@ -375,14 +366,11 @@ type LinkInfo struct {
 func (n *Node) Links() iter.Seq[LinkInfo] {
 	var infos []LinkInfo
 	up := map[*Link]bool{}
-	for _, s := range n.upSessions() {
+	for _, s := range n.table.upSessions() {
 		infos = append(infos, s.info())
 		up[s.owner] = true
 	}
-	n.callMu.Lock()
-	links := slices.Collect(maps.Keys(n.links))
-	n.callMu.Unlock()
-	for _, l := range links {
+	for _, l := range n.links.all() {
 		if !up[l] {
 			l.mu.Lock()
 			infos = append(infos, LinkInfo{URL: l.url.String(), Namespaces: l.namespaces, Err: l.downCauseLocked()})

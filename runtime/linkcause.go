@@ -65,7 +65,7 @@ func (l *Link) logDown(ctx context.Context, err error, told string, pause time.D
 	if _, wasUp := errors.AsType[*link.Ended](err); !wasUp && text == told {
 		level = slog.LevelDebug
 	}
-	l.node.log.LogAttrs(ctx, level, "link down", attrURL(l.url), attrError(err), attrRedial(pause))
+	l.linker.log.LogAttrs(ctx, level, "link down", attrURL(l.url), attrError(err), attrRedial(pause))
 	return text
 }
 
@@ -82,7 +82,7 @@ func (l *Link) logWhileDown(ctx context.Context) {
 			remind.stop()
 			remind = nil
 		case remind == nil:
-			remind = l.node.newReminder(false)
+			remind = newReminder(l.linker.log.Logger, false)
 		}
 		select {
 		case <-changed:

@@ -21,17 +21,16 @@ type linkState struct {
 
 func (s linkState) String() string { return "the link to " + s.name + " is " + s.why }
 
-// linkStates returns the links of the node that may bring functions of the namespace and have not yet, in order,
+// states returns the links of the node that may bring functions of the namespace and have not yet, in order,
 // and a channel that closes when that may have changed. It does not wait for the node's lock.
-func (ns *Namespace) linkStates() (states []linkState, moved <-chan struct{}) {
-	n := ns.node
-	n.callMu.Lock()
-	moved = n.linksChanged.wait()
-	groups := slices.Clone(n.groups)
-	links := slices.Collect(maps.Keys(n.links))
-	opening := slices.Collect(maps.Keys(n.syncing))
-	n.callMu.Unlock()
-	mine := expandGroups(groups, []string{ns.name})
+func (ls *linkSet) states(namespace string) (states []linkState, moved <-chan struct{}) {
+	ls.mu.Lock()
+	moved = ls.changed.wait()
+	groups := slices.Clone(ls.groups)
+	links := slices.Collect(maps.Keys(ls.dialled))
+	opening := slices.Collect(maps.Keys(ls.syncing))
+	ls.mu.Unlock()
+	mine := expandGroups(groups, []string{namespace})
 	for _, l := range links {
 		if state, lacking := l.state(); lacking && overlap(mine, expandGroups(groups, l.namespaces)) {
 			states = append(states, state)
@@ -102,9 +101,9 @@ func overlap(a, b map[string]bool) bool {
 }
 
 // sessionSynced notes that the other end of a session has told its table, or that the session is over.
-func (n *Node) sessionSynced(s *session) {
-	n.callMu.Lock()
-	defer n.callMu.Unlock()
-	delete(n.syncing, s)
-	n.linksChanged.fire()
+func (ls *linkSet) sessionSynced(s *session) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	delete(ls.syncing, s)
+	ls.changed.fire()
 }

@@ -40,7 +40,7 @@ type listedSchema struct {
 
 // currentListing returns that of the present table.
 func (ns *Namespace) currentListing() *schemaListing {
-	table := ns.node.table.Load()
+	table := ns.node.table.snapshot.Load()
 	before := ns.listing.Load()
 	if before != nil && before.table == table {
 		return before
@@ -170,7 +170,7 @@ func closest(schemas []listedSchema, name string) []listedSchema {
 // returns false. It asks for those that were never seen, and fails where one that might define the symbol
 // can't be had.
 func (ns *Namespace) findDefining(ctx context.Context, symbol schema.Symbol, name string, yield func(*schema.Set) bool) error {
-	l, known := ns.currentListing(), &ns.node.symbols
+	l, known := ns.currentListing(), &ns.node.schemas.symbols
 	x := l.buildIndex(known)
 	if x == nil {
 		return ns.fetchDefining(ctx, l, symbol, name, yield)
@@ -189,7 +189,7 @@ func (ns *Namespace) findDefining(ctx context.Context, symbol schema.Symbol, nam
 
 // fetchDefining is defining while some schemas were never seen.
 func (ns *Namespace) fetchDefining(ctx context.Context, l *schemaListing, symbol schema.Symbol, name string, yield func(*schema.Set) bool) (failed error) {
-	known := &ns.node.symbols
+	known := &ns.node.schemas.symbols
 	for chunk := range slices.Chunk(closest(l.schemas, name), schemaFetches) {
 		ns.fetchSymbols(ctx, chunk)
 		if ctx.Err() != nil {
@@ -235,13 +235,13 @@ func (ns *Namespace) fetchSymbols(ctx context.Context, schemas []listedSchema) {
 	var fetching sync.WaitGroup
 	defer fetching.Wait()
 	for _, s := range schemas {
-		if ns.node.symbols.get(s.hash) != nil {
+		if ns.node.schemas.symbols.get(s.hash) != nil {
 			continue
 		}
 		fetching.Go(func() {
 			set, err := ns.schemaSet(ctx, s)
 			if err == nil || ctx.Err() == nil {
-				ns.node.symbols.add(s.hash, set, err)
+				ns.node.schemas.symbols.add(s.hash, set, err)
 			}
 		})
 	}

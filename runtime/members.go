@@ -25,7 +25,7 @@ type Member struct {
 
 // Members yields the members as they are when it is called, this node among them, sorted by id.
 func (n *Node) Members() iter.Seq[Member] {
-	table := n.table.Load()
+	table := n.table.snapshot.Load()
 	return func(yield func(Member) bool) {
 		for info := range table.Members() {
 			if !yield(memberOf(info)) {
@@ -64,14 +64,14 @@ type Hop struct {
 // returns nil where the function cannot be called from here. It is for showing: each call finds its own
 // way.
 func (ns *Namespace) Route(procedure string) []Hop {
-	table := ns.node.table.Load()
+	table := ns.node.table.snapshot.Load()
 	choice, ok := table.Find(ns.name, procedure)
 	if !ok {
 		return nil
 	}
 	target := choice.Targets[0]
 	path := table.Path(target)
-	names := map[mesh.NodeID]string{mesh.NodeID(ns.node.id): ns.node.name, target.Node: target.Name}
+	names := map[mesh.NodeID]string{mesh.NodeID(ns.node.identity.id): ns.node.identity.name, target.Node: target.Name}
 	for m := range table.Members() {
 		if slices.Contains(path, m.ID) {
 			names[m.ID] = m.Info.GetName()

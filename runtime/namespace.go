@@ -71,7 +71,7 @@ type Function struct {
 // Functions yields the functions that can be called here as they are when it is called, sorted by
 // procedure; a replicated function once for each of its origins, and origins that are shadowed too.
 func (ns *Namespace) Functions() iter.Seq[Function] {
-	table := ns.node.table.Load()
+	table := ns.node.table.snapshot.Load()
 	return func(yield func(Function) bool) {
 		for f := range table.Functions(ns.name) {
 			if !yield(functionOf(f)) {
@@ -99,7 +99,7 @@ func newFunction(f *mesh.Function, registered int64, node mesh.NodeID, name stri
 // Find returns the function that a call of procedure goes to now, and false where there is none. Of a
 // replicated function it is the nearest origin's. It does not wait, nor allocate.
 func (ns *Namespace) Find(procedure string) (Function, bool) {
-	choice, ok := ns.node.table.Load().Find(ns.name, procedure)
+	choice, ok := ns.node.table.snapshot.Load().Find(ns.name, procedure)
 	if !ok {
 		return Function{}, false
 	}
@@ -130,11 +130,11 @@ func (ns *Namespace) WaitFor(ctx context.Context, procedures ...string) error {
 	if ns.err != nil {
 		return ns.err
 	}
-	remind := ns.node.remind(ctx)
+	remind := remind(ctx, ns.node.log.Logger)
 	defer remind.stop()
 	for {
-		links, moved := ns.linkStates()
-		table, changed := ns.node.tableAndChange()
+		links, moved := ns.node.links.states(ns.name)
+		table, changed := ns.node.table.snapshotAndChange()
 		missing := ""
 		for _, p := range procedures {
 			if _, ok := table.Find(ns.name, p); !ok {
@@ -148,13 +148,13 @@ func (ns *Namespace) WaitFor(ctx context.Context, procedures ...string) error {
 		select {
 		case <-changed:
 		case <-moved:
-		case <-ns.node.ctx.Done():
+		case <-ns.node.life.ctx.Done():
 			return errClosed()
 		case <-remind.c():
-			why := ns.absence(table, missing, links)
+			why := ns.node.calls.absence(table, ns.name, missing, links)
 			remind.log("WaitFor waits", "namespace", ns.name, "procedure", missing, "why", why.String())
 		case <-ctx.Done():
-			why := ns.absence(table, missing, links)
+			why := ns.node.calls.absence(table, ns.name, missing, links)
 			return connect.Errorf(codeOfContext(ctx), "rpcmesh: %v", &why).WithCause(context.Cause(ctx))
 		}
 	}
@@ -167,61 +167,7 @@ func (ns *Namespace) WaitVisible(ctx context.Context) error {
 	if ns.err != nil {
 		return ns.err
 	}
-	return ns.node.waitVisible(ctx, ns.name)
-}
-
-// waitVisible is WaitVisible for each of namespaces.
-func (n *Node) waitVisible(ctx context.Context, namespaces ...string) error {
-	tokens, err := n.visibilityTokens(namespaces)
-	defer n.releaseTokens(tokens)
-	remind := n.remind(ctx)
-	defer remind.stop()
-	for err == nil {
-		n.mu.Lock()
-		unseen := slices.IndexFunc(tokens, func(t mesh.Token) bool { return !n.core.Visible(t) })
-		moved := n.coreChanged.wait()
-		n.mu.Unlock()
-		if unseen < 0 {
-			return nil
-		}
-		select {
-		case <-moved:
-		case <-remind.c():
-			remind.log("WaitVisible waits: not every member has seen this node's functions", "namespace", namespaces[unseen])
-		case <-n.ctx.Done():
-			err = errClosed()
-		case <-ctx.Done():
-			err = connect.Errorf(codeOfContext(ctx), "rpcmesh: not every member of %q has seen this node's functions yet", namespaces[unseen]).
-				WithCause(context.Cause(ctx))
-		}
-	}
-	return err
-}
-
-func (n *Node) visibilityTokens(namespaces []string) (tokens []mesh.Token, err error) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.phase == closed {
-		return nil, errClosed()
-	}
-	for _, name := range namespaces {
-		token, err := n.core.WantVisible(time.Now(), name)
-		if err != nil {
-			return tokens, asConnect(err)
-		}
-		tokens = append(tokens, token)
-	}
-	n.publishLocked()
-	return tokens, nil
-}
-
-func (n *Node) releaseTokens(tokens []mesh.Token) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	for _, t := range tokens {
-		n.core.Release(time.Now(), t)
-	}
-	n.publishLocked()
+	return ns.node.table.waitVisible(ctx, ns.name)
 }
 
 // codeOfContext is the code for an operation that ended because ctx did.

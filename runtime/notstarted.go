@@ -38,16 +38,16 @@ type certainError struct {
 func (e *certainError) Unwrap() error { return e.error }
 
 // handlerFailure is what a handler's error says of how far its call has come, nil for nothing.
-func (n *Node) handlerFailure(err error) *rpcmeshv1.CallFailure {
+func (i *identity) handlerFailure(err error) *rpcmeshv1.CallFailure {
 	if e, ok := errors.AsType[*certainError](err); ok {
-		return &rpcmeshv1.CallFailure{Certainty: e.certainty, Node: n.id[:], NodeName: n.name, ByHandler: true}
+		return &rpcmeshv1.CallFailure{Certainty: e.certainty, Node: i.id[:], NodeName: i.name, ByHandler: true}
 	}
 	return nil
 }
 
 // drainingError is the error of a handler that was told that the node is shutting down. Where that is why it has ended, its
 // caller is to know: it looks as if the caller had let go.
-func (n *Node) drainingError(err error) error {
+func (i *identity) drainingError(err error) error {
 	if !errors.Is(err, ErrDraining) && !errors.Is(err, context.Canceled) && connect.CodeOf(err) != connect.CodeCanceled {
 		return err
 	}

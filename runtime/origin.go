@@ -66,12 +66,10 @@ func (o *Origin) Procedures() []string { return slices.Clone(o.procedures) }
 func (o *Origin) Unregister() error {
 	o.once.Do(func() {
 		n := o.ns.node
-		n.mu.Lock()
-		defer n.mu.Unlock()
-		n.core.Unregister(time.Now(), o.ns.name, o.procedures)
-		n.origins.remove(o.ns.members, o)
-		n.schemas.release(o.schemas)
-		n.publishLocked()
+		n.table.unregister(o.ns.name, o.procedures, func() {
+			n.origins.remove(o.ns.members, o)
+			n.schemas.release(o.schemas)
+		})
 	})
 	return nil
 }
@@ -165,17 +163,7 @@ func (o *Origin) register(policy Policy, server *connect.Server, methods []conne
 			functions[i].Schema = hashBytes(s)
 		}
 	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.phase != running || n.proxy {
-		return errClosed()
-	}
-	if err := n.core.Register(now, o.ns.name, functions); err != nil {
-		return asConnect(err)
-	}
-	n.origins.add(o, server, methods)
-	n.publishLocked()
-	return nil
+	return n.table.register(now, o.ns.name, functions, func() { n.origins.add(o, server, methods) })
 }
 
 func checkMethods(policy Policy, methods []connect.Method) error {
@@ -206,6 +194,10 @@ func checkMethods(policy Policy, methods []connect.Method) error {
 
 // origins are the functions that a node holds itself, and the calls that run in them.
 type origins struct {
+	identity *identity
+	log      *logger
+	cfg      *Config
+
 	mu      sync.RWMutex
 	methods map[originKey]*localFunction
 	changes atomic.Uint64 // of methods, so far
@@ -215,6 +207,10 @@ type origins struct {
 	draining    atomic.Bool
 	idle        atomic.Pointer[chan struct{}] // set by drain
 	streams     streamRegistry
+}
+
+func newOrigins(i *identity, log *logger, cfg *Config) *origins {
+	return &origins{identity: i, log: log, cfg: cfg}
 }
 
 // streamRegistry are the streams whose handlers run here.
@@ -258,6 +254,7 @@ type originKey struct{ namespace, procedure string }
 
 // localFunction is one function with the dispatcher of its origin.
 type localFunction struct {
+	origins   *origins
 	origin    *Origin
 	spec      connect.Spec
 	schema    *Schema // nil: none
@@ -283,9 +280,9 @@ func (os *origins) add(o *Origin, server *connect.Server, methods []connect.Meth
 	}
 	for _, ns := range o.ns.members {
 		for i, m := range methods {
-			added := &localFunction{origin: o, spec: m.Spec, schema: o.schemas[i], server: server}
+			added := &localFunction{origins: os, origin: o, spec: m.Spec, schema: o.schemas[i], server: server}
 			added.serveFunc = added.serve
-			if m.Spec.StreamType == connect.StreamTypeUnary && len(o.ns.node.cfg.Interceptors) == 0 {
+			if m.Spec.StreamType == connect.StreamTypeUnary && len(os.cfg.Interceptors) == 0 {
 				added.handler, added.newUnary = m.Handler, added.newUnaryCall
 			}
 			os.methods[originKey{ns, m.Spec.Procedure}] = added

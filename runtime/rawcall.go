@@ -83,34 +83,35 @@ func (c *RawCall) KeepResponse() { c.kept = true }
 
 // RawCaller begins calls, and sends those together that it begins together. It belongs to one goroutine.
 type RawCaller struct {
-	node      *Node
+	table     *table
 	unflushed []*link.Session
 }
 
 // NewRawCaller returns a caller from this node.
-func (n *Node) NewRawCaller() *RawCaller { return &RawCaller{node: n} }
+func (n *Node) NewRawCaller() *RawCaller { return &RawCaller{table: n.table} }
 
 // Begin begins c in ns, a namespace of the caller's node, and does not block. It reports whether it has:
 // where a call would fail at once or could have to wait, it has done nothing, and the call is one for
 // [Namespace.NewClientStream]. Flush has it sent.
 func (r *RawCaller) Begin(ns *Namespace, c *RawCall) bool {
-	if ns.err != nil || ns.node.ctx.Err() != nil {
+	if ns.err != nil || ns.node.life.ctx.Err() != nil {
 		return false
 	}
 	c.info.Spec = connect.Spec{Procedure: c.Procedure, StreamType: connect.StreamTypeUnary, IdempotencyLevel: c.Idempotency}
 	a := &c.stream.attempts
-	a.ns = ns
+	a.calls = ns.node.calls
+	a.namespace = ns.name
 	a.ctx = context.Background()
 	a.spec = c.info.Spec
 	a.info = &c.info
 	a.completion = (*rawCompletion)(c)
 	a.deadline.at = c.Deadline
 	if c.Outside != nil {
-		c.caller = ns.node.externalCaller(c.Outside)
+		c.caller = ns.node.identity.externalCaller(c.Outside)
 		a.caller = &c.caller
 	}
 	if c.Deadline.IsZero() {
-		a.deadline = ns.node.defaultDeadline()
+		a.deadline = ns.node.calls.defaultDeadline()
 	}
 	return a.findRoute() == nil && r.start(c)
 }
@@ -133,7 +134,7 @@ func (r *RawCaller) start(c *RawCall) bool {
 		a.release()
 		return false
 	}
-	session := r.node.session(via)
+	session := r.table.session(via)
 	if session != nil {
 		r.flushLater(session.link)
 	}
@@ -179,7 +180,7 @@ func (w *rawCompletion) CallDone() link.Output {
 		}
 		return o
 	}
-	if a.mayRetry() && a.ns.node.spawn(c.retry) {
+	if a.mayRetry() && a.calls.life.spawn(c.retry) {
 		return nil
 	}
 	return c.done(nil, a.end(&a.first, err))
@@ -205,11 +206,11 @@ func (c *RawCall) retry() {
 // done tells the owner what came of the call.
 func (c *RawCall) done(response []byte, err error) link.Output {
 	if errors.Is(err, io.EOF) {
-		err = c.stream.attempts.ns.node.failed(connect.CodeUnimplemented, started, c.Procedure+" has one response, and gave none")
+		err = c.stream.attempts.calls.identity.failed(connect.CodeUnimplemented, started, c.Procedure+" has one response, and gave none")
 	}
 	c.Response, c.Err = response, err
 	var o Output
-	_ = guard.Call(c.stream.attempts.ns.node.log, "RawCall.Done", func() error {
+	_ = guard.Call(c.stream.attempts.calls.log.Logger, "RawCall.Done", func() error {
 		o = c.Done(c)
 		return nil
 	})

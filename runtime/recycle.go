@@ -96,6 +96,7 @@ func (l *Link) runSession(ctx context.Context, s *session, conn carrier.Conn, do
 
 // awaitLimit waits until a session is to be recycled, and may be, or has ended: then it reports true and by what.
 func (l *Link) awaitLimit(conn carrier.Conn, ended <-chan error) (err error, over bool) { //nolint:revive // err is no failure of it
+
 	select {
 	case <-l.recycling.limitReached(conn):
 	case err := <-ended:
@@ -147,7 +148,7 @@ func (l *Link) retire(ctx context.Context, s *session, ended <-chan error) {
 	for {
 		select {
 		case err := <-ended:
-			l.node.log.LogAttrs(ctx, slog.LevelDebug, "stream recycled", attrURL(l.url), attrError(err))
+			l.linker.log.LogAttrs(ctx, slog.LevelDebug, "stream recycled", attrURL(l.url), attrError(err))
 			return
 		case <-look.C:
 			if l.hasSuccessor(s) {
@@ -171,27 +172,5 @@ func (l *Link) warnOfLimit(ctx context.Context) {
 	if limit < minRecycled {
 		text = "a proxy in front of the node limits a request's body, and a link is one: lift the limit (nginx: client_max_body_size 0)"
 	}
-	l.node.log.LogAttrs(ctx, slog.LevelWarn, text, attrURL(l.url), slog.Uint64("bytes", limit))
-}
-
-// replaces reports whether a session is of the same lasting link as an earlier one, in whose place it comes.
-func (s *session) replaces(o *session) bool {
-	if s.owner != nil || o.owner != nil {
-		return s.owner == o.owner
-	}
-	mine, other := s.link.Peer(), o.link.Peer()
-	return mine.Node == other.Node && mine.Incarnation == other.Incarnation &&
-		mine.Join.GetLasting() != 0 && mine.Join.GetLasting() == other.Join.GetLasting()
-}
-
-// retireLocked has calls go by s rather than by the sessions in whose place it comes, and reports whether there are
-// any. The lock is the node's.
-func (n *Node) retireLocked(s *session) (found bool) {
-	for id, o := range n.liveSessions {
-		if s.replaces(o) {
-			n.core.Retire(time.Now(), id)
-			found = true
-		}
-	}
-	return found
+	l.linker.log.LogAttrs(ctx, slog.LevelWarn, text, attrURL(l.url), slog.Uint64("bytes", limit))
 }

@@ -2,9 +2,7 @@ package rpcmesh
 
 import (
 	"context"
-	"hash/maphash"
 	"math/rand/v2"
-	"net"
 	"sync"
 	"time"
 
@@ -28,18 +26,18 @@ type redial struct {
 }
 
 // reset makes the next pause the first.
-func (r *redial) reset() { r.pause = r.link.node.cfg.RedialMin }
+func (r *redial) reset() { r.pause = r.link.linker.cfg.RedialMin }
 
 // wait waits until it is time to dial again, or ctx ends.
 func (r *redial) wait(ctx context.Context) {
-	n := r.link.node
+	lk := r.link.linker
 	pause := r.pause - rand.N(r.pause/2+1)
-	r.pause = min(duration.Times(r.pause, 2), n.cfg.RedialMax)
+	r.pause = min(duration.Times(r.pause, 2), lk.cfg.RedialMax)
 	over := time.NewTimer(pause)
 	defer over.Stop()
 	look := time.NewTicker(addressInterval)
 	defer look.Stop()
-	seen := n.addresses.version()
+	seen := lk.links.addresses.version()
 	select {
 	case <-r.link.redialNow: // of before: that dial is done
 	default:
@@ -54,13 +52,13 @@ func (r *redial) wait(ctx context.Context) {
 		case <-r.link.redialNow:
 			ahead = true
 		case <-look.C:
-			if now := n.addresses.version(); now != seen {
+			if now := lk.links.addresses.version(); now != seen {
 				seen, ahead = now, true
 			}
 		}
 		if ahead && !hurried && r.limiter.allow(time.Now()) {
 			// Others want the same host for the same reason.
-			over.Reset(rand.N(n.cfg.RedialMin/2 + 1))
+			over.Reset(rand.N(lk.cfg.RedialMin/2 + 1))
 			hurried = true
 		}
 	}
@@ -81,10 +79,10 @@ func (l *Link) redialSoon() {
 }
 
 // redialOthers is want for all links but l, which has come up again: so may they.
-func (n *Node) redialOthers(l *Link) {
-	n.callMu.Lock()
-	defer n.callMu.Unlock()
-	for other := range n.links {
+func (ls *linkSet) redialOthers(l *Link) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	for other := range ls.dialled {
 		if other != l {
 			other.redialSoon()
 		}
@@ -93,7 +91,7 @@ func (n *Node) redialOthers(l *Link) {
 
 // redialLimiter bounds how often a host is dialled ahead of time.
 type redialLimiter struct {
-	users int // links; the node's callMu guards it
+	users int // links; the linkSet's lock guards it
 
 	mu   sync.Mutex
 	next time.Time // when one is free whatever was before
@@ -112,58 +110,21 @@ func (p *redialLimiter) allow(now time.Time) bool {
 	return true
 }
 
-// acquireLimiterLocked returns the pace of a host for one more link. The caller holds callMu.
-func (n *Node) acquireLimiterLocked(host string) *redialLimiter {
-	p := n.redialLimiters[host]
+// acquireLimiterLocked returns the pace of a host for one more link.
+func (ls *linkSet) acquireLimiterLocked(host string) *redialLimiter {
+	p := ls.redialLimiters[host]
 	if p == nil {
 		p = new(redialLimiter)
-		n.redialLimiters[host] = p
+		ls.redialLimiters[host] = p
 	}
 	p.users++
 	return p
 }
 
-// releaseLimiterLocked is for a link that is done with the pace of its host. The caller holds callMu.
-func (n *Node) releaseLimiterLocked(host string, p *redialLimiter) {
+// releaseLimiterLocked is for a link that is done with the pace of its host.
+func (ls *linkSet) releaseLimiterLocked(host string, p *redialLimiter) {
 	p.users--
 	if p.users == 0 {
-		delete(n.redialLimiters, host)
+		delete(ls.redialLimiters, host)
 	}
-}
-
-// addressMonitor tells when the host's addresses have changed.
-type addressMonitor struct {
-	list func() ([]net.Addr, error) // nil: links do not go by them
-
-	mu        sync.Mutex
-	checkedAt time.Time
-	checksum  uint64
-	changes   int
-}
-
-var addressSeed = maphash.MakeSeed()
-
-// version returns a number that is another one once they have.
-func (w *addressMonitor) version() int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	now := time.Now()
-	if w.list == nil || !w.checkedAt.IsZero() && now.Sub(w.checkedAt) < addressInterval/2 {
-		return w.changes
-	}
-	first := w.checkedAt.IsZero()
-	w.checkedAt = now
-	all, err := w.list()
-	if err != nil {
-		return w.changes
-	}
-	var sum uint64 // in whatever order they come
-	for _, a := range all {
-		sum ^= maphash.String(addressSeed, a.String())
-	}
-	if sum != w.checksum && !first {
-		w.changes++
-	}
-	w.checksum = sum
-	return w.changes
 }

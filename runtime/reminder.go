@@ -25,8 +25,8 @@ type reminder struct {
 }
 
 // newReminder returns a reminder for what waits from now on, unless that has a deadline. It is to be stopped.
-func (n *Node) newReminder(limited bool) *reminder {
-	r := &reminder{logger: n.log, pause: remindAfter}
+func newReminder(log *slog.Logger, limited bool) *reminder {
+	r := &reminder{logger: log, pause: remindAfter}
 	if !limited {
 		r.since, r.timer = time.Now(), time.NewTimer(remindAfter)
 	}
@@ -34,9 +34,9 @@ func (n *Node) newReminder(limited bool) *reminder {
 }
 
 // remind is remindUnless for what ends with ctx.
-func (n *Node) remind(ctx context.Context) *reminder {
+func remind(ctx context.Context, log *slog.Logger) *reminder {
 	_, limited := ctx.Deadline()
-	return n.newReminder(limited)
+	return newReminder(log, limited)
 }
 
 func (r *reminder) c() <-chan time.Time {

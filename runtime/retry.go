@@ -40,7 +40,7 @@ var errNoRetry = errors.New("the attempt is not repeated")
 
 // findRoute finds the route of the next attempt, whatever has been tried.
 func (a *attempts) findRoute() error {
-	r, err := a.ns.resolve(a.spec)
+	r, err := a.calls.resolve(a.namespace, a.spec)
 	if err != nil {
 		return err
 	}
@@ -176,7 +176,7 @@ func (a *attempts) openNext(failed *link.ClientCall) error {
 		next.replayed = make(chan struct{})
 		messages := a.replay.share()
 		all := a.state.requests == requestsSent && !a.singleRequest()
-		spawned := a.ns.node.spawn(func() {
+		spawned := a.calls.life.spawn(func() {
 			defer close(next.replayed)
 			replay(call, messages, all)
 		})
@@ -195,9 +195,9 @@ func (a *attempts) reroute(reason retryReason) bool {
 	if a.number >= maxAttempts || a.expired() {
 		return false
 	}
-	budget := &a.ns.node.retries
+	budget := &a.calls.retries
 	a.tried = append(a.tried, a.route.target.Node)
-	r, err := a.ns.resolve(a.spec, a.tried...)
+	r, err := a.calls.resolve(a.namespace, a.spec, a.tried...)
 	if err == nil {
 		a.route = r
 		return reason == retryNotBegun || budget.tryWithdraw()
@@ -207,7 +207,7 @@ func (a *attempts) reroute(reason retryReason) bool {
 	}
 	a.tried = a.tried[:0]
 	table := a.route.table
-	if !a.ns.node.awaitTable(a.ctx, table, a.pause()) || a.expired() || !a.rerouteLater() {
+	if !a.calls.table.awaitChange(a.ctx, table, a.pause()) || a.expired() || !a.rerouteLater() {
 		return false
 	}
 	return reason == retryNotBegun && a.route.table != table || budget.tryWithdraw()
@@ -221,7 +221,7 @@ func (a *attempts) rerouteLater() bool {
 		if !errors.Is(err, errAbsent) {
 			return err == nil
 		}
-		if a.ns.awaitFunction(a.ctx, a.deadline.at, a.spec.Procedure, released) != nil {
+		if a.calls.awaitFunction(a.ctx, a.deadline.at, a.namespace, a.spec.Procedure, released) != nil {
 			return false
 		}
 	}

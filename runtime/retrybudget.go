@@ -48,8 +48,7 @@ func (b *retryBudget) tryWithdraw() bool {
 	return true
 }
 
-// advanceLocked puts in what has been earned, and lets what was earned before go by and by. The caller holds
-// b.mu.
+// advanceLocked puts in what has been earned, and lets what was earned before go by and by.
 func (b *retryBudget) advanceLocked(now time.Time) {
 	calls := b.calls.Load()
 	kept := math.Exp(-now.Sub(b.advancedAt).Seconds() / retrySpan.Seconds())

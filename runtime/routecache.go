@@ -27,12 +27,12 @@ type routeVersion struct {
 const maxCachedRoutes = 512
 
 // lookup returns the way to what is called, if it is known.
-func (w *routeCache) lookup(n *Node, to *link.Callee) (link.Route, bool) {
-	now := routeVersion{table: n.table.Load(), sessions: n.sessions.Load(), changes: n.origins.changes.Load()}
+func (w *routeCache) lookup(rt *router, to *link.Callee) (link.Route, bool) {
+	now := routeVersion{table: rt.table.snapshot.Load(), sessions: rt.table.sessions.Load(), changes: rt.origins.changes.Load()}
 	if now != w.version {
 		*w = routeCache{version: now}
 	}
-	if n.origins.draining.Load() || !n.relaying.Load() {
+	if rt.origins.draining.Load() || !rt.relaying.Load() {
 		return link.Route{}, false
 	}
 	if to == w.lastCallee {

@@ -7,37 +7,37 @@ import (
 	"github.com/rpcmesh/rpcmesh/runtime/internal/mesh"
 )
 
-// TestWays: a way is known as long as all holds that it was decided by, and only then.
-func TestWays(t *testing.T) {
-	var n Node
+// TestRouteCache: a way is known as long as all holds that it was decided by, and only then.
+func TestRouteCache(t *testing.T) {
+	rt := newRouter(new(identity), newLifetime(), new(table), new(origins))
 	var w routeCache
 	change := map[string]func(){
-		"the table":     func() { n.table.Store(new(mesh.Snapshot)) },
-		"the links":     func() { n.sessions.Store(&map[mesh.LinkID]*session{}) },
-		"the functions": func() { n.origins.changes.Add(1) },
-		"draining":      func() { n.origins.draining.Store(true) },
-		"passing":       func() { n.relaying.Store(false) },
+		"the table":     func() { rt.table.snapshot.Store(new(mesh.Snapshot)) },
+		"the links":     func() { rt.table.sessions.Store(&map[mesh.LinkID]*session{}) },
+		"the functions": func() { rt.origins.changes.Add(1) },
+		"draining":      func() { rt.origins.draining.Store(true) },
+		"passing":       func() { rt.relaying.Store(false) },
 	}
 	a, b := &link.Callee{Cached: true}, &link.Callee{Cached: true}
 	toA, toB := link.Route{Namespace: "a"}, link.Route{Namespace: "b"}
 	for what, f := range change {
-		n.origins.draining.Store(false)
-		n.relaying.Store(true)
-		if _, ok := w.lookup(&n, a); ok {
+		rt.origins.draining.Store(false)
+		rt.relaying.Store(true)
+		if _, ok := w.lookup(rt, a); ok {
 			t.Fatalf("before %s: a way that nobody has found", what)
 		}
 		w.store(a, toA)
 		w.store(b, toB)
 		for range 2 {
-			gotA, okA := w.lookup(&n, a)
-			gotB, okB := w.lookup(&n, b)
+			gotA, okA := w.lookup(rt, a)
+			gotB, okB := w.lookup(rt, b)
 			if !okA || !okB || gotA.Namespace != "a" || gotB.Namespace != "b" {
 				t.Errorf("before %s: %v, %v and %v, %v", what, gotA, okA, gotB, okB)
 			}
 		}
 		f()
 		for _, to := range []*link.Callee{b, a} {
-			if _, ok := w.lookup(&n, to); ok {
+			if _, ok := w.lookup(rt, to); ok {
 				t.Errorf("a way is known though it depends on %s", what)
 			}
 		}
@@ -45,20 +45,20 @@ func TestWays(t *testing.T) {
 	}
 }
 
-// TestWaysAreBounded: neither what is called once nor ever new functions fill a link's ways.
-func TestWaysAreBounded(t *testing.T) {
-	var n Node
-	n.relaying.Store(true)
+// TestRouteCacheIsBounded: neither what is called once nor ever new functions fill a link's ways.
+func TestRouteCacheIsBounded(t *testing.T) {
+	rt := newRouter(new(identity), newLifetime(), new(table), new(origins))
+	rt.relaying.Store(true)
 	var w routeCache
 	for range 2 * maxCachedRoutes {
 		once, to := new(link.Callee), &link.Callee{Cached: true}
-		w.lookup(&n, once)
+		w.lookup(rt, once)
 		w.store(once, link.Route{})
-		if _, ok := w.lookup(&n, once); ok {
+		if _, ok := w.lookup(rt, once); ok {
 			t.Fatal("what is called once is kept")
 		}
 		w.store(to, link.Route{})
-		if _, ok := w.lookup(&n, to); !ok || len(w.routes) > maxCachedRoutes {
+		if _, ok := w.lookup(rt, to); !ok || len(w.routes) > maxCachedRoutes {
 			t.Fatalf("kept: %v, among %d", ok, len(w.routes))
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"time"
 
 	"connectrpc.com/connect/v2"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -68,28 +67,28 @@ func (ns *Namespace) Schema(ctx context.Context, procedure string) (*Schema, err
 		defer cancel()
 	}
 	for attempt := 1; ; attempt++ {
-		if n.ctx.Err() != nil {
-			return nil, n.nodeClosedError()
+		if n.life.ctx.Err() != nil {
+			return nil, n.identity.nodeClosedError()
 		}
-		table := n.table.Load()
+		table := n.table.snapshot.Load()
 		w, err := findSchema(table, ns.name, procedure)
 		if errors.Is(err, errAbsent) {
 			deadline, _ := ctx.Deadline()
-			if err = ns.awaitFunction(ctx, deadline, procedure, nil); err == nil {
+			if err = n.calls.awaitFunction(ctx, deadline, ns.name, procedure, nil); err == nil {
 				continue
 			}
 		}
 		if err != nil {
 			return nil, err
 		}
-		s, err := n.loadSchema(ctx, w)
+		s, err := n.schemas.load(ctx, w)
 		if err == nil || attempt == maxAttempts {
 			return s, err
 		}
-		if again, _ := findSchema(n.table.Load(), ns.name, procedure); again == w && !retryableFetch(err) {
+		if again, _ := findSchema(n.table.snapshot.Load(), ns.name, procedure); again == w && !retryableFetch(err) {
 			return nil, err
 		}
-		if !n.awaitTable(ctx, table, min(duration.Times(retryPause, 1<<(attempt-1)), maxRetryPause)) {
+		if !n.table.awaitChange(ctx, table, min(duration.Times(retryPause, 1<<(attempt-1)), maxRetryPause)) {
 			return nil, err
 		}
 	}
@@ -129,21 +128,6 @@ func retryableFetch(err error) bool {
 	return code == connect.CodeUnavailable || code == connect.CodeNotFound
 }
 
-// loadSchema returns a schema that is registered here or was fetched before, or fetches it.
-func (n *Node) loadSchema(ctx context.Context, w schemaSource) (*Schema, error) {
-	if w.from.Local {
-		if m := n.origins.lookup(w.from.Namespace, w.procedure); m != nil && m.schema != nil {
-			return m.schema, nil
-		}
-		return nil, n.notStartedError(n.withdrawnInfo(w.from.Namespace, w.procedure), "the function was withdrawn")
-	}
-	set, err := n.schemas.get(ctx, n, w)
-	if err != nil {
-		return nil, err
-	}
-	return methodSchema(set, w)
-}
-
 // methodSchema returns the wanted function's schema out of a set.
 func methodSchema(set *schema.Set, w schemaSource) (*Schema, error) {
 	md, err := set.Method(w.procedure, w.kind&connect.StreamTypeClient != 0, w.kind&connect.StreamTypeServer != 0)
@@ -151,22 +135,4 @@ func methodSchema(set *schema.Set, w schemaSource) (*Schema, error) {
 		return nil, connect.Errorf(connect.CodeDataLoss, "rpcmesh: the schema that node %q gave: %v", w.from.Name, err)
 	}
 	return &Schema{set: set, method: md}, nil
-}
-
-// awaitTable waits until the node's table is another one than table, for pause at most. It reports false
-// when ctx ends first.
-func (n *Node) awaitTable(ctx context.Context, table *mesh.Snapshot, pause time.Duration) bool {
-	now, changed := n.tableAndChange()
-	if now != table {
-		return ctx.Err() == nil
-	}
-	timer := time.NewTimer(pause)
-	defer timer.Stop()
-	select {
-	case <-changed:
-	case <-timer.C:
-	case <-ctx.Done():
-		return false
-	}
-	return true
 }

@@ -35,32 +35,32 @@ const (
 func reserved(procedure string) bool { return strings.HasPrefix(procedure, schemaService) }
 
 // routeSchema decides what becomes of a call of GetSchema: it goes the way of the function in question.
-func (n *Node) routeSchema(in *link.Incoming) link.Route {
+func (rt *router) routeSchema(in *link.Incoming) link.Route {
 	header, err := in.Header()
 	if err != nil || in.Procedure != schemaProcedure || in.StreamType != connect.StreamTypeServer {
 		return refuseWith(ErrorInfo{Reason: ReasonFunctionUnknown, Metadata: map[string]string{"procedure": truncate(in.Procedure)}},
 			connect.CodeUnimplemented, "the node serves no such function")
 	}
 	procedure := header.Get(schemaFunction)
-	d := n.table.Load().RouteLead(in.Namespace, mesh.NodeID(in.Origin), in.OriginNamespace, procedure)
+	d := rt.table.snapshot.Load().RouteLead(in.Namespace, mesh.NodeID(in.Origin), in.OriginNamespace, procedure)
 	switch d.Action {
 	case mesh.Local:
-		if m := n.origins.lookup(d.Namespace, procedure); m != nil {
+		if m := rt.origins.lookup(d.Namespace, procedure); m != nil {
 			return link.Route{Serve: m.serveSchema}
 		}
-		return n.refuseWithdrawn(in)
+		return rt.refuseWithdrawn(in)
 	case mesh.Forward:
-		return n.forward(&d.Target)
+		return rt.forward(&d.Target)
 	case mesh.None:
 	}
-	return n.refuseRouteLost()
+	return rt.identity.refuseRouteLost()
 }
 
 // serveSchema answers one call of GetSchema for the function, on a worker of the node.
 func (m *localFunction) serveSchema(call *link.ServerCall) {
-	n := m.origin.ns.node
-	n.origins.beginCall()
-	defer n.origins.endCall()
+	os := m.origins
+	os.beginCall()
+	defer os.endCall()
 	verdict, _ := callerError(m.sendSchema(call))
 	_ = call.End(verdict, nil) // where it fails the caller is gone already
 }
@@ -77,7 +77,7 @@ func (m *localFunction) sendSchema(call *link.ServerCall) error {
 	if m.schema == nil || !bytes.Equal(req.GetHash(), hashBytes(m.schema)) {
 		return connect.NewError(connect.CodeNotFound, "the function has another schema")
 	}
-	limit := min(int(req.GetMaxMessage()), m.origin.ns.node.cfg.Limits.MaxMessage)
+	limit := min(int(req.GetMaxMessage()), m.origins.cfg.Limits.MaxMessage)
 	if limit < minSchemaMessage {
 		return connect.Errorf(connect.CodeResourceExhausted, "a schema comes in messages of %d bytes at least", minSchemaMessage)
 	}
@@ -101,8 +101,8 @@ func hashBytes(s *Schema) []byte {
 }
 
 // fetchSchema gets the wanted schema from its origin.
-func (n *Node) fetchSchema(ctx context.Context, w schemaSource) (*schema.Set, error) {
-	encoded, err := n.fetchEncoded(ctx, w)
+func (ss *schemaStore) fetchSet(ctx context.Context, w schemaSource) (*schema.Set, error) {
+	encoded, err := ss.fetchEncoded(ctx, w)
 	if err != nil {
 		return nil, err
 	}
@@ -121,10 +121,10 @@ func schemaError(code connect.Code, w schemaSource, what string) error {
 	return connect.Errorf(code, "rpcmesh: the schema of %s that node %q gave cannot be used: %s", w.procedure, w.from.Name, what)
 }
 
-func (n *Node) fetchEncoded(ctx context.Context, w schemaSource) ([]byte, error) {
-	s := n.session(w.from.Link)
+func (ss *schemaStore) fetchEncoded(ctx context.Context, w schemaSource) ([]byte, error) {
+	s := ss.table.session(w.from.Link)
 	if s == nil {
-		return nil, n.linkLostError()
+		return nil, ss.identity.linkLostError()
 	}
 	var header connect.Header
 	header.Set(schemaFunction, w.procedure)
@@ -134,15 +134,15 @@ func (n *Node) fetchEncoded(ctx context.Context, w schemaSource) ([]byte, error)
 		Hops: link.MaxHops, StreamType: connect.StreamTypeServer, Header: &header,
 	})
 	if err != nil {
-		return nil, n.failedBy(err, notStarted)
+		return nil, ss.identity.failedBy(err, notStarted)
 	}
 	defer func() { _ = call.Close() }() // always nil
-	request, err := proto.Marshal(&rpcmeshv1.GetSchemaRequest{Hash: w.hash[:], MaxMessage: uint32(n.cfg.Limits.MaxMessage)})
+	request, err := proto.Marshal(&rpcmeshv1.GetSchemaRequest{Hash: w.hash[:], MaxMessage: uint32(ss.cfg.Limits.MaxMessage)})
 	if err != nil {
 		return nil, err
 	}
 	if err := call.Send(request); err != nil && !errors.Is(err, io.EOF) {
-		return nil, n.callError(call, err, false)
+		return nil, ss.identity.callError(call, err, false)
 	}
 	var encoded []byte
 	for {
@@ -151,7 +151,7 @@ func (n *Node) fetchEncoded(ctx context.Context, w schemaSource) ([]byte, error)
 			return encoded, nil
 		}
 		if err != nil {
-			return nil, n.callError(call, err, false)
+			return nil, ss.identity.callError(call, err, false)
 		}
 		var piece rpcmeshv1.GetSchemaResponse
 		if err := proto.Unmarshal(b, &piece); err != nil {

@@ -21,6 +21,13 @@ const (
 // schemaStore are those that a node knows: of the functions that it has registered, as long as they are, and
 // the latest that it has fetched.
 type schemaStore struct {
+	identity *identity
+	life     *lifetime
+	cfg      *Config
+	table    *table
+	origins  *origins
+	symbols  symbols
+
 	mu      sync.Mutex
 	own     map[SchemaHash]*ownSchema
 	files   map[protoreflect.FileDescriptor]*ownSchema // each file is encoded once
@@ -28,6 +35,10 @@ type schemaStore struct {
 	recent  list.List                                  // the latest used first
 	weight  int
 	flights map[SchemaHash]*flight
+}
+
+func newSchemaStore(i *identity, life *lifetime, cfg *Config, t *table, os *origins) *schemaStore {
+	return &schemaStore{identity: i, life: life, cfg: cfg, table: t, origins: os}
 }
 
 // ownSchema is one that functions of the node have.
@@ -75,7 +86,7 @@ func descriptorOf(spec connect.Spec) protoreflect.MethodDescriptor {
 	return md
 }
 
-// ofFileLocked returns the schema of a file. The caller holds ss.mu.
+// ofFileLocked returns the schema of a file.
 func (ss *schemaStore) ofFileLocked(file protoreflect.FileDescriptor) (*ownSchema, error) {
 	if own := ss.files[file]; own != nil {
 		return own, nil
@@ -113,7 +124,7 @@ func (ss *schemaStore) release(adopted []*Schema) {
 	}
 }
 
-// cachedLocked returns what needs no fetching, or nil. The caller holds ss.mu.
+// cachedLocked returns what needs no fetching, or nil.
 func (ss *schemaStore) cachedLocked(hash SchemaHash) *schema.Set {
 	if own := ss.own[hash]; own != nil {
 		return own.set
@@ -132,7 +143,7 @@ type fetchedSchema struct {
 }
 
 // cacheLocked notes what was fetched for a namespace, in the place of what was not used for longest of the namespace that
-// has most: what others have does not go for it. The caller holds ss.mu.
+// has most: what others have does not go for it.
 func (ss *schemaStore) cacheLocked(set *schema.Set, namespace string) {
 	if ss.fetched == nil {
 		ss.fetched = map[SchemaHash]*list.Element{}
@@ -175,9 +186,9 @@ type flight struct {
 
 // get returns the wanted set, and fetches it unless it is known. Those who want the same at once wait for
 // one fetch. Only what a fetch from w's own origin led to is an error of w.
-func (ss *schemaStore) get(ctx context.Context, n *Node, w schemaSource) (*schema.Set, error) {
+func (ss *schemaStore) get(ctx context.Context, w schemaSource) (*schema.Set, error) {
 	for {
-		set, f := ss.joinOrFetch(n, w)
+		set, f := ss.joinOrFetch(w)
 		if f == nil {
 			return set, nil
 		}
@@ -195,7 +206,7 @@ func (ss *schemaStore) get(ctx context.Context, n *Node, w schemaSource) (*schem
 }
 
 // joinOrFetch returns what is known, or else the fetch that is under way or begins.
-func (ss *schemaStore) joinOrFetch(n *Node, w schemaSource) (*schema.Set, *flight) {
+func (ss *schemaStore) joinOrFetch(w schemaSource) (*schema.Set, *flight) {
 	ss.mu.Lock()
 	set, f := ss.cachedLocked(w.hash), ss.flights[w.hash]
 	if set != nil || f != nil {
@@ -205,18 +216,18 @@ func (ss *schemaStore) joinOrFetch(n *Node, w schemaSource) (*schema.Set, *fligh
 		}
 		return set, f
 	}
-	timeout := n.cfg.CallTimeout
+	timeout := ss.cfg.CallTimeout
 	if timeout <= 0 {
 		timeout = DefaultCallTimeout
 	}
-	ctx, cancel := context.WithTimeout(n.ctx, timeout)
+	ctx, cancel := context.WithTimeout(ss.life.ctx, timeout)
 	f = &flight{wanted: w, cancel: cancel, waiters: 1, done: make(chan struct{})}
 	if ss.flights == nil {
 		ss.flights = map[SchemaHash]*flight{}
 	}
 	ss.flights[w.hash] = f
 	ss.mu.Unlock()
-	if !n.spawn(func() { ss.fly(f, func() (*schema.Set, error) { return n.fetchSchema(ctx, w) }) }) {
+	if !ss.life.spawn(func() { ss.fly(f, func() (*schema.Set, error) { return ss.fetchSet(ctx, w) }) }) {
 		ss.fly(f, func() (*schema.Set, error) { return nil, errClosed() })
 	}
 	return nil, f
@@ -246,9 +257,24 @@ func (ss *schemaStore) leaveFlight(f *flight) {
 	}
 }
 
-// dropLocked lets the next who wants the same fetch it anew. The caller holds ss.mu.
+// dropLocked lets the next who wants the same fetch it anew.
 func (ss *schemaStore) dropLocked(f *flight) {
 	if ss.flights[f.wanted.hash] == f {
 		delete(ss.flights, f.wanted.hash)
 	}
+}
+
+// loadSchema returns a schema that is registered here or was fetched before, or fetches it.
+func (ss *schemaStore) load(ctx context.Context, w schemaSource) (*Schema, error) {
+	if w.from.Local {
+		if m := ss.origins.lookup(w.from.Namespace, w.procedure); m != nil && m.schema != nil {
+			return m.schema, nil
+		}
+		return nil, ss.identity.notStartedError(ss.identity.withdrawnInfo(w.from.Namespace, w.procedure), "the function was withdrawn")
+	}
+	set, err := ss.get(ctx, w)
+	if err != nil {
+		return nil, err
+	}
+	return methodSchema(set, w)
 }

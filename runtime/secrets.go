@@ -71,21 +71,21 @@ func (l secretList) stretch() {
 // To change the secret of a mesh without a failed call, give every node the new one besides the old one,
 // then, when all have both, the new one alone.
 func (n *Node) SetSecrets(secrets ...string) error {
-	if len(*n.secrets.Load()) == 0 {
+	if len(*n.linker.secrets.Load()) == 0 {
 		return connect.NewError(connect.CodeFailedPrecondition, "rpcmesh: this node was made to prove no secret: give NewNode one, and SetSecrets replaces it")
 	}
 	list, err := newSecretList("", secrets)
 	if err == nil && len(list) == 0 {
 		err = connect.NewError(connect.CodeInvalidArgument, "rpcmesh: no secret is given: SetSecrets must be given the new one")
 	}
-	if err == nil && n.leavesHost.Load() {
+	if err == nil && n.linker.leavesHost.Load() {
 		err = list.checkLengths()
 	}
 	if err != nil {
 		return err
 	}
 	list.stretch()
-	n.secrets.Store(&list)
+	n.linker.secrets.Store(&list)
 	return nil
 }
 
@@ -93,14 +93,14 @@ func (n *Node) SetSecrets(secrets ...string) error {
 func (p *Proxy) SetSecrets(secrets ...string) error { return p.node.SetSecrets(secrets...) }
 
 // checkAddress refuses addresses beyond this host while a secret is short.
-func (n *Node) checkAddress(addr string) error {
+func (l *linker) checkAddress(addr string) error {
 	if !beyondHost(addr) {
 		return nil
 	}
-	if err := n.secrets.Load().checkLengths(); err != nil {
+	if err := l.secrets.Load().checkLengths(); err != nil {
 		return err
 	}
-	n.leavesHost.Store(true)
+	l.leavesHost.Store(true)
 	return nil
 }
 
@@ -115,13 +115,13 @@ func beyondHost(addr string) bool {
 type onceWarnings struct{ cleartext, oldProofs atomic.Bool }
 
 // warnOfLink says once what a link that is up lacks.
-func (n *Node) warnOfLink(conn linkConn, remote string, peer link.Peer) {
-	if conn.TLS() == nil && beyondHost(remote) && !n.warnings.cleartext.Swap(true) {
-		n.log.Warn("a link that leaves this host is in cleartext: whoever is on its way can read and change what passes. "+
+func (l *linker) warnOfLink(conn linkConn, remote string, peer link.Peer) {
+	if conn.TLS() == nil && beyondHost(remote) && !l.warnings.cleartext.Swap(true) {
+		l.log.Warn("a link that leaves this host is in cleartext: whoever is on its way can read and change what passes. "+
 			"Set Config.TLS, and link to https URLs", attrPeer(peer), attrAddr(conn.Addr()))
 	}
-	if peer.OldProofs && len(*n.secrets.Load()) > 0 && !n.warnings.oldProofs.Swap(true) {
-		n.log.Warn("a node of an older release proves the secret in a way that is quick to guess at: update it, "+
+	if peer.OldProofs && len(*l.secrets.Load()) > 0 && !l.warnings.oldProofs.Swap(true) {
+		l.log.Warn("a node of an older release proves the secret in a way that is quick to guess at: update it, "+
 			"then unset Config.AcceptOldProofs", attrPeer(peer), attrAddr(conn.Addr()))
 	}
 }

@@ -37,7 +37,7 @@ const (
 // once; the node itself, as a mux, has it already. Mount panics on a second one, as ServeMux does.
 func (n *Node) Mount(mux connecthttp.ServeMux) {
 	defer explainPanic("Node.Mount: the mux has a node already, as Node.Handler has: mount each node once, on a mux of its own")
-	carrier.Mount(mux, link.MaxPacket, func(ctx context.Context, conn *carrier.ServerConn) { n.acceptLink(ctx, conn) })
+	carrier.Mount(mux, link.MaxPacket, func(ctx context.Context, conn *carrier.ServerConn) { n.linker.acceptLink(ctx, conn) })
 }
 
 // Handle adds a handler, by a pattern of [http.ServeMux], to what [Node.Handler] and [Node.Serve] serve
@@ -45,9 +45,9 @@ func (n *Node) Mount(mux connecthttp.ServeMux) {
 // malformed pattern or one that is there.
 func (n *Node) Handle(pattern string, handler http.Handler) {
 	defer explainPanic("Node.Handle: it must be given a pattern of http.ServeMux that it has not been given before, and a handler")
-	n.handlers.Handle(pattern, handler)
+	n.server.handlers.Handle(pattern, handler)
 	if _, ok := handler.(h2serve.BufferedHandlers); ok {
-		n.hasBuffered.Store(true)
+		n.server.hasBuffered.Store(true)
 	}
 }
 
@@ -59,7 +59,7 @@ func explainPanic(what string) {
 }
 
 // Handler returns a handler with the node mounted on it, and what [Node.Handle] has added.
-func (n *Node) Handler() http.Handler { return &n.handlers }
+func (n *Node) Handler() http.Handler { return &n.server.handlers }
 
 // Serve accepts connections on l and serves the node on them, over HTTP/1.1, HTTP/2 and, without
 // [Config.TLS], HTTP/2 in cleartext. It blocks until ctx ends or the node is closed, and returns nil
@@ -71,18 +71,14 @@ func (n *Node) Handler() http.Handler { return &n.handlers }
 // Requests over HTTP/2 are served by net/http, or, once a gateway was mounted on the node, by a server that is
 // like it to handlers, and waits for those when it ends.
 func (n *Node) Serve(ctx context.Context, l net.Listener) error {
-	n.mu.Lock()
-	if n.phase == closed {
-		n.mu.Unlock()
+	if !n.table.addTask(draining) {
 		return errors.Join(errClosed(), l.Close())
 	}
-	n.tasks.Add(1)
-	n.mu.Unlock()
-	defer n.tasks.Done()
-	if err := n.checkAddress(l.Addr().String()); err != nil {
+	defer n.life.tasks.Done()
+	if err := n.linker.checkAddress(l.Addr().String()); err != nil {
 		return errors.Join(err, l.Close())
 	}
-	n.tasks.Go(func() { n.secrets.Load().stretch() })
+	n.life.tasks.Go(func() { n.linker.secrets.Load().stretch() })
 	if n.cfg.TLS != nil {
 		if err := checkServerTLS(n.cfg.TLS); err != nil {
 			return errors.Join(err, l.Close())
@@ -91,34 +87,34 @@ func (n *Node) Serve(ctx context.Context, l net.Listener) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	stop := context.AfterFunc(n.ctx, cancel)
+	stop := context.AfterFunc(n.life.ctx, cancel)
 	defer stop()
 	conns, cut := context.WithCancel(context.WithoutCancel(ctx)) // which may outlive ctx
 	defer cut()
-	options := h2link.Options{MaxMessage: link.MaxPacket, HTTP2: n.serveHTTP2(conns), Admit: n.admitConn}
+	options := h2link.Options{MaxMessage: link.MaxPacket, HTTP2: n.server.serveHTTP2(conns), Admit: n.server.admitConn}
 	links := h2link.NewListener(l, options, func(c *h2link.Conn) error {
 		stop := context.AfterFunc(ctx, func() { c.Close(errStopped) })
 		defer stop()
-		n.acceptLink(ctx, carrier.AcceptedConn(c))
+		n.linker.acceptLink(ctx, carrier.AcceptedConn(c))
 		return nil
 	})
-	server := n.server()
-	server.ConnState = n.countConn(links)
+	server := n.server.httpServer()
+	server.ConnState = n.server.countConn(links)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		n.shutDownServer(ctx, links, server)
+		n.server.shutDownServer(ctx, links, server)
 		cut()
 		_ = server.Close() // it reports the listener's own error, which Serve returns
 	}()
 	err := server.Serve(links)
-	asked := ctx.Err() != nil || n.shutdown.draining.Err() != nil
+	asked := ctx.Err() != nil || n.life.shutdown.draining.Err() != nil
 	if !asked {
 		cancel()
 	}
 	<-ended
 	links.Wait()
-	guard.Log(n.log, err)
+	guard.Log(n.log.Logger, err)
 	if asked && (errors.Is(err, http.ErrServerClosed) || errors.Is(err, net.ErrClosed)) {
 		return nil
 	}
@@ -127,22 +123,22 @@ func (n *Node) Serve(ctx context.Context, l net.Listener) error {
 
 // serveHTTP2 returns what serves connections that are no links of our own endpoint's: where a handler is an
 // [h2serve.BufferedHandlers], the server that knows of those, otherwise net/http's.
-func (n *Node) serveHTTP2(ctx context.Context) func() func(nc net.Conn, head []byte) {
+func (srv *server) serveHTTP2(ctx context.Context) func() func(nc net.Conn, head []byte) {
 	buffers := carrier.ServerConfig()
 	options := h2serve.Options{
-		Handler: n.countRequests(&n.handlers), Buffered: n.bufferedHandlers, Drain: n.shutdown.draining,
+		Handler: srv.countRequests(&srv.handlers), Buffered: srv.bufferedHandlers, Drain: srv.life.shutdown.draining,
 		MaxStreams: maxStreams, BodyWindow: buffers.MaxReceiveBufferPerStream, ConnWindow: buffers.MaxReceiveBufferPerConnection,
-		HandshakeTimeout: headerTimeout, IdleTimeout: n.cfg.IdleTimeout, Log: n.log,
+		HandshakeTimeout: headerTimeout, IdleTimeout: srv.cfg.IdleTimeout, Log: srv.log.Logger,
 	}
 	serve := func(nc net.Conn, head []byte) {
-		n.external.conns.begin()
-		defer n.external.conns.end()
+		srv.external.conns.begin()
+		defer srv.external.conns.end()
 		err := h2serve.Serve(ctx, nc, head, options)
 		addr := nc.RemoteAddr().String()
-		n.quiet.Log(slog.LevelDebug, "connection ended", hostOf(addr), attrAddr(addr), attrError(err))
+		srv.log.limited.Log(slog.LevelDebug, "connection ended", hostOf(addr), attrAddr(addr), attrError(err))
 	}
 	return func() func(net.Conn, []byte) {
-		if !n.hasBuffered.Load() {
+		if !srv.hasBuffered.Load() {
 			return nil
 		}
 		return serve
@@ -153,12 +149,12 @@ func (n *Node) serveHTTP2(ctx context.Context) func() func(nc net.Conn, head []b
 var probes = sync.Pool{New: func() any { return &http.Request{URL: new(url.URL)} }}
 
 // bufferedHandlers returns the handler of a request if it is an [h2serve.BufferedHandlers].
-func (n *Node) bufferedHandlers(r *h2serve.Request) h2serve.BufferedHandlers {
+func (srv *server) bufferedHandlers(r *h2serve.Request) h2serve.BufferedHandlers {
 	probe, _ := probes.Get().(*http.Request)
 	defer probes.Put(probe)
 	path, _, _ := strings.Cut(r.Path, "?")
 	probe.Method, probe.Host, probe.URL.Path = r.Method, r.Authority, path
-	handler, _ := n.handlers.Handler(probe)
+	handler, _ := srv.handlers.Handler(probe)
 	source, _ := handler.(h2serve.BufferedHandlers)
 	return source
 }
@@ -166,33 +162,33 @@ func (n *Node) bufferedHandlers(r *h2serve.Request) h2serve.BufferedHandlers {
 var errStopped = connect.NewError(connect.CodeUnavailable, "the node has stopped listening")
 
 // server is for all connections that are no links of our own endpoint's.
-func (n *Node) server() *http.Server {
+func (srv *server) httpServer() *http.Server {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(true)
 	return &http.Server{
-		Handler:           n.countRequests(http.HandlerFunc(n.serveHTTP)),
+		Handler:           srv.countRequests(http.HandlerFunc(srv.serveHTTP)),
 		Protocols:         protocols,
 		ReadHeaderTimeout: headerTimeout,
-		IdleTimeout:       n.cfg.IdleTimeout,
-		ErrorLog:          slog.NewLogLogger(n.log.Handler(), slog.LevelDebug),
+		IdleTimeout:       srv.cfg.IdleTimeout,
+		ErrorLog:          slog.NewLogLogger(srv.log.Handler(), slog.LevelDebug),
 		HTTP2:             carrier.ServerConfig(),
 	}
 }
 
 // serveHTTP serves a request of net/http's, which ends one whose handler panics, and logs with what is nobody's
 // business.
-func (n *Node) serveHTTP(w http.ResponseWriter, r *http.Request) {
+func (srv *server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	err := guard.Try("an HTTP handler", func() error {
-		n.handlers.ServeHTTP(w, r)
+		srv.handlers.ServeHTTP(w, r)
 		return nil
 	})
 	if err == nil {
 		return
 	}
 	if p, ok := errors.AsType[*guard.PanicError](err); !ok || p.Value != http.ErrAbortHandler.Error() {
-		n.quiet.Panic(err, "", slog.String("path", r.URL.Path))
+		srv.log.limited.Panic(err, "", slog.String("path", r.URL.Path))
 	}
 	panic(http.ErrAbortHandler)
 }

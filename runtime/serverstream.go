@@ -17,16 +17,16 @@ const protocolName = "rpcmesh"
 
 // serve runs the function's handler for one call, on a worker of the node.
 func (m *localFunction) serve(call *link.ServerCall) {
-	n := m.origin.ns.node
-	n.origins.beginCall()
-	defer n.origins.endCall()
+	os := m.origins
+	os.beginCall()
+	defer os.endCall()
 	if call.Local() {
-		n.origins.ownHandlers.Add(1)
-		defer n.origins.ownHandlers.Add(-1)
+		os.ownHandlers.Add(1)
+		defer os.ownHandlers.Add(-1)
 	}
 	if m.spec.StreamType != connect.StreamTypeUnary {
-		n.origins.streams.add(call)
-		defer n.origins.streams.remove(call)
+		os.streams.add(call)
+		defer os.streams.remove(call)
 	}
 	header, ok := call.Header()
 	if !ok {
@@ -57,24 +57,24 @@ func newServerInfo(spec connect.Spec, caller *link.Caller, header *connect.Heade
 func (m *localFunction) runHandler(
 	ctx context.Context, call *link.ServerCall, handle func() error,
 ) (verdict *connect.Error, said *rpcmeshv1.CallFailure) {
-	n := m.origin.ns.node
+	os := m.origins
 	err := guard.Try("the handler", func() error {
 		err := handle()
 		if err == nil {
 			return nil
 		}
 		if context.Cause(ctx) == ErrDraining { //nolint:errorlint // it is this very one
-			err = n.drainingError(err)
+			err = os.identity.drainingError(err)
 		}
 		told, hidden := callerError(err)
 		if hidden {
 			m.logHidden(err, told)
 		}
-		verdict, said = told, n.handlerFailure(err)
+		verdict, said = told, os.identity.handlerFailure(err)
 		return nil
 	})
 	if err != nil {
-		n.quiet.Panic(err, m.spec.Procedure, slog.String("procedure", m.spec.Procedure), attrCaller(call.Caller()))
+		os.log.limited.Panic(err, m.spec.Procedure, slog.String("procedure", m.spec.Procedure), attrCaller(call.Caller()))
 		return connect.NewError(connect.CodeInternal, textPanic), nil
 	}
 	return verdict, said

@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"connectrpc.com/connect/v2"
@@ -28,37 +27,14 @@ const (
 // Handlers of unary calls are not told.
 var ErrDraining error = connect.NewError(connect.CodeUnavailable, "the node is shutting down")
 
-// shutdownSignals is how far a node has come with its end.
-type shutdownSignals struct {
-	stopping context.Context //nolint:containedctx // ended by stop, when Shutdown or Close begins
-	draining context.Context //nolint:containedctx // ended by drain, when the lame-duck time is over
-	refusing context.Context //nolint:containedctx // ended by refuse, when no more calls from outside are taken
-	stop     context.CancelFunc
-	drain    context.CancelFunc
-	refuse   context.CancelFunc
-	abrupt   atomic.Bool // Close was called: nothing is waited for
-}
-
-func (e *shutdownSignals) init() {
-	e.stopping, e.stop = context.WithCancel(context.Background())
-	e.draining, e.drain = context.WithCancel(context.Background())
-	e.refusing, e.refuse = context.WithCancel(context.Background())
-}
-
-func (e *shutdownSignals) cancelAll() {
-	e.stop()
-	e.drain()
-	e.refuse()
-}
-
 // Stopping returns a channel that is closed as soon as [Node.Shutdown] or [Node.Close] is called. Whoever tells load
 // balancers that the node is ready should say no from then on, as the gateway's health service and [Node.Readiness] do.
-func (n *Node) Stopping() <-chan struct{} { return n.shutdown.stopping.Done() }
+func (n *Node) Stopping() <-chan struct{} { return n.life.shutdown.stopping.Done() }
 
 // Draining returns a channel that is closed when [Config.LameDuck] has passed since Shutdown was called, or the node
 // is closed: from then on its callers should go elsewhere. A server of the user's own that has the node's gateway
 // should be shut down then.
-func (n *Node) Draining() <-chan struct{} { return n.shutdown.draining.Done() }
+func (n *Node) Draining() <-chan struct{} { return n.life.shutdown.draining.Done() }
 
 // Readiness returns a handler that answers 200 (OK) while the node is ready for callers and 503 (Service Unavailable)
 // otherwise, for load balancers and the readiness probes of Kubernetes. The node is ready once one of the links that
@@ -78,31 +54,31 @@ func (n *Node) Readiness() http.Handler {
 // unready says why the node is not ready; nothing where it is.
 func (n *Node) unready() string {
 	switch {
-	case n.shutdown.stopping.Err() != nil:
+	case n.life.shutdown.stopping.Err() != nil:
 		return "stopping"
-	case !n.hasLinked.Load() && n.dials():
+	case !n.links.hasLinked.Load() && n.links.dials():
 		return "starting: no link has been ready yet"
 	}
 	return ""
 }
 
 // dials reports whether the node dials links.
-func (n *Node) dials() bool {
-	n.callMu.Lock()
-	defer n.callMu.Unlock()
-	return len(n.links) > 0
+func (ls *linkSet) dials() bool {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	return len(ls.dialled) > 0
 }
 
 // Admit returns nil where a call from outside the mesh may begin at the node, and what to tell its caller where the
 // node is shutting down: unavailable, and not started. Gateways ask it for each call, with its request's context.
 func (n *Node) Admit(ctx context.Context) error {
-	if _, own := ctx.Value(httpRequestKey{}).(*httpRequest); !own && !n.external.otherServers.Load() {
-		n.external.otherServers.Store(true)
+	if _, own := ctx.Value(httpRequestKey{}).(*httpRequest); !own && !n.server.external.otherServers.Load() {
+		n.server.external.otherServers.Store(true)
 	}
-	if n.shutdown.refusing.Err() == nil {
+	if n.life.shutdown.refusing.Err() == nil {
 		return nil
 	}
-	return n.failedBy(ErrDraining, notStarted)
+	return n.identity.failedBy(ErrDraining, notStarted)
 }
 
 // Shutdown ends the node in order, so that no call is lost for it where there are other nodes to take them.
@@ -122,11 +98,11 @@ func (n *Node) Admit(ctx context.Context) error {
 // ctx bounds all of it, the lame-duck time too. Shutdown returns ctx's error if calls were cut off.
 func (n *Node) Shutdown(ctx context.Context) error {
 	n.lameDuck(ctx)
-	n.drainExternal(ctx)
-	if names, ok := n.withdrawAll(); ok {
+	n.server.drainExternal(ctx)
+	if names, ok := n.table.withdrawAll(); ok {
 		// A call that is on its way while the link is closed would be lost.
 		known, cancel := context.WithTimeout(ctx, n.cfg.Keepalive)
-		_ = n.waitVisible(known, names...) // those that are too slow are told by the goodbye
+		_ = n.table.waitVisible(known, names...) // those that are too slow are told by the goodbye
 		cancel()
 	}
 	drained := n.interruptStreamsLater(ctx)
@@ -138,7 +114,7 @@ func (n *Node) Shutdown(ctx context.Context) error {
 
 // lameDuck says that the node is not ready, and waits until that can have been noticed.
 func (n *Node) lameDuck(ctx context.Context) {
-	e := &n.shutdown
+	e := &n.life.shutdown
 	first := e.stopping.Err() == nil
 	e.stop()
 	if n.cfg.LameDuck == 0 || e.draining.Err() != nil {
@@ -154,39 +130,6 @@ func (n *Node) lameDuck(ctx context.Context) {
 	case <-e.draining.Done(): // another Shutdown has begun before
 	case <-ctx.Done():
 	}
-}
-
-// drainExternal has callers from outside go elsewhere, and waits until they have, for lastRequest at most.
-func (n *Node) drainExternal(ctx context.Context) {
-	n.shutdown.drain()
-	defer n.shutdown.refuse()
-	ctx, cancel := context.WithTimeout(ctx, idleConnTimeout)
-	defer cancel()
-	stop := context.AfterFunc(n.shutdown.refusing, cancel)
-	defer stop()
-	_ = n.external.conns.wait(ctx)
-	if n.external.otherServers.Load() { // on connections that are not known here
-		<-ctx.Done()
-	}
-}
-
-// withdrawAll withdraws the node's functions and returns the namespaces that it leaves. It reports false where
-// the node is leaving already.
-func (n *Node) withdrawAll() ([]string, bool) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.phase != running {
-		return nil, false
-	}
-	n.phase = draining
-	n.leaving.Store(true)
-	n.core.Leave(time.Now())
-	n.publishLocked()
-	var names []string
-	for name := range n.namespaces {
-		names = append(names, name)
-	}
-	return names, true
 }
 
 // interruptStreamsLater tells the handlers of streams, after a while, that the node is shutting down, unless the function that
@@ -215,7 +158,7 @@ func (n *Node) interruptStreamsLater(ctx context.Context) (drained func()) {
 
 // awaitCalls waits until all has ended that runs here, or ctx has.
 func (n *Node) awaitCalls(ctx context.Context) error {
-	remind := n.remind(ctx)
+	remind := remind(ctx, n.log.Logger)
 	defer remind.stop()
 	if err := n.origins.drain(ctx, remind); err != nil {
 		return err
@@ -223,13 +166,13 @@ func (n *Node) awaitCalls(ctx context.Context) error {
 	if err := n.drainRelayed(ctx, remind); err != nil {
 		return err
 	}
-	return n.external.requests.wait(ctx)
+	return n.server.external.requests.wait(ctx)
 }
 
 // drainRelayed passes no more calls on, and waits until those that it did pass on have ended or ctx has.
 func (n *Node) drainRelayed(ctx context.Context, remind *reminder) error {
-	n.relaying.Store(false)
-	for _, s := range n.upSessions() {
+	n.router.relaying.Store(false)
+	for _, s := range n.table.upSessions() {
 		for drained := s.link.Drained(); drained != nil; {
 			select {
 			case <-drained:
@@ -242,15 +185,4 @@ func (n *Node) drainRelayed(ctx context.Context, remind *reminder) error {
 		}
 	}
 	return nil
-}
-
-// awaitLastResponses lets callers from outside be told how their calls were cut off.
-func (n *Node) awaitLastResponses() {
-	if n.shutdown.abrupt.Load() {
-		return
-	}
-	n.localCalls.close()
-	ctx, cancel := context.WithTimeout(context.Background(), lastResponseTimeout)
-	defer cancel()
-	_ = n.external.requests.wait(ctx)
 }

@@ -52,9 +52,9 @@ func (u *unaryCall) Call() *link.ServerCall { return &u.call }
 
 // Serve implements [link.Served].
 func (u *unaryCall) Serve() {
-	n := u.function.origin.ns.node
-	n.origins.beginCall()
-	defer n.origins.endCall()
+	os := u.function.origins
+	os.beginCall()
+	defer os.endCall()
 	if b := u.call.TakeRequest(); b != nil {
 		u.complete = true
 		u.request.Store(b)

@@ -2,13 +2,10 @@ package rpcmesh
 
 import (
 	"context"
-	"fmt"
 	"iter"
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/rpcmesh/rpcmesh/runtime/internal/mesh"
 )
 
 // maxEvents bounds how many events wait for one watcher.
@@ -75,10 +72,10 @@ type Event struct {
 func (ns *Namespace) Watch(ctx context.Context) iter.Seq[Event] {
 	return func(yield func(Event) bool) {
 		w := &watcher{ns: ns, wake: make(chan struct{}, 1), done: make(chan struct{})}
-		if ns.err != nil || !ns.node.addWatcher(w) {
+		if ns.err != nil || !ns.node.table.addWatcher(w) {
 			return
 		}
-		defer ns.node.removeWatcher(w)
+		defer ns.node.table.removeWatcher(w)
 		for {
 			for _, e := range w.popAll() {
 				if !yield(e) {
@@ -137,15 +134,15 @@ func (w *watcher) popAll() []Event {
 }
 
 // addWatcher adds w, with what is as its first events. It reports false once the node is closed.
-func (n *Node) addWatcher(w *watcher) bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.phase == closed {
+func (t *table) addWatcher(w *watcher) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.phase == closed {
 		return false
 	}
-	n.core.WatchFunctions(w.ns.name, true)
-	n.publishLocked()
-	now, table := time.Now(), n.table.Load()
+	t.core.WatchFunctions(w.ns.name, true)
+	t.publishLocked()
+	now, table := time.Now(), t.snapshot.Load()
 	for m := range table.Members() {
 		for _, ns := range m.Namespaces {
 			if w.matches(ns.Namespace) {
@@ -160,75 +157,18 @@ func (n *Node) addWatcher(w *watcher) bool {
 			Kind: FunctionAdded, Time: now, Namespace: w.ns.name, Node: NodeID(f.Node), NodeName: f.Name, Procedure: f.Function.Procedure,
 		})
 	}
-	n.watchers[w] = struct{}{}
+	t.watchers[w] = struct{}{}
 	return true
 }
 
-func (n *Node) removeWatcher(w *watcher) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	delete(n.watchers, w)
-	n.core.WatchFunctions(w.ns.name, false)
+func (t *table) removeWatcher(w *watcher) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.watchers, w)
+	t.core.WatchFunctions(w.ns.name, false)
 }
 
 // matches reports whether events of namespace are w's.
 func (w *watcher) matches(namespace string) bool {
 	return namespace == w.ns.name || slices.Contains(w.ns.members, namespace)
-}
-
-// handleEventLocked passes on an event of the core. The caller holds n.mu.
-func (n *Node) handleEventLocked(e mesh.Event) {
-	switch e.Kind {
-	case mesh.LinkSynced:
-		if s := n.liveSessions[e.Link]; s != nil && s.owner != nil {
-			s.owner.onSynced(s)
-		} else if s != nil {
-			n.sessionSynced(s)
-		}
-		return
-	case mesh.LinkKnown:
-		if s := n.liveSessions[e.Link]; s != nil && s.owner != nil {
-			s.owner.onPeerSynced(s)
-		}
-		return
-	case mesh.NodeDisputed:
-		n.log.Error("records in this node's name go round that are not its own", "cause", e.Cause, "records", e.Count)
-		return
-	case mesh.RecordsDropped:
-		n.log.Warn("what a peer tells of other nodes was not taken in", "peer", e.Name, "cause", e.Cause, "records", e.Count)
-		return
-	case mesh.MemberJoined, mesh.MemberLeft, mesh.MemberLost:
-		n.log.Info("membership", "event", eventKinds[e.Kind].String(), "namespace", e.Namespace, "member", e.Name, "cause", e.Cause)
-	case mesh.FunctionShadowed:
-		n.log.Warn("function shadowed", "namespace", e.Namespace, "procedure", e.Procedure,
-			"origin", e.Name, "serving", e.OwnerName, "reason", e.Cause)
-	case mesh.FunctionCrowded:
-		n.log.Warn("function has too many origins", "namespace", e.Namespace, "procedure", e.Procedure, "reason", e.Cause)
-		return
-	case mesh.FunctionDiffers:
-		n.compareLaterLocked(e)
-		return
-	case mesh.FunctionIncompatible:
-		e.Cause = fmt.Sprintf("its schema is not known to fit that of %q", e.OwnerName)
-	case mesh.MemberChanged, mesh.FunctionAdded, mesh.FunctionWithdrawn:
-	}
-	n.notifyWatchersLocked(Event{
-		Kind: eventKinds[e.Kind], Time: time.Now(), Namespace: e.Namespace, Node: NodeID(e.Node), NodeName: e.Name,
-		Procedure: e.Procedure, Cause: e.Cause,
-	})
-}
-
-// notifyWatchersLocked hands an event to those who watch. The caller holds n.mu.
-func (n *Node) notifyWatchersLocked(event Event) {
-	for w := range n.watchers {
-		if w.matches(event.Namespace) {
-			w.push(event)
-		}
-	}
-}
-
-var eventKinds = map[mesh.EventKind]EventKind{
-	mesh.MemberJoined: MemberJoined, mesh.MemberChanged: MemberChanged, mesh.MemberLeft: MemberLeft,
-	mesh.MemberLost: MemberLost, mesh.FunctionAdded: FunctionAdded, mesh.FunctionWithdrawn: FunctionRemoved,
-	mesh.FunctionShadowed: FunctionShadowed, mesh.FunctionIncompatible: FunctionIncompatible,
 }

@@ -73,7 +73,7 @@ func (c *connection) setDelay(d time.Duration) {
 	c.delay = d
 }
 
-// sendLocked has a arrive at s when it is time, and after all that was sent before. The caller holds c.mu.
+// sendLocked has a arrive at s when it is time, and after all that was sent before.
 func (c *connection) sendLocked(s *stream, a arrival) {
 	waiting := len(s.due)
 	if c.delay == 0 && waiting == 0 {
@@ -89,7 +89,7 @@ func (c *connection) sendLocked(s *stream, a arrival) {
 	}
 }
 
-// scheduleLocked waits for the first of what is due at s. The caller holds c.mu.
+// scheduleLocked waits for the first of what is due at s.
 func (c *connection) scheduleLocked(s *stream) {
 	time.AfterFunc(time.Until(s.due[0].at), func() {
 		c.mu.Lock()
@@ -105,7 +105,7 @@ func (c *connection) scheduleLocked(s *stream) {
 	})
 }
 
-// deliverLocked makes a readable. The caller holds c.mu.
+// deliverLocked makes a readable.
 func (c *connection) deliverLocked(s *stream, a arrival) {
 	s.arrived += a.bytes
 	if s.fin = s.fin || a.fin; a.fin {
@@ -115,7 +115,7 @@ func (c *connection) deliverLocked(s *stream, a arrival) {
 	s.moved.Broadcast()
 }
 
-// wakeLocked has everyone look again. The caller holds c.mu.
+// wakeLocked has everyone look again.
 func (c *connection) wakeLocked() {
 	for i := range c.streams {
 		c.streams[i].moved.Broadcast()
@@ -197,7 +197,7 @@ func (e *end) Write(p []byte) (int, error) {
 	}
 }
 
-// failureLocked says why e cannot be used. The caller holds c.mu.
+// failureLocked says why e cannot be used.
 func (e *end) failureLocked(d *deadline) error {
 	switch {
 	case e.closed:
@@ -270,8 +270,7 @@ type deadline struct {
 
 func (d *deadline) passed() bool { return !d.at.IsZero() && !time.Now().Before(d.at) }
 
-// setLocked replaces the deadline; those that wait on s are told of it now and when it passes. The caller
-// holds the connection's lock.
+// setLocked replaces the deadline; those that wait on s are told of it now and when it passes.
 func (d *deadline) setLocked(t time.Time, s *stream) {
 	d.stop()
 	d.at = t

@@ -58,22 +58,22 @@ func (t *inFlight) wait(ctx context.Context) error {
 
 // httpRequest is one request by HTTP.
 type httpRequest struct {
-	node *Node
-	once sync.Once
+	server *server
+	once   sync.Once
 }
 
 type httpRequestKey struct{}
 
 // end is called when the request is answered, or turns out to be a link.
-func (r *httpRequest) end() { r.once.Do(r.node.external.requests.end) }
+func (r *httpRequest) end() { r.once.Do(r.server.external.requests.end) }
 
 // countRequests has the requests counted that h serves.
-func (n *Node) countRequests(h http.Handler) http.Handler {
+func (srv *server) countRequests(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		n.external.requests.begin()
-		req := &httpRequest{node: n}
+		srv.external.requests.begin()
+		req := &httpRequest{server: srv}
 		defer req.end()
-		if n.shutdown.draining.Err() != nil {
+		if srv.life.shutdown.draining.Err() != nil {
 			w.Header().Set("Connection", "close") // which net/http makes a GOAWAY over HTTP/2
 		}
 		h.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), httpRequestKey{}, req)))
@@ -88,13 +88,13 @@ func countAsLink(ctx context.Context) {
 }
 
 // countConn is an [http.Server.ConnState] that counts connections, and releases what links admitted.
-func (n *Node) countConn(links *h2link.Listener) func(net.Conn, http.ConnState) {
+func (srv *server) countConn(links *h2link.Listener) func(net.Conn, http.ConnState) {
 	return func(nc net.Conn, state http.ConnState) {
 		switch state {
 		case http.StateNew:
-			n.external.conns.begin()
+			srv.external.conns.begin()
 		case http.StateClosed, http.StateHijacked:
-			n.external.conns.end()
+			srv.external.conns.end()
 			links.Release(nc)
 		case http.StateActive, http.StateIdle:
 		}
@@ -103,24 +103,45 @@ func (n *Node) countConn(links *h2link.Listener) func(net.Conn, http.ConnState) 
 
 // shutDownServer ends a server in order when the node drains, and returns when ctx has ended: then all that is left may be cut
 // off.
-func (n *Node) shutDownServer(ctx context.Context, links *h2link.Listener, server *http.Server) {
+func (srv *server) shutDownServer(ctx context.Context, links *h2link.Listener, server *http.Server) {
 	select {
 	case <-ctx.Done():
 		return
-	case <-n.shutdown.draining.Done():
+	case <-srv.life.shutdown.draining.Done():
 	}
 	links.Drain()
 	select {
 	case <-ctx.Done():
-	case <-n.shutdown.refusing.Done():
+	case <-srv.life.shutdown.refusing.Done():
 		_ = server.Shutdown(ctx) // as below
 		<-ctx.Done()
 	}
-	if n.ctx.Err() == nil || n.shutdown.abrupt.Load() {
+	if srv.life.ctx.Err() == nil || srv.life.shutdown.abrupt.Load() {
 		return // only this Serve was to end, or all of it at once
 	}
 	short, cancel := context.WithTimeout(context.Background(), lastResponseTimeout)
 	defer cancel()
 	_ = server.Shutdown(short) // fails where connections are left, which are cut off
-	_ = n.external.conns.wait(short)
+	_ = srv.external.conns.wait(short)
+}
+
+// drainExternal has callers from outside go elsewhere, and waits until they have, for lastRequest at most.
+func (srv *server) drainExternal(ctx context.Context) {
+	srv.life.shutdown.drain()
+	defer srv.life.shutdown.refuse()
+	ctx, cancel := context.WithTimeout(ctx, idleConnTimeout)
+	defer cancel()
+	stop := context.AfterFunc(srv.life.shutdown.refusing, cancel)
+	defer stop()
+	_ = srv.external.conns.wait(ctx)
+	if srv.external.otherServers.Load() { // on connections that are not known here
+		<-ctx.Done()
+	}
+}
+
+// awaitLastResponses lets callers from outside be told how their calls were cut off.
+func (srv *server) awaitLastResponses() {
+	ctx, cancel := context.WithTimeout(context.Background(), lastResponseTimeout)
+	defer cancel()
+	_ = srv.external.requests.wait(ctx)
 }

@@ -1,0 +1,65 @@
+package rpcmesh
+
+import (
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/mesh"
+)
+
+// balancer spreads a node's calls over the origins of replicated functions.
+type balancer struct {
+	turns   sync.Map // procedure to *atomic.Uint64
+	pending sync.Map // mesh.NodeID to *atomic.Int64: calls under way
+}
+
+func (b *balancer) pick(procedure string, policy mesh.Policy, targets []mesh.Target) mesh.Target {
+	return targets[b.pickIndex(procedure, policy, targets)]
+}
+
+// pickIndex is pick by the target's index.
+func (b *balancer) pickIndex(procedure string, policy mesh.Policy, targets []mesh.Target) int {
+	if len(targets) == 1 {
+		return 0
+	}
+	switch Policy(policy) {
+	case Random:
+		return rand.IntN(len(targets))
+	case LeastPending:
+		i := rand.IntN(len(targets))
+		j := rand.IntN(len(targets) - 1)
+		if j >= i {
+			j++
+		}
+		if b.pendingAt(targets[j].Node).Load() < b.pendingAt(targets[i].Node).Load() {
+			i = j
+		}
+		return i
+	case Nearest:
+		near := 1
+		for near < len(targets) && targets[near].Hops == targets[0].Hops {
+			near++
+		}
+		return b.nextTurn(procedure, near)
+	case Single, RoundRobin:
+	}
+	return b.nextTurn(procedure, len(targets))
+}
+
+// nextTurn counts the calls of procedure around n.
+func (b *balancer) nextTurn(procedure string, n int) int {
+	v, ok := b.turns.Load(procedure)
+	if !ok {
+		v, _ = b.turns.LoadOrStore(procedure, new(atomic.Uint64))
+	}
+	return int((v.(*atomic.Uint64).Add(1) - 1) % uint64(n))
+}
+
+func (b *balancer) pendingAt(node mesh.NodeID) *atomic.Int64 {
+	v, ok := b.pending.Load(node)
+	if !ok {
+		v, _ = b.pending.LoadOrStore(node, new(atomic.Int64))
+	}
+	return v.(*atomic.Int64)
+}

@@ -1,0 +1,24 @@
+package rpcmesh
+
+import (
+	"net/http"
+	"sync/atomic"
+)
+
+// server serves a node's listeners: links, and what else was registered with [Node.Handle].
+type server struct {
+	identity *identity
+	life     *lifetime
+	log      *logger
+	cfg      *Config
+	linker   *linker
+
+	handlers    http.ServeMux // what Serve and Handler have besides links; see Node.Handle
+	hasBuffered atomic.Bool   // one of them is an h2serve.BufferedHandlers
+	external    externalTraffic
+	conns       connections
+}
+
+func newServer(i *identity, life *lifetime, log *logger, cfg *Config, l *linker) *server {
+	return &server{identity: i, life: life, log: log, cfg: cfg, linker: l, conns: connections{limits: &cfg.Limits}}
+}
