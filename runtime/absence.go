@@ -12,7 +12,7 @@ import (
 	"github.com/rpcmesh/rpcmesh/runtime/internal/mesh"
 )
 
-// maxElsewhere is how many namespaces that have a function are named.
+// maxElsewhere bounds how many namespaces an error names that have the function.
 const maxElsewhere = 8
 
 // absence is why a function cannot be called from here.
@@ -21,12 +21,12 @@ type absence struct {
 	namespace  string
 	procedure  string
 	table      *mesh.Snapshot
-	links      []linkState // that may yet bring it
+	links      []linkState // that may still bring it
 	withdrawal mesh.Absence
 	reason     Reason
 }
 
-// absence returns why there is no way to procedure in table.
+// absence returns why table has no route to procedure. links are those that may still bring it.
 func (c *calls) absence(table *mesh.Snapshot, namespace, procedure string, links []linkState) absence {
 	a := absence{calls: c, namespace: namespace, procedure: procedure, table: table, links: links, withdrawal: table.Absent(namespace, procedure)}
 	switch {
@@ -42,15 +42,15 @@ func (c *calls) absence(table *mesh.Snapshot, namespace, procedure string, links
 	return a
 }
 
-// recentlyWithdrawn reports whether the function was there not long ago.
+// recentlyWithdrawn reports whether the function was available a short time ago.
 func (a *absence) recentlyWithdrawn() bool {
 	return a.withdrawal.Seen && time.Since(a.withdrawal.Withdrawn) < mesh.ForgetAfter
 }
 
-// temporary reports whether the function may yet come.
+// temporary reports whether the function may still become available.
 func (a *absence) temporary() bool { return a.reason != ReasonFunctionUnknown }
 
-// linkOpening reports whether a link that may bring it is about to come up.
+// linkOpening reports whether a link that may bring the function is being opened.
 func (a *absence) linkOpening() bool {
 	for _, l := range a.links {
 		if l.opening {
@@ -60,7 +60,7 @@ func (a *absence) linkOpening() bool {
 	return false
 }
 
-// redialLinks has links that are down dialled ahead of their time.
+// redialLinks asks for an early redial of the links that are down.
 func (a *absence) redialLinks() {
 	for _, l := range a.links {
 		if l.link != nil {
@@ -76,14 +76,14 @@ func (a *absence) code() connect.Code {
 	return connect.CodeUnimplemented
 }
 
-// failure is the error of a call.
+// failure is the error of a call that finds no function.
 func (a *absence) failure(code connect.Code, prefix string) *connect.Error {
 	info := ErrorInfo{Reason: a.reason, Metadata: map[string]string{"namespace": a.namespace, "procedure": a.procedure}}
 	text := a.describe(info.Metadata)
 	return info.with(a.calls.identity.failed(code, notStarted, prefix+text+a.advice()))
 }
 
-// advice is what the caller may do.
+// advice tells the caller what to do.
 func (a *absence) advice() string {
 	switch a.reason {
 	case ReasonFunctionUnknown:
@@ -94,10 +94,10 @@ func (a *absence) advice() string {
 	return "; try again, or wait for it by rpcmesh.WaitForReady"
 }
 
-// String says in words what is known of the function.
+// String describes what is known of the function.
 func (a *absence) String() string { return a.describe(map[string]string{}) }
 
-// describe is String, and adds to the metadata of the reason.
+// describe is String. It also fills in the metadata of the reason.
 func (a *absence) describe(metadata map[string]string) string {
 	var text strings.Builder
 	if a.reason == ReasonNodeLeaving {
@@ -126,7 +126,7 @@ func (a *absence) describeWithdrawn(text *strings.Builder, metadata map[string]s
 	fmt.Fprintf(text, "%s of node %q was withdrawn from namespace %q at %s: %s", a.procedure, a.withdrawal.Name, a.namespace, at, a.withdrawal.Cause)
 }
 
-// suggest says what may have been meant.
+// suggest names functions that may have been meant.
 func (a *absence) suggest(text *strings.Builder, metadata map[string]string) {
 	if near := a.calls.suggestions.similar(a.table, a.namespace, a.procedure); len(near) > 0 {
 		metadata["near"] = strings.Join(near, ",")
@@ -149,14 +149,14 @@ func appendJoined(text, more, separator string) string {
 	return text + separator + more
 }
 
-// suggester looks for names that are spelled alike, which takes long where there are many functions: for a tenth of
-// one processor's time at most, however many calls want it.
+// suggester searches for names with a similar spelling. The search is slow where there are many functions, so it uses
+// at most a tenth of one processor, however many calls ask for it.
 type suggester struct {
 	mu         sync.Mutex
 	nextSearch time.Time
 }
 
-// searchPauseFactor is how many times as long as a search took there is none.
+// searchPauseFactor is how many times longer than a search the pause after it is.
 const searchPauseFactor = 9
 
 func (b *suggester) similar(table *mesh.Snapshot, namespace, procedure string) []string {

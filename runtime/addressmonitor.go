@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// addressMonitor tells when the host's addresses have changed.
+// addressMonitor detects changes of the host's network addresses.
 type addressMonitor struct {
-	list func() ([]net.Addr, error) // nil: links do not go by them
+	list func() ([]net.Addr, error) // nil: changes are not looked for
 
 	mu        sync.Mutex
 	checkedAt time.Time
@@ -19,7 +19,7 @@ type addressMonitor struct {
 
 var addressSeed = maphash.MakeSeed()
 
-// version returns a number that is another one once they have.
+// version returns a number that changes whenever the addresses do.
 func (w *addressMonitor) version() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -33,7 +33,7 @@ func (w *addressMonitor) version() int {
 	if err != nil {
 		return w.changes
 	}
-	var sum uint64 // in whatever order they come
+	var sum uint64 // independent of their order
 	for _, a := range all {
 		sum ^= maphash.String(addressSeed, a.String())
 	}

@@ -108,7 +108,7 @@ func TestNoRetryWithoutAllRequests(t *testing.T) {
 	if a.keepLocked(message(maxReplay)) {
 		t.Fatal("all is kept")
 	}
-	if err := a.openNext(failed); err != errNoRetry { //nolint:errorlint // it is this very one
+	if err := a.openNext(failed); err != errNoRetry {
 		t.Errorf("another attempt: %v", err)
 	}
 }

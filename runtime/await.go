@@ -20,11 +20,11 @@ func WaitForReady(ctx context.Context) context.Context {
 
 func waitsForReady(ctx context.Context) bool { return ctx.Value(waitForReadyKey{}) != nil }
 
-// errAbsent tells that a function has no origin within reach. No caller sees it: [Namespace.awaitFunction] says
-// why.
+// errAbsent means that no origin of a function can be reached. Callers never see it: awaitFunction returns the
+// reason.
 var errAbsent = errors.New("the function has no origin within reach")
 
-// awaitRoute finds the call's first route, and waits for it where waiting may help.
+// awaitRoute finds the route of the first attempt. Where waiting may help, it waits.
 func (a *attempts) awaitRoute() error {
 	err := a.findRoute()
 	for errors.Is(err, errAbsent) {
@@ -36,13 +36,13 @@ func (a *attempts) awaitRoute() error {
 	return err
 }
 
-// awaitFunction returns nil once procedure can be called. It waits for that while a link is about to bring it, and
-// for a call that is to wait, see [WaitForReady]; until the deadline, if there is one, or letGo closes. Else it
-// returns at once why not. It does not wait for the node's lock.
+// awaitFunction returns nil once procedure can be called. It waits while a link that may bring the function is being
+// opened, and longer for a call that [WaitForReady] applies to; at most until the deadline, if there is one, until
+// released is closed or until ctx ends. Otherwise it returns at once why the function cannot be called. It does not
+// take the table's lock.
 func (c *calls) awaitFunction(
-	ctx context.Context, deadline time.Time, namespace, procedure string, letGo <-chan struct{},
+	ctx context.Context, deadline time.Time, namespace, procedure string, released <-chan struct{},
 ) error {
-
 	patient := waitsForReady(ctx)
 	remind := newReminder(c.log.Logger, !deadline.IsZero())
 	defer remind.stop()
@@ -51,7 +51,7 @@ func (c *calls) awaitFunction(
 	for {
 		_, changed := c.table.snapshotAndChange()
 		links, moved := c.links.states(namespace)
-		table := c.table.snapshot.Load() // after the links, which bring it
+		table := c.table.snapshot.Load() // read after the links, which may have just brought the function
 		if _, ok := table.Find(namespace, procedure); ok {
 			return nil
 		}
@@ -66,7 +66,7 @@ func (c *calls) awaitFunction(
 		select {
 		case <-changed:
 		case <-moved:
-		case <-letGo:
+		case <-released:
 			return errAbsent
 		case <-c.life.ctx.Done():
 		case <-remind.c():
@@ -81,7 +81,7 @@ func (c *calls) awaitFunction(
 
 const waitTimeoutText = "the call waited in vain for its function: "
 
-// timerAt returns a channel for a time, nil for none.
+// timerAt returns a channel that fires at a time; nil for the zero time.
 func timerAt(at time.Time) (c <-chan time.Time, stop func()) {
 	if at.IsZero() {
 		return nil, func() {}

@@ -8,17 +8,17 @@ import (
 	"github.com/rpcmesh/rpcmesh/runtime/internal/mesh"
 )
 
-// balancer spreads a node's calls over the origins of replicated functions.
+// balancer distributes a node's calls over the origins of replicated functions.
 type balancer struct {
 	turns   sync.Map // procedure to *atomic.Uint64
-	pending sync.Map // mesh.NodeID to *atomic.Int64: calls under way
+	pending sync.Map // mesh.NodeID to *atomic.Int64: calls in progress
 }
 
 func (b *balancer) pick(procedure string, policy mesh.Policy, targets []mesh.Target) mesh.Target {
 	return targets[b.pickIndex(procedure, policy, targets)]
 }
 
-// pickIndex is pick by the target's index.
+// pickIndex is pick, and returns the index of the target.
 func (b *balancer) pickIndex(procedure string, policy mesh.Policy, targets []mesh.Target) int {
 	if len(targets) == 1 {
 		return 0
@@ -47,7 +47,7 @@ func (b *balancer) pickIndex(procedure string, policy mesh.Policy, targets []mes
 	return b.nextTurn(procedure, len(targets))
 }
 
-// nextTurn counts the calls of procedure around n.
+// nextTurn is the round-robin counter of procedure, modulo n.
 func (b *balancer) nextTurn(procedure string, n int) int {
 	v, ok := b.turns.Load(procedure)
 	if !ok {

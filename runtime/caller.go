@@ -117,10 +117,10 @@ func (c Caller) LogValue() slog.Value {
 	return slog.GroupValue(attrs...)
 }
 
-// attrCaller logs who made a call.
+// attrCaller is the log attribute for who made a call.
 func attrCaller(c *link.Caller) slog.Attr { return slog.Any("caller", callerOf(c)) }
 
-// peerAddr is what a handler finds as its call's peer.
+// peerAddr is [connect.CallInfo.PeerAddr] of a handler.
 func peerAddr(c *link.Caller) string {
 	switch {
 	case c == nil:
@@ -133,8 +133,7 @@ func peerAddr(c *link.Caller) string {
 
 type outsideKey struct{}
 
-// outsideContext is a context of [WithOutside]. It is one piece of memory, where one of the context package's would be
-// two.
+// outsideContext is a context of [WithOutside]. It takes one allocation, where context.WithValue would take two.
 type outsideContext struct {
 	context.Context
 
@@ -155,7 +154,7 @@ func WithOutside(ctx context.Context, o Outside) context.Context {
 	return &outsideContext{ctx, o}
 }
 
-// externalCaller returns the caller of a call that this node lets in.
+// externalCaller returns the caller of a call that this node admits from outside.
 func (i *identity) externalCaller(o *Outside) link.Caller {
 	c := i.caller
 	c.Gateway = cmp.Or(link.CallerText(o.Gateway), "gateway")
@@ -163,7 +162,7 @@ func (i *identity) externalCaller(o *Outside) link.Caller {
 	return c
 }
 
-// callerFor returns whose a call is that is made in ctx: this node's own, mostly. A proxy says nothing of itself.
+// callerFor returns the caller of a call that is made in ctx: usually this node. A proxy does not identify itself.
 func (i *identity) callerFor(ctx context.Context) *link.Caller {
 	if i.proxy {
 		return nil
@@ -175,15 +174,13 @@ func (i *identity) callerFor(ctx context.Context) *link.Caller {
 	return &i.caller
 }
 
-// proxyCaller is who makes the calls of a proxy that is linked to this node.
+// proxyCaller returns the caller of the calls of a proxy that is linked to this node; nil if the peer is none.
 func (i *identity) proxyCaller(peer link.Peer, addr string) *link.Caller {
 	if !peer.Join.GetProxy() {
 		return nil
 	}
 	c := i.caller
-	if c.Proxy = link.CallerText(peer.Join.GetInfo().GetName()); c.Proxy == "" {
-		c.Proxy = NodeID(peer.Node).String()
-	}
+	c.Proxy = cmp.Or(link.CallerText(peer.Join.GetInfo().GetName()), NodeID(peer.Node).String())
 	c.Address = link.CallerText(addr)
 	return &c
 }

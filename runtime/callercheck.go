@@ -5,31 +5,32 @@ import (
 	"github.com/rpcmesh/rpcmesh/runtime/internal/mesh"
 )
 
-// callerChecks is what a link takes for true of who makes the calls that come in over it. Only the link's reader uses
-// it.
+// callerChecks caches which claims about callers a link's calls may make. Only the link's reader uses it.
 type callerChecks struct {
-	table      *mesh.Snapshot               // that verdicts go by
-	verdicts   map[callerClaim]*link.Caller // verdicts
+	table      *mesh.Snapshot               // that the verdicts are based on
+	verdicts   map[callerClaim]*link.Caller // nil: not to be believed
 	lastClaim  callerClaim
-	lastCaller *link.Caller // to last
+	lastCaller *link.Caller // the verdict on lastClaim
 }
 
-// callerClaim is who is said to call into a namespace.
+// callerClaim is a caller that a call into a namespace claims to have.
 type callerClaim struct {
 	caller    *link.Caller
 	namespace string
 }
 
-// maxVerdicts bounds how many verdicts a link keeps.
+// maxVerdicts bounds how many verdicts a link caches.
 const maxVerdicts = 256
 
-// checkCaller returns who made a call that came in over this link, as far as what is said of it can be true; nil
-// where nobody knows.
+// checkCaller returns who made a call that came in over this link, provided that the claim can be true; otherwise
+// nil.
 func (s *session) checkCaller(in *link.Incoming) *link.Caller {
 	if s.proxyCaller != nil || in.Caller == nil {
 		return s.proxyCaller
 	}
-	b, c, table := &s.callerChecks, callerClaim{in.Caller, in.Namespace}, s.table.snapshot.Load()
+	b := &s.callerChecks
+	c := callerClaim{in.Caller, in.Namespace}
+	table := s.table.snapshot.Load()
 	if table != b.table || len(b.verdicts) >= maxVerdicts {
 		*b = callerChecks{table: table, verdicts: map[callerClaim]*link.Caller{}}
 	}
@@ -45,7 +46,7 @@ func (s *session) checkCaller(in *link.Incoming) *link.Caller {
 	return answer
 }
 
-// checkClaim is believe for what is not known yet.
+// checkClaim is checkCaller for a claim that is not cached.
 func (s *session) checkClaim(table *mesh.Snapshot, c callerClaim) *link.Caller {
 	peer, said := s.link.Peer(), c.caller
 	if said.Node == peer.Node {
@@ -60,7 +61,7 @@ func (s *session) checkClaim(table *mesh.Snapshot, c callerClaim) *link.Caller {
 	if !ok || name != "" && name != said.Name {
 		return nil
 	}
-	// A name that another node goes by is not for this one, whatever its id.
+	// The claim must not use the name of a node that is elsewhere, whatever the id.
 	if named := mesh.NodeID(idOf(said.Name)); named != mesh.NodeID(said.Node) {
 		if _, ok := table.Behind(c.namespace, from, named); !ok {
 			return nil

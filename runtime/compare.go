@@ -12,14 +12,14 @@ import (
 )
 
 const (
-	// comparePause is how long a node waits before it asks again for a schema that it could not get; it
-	// doubles to maxComparePause.
+	// comparePause is the pause before a schema that could not be fetched is asked for again; it doubles up to
+	// maxComparePause.
 	comparePause    = time.Second
 	maxComparePause = time.Minute
 )
 
-// schemaComparisons are the node's replicated functions that met an earlier origin of another schema. While there
-// are any, one goroutine finds out whether the two can serve together.
+// schemaComparisons decides which replicas of this node may serve although an earlier origin has another schema.
+// While there is something to compare, one goroutine runs.
 type schemaComparisons struct {
 	identity *identity
 	life     *lifetime
@@ -30,12 +30,12 @@ type schemaComparisons struct {
 	wake     chan struct{}
 
 	mu        sync.Mutex
-	due       map[originKey]comparison // at most one for each function of the node
-	postponed map[originKey]comparison // whose schema could not be had
+	due       map[originKey]comparison // at most one per function of the node
+	postponed map[originKey]comparison // whose schema could not be fetched
 	running   bool
 }
 
-// newSchemaComparisons returns comparisons that the table asks for from now on.
+// newSchemaComparisons returns comparisons to which the table reports differing schemas from now on.
 func newSchemaComparisons(
 	i *identity, life *lifetime, log *logger, t *table, os *origins, ss *schemaStore,
 ) *schemaComparisons {
@@ -47,14 +47,14 @@ func newSchemaComparisons(
 	return cs
 }
 
-// comparison is one function of this node that is kept out as long as the schema of that hash leads.
+// comparison is one function of this node that is excluded as long as the schema lead is the first origin's.
 type comparison struct {
 	originKey
 	lead   SchemaHash
-	logged bool // an attempt has, and was logged
+	logged bool // that it failed has been logged
 }
 
-// schedule takes up what the core asks for. It waits for nothing.
+// schedule schedules the comparison that the core asks for. It does not block.
 func (cs *schemaComparisons) schedule(e mesh.Event) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
@@ -72,7 +72,7 @@ func (cs *schemaComparisons) schedule(e mesh.Event) {
 	}
 }
 
-// runComparisons works on comparisons until there are none, or the node is closed.
+// run runs comparisons until none is left or the node is closed.
 func (cs *schemaComparisons) run() {
 	pause := comparePause
 	for {
@@ -81,7 +81,7 @@ func (cs *schemaComparisons) run() {
 			return
 		}
 		cs.compareBatch(batch)
-		if len(batch) == 0 { // what is left is for later
+		if len(batch) == 0 { // all that is left is postponed
 			timer := time.NewTimer(pause)
 			pause = min(duration.Times(pause, 2), maxComparePause)
 			select {
@@ -99,7 +99,8 @@ func (cs *schemaComparisons) run() {
 	}
 }
 
-// nextBatch returns what is due. It reports done, and the goroutine as ended, where nothing is left at all.
+// nextBatch returns the comparisons that are due. It reports done where none is left, not even postponed ones: then
+// the goroutine must end.
 func (cs *schemaComparisons) nextBatch() (batch map[originKey]comparison, done bool) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
@@ -111,7 +112,7 @@ func (cs *schemaComparisons) nextBatch() (batch map[originKey]comparison, done b
 	return batch, false
 }
 
-// retryPostponed makes due what was for later.
+// retryPostponed makes the postponed comparisons due.
 func (cs *schemaComparisons) retryPostponed() {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
@@ -123,7 +124,7 @@ func (cs *schemaComparisons) retryPostponed() {
 	clear(cs.postponed)
 }
 
-// postpone keeps a comparison for later, unless there is a newer one.
+// postpone postpones a comparison, unless a newer one is due.
 func (cs *schemaComparisons) postpone(c comparison) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
@@ -132,7 +133,7 @@ func (cs *schemaComparisons) postpone(c comparison) {
 	}
 }
 
-// compareBatch compares, and asks for no schema again that could not be had.
+// compareBatch compares the functions of a batch. It does not ask twice for a schema that could not be fetched.
 func (cs *schemaComparisons) compareBatch(batch map[originKey]comparison) {
 	missing := map[SchemaHash]bool{}
 	for _, c := range batch {
@@ -144,7 +145,7 @@ func (cs *schemaComparisons) compareBatch(batch map[originKey]comparison) {
 			if err == nil {
 				continue
 			}
-			missing[c.lead] = connect.CodeOf(err) != connect.CodeDataLoss // which may be of this function alone
+			missing[c.lead] = connect.CodeOf(err) != connect.CodeDataLoss // data_loss may concern this function alone
 			if !c.logged {
 				cs.log.Warn("replica kept out: its schema cannot be compared with that of the first origin",
 					"namespace", c.namespace, "procedure", c.procedure, "reason", err.Error())
@@ -155,13 +156,13 @@ func (cs *schemaComparisons) compareBatch(batch map[originKey]comparison) {
 	}
 }
 
-// compare finds out whether a function of this node can serve beside the one that leads. It fails where the
-// schema of that cannot be had; where things have changed meanwhile, there is nothing to do.
+// compare decides whether a function of this node may serve beside the first origin. It fails where that one's schema
+// cannot be fetched. Where things have changed meanwhile, it does nothing.
 func (cs *schemaComparisons) compare(c comparison) error {
 	m := cs.origins.lookup(c.namespace, c.procedure)
 	w, err := findSchema(cs.table.snapshot.Load(), c.namespace, c.procedure)
 	if m == nil || m.schema == nil || err != nil || w.hash != c.lead || w.from.Local {
-		return nil
+		return nil //nolint:nilerr // there is nothing to compare any more
 	}
 	lead, err := cs.schemas.load(cs.life.ctx, w)
 	if err != nil {

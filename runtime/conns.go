@@ -9,7 +9,7 @@ import (
 	"connectrpc.com/connect/v2"
 )
 
-// connections counts the connections that a node has accepted, in all and by the host they come from.
+// connections counts accepted connections, in total and by host.
 type connections struct {
 	limits *Limits
 
@@ -18,7 +18,7 @@ type connections struct {
 	hosts map[string]int
 }
 
-// add counts one more from host, or says what is against it.
+// add counts a connection from host, or returns which limit it exceeds.
 func (c *connections) add(host string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -37,7 +37,7 @@ func (c *connections) add(host string) error {
 	return nil
 }
 
-// remove is the end of add.
+// remove undoes add.
 func (c *connections) remove(host string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -48,7 +48,7 @@ func (c *connections) remove(host string) {
 	}
 }
 
-// admitConn counts a connection that has been accepted, until release is called, or refuses it.
+// admitConn counts an accepted connection until release is called, or refuses it.
 func (srv *server) admitConn(nc net.Conn) (release func(), ok bool) {
 	addr := nc.RemoteAddr().String()
 	host := hostOf(addr)
@@ -59,8 +59,8 @@ func (srv *server) admitConn(nc net.Conn) (release func(), ok bool) {
 	return sync.OnceFunc(func() { srv.conns.remove(host) }), true
 }
 
-// hostOf returns what of a network address stands for a host: an IPv4 address, or the first 64 bits of an IPv6
-// one, of which a host has as many as it likes.
+// hostOf returns the part of a network address that identifies a host: an IPv4 address, or the first 64 bits of an
+// IPv6 address, since one host may use any number of the latter.
 func hostOf(addr string) string {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {

@@ -14,11 +14,11 @@ func errClosed() error {
 	return connect.NewError(connect.CodeFailedPrecondition, "rpcmesh: the node is closed: use it before Close or Shutdown, or make a new one")
 }
 
-// errSentAll is what comes of sending more than there can be.
+// errSentAll is the error of a Send after the requests are complete.
 var errSentAll = connect.NewError(connect.CodeFailedPrecondition,
 	"rpcmesh: the call's requests are complete: use Send before CloseSend or CloseAndReceive, and once where there is one request")
 
-// asConnect gives an error of the routing core the code that fits it.
+// asConnect gives an error of the routing core a fitting code.
 func asConnect(err error) error {
 	if err == nil {
 		return nil

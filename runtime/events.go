@@ -7,7 +7,7 @@ import (
 	"github.com/rpcmesh/rpcmesh/runtime/internal/mesh"
 )
 
-// handleEventLocked passes on an event of the core.
+// handleEventLocked handles an event of the core.
 func (t *table) handleEventLocked(e mesh.Event) {
 	switch e.Kind {
 	case mesh.LinkSynced:
@@ -51,14 +51,14 @@ func (t *table) handleEventLocked(e mesh.Event) {
 	})
 }
 
-// notifyWatchers hands an event to those who watch.
+// notifyWatchers passes an event to its watchers.
 func (t *table) notifyWatchers(event Event) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.notifyWatchersLocked(event)
 }
 
-// notifyWatchersLocked hands an event to those who watch.
+// notifyWatchersLocked is notifyWatchers.
 func (t *table) notifyWatchersLocked(event Event) {
 	for w := range t.watchers {
 		if w.matches(event.Namespace) {

@@ -10,74 +10,75 @@ import (
 )
 
 const (
-	// maxTables is how many tables of one link may wait to be taken in before its reader waits for one of them.
+	// maxTables is how many received tables of one link may be queued before its reader waits.
 	maxTables = 16
-	// exchangeSlice is about how long the exchange holds the node's lock for tables.
+	// exchangeSlice is about how long the table's lock is held for received tables at a time.
 	exchangeSlice = time.Millisecond
-	// While changes go on to come, routes are found anew after a rest of restFactor times what it took, which
-	// doubles up to 1<<maxDoublings times that; or of as much times what it took to tell the links of the last
-	// ones, or what the exchange's work has had to wait for its turn: a busy machine has better things to do. It
-	// is maxRest at most.
+	// While changes continue, the computations of routes are separated by a hold time (RFC 8405): holdFactor times
+	// the longest of how long the last computation took, doubled for each one in a row up to maxDoublings times, how
+	// long it took to send its results to the links, and how late the exchange was scheduled. It is at most
+	// maxHoldTime. So a busy machine computes less often.
 	holdFactor   = 4
 	maxDoublings = 7
 	maxHoldTime  = time.Second
-	// lossGrace is how long the calls of a link that was lost wait at most for the others to be told of it.
+	// lossGrace bounds how long the calls of a lost link wait until the other links have been told of the loss.
 	lossGrace = 100 * time.Millisecond
-	// readerGrace is how long a reader waits at most for what it has brought to be published and told, so that
-	// calls' frames do not overtake the tables before them. An exchange that is once later than that is not waited for.
+	// readerGrace bounds how long a reader waits until the tables that it received are published and sent on, so that
+	// call frames do not overtake them. Once the exchange has exceeded it, readers do not wait until it has caught
+	// up.
 	readerGrace = 10 * time.Millisecond
 )
 
-// tableExchange is how a node takes in the tables that its links bring, and has its own told. One goroutine, of
-// [Node.exchange], does both and finds routes anew for all that has changed by then. The links' readers and
-// writers leave that to it, and wait neither for routes nor for the node's lock.
+// tableExchange receives the tables of a node's links and sends the node's own. One goroutine, [table.runExchange],
+// does both, and computes routes for all that has changed meanwhile. The readers and writers of links neither compute
+// routes nor wait for the table's lock.
 type tableExchange struct {
 	wake chan struct{}
 
-	// Under the node's lock: when routes are to be found anew.
+	// Under the table's lock: when routes are to be computed.
 	due       due
-	tick      time.Time // when the core is to be told the time
-	heldUntil time.Time // when the rest after the last time is over
+	tick      time.Time // when the core's timers are due
+	heldUntil time.Time // the end of the hold time
 	holdTime  time.Duration
 	doubling  int
-	maxLag    time.Duration // the longest lag since the last time
-	sendTime  time.Duration // what telling took since then
-	allSent   broadcast     // all that was to be told at one time is on its way
+	maxLag    time.Duration // the longest scheduling delay since the last computation
+	sendTime  time.Duration // time spent sending since then
+	allSent   broadcast     // all queues of tables to send were empty
 
 	mu           sync.Mutex
-	received     sessionQueue // with tables to take in
-	toSend       sessionQueue // with something to tell, perhaps
-	waitingSince time.Time    // when the first of what waits in either came
-	caughtUp     broadcast    // all that had come in is published, and what follows from it about to be told
-	late         bool         // since it caught up last, a reader has waited in vain
+	received     sessionQueue // with received tables
+	toSend       sessionQueue // that may have something to send
+	waitingSince time.Time    // when the oldest entry of either queue was added
+	caughtUp     broadcast    // all received tables are published, and what follows from them is ready to be sent
+	late         bool         // a reader has waited in vain since it last caught up
 	stopped      bool
 }
 
-// due says how soon something is to be done.
+// due says how soon routes are to be computed.
 type due uint8
 
 const (
 	notDue    due = iota
-	afterHold     // when the rest is over
+	afterHold     // at the end of the hold time
 	immediately
 )
 
-// tableQueue is what waits in the exchange for one link. The exchange's lock guards it.
+// tableQueue is the tables of one link that the exchange has queued. The exchange's lock guards it.
 type tableQueue struct {
 	received   []*linkv1.Table
-	room       sync.Cond     // of the link's reader
-	inReceived bool          // the link is in exchange.in
-	inToSend   bool          // or in exchange.out, or what it is to be told is being put together
-	next       *linkv1.Table // to be told
+	room       sync.Cond     // the link's reader waits here
+	inReceived bool          // the link is in exchange.received
+	inToSend   bool          // the link is in exchange.toSend, or its next table is being made
+	next       *linkv1.Table // to send
 	ended      bool
 }
 
-// sessionQueue is links, each of which has its turn.
+// sessionQueue is a queue of links.
 type sessionQueue struct{ waiting []*session }
 
 func (q *sessionQueue) push(s *session) { q.waiting = append(q.waiting, s) }
 
-// pop returns the next one, or nil.
+// pop removes and returns the first link, or nil.
 func (q *sessionQueue) pop() *session {
 	if len(q.waiting) == 0 {
 		q.waiting = nil
@@ -96,14 +97,14 @@ func (x *tableExchange) wakeUp() {
 	}
 }
 
-// scheduleLocked notes that routes are to be found anew.
+// scheduleLocked schedules the computation of routes.
 func (x *tableExchange) scheduleLocked(when due) {
 	x.due = max(x.due, when)
 	x.wakeUp()
 }
 
-// Table leaves what the other end tells to the exchange. It waits for that only a moment, but where maxTables
-// wait already.
+// Table implements [link.Handler]: it queues a table that the other end has sent. It waits for a moment until that is
+// published, and longer only where maxTables are queued already.
 func (s *session) Table(t *linkv1.Table) error {
 	x := &s.table.exchange
 	published := x.enqueue(s, t)
@@ -122,8 +123,8 @@ func (s *session) Table(t *linkv1.Table) error {
 	return nil
 }
 
-// enqueue puts a table where it is taken in. It returns a channel that closes once that is published, or nil where
-// it will not be soon.
+// enqueue queues a received table. It returns a channel that is closed once that is published, or nil where that may
+// take long.
 func (x *tableExchange) enqueue(s *session, t *linkv1.Table) <-chan struct{} {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -146,7 +147,7 @@ func (x *tableExchange) enqueue(s *session, t *linkv1.Table) <-chan struct{} {
 	return x.caughtUp.wait()
 }
 
-// notifyLocked notes that there is something to do.
+// notifyLocked wakes the exchange.
 func (x *tableExchange) notifyLocked() {
 	if x.waitingSince.IsZero() {
 		x.waitingSince = time.Now()
@@ -154,7 +155,7 @@ func (x *tableExchange) notifyLocked() {
 	x.wakeUp()
 }
 
-// lag returns how long the exchange's work had to wait for its turn.
+// lag returns how late the exchange is: the age of the oldest queued entry.
 func (x *tableExchange) lag(now time.Time) time.Duration {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -166,8 +167,7 @@ func (x *tableExchange) lag(now time.Time) time.Duration {
 	return now.Sub(since)
 }
 
-// markSent reports whether there is nothing to tell. If all that was taken in is published too, readers need to
-// wait no longer.
+// markSent reports whether nothing is left to send. If all that was received is published too, it lets readers go on.
 func (x *tableExchange) markSent(published bool) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -181,7 +181,7 @@ func (x *tableExchange) markSent(published bool) bool {
 	return true
 }
 
-// nextReceived returns a link that brought tables, and these, or nil.
+// nextReceived returns a link and the tables received over it, or nil.
 func (x *tableExchange) nextReceived() (*session, []*linkv1.Table) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -193,7 +193,7 @@ func (x *tableExchange) nextReceived() (*session, []*linkv1.Table) {
 	return s, s.queue.drainLocked()
 }
 
-// drainLocked returns what has come in.
+// drainLocked removes and returns the received tables.
 func (q *tableQueue) drainLocked() []*linkv1.Table {
 	tables := q.received
 	q.received = nil
@@ -201,7 +201,7 @@ func (q *tableQueue) drainLocked() []*linkv1.Table {
 	return tables
 }
 
-// closeQueue returns what a link has brought last. Nothing comes after it.
+// closeQueue returns the last tables received over a link. Nothing is queued for the link after it.
 func (x *tableExchange) closeQueue(s *session) []*linkv1.Table {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -209,27 +209,29 @@ func (x *tableExchange) closeQueue(s *session) []*linkv1.Table {
 	return s.queue.drainLocked()
 }
 
-// PullTable returns what the other end is to be told next, if it is ready.
+// PullTable implements [link.Handler]: it returns the next table to send, if it is ready.
 func (s *session) PullTable() (t *linkv1.Table, coming bool) {
 	x, q := &s.table.exchange, &s.queue
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if t, q.next = q.next, nil; t != nil {
+	t = q.next
+	q.next = nil
+	if t != nil {
 		x.markDirtyLocked(s)
 	}
 	return t, q.inToSend && !x.stopped
 }
 
-// markDirty notes that there may be something to tell over a link.
+// markDirty notes that there may be something to send over a link.
 func (x *tableExchange) markDirty(s *session) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if s.queue.next == nil { // else it comes after that
+	if s.queue.next == nil { // otherwise PullTable does it
 		x.markDirtyLocked(s)
 	}
 }
 
-// markDirtyLocked is tell for one who has the lock.
+// markDirtyLocked is markDirty.
 func (x *tableExchange) markDirtyLocked(s *session) {
 	if !s.queue.inToSend && !s.queue.ended {
 		s.queue.inToSend = true
@@ -238,15 +240,15 @@ func (x *tableExchange) markDirtyLocked(s *session) {
 	}
 }
 
-// nextToSend returns a link that may have something to tell, or nil. Its turn lasts until offer: a link that closes
-// meanwhile waits for what there is.
+// nextToSend returns a link that may have something to send, or nil. The link keeps its turn until offer, for which a
+// closing link waits.
 func (x *tableExchange) nextToSend() *session {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return x.toSend.pop()
 }
 
-// offer makes t, nil for nothing, what is told next over a link.
+// offer makes t the next table to send over a link; nil means that there is none.
 func (x *tableExchange) offer(s *session, t *linkv1.Table) {
 	x.mu.Lock()
 	s.queue.inToSend = false
@@ -261,14 +263,14 @@ func (x *tableExchange) offer(s *session, t *linkv1.Table) {
 	}
 }
 
-// waiting reports whether there is something to take in or to tell.
+// waiting reports whether anything is queued.
 func (x *tableExchange) waiting() bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return len(x.received.waiting) > 0 || len(x.toSend.waiting) > 0
 }
 
-// stop lets go of all who wait.
+// stop releases all who wait for the exchange.
 func (x *tableExchange) stop() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -279,7 +281,7 @@ func (x *tableExchange) stop() {
 	}
 }
 
-// runExchange takes in tables, finds routes and has tables told until the node is closed.
+// runExchange receives tables, computes routes and sends tables until the node is closed.
 func (t *table) runExchange() {
 	x := &t.exchange
 	defer x.stop()
@@ -300,12 +302,12 @@ func (t *table) runExchange() {
 	}
 }
 
-// processors bounds how many nodes of the process do this at a time, so that a storm of tables leaves no queue of
-// long work before what is short and cannot wait, such as signs of life.
+// processors bounds how many nodes of the process do so at once: otherwise many tables at a time would delay short
+// and urgent work, such as keepalives.
 var processors = make(chan struct{}, runtime.GOMAXPROCS(0))
 
-// exchangeOnce does what is due, for about as long as the node's lock should be held, and returns when it is to
-// be called again at the latest.
+// exchangeOnce does what is due, for about as long as the table's lock may be held, and returns when it must be
+// called again at the latest.
 func (t *table) exchangeOnce() time.Time {
 	processors <- struct{}{}
 	defer func() { <-processors }()
@@ -319,8 +321,9 @@ func (t *table) exchangeOnce() time.Time {
 	}
 	x.maxLag = max(x.maxLag, x.lag(now))
 	t.receiveTablesLocked(now)
-	if now = time.Now(); x.due == immediately || x.due == afterHold && !x.heldUntil.After(now) {
-		x.tick = t.core.Tick(now) // what has come in may make it want the time sooner
+	now = time.Now()
+	if x.due == immediately || x.due == afterHold && !x.heldUntil.After(now) {
+		x.tick = t.core.Tick(now) // what was received may have set an earlier timer
 		t.publishLocked()
 		x.setHold(now, time.Now())
 	}
@@ -336,7 +339,7 @@ func (t *table) exchangeOnce() time.Time {
 	return x.tick
 }
 
-// setHold says how long the rest is after routes were found from begin to end.
+// setHold sets the hold time after a computation of routes that took from begin to end.
 func (x *tableExchange) setHold(begin, end time.Time) {
 	if begin.Sub(x.heldUntil) < x.holdTime {
 		x.doubling = min(x.doubling+1, maxDoublings)
@@ -348,7 +351,7 @@ func (x *tableExchange) setHold(begin, end time.Time) {
 	x.maxLag, x.sendTime = 0, 0
 }
 
-// receiveTablesLocked gives the core what links have brought.
+// receiveTablesLocked passes received tables to the core.
 func (t *table) receiveTablesLocked(begin time.Time) {
 	for time.Since(begin) < exchangeSlice {
 		s, tables := t.exchange.nextReceived()
@@ -357,7 +360,7 @@ func (t *table) receiveTablesLocked(begin time.Time) {
 		}
 		for _, received := range tables {
 			if err := t.core.Receive(time.Now(), s.id, received); err != nil {
-				t.life.tasks.Go(func() { s.link.FailViolation(err) }) // which may take a while
+				t.life.tasks.Go(func() { s.link.FailViolation(err) }) // which may block
 				break
 			}
 		}
@@ -365,7 +368,7 @@ func (t *table) receiveTablesLocked(begin time.Time) {
 	}
 }
 
-// sendTablesLocked gives links what they are to tell.
+// sendTablesLocked makes the tables that links are to send.
 func (t *table) sendTablesLocked(begin time.Time) {
 	for time.Since(begin) < exchangeSlice {
 		s := t.exchange.nextToSend()

@@ -10,14 +10,15 @@ import (
 	"github.com/rpcmesh/rpcmesh/runtime/internal/h2/h2link"
 )
 
-// externalTraffic is what a node's Serves have of others than nodes: of callers from outside, for the most part.
+// externalTraffic counts the traffic of a node's listeners that is not between nodes, which is mostly that of callers
+// outside.
 type externalTraffic struct {
 	conns        inFlight
-	requests     inFlight    // no link's
-	otherServers atomic.Bool // calls have come by a server that is not the node's
+	requests     inFlight    // of HTTP, without links
+	otherServers atomic.Bool // calls have come in by a server of the user's own
 }
 
-// inFlight counts what is under way. It may be used concurrently.
+// inFlight counts operations in progress. It may be used concurrently.
 type inFlight struct {
 	mu      sync.Mutex
 	n       int
@@ -39,7 +40,7 @@ func (t *inFlight) end() {
 	}
 }
 
-// wait waits until nothing is under way, or ctx ends.
+// wait waits until none is in progress, or until ctx ends.
 func (t *inFlight) wait(ctx context.Context) error {
 	t.mu.Lock()
 	none := t.drained.wait()
@@ -56,7 +57,7 @@ func (t *inFlight) wait(ctx context.Context) error {
 	}
 }
 
-// httpRequest is one request by HTTP.
+// httpRequest is one HTTP request that is being counted.
 type httpRequest struct {
 	server *server
 	once   sync.Once
@@ -64,10 +65,10 @@ type httpRequest struct {
 
 type httpRequestKey struct{}
 
-// end is called when the request is answered, or turns out to be a link.
+// end stops counting the request: it has been answered, or is a link.
 func (r *httpRequest) end() { r.once.Do(r.server.external.requests.end) }
 
-// countRequests has the requests counted that h serves.
+// countRequests wraps a handler so that its requests are counted.
 func (srv *server) countRequests(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		srv.external.requests.begin()
@@ -80,14 +81,14 @@ func (srv *server) countRequests(h http.Handler) http.Handler {
 	})
 }
 
-// countAsLink has the request of ctx counted as a link.
+// countAsLink stops counting the request of ctx, which is a link.
 func countAsLink(ctx context.Context) {
 	if r, ok := ctx.Value(httpRequestKey{}).(*httpRequest); ok {
 		r.end()
 	}
 }
 
-// countConn is an [http.Server.ConnState] that counts connections, and releases what links admitted.
+// countConn returns an [http.Server.ConnState] hook that counts connections, and releases those that links admitted.
 func (srv *server) countConn(links *h2link.Listener) func(net.Conn, http.ConnState) {
 	return func(nc net.Conn, state http.ConnState) {
 		switch state {
@@ -101,8 +102,8 @@ func (srv *server) countConn(links *h2link.Listener) func(net.Conn, http.ConnSta
 	}
 }
 
-// shutDownServer ends a server in order when the node drains, and returns when ctx has ended: then all that is left may be cut
-// off.
+// shutDownServer shuts a server down in order when the node drains. It returns when ctx has ended: then the remaining
+// connections may be cut off.
 func (srv *server) shutDownServer(ctx context.Context, links *h2link.Listener, server *http.Server) {
 	select {
 	case <-ctx.Done():
@@ -125,7 +126,7 @@ func (srv *server) shutDownServer(ctx context.Context, links *h2link.Listener, s
 	_ = srv.external.conns.wait(short)
 }
 
-// drainExternal has callers from outside go elsewhere, and waits until they have, for lastRequest at most.
+// drainExternal makes callers outside use other connections, and waits until they do, for at most idleConnTimeout.
 func (srv *server) drainExternal(ctx context.Context) {
 	srv.life.shutdown.drain()
 	defer srv.life.shutdown.refuse()
@@ -134,12 +135,12 @@ func (srv *server) drainExternal(ctx context.Context) {
 	stop := context.AfterFunc(srv.life.shutdown.refusing, cancel)
 	defer stop()
 	_ = srv.external.conns.wait(ctx)
-	if srv.external.otherServers.Load() { // on connections that are not known here
+	if srv.external.otherServers.Load() { // whose connections cannot be seen here
 		<-ctx.Done()
 	}
 }
 
-// awaitLastResponses lets callers from outside be told how their calls were cut off.
+// awaitLastResponses gives callers outside time to read that their calls were cut off.
 func (srv *server) awaitLastResponses() {
 	ctx, cancel := context.WithTimeout(context.Background(), lastResponseTimeout)
 	defer cancel()

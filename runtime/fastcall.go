@@ -10,15 +10,15 @@ import (
 	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
 )
 
-// pooledUnary is what a unary call takes that is made in one go: short, over a link, and seen by nobody but its stub. Its
-// node uses it again.
+// pooledUnary is the memory of a unary call on the fast path: one with a short request, over a link, that only its
+// stub sees. The node uses it again.
 type pooledUnary struct {
 	call    *link.Unary
 	request []byte
 }
 
-// getUnary returns one to use. A pool of all nodes would not do: there are channels in it, which belong to the
-// bubble that they were made in where nodes run in those of package synctest.
+// getUnary returns one from the node's pool. A pool shared by all nodes would not work: a pooledUnary has channels,
+// which belong to their synctest bubble where nodes run in bubbles.
 func (c *calls) getUnary() *pooledUnary {
 	if u, ok := c.unaryPool.Get().(*pooledUnary); ok {
 		return u
@@ -26,11 +26,11 @@ func (c *calls) getUnary() *pooledUnary {
 	return &pooledUnary{call: link.NewUnary()}
 }
 
-// maxFastRequest is the longest request of a call that is made in one go.
+// maxFastRequest is the longest request, in bytes, on the fast path.
 const maxFastRequest = 8 << 10
 
-// callFast makes a unary call in one go, and reports whether it was one for that: otherwise nothing has been done. On
-// what is out of the ordinary it goes on as any other.
+// callFast makes a unary call on the fast path. It reports whether it could: otherwise it has done nothing. What is
+// unusual about the call's end is handled as for any other call.
 func (ns *Namespace) callFast(ctx context.Context, spec connect.Spec, req, res any) (done bool, err error) {
 	m, ok := req.(proto.Message)
 	if !ok || !isPlain(ctx) || ns.node.life.ctx.Err() != nil {
@@ -42,7 +42,8 @@ func (ns *Namespace) callFast(ctx context.Context, spec connect.Spec, req, res a
 	}
 	u := ns.node.calls.getUnary()
 	defer ns.node.calls.unaryPool.Put(u)
-	if u.request, err = marshalOptions.MarshalAppend(u.request[:0], m); err != nil {
+	u.request, err = marshalOptions.MarshalAppend(u.request[:0], m)
+	if err != nil {
 		return false, nil
 	}
 	c := fastCall{calls: ns.node.calls, namespace: ns.name, ctx: ctx, spec: spec, unary: u}
@@ -53,7 +54,7 @@ func (ns *Namespace) callFast(ctx context.Context, spec connect.Spec, req, res a
 	return c.do(w.links[i], &w.routes[i], res)
 }
 
-// isPlain reports whether nothing is asked of a call in ctx, which has not ended, but to be made.
+// isPlain reports whether ctx has not ended and has nothing that the fast path cannot do.
 func isPlain(ctx context.Context) bool {
 	if _, asked := connect.CallInfoForClientContext(ctx); asked {
 		return false
@@ -61,18 +62,18 @@ func isPlain(ctx context.Context) bool {
 	return ctx.Value(outsideKey{}) == nil && ctx.Err() == nil
 }
 
-// fastCall is one call that is made in one go. It stays on its caller's stack.
+// fastCall is one call on the fast path. It stays on its caller's stack.
 type fastCall struct {
 	calls     *calls
 	namespace string
-	ctx       context.Context //nolint:containedctx // it is the call's, for as long
+	ctx       context.Context //nolint:containedctx // it lives as long as the call
 	spec      connect.Spec
 	unary     *pooledUnary
 	deadline  callDeadline
 	timeout   time.Duration // until the deadline; zero: none
 }
 
-// setDeadline finds out when the call's time is up, and reports whether it is not yet.
+// setDeadline computes the call's deadline, and reports whether it is still to come.
 func (c *fastCall) setDeadline() bool {
 	deadline, limited := c.ctx.Deadline()
 	if limited {
@@ -87,7 +88,7 @@ func (c *fastCall) setDeadline() bool {
 	return true
 }
 
-// do makes the call by a way, and reports whether it began.
+// do makes the call by a route that is known, and reports whether it began.
 func (c *fastCall) do(by *link.PreparedCall, r *route, res any) (done bool, err error) {
 	u := c.unary.call
 	c.calls.origins.beginCall()
@@ -114,7 +115,8 @@ func (c *fastCall) do(by *link.PreparedCall, r *route, res any) (done bool, err 
 	return true, nil
 }
 
-// fallBack makes what is left of the call a [clientStream], as which it can be tried again, and waits for its response.
+// fallBack turns a call that needs more than the fast path into a [clientStream], which can be retried, and waits for
+// its response.
 func (c *fastCall) fallBack(r *route, res any) error {
 	s := &clientStream{attempts: attempts{
 		calls: c.calls, namespace: c.namespace, ctx: c.ctx, deadline: c.deadline, spec: c.spec, info: new(connect.CallInfo), callerBlocks: true,

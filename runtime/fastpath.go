@@ -9,29 +9,31 @@ import (
 	"github.com/rpcmesh/rpcmesh/runtime/internal/mesh"
 )
 
-// fastPaths are where the unary calls of a namespace go while neither the table nor the node's links change. They never
-// change themselves.
+// fastPaths are the routes of a namespace's unary calls, as long as neither the table nor the node's links change. It
+// is immutable.
 type fastPaths struct {
 	table       *mesh.Snapshot
 	sessions    *map[mesh.LinkID]*session
 	byProcedure map[string]*fastPath
 }
 
-// maxFastPaths bounds for how many functions the way is kept: each one more copies the others.
+// maxFastPaths bounds how many functions have one: adding one copies the others.
 const maxFastPaths = 512
 
-// fastPath is where calls of one function go. It never changes.
+// fastPath is the routes of one function. It is immutable.
 type fastPath struct {
 	policy  mesh.Policy
-	targets []mesh.Target        // none where calls have to find their own way: to this node, say
+	targets []mesh.Target        // empty: the function has no fast path
 	routes  []route              // to the targets
 	links   []*link.PreparedCall // likewise
 }
 
-// fastPath returns where calls of a unary function of that name go, or nil where they have to find out by themselves.
+// fastPath returns the routes of a unary function, or nil where it has no fast path.
 func (ns *Namespace) fastPath(procedure string) *fastPath {
 	n := ns.node
-	table, sessions, known := n.table.snapshot.Load(), n.table.sessions.Load(), ns.fastPaths.Load()
+	table := n.table.snapshot.Load()
+	sessions := n.table.sessions.Load()
+	known := ns.fastPaths.Load()
 	var byProcedure map[string]*fastPath
 	if known != nil && known.table == table && known.sessions == sessions {
 		byProcedure = known.byProcedure
@@ -47,7 +49,8 @@ func (ns *Namespace) fastPath(procedure string) *fastPath {
 	return w
 }
 
-// storeFastPath puts now, with one way more, in the place of known. Of several at a time one does; the others come again.
+// storeFastPath replaces known by now, with one more fast path. Of several concurrent updates one wins; the others
+// are repeated by later calls.
 func (ns *Namespace) storeFastPath(known, now *fastPaths, procedure string, w *fastPath) {
 	if w == nil {
 		return
@@ -59,18 +62,18 @@ func (ns *Namespace) storeFastPath(known, now *fastPaths, procedure string, w *f
 	now.byProcedure[procedure] = w
 	n := ns.node
 	if ns.fastPaths.CompareAndSwap(known, now) && (n.table.snapshot.Load() != now.table || n.table.sessions.Load() != now.sessions) {
-		ns.fastPaths.CompareAndSwap(now, nil) // forgetWays may have come too early for it
+		ns.fastPaths.CompareAndSwap(now, nil) // forgetFastPathsLocked may have come too early
 	}
 }
 
-// forgetFastPathsLocked lets go of ways that are none any more, and of the table and the links that they would keep.
+// forgetFastPathsLocked drops all fast paths, which are outdated and would keep the old snapshot and links in memory.
 func (t *table) forgetFastPathsLocked() {
 	for _, ns := range t.namespaces {
 		ns.fastPaths.Store(nil)
 	}
 }
 
-// newFastPath returns where calls of a unary function go by the table, and nil where there is no such function.
+// newFastPath computes the routes of a unary function. It returns nil where there is no such function.
 func (ns *Namespace) newFastPath(table *mesh.Snapshot, sessions map[mesh.LinkID]*session, procedure string) *fastPath {
 	choice, ok := table.Find(ns.name, procedure)
 	if !ok || connect.StreamType(choice.Function.StreamType) != connect.StreamTypeUnary {

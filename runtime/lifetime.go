@@ -6,7 +6,7 @@ import (
 	"sync/atomic"
 )
 
-// lifetime is how long a node lives, and its goroutines.
+// lifetime is how long a node lives, and the goroutines that it waits for.
 type lifetime struct {
 	ctx      context.Context //nolint:containedctx // ended by cancel: it ends links and serving
 	cancel   context.CancelFunc
@@ -25,7 +25,8 @@ func newLifetime() *lifetime {
 	return l
 }
 
-// spawn runs f on a goroutine that Close waits for, unless the node is closed. It does not wait for the table.
+// spawn runs f on a goroutine that Close waits for. It reports false once the node is closed. It does not take the
+// table's lock.
 func (l *lifetime) spawn(f func()) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -36,14 +37,14 @@ func (l *lifetime) spawn(f func()) bool {
 	return true
 }
 
-// closeSpawn has spawn start nothing more.
+// closeSpawn makes spawn fail from now on.
 func (l *lifetime) closeSpawn() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.spawnClosed = true
 }
 
-// shutdownSignals is how far a node has come with its end.
+// shutdownSignals say how far a node's shutdown has come.
 type shutdownSignals struct {
 	stopping context.Context //nolint:containedctx // ended by stop, when Shutdown or Close begins
 	draining context.Context //nolint:containedctx // ended by drain, when the lame-duck time is over

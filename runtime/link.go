@@ -36,23 +36,44 @@ type Link struct {
 	namespaces []string
 	cancel     context.CancelFunc
 	done       chan struct{}
-	redialNow  chan struct{} // it is to be dialled ahead of its time
+	redialNow  chan struct{} // asks for an early redial
 	limiter    *redialLimiter
-	lastingID  uint64 // see Join.lasting
+	lastingID  uint64 // it identifies the link across its sessions: see Join.lasting
 	recycling  recycling
 
 	mu         sync.Mutex
-	session    *session      // nil while there is none
-	synced     bool          // the session's first table exchange is done
-	peerSynced bool          // and the other end has answered that it knows this one's
-	hadSession bool          // the last attempt had a session
-	hadTables  bool          // and that its table exchange
-	lastFailed bool          // the last attempt came to nothing, or the other end gave the link up
-	err        error         // why the last attempt or session ended
-	refused    bool          // err is a refusal: to try again does not help
-	conn       *carrier.Conn // of the attempt under way, nil while there is none
+	session    *session // nil in linkDown
+	phase      linkPhase
+	outcome    sessionOutcome // of the last attempt, once its session has ended
+	lastFailed bool           // the last attempt failed, or the other end closed the link
+	err        error          // why the last attempt or session ended
+	refused    bool           // err is a refusal, which trying again does not change
+	conn       *carrier.Conn  // of the current attempt; nil: none
 	changed    broadcast
 }
+
+// linkPhase is how far a link's session has come:
+//
+//	linkDown --> linkSyncing --> linkSynced --> linkReady
+//	   ^              |              |              |
+//	   +--------------+--------------+--------------+ the session has ended
+type linkPhase uint8
+
+const (
+	linkDown    linkPhase = iota
+	linkSyncing           // the session is up
+	linkSynced            // the other end's first table has come
+	linkReady             // and the other end has acknowledged this end's
+)
+
+// sessionOutcome is what an attempt to link has come to.
+type sessionOutcome uint8
+
+const (
+	noSession     sessionOutcome = iota
+	endedUnsynced                // a session, but no table
+	endedSynced
+)
 
 // Link dials the node at rawURL, an http or https URL with the path under which that node is mounted or
 // unix:///PATH for a node that serves a Unix domain socket, and keeps the link up until it or the node is closed. The link carries namespaces, of which this
@@ -105,7 +126,7 @@ func parseURL(raw string) (*url.URL, error) {
 	if err != nil || !isNodeURL(u) {
 		shown := fmt.Sprintf("%.100q", raw)
 		if strings.Contains(raw, "@") {
-			shown = "it" // it may hold a password
+			shown = "it" // it may contain a password
 		}
 		return nil, connect.Errorf(connect.CodeInvalidArgument,
 			"rpcmesh: %s is not the URL of a node; one looks like http://host:8220, https://host/path or unix:///run/node.sock", shown)
@@ -140,7 +161,7 @@ func (l *Link) Ready(ctx context.Context) error {
 	for {
 		l.mu.Lock()
 		changed, err := l.changed.wait(), l.err
-		up, refused := l.peerSynced, l.refused
+		up, refused := l.phase == linkReady, l.refused
 		l.mu.Unlock()
 		switch {
 		case up:
@@ -172,7 +193,7 @@ func (l *Link) Close() error {
 	return nil
 }
 
-// maintain dials until ctx ends.
+// maintain dials, and dials again, until ctx ends.
 func (l *Link) maintain(ctx context.Context) {
 	defer func() {
 		l.recycling.streams.Wait()
@@ -181,7 +202,7 @@ func (l *Link) maintain(ctx context.Context) {
 	}()
 	r := redial{link: l, limiter: l.limiter}
 	r.reset()
-	var told string
+	var logged string
 	for ctx.Err() == nil {
 		synced, err := l.dialOnce(ctx)
 		if ctx.Err() != nil {
@@ -193,16 +214,16 @@ func (l *Link) maintain(ctx context.Context) {
 		if errors.Is(err, errRecycled) {
 			continue
 		}
-		told = l.logDown(ctx, err, told, r.pause)
+		logged = l.logDown(ctx, err, logged, r.pause)
 		r.wait(ctx)
 		if l.linker.table.isClosed() {
-			return // its context ends later, once the goodbyes have been said
+			return // its context ends later, after the goodbyes
 		}
 	}
 }
 
-// dialOnce dials and, once linked, runs the session to its end, or until it is to be recycled. It reports whether tables
-// had been exchanged.
+// dialOnce makes one attempt: it dials and runs the session until that ends or its stream is to be replaced. It
+// reports whether tables had been exchanged.
 func (l *Link) dialOnce(ctx context.Context) (synced bool, err error) {
 	err = l.dialAndRun(ctx)
 	if errors.Is(err, errRecycled) {
@@ -227,7 +248,7 @@ func (l *Link) dialAndRun(ctx context.Context) error {
 	return l.runSession(ctx, started, conn, stop)
 }
 
-// openSession has a session begin on a connection.
+// openSession starts a session on a connection.
 func (l *Link) openSession(ctx context.Context, conn carrier.Conn) (*session, error) {
 	lk := l.linker
 	remote := conn.RemoteAddr().String()
@@ -265,10 +286,11 @@ func (l *Link) connect(ctx context.Context) (carrier.Conn, error) {
 	return dialer.Open(ctx, l.url)
 }
 
-// onUp records that there is a session, and wakes those who wait for it.
+// onUp records a new session.
 func (l *Link) onUp(s *session) {
 	l.mu.Lock()
-	l.session, l.synced, l.peerSynced = s, false, false
+	l.session = s
+	l.phase = linkSyncing
 	l.err, l.refused = nil, false
 	l.mu.Unlock()
 	l.notify()
@@ -281,7 +303,8 @@ func (l *Link) onSynced(s *session) {
 		return
 	}
 	back := l.lastFailed
-	l.synced, l.lastFailed = true, false
+	l.phase = max(l.phase, linkSynced)
+	l.lastFailed = false
 	l.linker.links.hasLinked.Store(true)
 	l.mu.Unlock()
 	l.notify()
@@ -293,34 +316,40 @@ func (l *Link) onSynced(s *session) {
 // onPeerSynced records that both ends know each other's tables.
 func (l *Link) onPeerSynced(s *session) {
 	l.mu.Lock()
-	l.peerSynced = l.peerSynced || l.session == s
+	if l.session == s {
+		l.phase = linkReady
+	}
 	l.mu.Unlock()
 	l.notify()
 }
 
-// onEnded records how the session has ended. One that broke is dialled again at once, for which calls wait.
+// onEnded records how a session has ended. One that broke is redialled at once; calls wait for that.
 func (l *Link) onEnded(s *session, cause *link.Ended) {
 	l.mu.Lock()
-	if l.session != s { // another one has taken over
+	if l.session != s { // another session has taken over
 		l.mu.Unlock()
 		return
 	}
-	l.hadTables = l.synced
-	l.lastFailed = !l.synced || cause.Kind == link.EndGoodbye || cause.Kind == link.EndClosed
-	l.session, l.synced, l.peerSynced = nil, false, false
-	l.hadSession = true
+	synced := l.phase >= linkSynced
+	l.outcome = endedUnsynced
+	if synced {
+		l.outcome = endedSynced
+	}
+	l.lastFailed = !synced || cause.Kind == link.EndGoodbye || cause.Kind == link.EndClosed
+	l.session = nil
+	l.phase = linkDown
 	l.err = connect.NewError(connect.CodeUnavailable, cause.Error())
 	l.mu.Unlock()
 	l.notify()
 }
 
-// onAttemptFailed records why an attempt has come to nothing, or more of how the session has ended. It reports whether
-// that had brought tables.
+// onAttemptFailed records why an attempt has failed, or adds to why the session has ended. It reports whether tables
+// had been exchanged.
 func (l *Link) onAttemptFailed(err error) (synced bool) {
 	l.mu.Lock()
-	ran := l.hadSession
-	synced, l.hadSession, l.hadTables = l.hadTables, false, false
-	l.lastFailed = l.lastFailed || !ran
+	synced = l.outcome == endedSynced
+	l.lastFailed = l.lastFailed || l.outcome == noSession
+	l.outcome = noSession
 	if err != nil {
 		l.err, l.refused = err, isRefusal(err)
 	}

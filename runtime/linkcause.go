@@ -12,15 +12,15 @@ import (
 	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
 )
 
-// setConn notes the connection of the attempt under way.
+// setConn records the connection of the current attempt.
 func (l *Link) setConn(conn *carrier.Conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.conn = conn
 }
 
-// downCauseLocked is why the link is not up: what the last attempt failed by, and before one has failed, what the first
-// waits for.
+// downCauseLocked is why the link is not up: the last attempt's error or, before one has failed, what the first
+// attempt is waiting for.
 func (l *Link) downCauseLocked() error {
 	text := "there is no connection yet: see the address, whether the host is up, and whether a firewall drops what is sent there"
 	switch {
@@ -49,7 +49,7 @@ func (l *Link) notReady(ctx context.Context) error {
 		WithCause(context.Cause(ctx))
 }
 
-// refusal is the error of Ready where err does not heal by itself.
+// refusal is the error of Ready where trying again does not help.
 func (l *Link) refusal(err error) error {
 	text := err.Error()
 	if e, ok := errors.AsType[*connect.Error](err); ok {
@@ -58,24 +58,24 @@ func (l *Link) refusal(err error) error {
 	return connect.Errorf(connect.CodeOf(err), "rpcmesh: no link to %s: %s", l.url, text).WithCause(err)
 }
 
-// logDown logs how an attempt or a session ended, and returns that. What was told the time before is told to the
-// curious alone: mind says it again.
-func (l *Link) logDown(ctx context.Context, err error, told string, pause time.Duration) string {
+// logDown logs how an attempt or a session has ended, and returns that. What equals logged, the text of the time
+// before, is logged at debug level only: logWhileDown repeats it.
+func (l *Link) logDown(ctx context.Context, err error, logged string, pause time.Duration) string {
 	level, text := logLevel(err), err.Error()
-	if _, wasUp := errors.AsType[*link.Ended](err); !wasUp && text == told {
+	if _, wasUp := errors.AsType[*link.Ended](err); !wasUp && text == logged {
 		level = slog.LevelDebug
 	}
 	l.linker.log.LogAttrs(ctx, level, "link down", attrURL(l.url), attrError(err), attrRedial(pause))
 	return text
 }
 
-// logWhileDown logs why the link is not up, for as long as it is not.
+// logWhileDown logs why the link is down, for as long as it is.
 func (l *Link) logWhileDown(ctx context.Context) {
 	var remind *reminder
 	defer func() { remind.stop() }()
 	for {
 		l.mu.Lock()
-		changed, up := l.changed.wait(), l.synced
+		changed, up := l.changed.wait(), l.phase >= linkSynced
 		l.mu.Unlock()
 		switch {
 		case up:

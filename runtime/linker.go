@@ -16,7 +16,7 @@ import (
 	"github.com/rpcmesh/rpcmesh/runtime/internal/mesh"
 )
 
-// linker brings links up: it shakes hands with other nodes, decides on them, and starts their sessions.
+// linker brings links up: it does the handshake, authenticates the other end and starts the session.
 type linker struct {
 	identity *identity
 	life     *lifetime
@@ -44,17 +44,17 @@ func newLinker(
 	return l
 }
 
-// featureTableAck is what both ends have that say when the other one's table is in effect: see table.proto.
+// featureTableAck is the feature of nodes that acknowledge tables: see table.proto.
 const featureTableAck = "table-ack"
 
-// linkConn is what a node asks of the conn under a link.
+// linkConn is what the linker needs of the connection under a link.
 type linkConn interface {
 	link.Conn
 	Addr() string
 	TLS() *tls.ConnectionState
 }
 
-// acceptLink serves a stream that another node has opened.
+// acceptLink serves a link that another node has dialled.
 func (l *linker) acceptLink(ctx context.Context, conn linkConn) {
 	countAsLink(ctx)
 	if !l.table.addTask(running) {
@@ -87,7 +87,7 @@ func (l *linker) acceptLink(ctx context.Context, conn linkConn) {
 	l.log.limited.Log(logLevel(err), "link down", hostOf(conn.Addr()), attrAddr(conn.Addr()), attrError(err))
 }
 
-// refuseLink closes a stream that another node has opened.
+// refuseLink closes a link that another node has dialled.
 func (l *linker) refuseLink(conn linkConn, err error) {
 	l.log.limited.Log(logLevel(err), "link refused", hostOf(conn.Addr()), attrAddr(conn.Addr()), attrError(err))
 	conn.Close(err)
@@ -117,9 +117,9 @@ func (l *linker) authenticatePeer(ctx context.Context, peer link.Peer, conn link
 	return nil
 }
 
-// checkPeerIdentity refuses a second living node of one name: the one that this node has a link with stays. The
-// other one dials again, and is let in when that link is gone. A later start of the node takes its place at once
-// where the earlier one does not answer any more.
+// checkPeerIdentity refuses a second living node of one name. The one that already has a link with this node stays;
+// the other redials, and is accepted once that link is gone. A later start of the same node replaces an earlier one
+// that does not answer any more.
 func (l *linker) checkPeerIdentity(peer link.Peer) error {
 	err := l.table.checkPeer(peer)
 	if _, twin := errors.AsType[*mesh.DuplicateError](err); twin && l.evictEarlierStart(peer) {
@@ -128,12 +128,12 @@ func (l *linker) checkPeerIdentity(peer link.Peer) error {
 	return asConnect(err)
 }
 
-// probeShare is the share of the keepalive time within which an earlier start of a node has to answer a later one's
-// coming.
+// probeShare is the fraction of the keepalive time in which an earlier start of a node must answer when a later one
+// appears.
 const probeShare = 6
 
-// evictEarlierStart asks the earlier starts of a peer that this node has links with for a sign of life, and ends the links of
-// those that give none. It reports whether there are none left.
+// evictEarlierStart probes the links with earlier starts of a peer, and ends those that do not answer. It reports
+// whether none is left.
 func (l *linker) evictEarlierStart(peer link.Peer) bool {
 	var asking sync.WaitGroup
 	var alive atomic.Bool
@@ -169,7 +169,9 @@ func (l *linker) linkConfig() link.Config {
 		Features:          []string{featureTableAck},
 	}
 	if secrets := *l.secrets.Load(); len(secrets) > 0 {
-		cfg.AcceptAnyone, cfg.Secret, cfg.OtherSecrets = false, secrets[0], secrets[1:]
+		cfg.AcceptAnyone = false
+		cfg.Secret = secrets[0]
+		cfg.OtherSecrets = secrets[1:]
 	}
 	return cfg
 }
@@ -181,7 +183,7 @@ func (l *linker) linkLimits() link.Limits {
 	}
 }
 
-// startSession adds a link that has come up, which the caller then runs.
+// startSession adds a link that is up. The caller must run it.
 func (l *linker) startSession(ls *link.Session, addr string, local []*linkv1.LinkNamespace, owner *Link) (*session, error) {
 	peer := ls.Peer()
 	s := &session{

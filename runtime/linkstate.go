@@ -9,20 +9,20 @@ import (
 	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
 )
 
-// linkState is why a link does not bring functions now, as calls see it.
+// linkState is why a link does not bring functions at the moment.
 type linkState struct {
 	link *Link // nil where the other end dialled
 	name string
-	// opening: it is in its first dial, in the one at once after it broke, or in the exchange of tables. Calls
-	// wait for that.
+	// opening: the link is in its first dial, in the immediate redial after a break, or exchanging tables. Calls wait
+	// for it.
 	opening bool
 	why     string
 }
 
 func (s linkState) String() string { return "the link to " + s.name + " is " + s.why }
 
-// states returns the links of the node that may bring functions of the namespace and have not yet, in order,
-// and a channel that closes when that may have changed. It does not wait for the node's lock.
+// states returns the links that may bring functions of the namespace but have not yet, sorted by name, and a channel
+// that closes when that may have changed. It does not take the table's lock.
 func (ls *linkSet) states(namespace string) (states []linkState, moved <-chan struct{}) {
 	ls.mu.Lock()
 	moved = ls.changed.wait()
@@ -52,13 +52,13 @@ const (
 
 func peerName(p link.Peer) string { return fmt.Sprintf("node %q", p.Join.GetInfo().GetName()) }
 
-// state returns how a link is that does not bring functions now, and false where it does.
+// state returns why the link does not bring functions at the moment, and false where it does.
 func (l *Link) state() (linkState, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := linkState{link: l, name: l.url.String(), opening: l.session != nil || !l.lastFailed}
 	switch {
-	case l.synced:
+	case l.phase >= linkSynced:
 		return s, false
 	case l.session != nil:
 		s.why = whyExchanging
@@ -70,8 +70,8 @@ func (l *Link) state() (linkState, bool) {
 	return s, true
 }
 
-// expandGroups returns the namespaces whose functions may come with some names: those of the groups among them, and of
-// those that bridge any of them.
+// expandGroups returns the namespaces whose functions the given names may bring: the members of the groups among
+// them, and of groups that bridge any of them.
 func expandGroups(groups []*Namespace, names []string) map[string]bool {
 	all := map[string]bool{}
 	for _, name := range names {
@@ -100,7 +100,7 @@ func overlap(a, b map[string]bool) bool {
 	return false
 }
 
-// sessionSynced notes that the other end of a session has told its table, or that the session is over.
+// sessionSynced records that the other end of a session has sent its table, or that the session has ended.
 func (ls *linkSet) sessionSynced(s *session) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()

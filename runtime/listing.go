@@ -16,17 +16,17 @@ import (
 )
 
 const (
-	// maxListedSchemas bounds the schemas of a namespace that names are looked for in.
+	// maxListedSchemas bounds the schemas of a namespace that are searched for names.
 	maxListedSchemas = 1 << 14
-	// schemaFetches is how many schemas are asked for at a time.
+	// schemaFetches is how many schemas are fetched at a time.
 	schemaFetches = 8
 )
 
-// schemaListing is what a table says of the schemas of a namespace.
+// schemaListing is the schemas of a namespace, by one snapshot.
 type schemaListing struct {
 	table         *mesh.Snapshot
-	services      map[string]string // a procedure of each
-	schemas       []listedSchema    // each once, by its first procedure
+	services      map[string]string // by service, one of its procedures
+	schemas       []listedSchema    // each once, with its first procedure
 	truncated     bool              // some are left out
 	missingSchema string            // the first procedure without one
 	index         atomic.Pointer[symbolIndex]
@@ -38,7 +38,7 @@ type listedSchema struct {
 	hash      SchemaHash
 }
 
-// currentListing returns that of the present table.
+// currentListing returns the listing of the current snapshot.
 func (ns *Namespace) currentListing() *schemaListing {
 	table := ns.node.table.snapshot.Load()
 	before := ns.listing.Load()
@@ -59,7 +59,8 @@ func (ns *Namespace) currentListing() *schemaListing {
 	slices.SortFunc(l.schemas, func(a, b listedSchema) int {
 		return cmp.Or(cmp.Compare(a.procedure, b.procedure), slices.Compare(a.hash[:], b.hash[:]))
 	})
-	if l.truncated = len(l.schemas) > maxListedSchemas; l.truncated {
+	l.truncated = len(l.schemas) > maxListedSchemas
+	if l.truncated {
 		l.schemas = l.schemas[:maxListedSchemas]
 	}
 	if before != nil && slices.Equal(before.schemas, l.schemas) {
@@ -69,7 +70,7 @@ func (ns *Namespace) currentListing() *schemaListing {
 	return l
 }
 
-// setMin maps key to the first in order of what it is given.
+// setMin maps key to the least of the procedures that it is given.
 func setMin[K comparable](m map[K]string, key K, procedure string) {
 	if kept, ok := m[key]; !ok || procedure < kept {
 		m[key] = procedure
@@ -82,11 +83,12 @@ func serviceOf(procedure string) string {
 	return service
 }
 
-// symbolIndex says which schemas of a listing define a symbol. It is made once all of them have been asked for.
+// symbolIndex maps symbols to the schemas of a listing that define them. It is built once all schemas have been
+// fetched.
 type symbolIndex struct {
 	entries []symbolEntry // sorted
-	owners  [][]int32     // by file: the schemas that have it
-	err     error         // why some could not be had
+	owners  [][]int32     // by file, the schemas that contain it
+	err     error         // why some could not be fetched
 	made    time.Time
 }
 
@@ -99,7 +101,7 @@ func (e symbolEntry) compare(o symbolEntry) int {
 	return cmp.Or(cmp.Compare(e.symbol, o.symbol), cmp.Compare(e.file, o.file))
 }
 
-// buildIndex returns the index of the listing's schemas, or nil as long as some are to be asked for.
+// buildIndex returns the index of the listing's schemas, or nil as long as some have to be fetched.
 func (l *schemaListing) buildIndex(known *symbols) *symbolIndex {
 	x := l.index.Load()
 	if x != nil && (x.err == nil || time.Since(x.made) < schemaRetry) {
@@ -148,7 +150,7 @@ func (x *symbolIndex) schemasDefining(symbol schema.Symbol, schemas []listedSche
 	return defining
 }
 
-// closest sorts schemas: those first whose functions' names have the most in common with name, which may be a
+// closest sorts schemas by the length of the prefix that their functions' names share with name, which may be a
 // file's.
 func closest(schemas []listedSchema, name string) []listedSchema {
 	name = "/" + strings.ReplaceAll(name, "/", ".")
@@ -167,8 +169,8 @@ func closest(schemas []listedSchema, name string) []listedSchema {
 }
 
 // findDefining yields the schemas of the namespace that define a symbol, the closest to name first, until yield
-// returns false. It asks for those that were never seen, and fails where one that might define the symbol
-// can't be had.
+// returns false. It fetches those that the node has never seen, and fails where one that might define the symbol
+// cannot be fetched.
 func (ns *Namespace) findDefining(ctx context.Context, symbol schema.Symbol, name string, yield func(*schema.Set) bool) error {
 	l, known := ns.currentListing(), &ns.node.schemas.symbols
 	x := l.buildIndex(known)
@@ -187,7 +189,7 @@ func (ns *Namespace) findDefining(ctx context.Context, symbol schema.Symbol, nam
 	return ns.searchError(l, x.err)
 }
 
-// fetchDefining is defining while some schemas were never seen.
+// fetchDefining is findDefining while some schemas have never been seen.
 func (ns *Namespace) fetchDefining(ctx context.Context, l *schemaListing, symbol schema.Symbol, name string, yield func(*schema.Set) bool) (failed error) {
 	known := &ns.node.schemas.symbols
 	for chunk := range slices.Chunk(closest(l.schemas, name), schemaFetches) {
@@ -216,7 +218,7 @@ func (ns *Namespace) fetchDefining(ctx context.Context, l *schemaListing, symbol
 	return ns.searchError(l, failed)
 }
 
-// searchError is why the schemas that were looked into are not all, if so.
+// searchError says why not all schemas were searched, if so.
 func (ns *Namespace) searchError(l *schemaListing, failed error) error {
 	switch {
 	case failed != nil:
@@ -230,7 +232,7 @@ func (ns *Namespace) searchError(l *schemaListing, failed error) error {
 	return nil
 }
 
-// fetchSymbols learns what the schemas define that are not known yet, all at once.
+// fetchSymbols fetches the schemas whose symbols are unknown, all at once.
 func (ns *Namespace) fetchSymbols(ctx context.Context, schemas []listedSchema) {
 	var fetching sync.WaitGroup
 	defer fetching.Wait()

@@ -5,19 +5,19 @@ import (
 	"sync/atomic"
 )
 
-// localCalls lists a node's calls of its own functions, which no link's end ends: closing the node does.
+// localCalls lists a node's calls of its own functions. No link's end ends them, so closing the node does.
 type localCalls struct {
 	mu     sync.Mutex
 	first  *localCall
 	closed bool
 }
 
-// localCall is what a call is listed by. The list's lock guards next and prev; attempts changes by add and remove only,
-// which the call's owner calls one at a time.
+// localCall is a call's entry in the list, whose lock guards next and prev. The call's owner calls add and remove one
+// at a time.
 type localCall struct {
 	attempts   *attempts // nil while not listed
 	next, prev *localCall
-	nodeClosed atomic.Bool // the node was closed over the call
+	nodeClosed atomic.Bool // the node was closed while the call ran
 }
 
 // add lists the call of a, unless it is listed. It reports false once the node is closed.

@@ -22,19 +22,19 @@ func attrPeer(p link.Peer) slog.Attr {
 	return slog.Group("peer", "name", p.Join.GetInfo().GetName(), "id", NodeID(p.Node).String())
 }
 
-// attrError logs an error with the cause that its peer is not told.
+// attrError logs an error with its cause, which the peer does not see.
 func attrError(err error) slog.Attr {
 	if err == nil {
 		return slog.Attr{}
 	}
 	text := err.Error()
 	if cause := errors.Unwrap(err); cause != nil {
-		text += " (" + fmt.Sprint(cause) + ")" // which outlives an Error method that panics
+		text += " (" + fmt.Sprint(cause) + ")" // fmt survives an Error method that panics
 	}
 	return slog.String("error", text)
 }
 
-// logLevel is how loud the end of a link is: a refusal wants a person.
+// logLevel is the level at which a link's end is logged: a refusal needs a person's attention.
 func logLevel(err error) slog.Level {
 	if isRefusal(err) {
 		return slog.LevelError
@@ -42,7 +42,7 @@ func logLevel(err error) slog.Level {
 	return slog.LevelInfo
 }
 
-// isRefusal tells the other end's verdict on a link from a failure to reach it.
+// isRefusal distinguishes the other end's refusal of a link from a failure to reach it.
 func isRefusal(err error) bool {
 	switch connect.CodeOf(err) {
 	case connect.CodeUnauthenticated, connect.CodePermissionDenied, connect.CodeNotFound,
@@ -53,10 +53,10 @@ func isRefusal(err error) bool {
 	}
 }
 
-// logPause is how often the log is told of what a peer can do as often as it likes.
+// logPause is the least time between log lines that a peer could cause at any rate.
 const logPause = 10 * time.Second
 
-// logLimiter lets one of many lines through in a while.
+// logLimiter allows one log line per logPause.
 type logLimiter struct {
 	mu   sync.Mutex
 	last time.Time
@@ -74,7 +74,7 @@ func (s *logLimiter) allow() bool {
 	return true
 }
 
-// truncate shortens a name that a peer made up.
+// truncate shortens a name that a peer chose.
 func truncate(name string) string {
 	const most = 64
 	if len(name) <= most {

@@ -10,7 +10,7 @@ import (
 	"github.com/rpcmesh/rpcmesh/runtime/internal/mesh"
 )
 
-// namespace returns the namespace or group of that name, if the node is a member of it.
+// namespace returns the namespace or group called name, if the node is a member of it.
 func (t *table) namespace(name string) (*Namespace, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -18,7 +18,7 @@ func (t *table) namespace(name string) (*Namespace, bool) {
 	return ns, ok
 }
 
-// declare makes the node a member of ns, and returns it, or the one of its name that is there already.
+// declare makes the node a member of ns and returns it, or the namespace or group that has its name already.
 func (t *table) declare(ns *Namespace) *Namespace {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -34,7 +34,7 @@ func (t *table) declare(ns *Namespace) *Namespace {
 	return ns
 }
 
-// declareGroup declares a group, and returns it, or the one that was declared so before.
+// declareGroup declares a group and returns it, or the equal one that was declared before.
 func (t *table) declareGroup(ns *Namespace) (*Namespace, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -58,7 +58,7 @@ func (t *table) declareGroup(ns *Namespace) (*Namespace, error) {
 	return ns, nil
 }
 
-// register enters functions of this node, and calls added before others see them.
+// register registers functions of this node. It calls added before anyone sees them.
 func (t *table) register(now time.Time, namespace string, functions []mesh.Function, added func()) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -73,7 +73,7 @@ func (t *table) register(now time.Time, namespace string, functions []mesh.Funct
 	return nil
 }
 
-// unregister withdraws functions of this node, and calls removed before others see that.
+// unregister withdraws functions of this node. It calls removed before anyone sees that.
 func (t *table) unregister(namespace string, procedures []string, removed func()) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -82,7 +82,7 @@ func (t *table) unregister(namespace string, procedures []string, removed func()
 	t.publishLocked()
 }
 
-// fit notes that a replica of this node fits the first origin's schema.
+// fit records that a replica of this node fits the first origin's schema.
 func (t *table) fit(namespace, procedure string, own, first []byte) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -90,7 +90,7 @@ func (t *table) fit(namespace, procedure string, own, first []byte) {
 	t.publishLocked()
 }
 
-// ask is what a link that carries namespaces asks of the other end.
+// ask is what a link that is to carry namespaces asks of the other end.
 func (t *table) ask(namespaces []string) ([]*linkv1.LinkNamespace, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -98,8 +98,8 @@ func (t *table) ask(namespaces []string) ([]*linkv1.LinkNamespace, error) {
 	return asked, asConnect(err)
 }
 
-// withdrawAll withdraws the node's functions and returns the namespaces that it leaves. It reports false where
-// the node is leaving already.
+// withdrawAll withdraws the node's functions and returns the namespaces that it leaves. It reports false where the
+// node is leaving already.
 func (t *table) withdrawAll() ([]string, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

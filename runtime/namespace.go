@@ -170,7 +170,7 @@ func (ns *Namespace) WaitVisible(ctx context.Context) error {
 	return ns.node.table.waitVisible(ctx, ns.name)
 }
 
-// codeOfContext is the code for an operation that ended because ctx did.
+// codeOfContext is the code of an operation that ended because ctx did.
 func codeOfContext(ctx context.Context) connect.Code {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return connect.CodeDeadlineExceeded

@@ -90,9 +90,9 @@ func (n *Node) ID() NodeID { return n.identity.id }
 func (n *Node) Name() string { return n.identity.name }
 
 // Namespace returns the namespace called name, of which the node is a member from now on. "" is
-// [DefaultNamespace]. A name is 1 to 64 lower-case letters, digits, '.', '_' and '-'; with another one
-// every method of the result fails with invalid_argument. A name that [Node.Group] declared returns
-// the group.
+// [DefaultNamespace]. A name is 1 to 64 lower-case letters, digits, '.', '_' and '-', and begins with a letter or
+// digit: see [CheckNamespace]. With any other name the result has no functions, and its methods that can fail do so
+// with invalid_argument. A name that [Node.Group] declared returns the group.
 func (n *Node) Namespace(name string) *Namespace {
 	if name == "" {
 		name = DefaultNamespace

@@ -37,7 +37,7 @@ type certainError struct {
 
 func (e *certainError) Unwrap() error { return e.error }
 
-// handlerFailure is what a handler's error says of how far its call has come, nil for nothing.
+// handlerFailure is what a handler's error says about how far its call has come; nil if it says nothing.
 func (i *identity) handlerFailure(err error) *rpcmeshv1.CallFailure {
 	if e, ok := errors.AsType[*certainError](err); ok {
 		return &rpcmeshv1.CallFailure{Certainty: e.certainty, Node: i.id[:], NodeName: i.name, ByHandler: true}
@@ -45,8 +45,8 @@ func (i *identity) handlerFailure(err error) *rpcmeshv1.CallFailure {
 	return nil
 }
 
-// drainingError is the error of a handler that was told that the node is shutting down. Where that is why it has ended, its
-// caller is to know: it looks as if the caller had let go.
+// drainingError is the error of a handler whose context was ended by [ErrDraining]. Where the handler ended because
+// of that, its caller must learn of it: otherwise it would look as if the caller had canceled.
 func (i *identity) drainingError(err error) error {
 	if !errors.Is(err, ErrDraining) && !errors.Is(err, context.Canceled) && connect.CodeOf(err) != connect.CodeCanceled {
 		return err

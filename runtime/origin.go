@@ -91,7 +91,7 @@ func (ns *Namespace) Register(methods ...connect.Method) (*Origin, error) {
 // by policy over all that can be reached. All origins of a function must agree on the policy.
 //
 // Of those that can be reached, the origin that was registered first leads. One whose schema is another
-// serves beside it only if the difference does not show on the wire, by the rules of buf's category WIRE
+// the method serves beside it only if the difference does not show on the wire, by the rules of buf's category WIRE
 // (https://buf.build/docs/breaking/rules): fields may be missing, but not be of another type, say. Its node
 // fetches the first one's schema and compares the two. One that is kept out is shown as
 // [Function.Incompatible], and its node's log says why.
@@ -148,7 +148,7 @@ func (ns *Namespace) register(policy Policy, methods []connect.Method) (*Origin,
 	return o, nil
 }
 
-// register enters the origin's functions into the table.
+// register adds the origin's functions to the table.
 func (o *Origin) register(policy Policy, server *connect.Server, methods []connect.Method) error {
 	n, now := o.ns.node, time.Now()
 	functions := make([]mesh.Function, len(methods))
@@ -192,7 +192,7 @@ func checkMethods(policy Policy, methods []connect.Method) error {
 	return nil
 }
 
-// origins are the functions that a node holds itself, and the calls that run in them.
+// origins are the functions of this node, and the calls that run in them.
 type origins struct {
 	identity *identity
 	log      *logger
@@ -200,10 +200,10 @@ type origins struct {
 
 	mu      sync.RWMutex
 	methods map[originKey]*localFunction
-	changes atomic.Uint64 // of methods, so far
+	changes atomic.Uint64 // how often methods has changed
 
-	active      atomic.Int64 // calls that run here or were made here
-	ownHandlers atomic.Int64 // handlers that run for calls of this node, ended ones too
+	active      atomic.Int64 // calls that run here or were made from here
+	ownHandlers atomic.Int64 // handlers that run for calls of this node, including calls that have ended
 	draining    atomic.Bool
 	idle        atomic.Pointer[chan struct{}] // set by drain
 	streams     streamRegistry
@@ -213,11 +213,11 @@ func newOrigins(i *identity, log *logger, cfg *Config) *origins {
 	return &origins{identity: i, log: log, cfg: cfg}
 }
 
-// streamRegistry are the streams whose handlers run here.
+// streamRegistry is the streams whose handlers run here.
 type streamRegistry struct {
 	mu           sync.Mutex
 	calls        map[*link.ServerCall]struct{}
-	interruption error // nil: they have not been told
+	interruption error // nil: they have not been interrupted
 }
 
 func (s *streamRegistry) add(call *link.ServerCall) {
@@ -239,7 +239,7 @@ func (s *streamRegistry) remove(call *link.ServerCall) {
 	delete(s.calls, call)
 }
 
-// interrupt ends the contexts of all streams with cause, and of those to come.
+// interrupt ends the contexts of all streams, current and future, with cause.
 func (s *streamRegistry) interrupt(cause error) {
 	s.mu.Lock()
 	s.interruption = cause
@@ -252,17 +252,17 @@ func (s *streamRegistry) interrupt(cause error) {
 
 type originKey struct{ namespace, procedure string }
 
-// localFunction is one function with the dispatcher of its origin.
+// localFunction is one function of this node.
 type localFunction struct {
 	origins   *origins
 	origin    *Origin
 	spec      connect.Spec
 	schema    *Schema // nil: none
 	server    *connect.Server
-	serveFunc func(*link.ServerCall) // serve
-	// handler is the function without interceptors, for those that make makes; nil where there are any.
+	serveFunc func(*link.ServerCall) // the method serve
+	// handler is the function without interceptors, for calls that newUnary makes; nil where there are interceptors.
 	handler  connect.ServerFunc
-	newUnary func() link.CallHandler // makeUnary; may be nil
+	newUnary func() link.CallHandler // newUnaryCall; nil: there are interceptors, or it is no unary function
 }
 
 func (os *origins) lookup(namespace, procedure string) *localFunction {
@@ -290,7 +290,7 @@ func (os *origins) add(o *Origin, server *connect.Server, methods []connect.Meth
 	}
 }
 
-// remove takes out what is still o's.
+// remove removes the functions that are still o's.
 func (os *origins) remove(namespaces []string, o *Origin) {
 	os.mu.Lock()
 	defer os.mu.Unlock()

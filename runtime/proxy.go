@@ -63,7 +63,8 @@ func Dial(ctx context.Context, url string, cfg ProxyConfig) (*Proxy, error) {
 		return nil, err
 	}
 	p := &Proxy{node: n, ns: n.Namespace(cfg.Namespace)}
-	if p.link, err = n.Link(url, p.ns.name); err == nil { //nolint:contextcheck // ctx bounds the dialling, not the link
+	p.link, err = n.Link(url, p.ns.name) //nolint:contextcheck // ctx bounds the dialling, not the link
+	if err == nil {
 		err = p.link.Ready(ctx)
 	}
 	if err != nil {

@@ -12,36 +12,36 @@ import (
 )
 
 const (
-	// minRecycled is the least limit, in bytes, below which streams are recycled: of less, tables and greetings
-	// would be most.
+	// minRecycled is the least limit, in bytes, for which streams are recycled: with less, most of the traffic would
+	// be handshakes and tables.
 	minRecycled = 64 << 10
-	// recyclePause is how long a stream is left in place at least, so that a link is not dialled more than 50 times
-	// a second: what sends more in that time than the limit allows is held back.
+	// recyclePause is how long a stream is used at least, so that a link is dialled at most 50 times a second. A
+	// sender that exceeds the limit in less time is held back.
 	recyclePause = 20 * time.Millisecond
-	// maxRetired is how many streams of a link may have calls left while another one is in use.
+	// maxRetired is how many replaced streams of a link may still have calls.
 	maxRetired = 32
-	// successorTimeout is how long a stream waits at most for the next one to take its calls.
+	// successorTimeout bounds how long a stream waits for its successor.
 	successorTimeout = time.Second
-	// retiredPoll is how often it is looked whether they have.
+	// retiredPoll is the interval at which a replaced stream is checked for remaining calls.
 	retiredPoll = 20 * time.Millisecond
 )
 
-// recycling has a link go on by a new stream before a proxy in front of the other end cuts the old one, for being
-// too long a request: from half of the limit on that it has learnt from such cuts, a new stream is dialled. New calls
-// take that, and the old stream ends once it has no calls left. What belongs to it is Link.keep's, but for streams
-// and retired.
+// recycling replaces the stream of a link before a proxy in front of the other end cuts it for being too long a
+// request. Once such cuts have shown the limit, a new stream is dialled when half of it is used. New calls use the
+// new stream, and the old one is closed when its calls have ended. All fields but streams and retired belong to the
+// goroutine of [Link.maintain].
 type recycling struct {
 	limit        uint64 // 0: none is known
-	lastCut      uint64 // how much had been sent when the last stream was cut
+	lastCut      uint64 // bytes sent when the last stream was cut
 	lastRecycled time.Time
 	streams      sync.WaitGroup
-	retired      chan struct{} // holds a value for each
+	retired      chan struct{} // a semaphore: one entry per replaced stream
 }
 
-// errRecycled says that a session is left in place until another one has taken over.
+// errRecycled says that a session goes on until its successor has taken over.
 var errRecycled = errors.New("the stream is recycled")
 
-// learnLimit notes how a stream has ended, and reports whether a limit is news.
+// learnLimit records how a stream has ended, and reports whether a new limit was learnt from it.
 func (r *recycling) learnLimit(err error) bool {
 	cut, ok := errors.AsType[*carrier.ProxyResetError](err)
 	if !ok {
@@ -56,11 +56,11 @@ func (r *recycling) learnLimit(err error) bool {
 	return true
 }
 
-// aboutEqual reports whether two streams can have been cut for the same limit.
+// aboutEqual reports whether two cuts can be due to the same limit.
 func aboutEqual(a, b uint64) bool { return min(a, b) >= max(a, b)-max(a, b)/8 && a > 0 }
 
-// limitReached returns a channel that is closed when the stream of conn is to be recycled; nil where it never is. At three
-// quarters of the limit the stream waits for that to be done.
+// limitReached returns a channel that is closed when the stream of conn is to be replaced; nil where it never is. At
+// three quarters of the limit the stream stops sending until it has been.
 func (r *recycling) limitReached(conn carrier.Conn) <-chan struct{} {
 	if r.limit < minRecycled {
 		return nil
@@ -69,8 +69,8 @@ func (r *recycling) limitReached(conn carrier.Conn) <-chan struct{} {
 	return conn.AfterSent(r.limit / 2)
 }
 
-// runSession runs a session to its end, or leaves it running and returns errRecycled where another one is to take over. It
-// calls done when the session has ended.
+// runSession runs a session to its end. Where its stream is to be replaced, it returns errRecycled while the session
+// goes on. It calls done when the session has ended.
 func (l *Link) runSession(ctx context.Context, s *session, conn carrier.Conn, done func() bool) error {
 	r := &l.recycling
 	ended := make(chan error, 1)
@@ -94,7 +94,8 @@ func (l *Link) runSession(ctx context.Context, s *session, conn carrier.Conn, do
 	return errRecycled
 }
 
-// awaitLimit waits until a session is to be recycled, and may be, or has ended: then it reports true and by what.
+// awaitLimit waits until the stream of a session is to be replaced and can be, or until the session has ended; then
+// it reports over, and how.
 func (l *Link) awaitLimit(conn carrier.Conn, ended <-chan error) (err error, over bool) { //nolint:revive // err is no failure of it
 
 	select {
@@ -119,7 +120,7 @@ func (l *Link) awaitLimit(conn carrier.Conn, ended <-chan error) (err error, ove
 	return nil, false
 }
 
-// awaitSuccessor waits until another session has taken over from s, for maxHold at most.
+// awaitSuccessor waits until another session has taken over from s, for at most successorTimeout.
 func (l *Link) awaitSuccessor(s *session) {
 	late := time.NewTimer(successorTimeout)
 	defer late.Stop()
@@ -140,7 +141,7 @@ func (l *Link) awaitSuccessor(s *session) {
 	}
 }
 
-// retire ends a session once another one has taken over and it has no calls left.
+// retire ends a session once another one has taken over and its calls have ended.
 func (l *Link) retire(ctx context.Context, s *session, ended <-chan error) {
 	look := time.NewTicker(retiredPoll)
 	defer look.Stop()
@@ -158,11 +159,11 @@ func (l *Link) retire(ctx context.Context, s *session, ended <-chan error) {
 	}
 }
 
-// hasSuccessor reports whether a session has a successor whose both ends are ready.
+// hasSuccessor reports whether another session has taken over from s, and both of its ends are ready.
 func (l *Link) hasSuccessor(s *session) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.session != nil && l.session != s && l.peerSynced
+	return l.session != nil && l.session != s && l.phase == linkReady
 }
 
 func (l *Link) warnOfLimit(ctx context.Context) {

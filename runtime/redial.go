@@ -10,25 +10,25 @@ import (
 )
 
 const (
-	// Links to one host are dialled ahead of their time so many times in a row, and then once a redialInterval.
+	// A host is redialled early redialBurst times in a row, and then once per redialInterval.
 	redialBurst    = 3
 	redialInterval = time.Second
-	// addressInterval is how often it is looked at most whether the host's addresses have changed.
+	// addressInterval is the interval at which the host's addresses are checked for changes.
 	addressInterval = time.Second
 )
 
-// redial is when a link is dialled again: after a pause that doubles with each failure, or ahead of time where a
-// call wants the link, or the network seems to have come back.
+// redial decides when a link is dialled again: after a pause that doubles with each failure, or earlier where a call
+// needs the link or the network seems to be back.
 type redial struct {
 	link    *Link
 	pause   time.Duration
 	limiter *redialLimiter
 }
 
-// reset makes the next pause the first.
+// reset sets the pause to the shortest.
 func (r *redial) reset() { r.pause = r.link.linker.cfg.RedialMin }
 
-// wait waits until it is time to dial again, or ctx ends.
+// wait waits until it is time to redial, or until ctx ends.
 func (r *redial) wait(ctx context.Context) {
 	lk := r.link.linker
 	pause := r.pause - rand.N(r.pause/2+1)
@@ -39,7 +39,7 @@ func (r *redial) wait(ctx context.Context) {
 	defer look.Stop()
 	seen := lk.links.addresses.version()
 	select {
-	case <-r.link.redialNow: // of before: that dial is done
+	case <-r.link.redialNow: // an outdated request
 	default:
 	}
 	for hurried := false; ; {
@@ -57,14 +57,14 @@ func (r *redial) wait(ctx context.Context) {
 			}
 		}
 		if ahead && !hurried && r.limiter.allow(time.Now()) {
-			// Others want the same host for the same reason.
+			// Spread the redials of all who lost the host at once.
 			over.Reset(rand.N(lk.cfg.RedialMin/2 + 1))
 			hurried = true
 		}
 	}
 }
 
-// redialSoon has the link dialled ahead of its time if it is down, unless the other end has refused it.
+// redialSoon asks for an early redial of the link if it is down, unless the other end has refused it.
 func (l *Link) redialSoon() {
 	l.mu.Lock()
 	refused := l.refused
@@ -78,7 +78,7 @@ func (l *Link) redialSoon() {
 	}
 }
 
-// redialOthers is want for all links but l, which has come up again: so may they.
+// redialOthers asks for an early redial of all links but l: l is back, so they may be, too.
 func (ls *linkSet) redialOthers(l *Link) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
@@ -89,12 +89,12 @@ func (ls *linkSet) redialOthers(l *Link) {
 	}
 }
 
-// redialLimiter bounds how often a host is dialled ahead of time.
+// redialLimiter limits early redials of a host (a token bucket).
 type redialLimiter struct {
 	users int // links; the linkSet's lock guards it
 
 	mu   sync.Mutex
-	next time.Time // when one is free whatever was before
+	next time.Time // when the next token is available without any left over
 }
 
 func (p *redialLimiter) allow(now time.Time) bool {
@@ -110,7 +110,7 @@ func (p *redialLimiter) allow(now time.Time) bool {
 	return true
 }
 
-// acquireLimiterLocked returns the pace of a host for one more link.
+// acquireLimiterLocked returns the limiter of a host for one more link.
 func (ls *linkSet) acquireLimiterLocked(host string) *redialLimiter {
 	p := ls.redialLimiters[host]
 	if p == nil {
@@ -121,7 +121,7 @@ func (ls *linkSet) acquireLimiterLocked(host string) *redialLimiter {
 	return p
 }
 
-// releaseLimiterLocked is for a link that is done with the pace of its host.
+// releaseLimiterLocked releases the limiter of a host for one link.
 func (ls *linkSet) releaseLimiterLocked(host string, p *redialLimiter) {
 	p.users--
 	if p.users == 0 {

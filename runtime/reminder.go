@@ -9,14 +9,14 @@ import (
 )
 
 const (
-	// remindAfter is when it is logged first that something waits and has no deadline. The pause doubles up to
+	// remindAfter is the pause before the first log line about a wait without a deadline. It doubles up to
 	// remindEvery.
 	remindAfter  = 3 * time.Second
 	remindGrowth = 2
 	remindEvery  = 5 * time.Minute
 )
 
-// reminder says when it is to be logged that something waits which may do so for ever. A nil one says nothing.
+// reminder says when to log that something is waiting that may wait for ever. A nil reminder never does.
 type reminder struct {
 	logger *slog.Logger
 	since  time.Time
@@ -24,7 +24,8 @@ type reminder struct {
 	timer  *time.Timer // nil: never
 }
 
-// newReminder returns a reminder for what waits from now on, unless that has a deadline. It is to be stopped.
+// newReminder returns a reminder for a wait that begins now. It never fires where the wait is limited by a deadline.
+// It must be stopped.
 func newReminder(log *slog.Logger, limited bool) *reminder {
 	r := &reminder{logger: log, pause: remindAfter}
 	if !limited {
@@ -33,7 +34,7 @@ func newReminder(log *slog.Logger, limited bool) *reminder {
 	return r
 }
 
-// remind is remindUnless for what ends with ctx.
+// remind is newReminder for a wait that ends with ctx.
 func remind(ctx context.Context, log *slog.Logger) *reminder {
 	_, limited := ctx.Deadline()
 	return newReminder(log, limited)
@@ -46,7 +47,7 @@ func (r *reminder) c() <-chan time.Time {
 	return r.timer.C
 }
 
-// log says what waits, and sets the next time.
+// log logs what is waiting, and schedules the next log line.
 func (r *reminder) log(what string, args ...any) { r.logAt(slog.LevelWarn, what, args...) }
 
 func (r *reminder) logAt(level slog.Level, what string, args ...any) {

@@ -11,11 +11,11 @@ import (
 	"github.com/rpcmesh/rpcmesh/runtime/internal/mesh"
 )
 
-// route is where a call goes, and the table that said so.
+// route is the target of a call, and the snapshot that named it.
 type route struct {
 	table   *mesh.Snapshot
 	target  mesh.Target
-	pending *atomic.Int64 // the target's, where the policy goes by it
+	pending *atomic.Int64 // the target's counter, for [LeastPending]
 }
 
 // resolve picks the origin for a call of spec, other than at the nodes in but. It fails with errAbsent where there is
@@ -44,7 +44,7 @@ func (c *calls) resolve(namespace string, spec connect.Spec, but ...mesh.NodeID)
 	return r, nil
 }
 
-// kindMismatch is the error of a call of a function as another kind.
+// kindMismatch is the error of a call whose stream type is not the function's.
 func (c *calls) kindMismatch(namespace string, spec connect.Spec, kind connect.StreamType, origin string) error {
 	info := ErrorInfo{Reason: ReasonKindMismatch, Metadata: map[string]string{
 		"namespace": namespace, "procedure": spec.Procedure, "origin": origin,
@@ -53,5 +53,5 @@ func (c *calls) kindMismatch(namespace string, spec connect.Spec, kind connect.S
 		"%s is a %s function at node %q, and was called as a %s one: use code generated from its .proto file", spec.Procedure, kind, origin, spec.StreamType)))
 }
 
-// errNoOtherOrigin tells a retry to look elsewhere; no caller sees it.
+// errNoOtherOrigin tells a retry to look elsewhere. Callers never see it.
 var errNoOtherOrigin = errors.New("the function has no other origin")

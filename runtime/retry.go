@@ -14,31 +14,30 @@ import (
 const (
 	// maxAttempts bounds how often one call is tried.
 	maxAttempts = 10
-	// retryPause is what the second try waits for a change of the table at most; it doubles to
-	// maxRetryPause.
+	// retryPause bounds how long the second attempt waits for a change of the table; it doubles up to maxRetryPause.
 	retryPause    = 5 * time.Millisecond
 	maxRetryPause = 250 * time.Millisecond
 )
 
-// retryReason says why a call may be repeated.
+// retryReason is why a call may be retried.
 type retryReason uint8
 
 const (
 	noRetry retryReason = iota
-	// retryNotBegun: the mesh lost it before it began.
+	// retryNotBegun: the mesh lost the call before its handler began.
 	retryNotBegun
-	// retryElsewhere: its handler says that it has done nothing.
+	// retryElsewhere: the handler says that it has done nothing.
 	retryElsewhere
-	// retryIdempotent: it may have begun, and its method's idempotency level allows to repeat it.
+	// retryIdempotent: the handler may have begun, and the method's idempotency level permits a repetition.
 	retryIdempotent
-	// alreadyRetried: another attempt has taken the failed one's place.
+	// alreadyRetried: the other goroutine has replaced the attempt.
 	alreadyRetried
 )
 
-// errNoRetry tells that there is no other attempt. No caller sees it.
+// errNoRetry says that there is no further attempt. Callers never see it.
 var errNoRetry = errors.New("the attempt is not repeated")
 
-// findRoute finds the route of the next attempt, whatever has been tried.
+// findRoute finds the route of the next attempt. Any origin will do.
 func (a *attempts) findRoute() error {
 	r, err := a.calls.resolve(a.namespace, a.spec)
 	if err != nil {
@@ -48,15 +47,15 @@ func (a *attempts) findRoute() error {
 	return nil
 }
 
-// mayRetry reports whether there may be another attempt after the first.
+// mayRetry reports whether the first attempt may be followed by another.
 func (a *attempts) mayRetry() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.retryReasonLocked(&a.first) != noRetry
 }
 
-// retryAfter replaces a failed attempt by another where that is safe, and reports whether there is one. Both
-// the sending and the receiving goroutine may come here with the same attempt.
+// retryAfter replaces a failed attempt where that is safe, and reports whether it has been replaced. The sending and
+// the receiving goroutine may both call it for the same attempt.
 func (a *attempts) retryAfter(failed *link.ClientCall) bool {
 	reason := a.beginRetry(failed)
 	if reason == alreadyRetried || reason == noRetry {
@@ -70,14 +69,14 @@ func (a *attempts) retryAfter(failed *link.ClientCall) bool {
 	return true
 }
 
-// retryAfterSend is retryAfter for one who may be the first to find that the attempt has failed.
+// retryAfterSend is retryAfter for the sender, who may be the first to notice that the attempt has failed.
 func (a *attempts) retryAfterSend(call *link.ClientCall) bool {
 	call.EndIfDrained()
 	return a.retryAfter(call)
 }
 
-// retryOpening opens the first attempt by another route than the one that failed with err, or returns why there is
-// none.
+// retryOpening replaces a first attempt that could not be opened because of err. It returns nil, or why no attempt
+// can be opened.
 func (a *attempts) retryOpening(err error) error {
 	if a.beginRetry(nil) == alreadyRetried {
 		return nil
@@ -86,8 +85,8 @@ func (a *attempts) retryOpening(err error) error {
 	return a.openAnother(nil, retryNotBegun, err)
 }
 
-// beginRetry waits until no other goroutine retries, and says why the failed attempt, nil for one that could not be
-// opened, may be repeated. Where it may, endRetry must follow.
+// beginRetry waits until no other goroutine retries. Then it says why failed may be retried; failed is nil for an
+// attempt that could not be opened. Where there is a reason, the caller must retry and then call endRetry.
 func (a *attempts) beginRetry(failed *link.ClientCall) retryReason {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -120,9 +119,8 @@ func (a *attempts) endRetry() {
 	a.retrying = nil
 }
 
-// retryReasonLocked says whether a failed attempt may be repeated, and why. What the mesh ends by another code than
-// unavailable fails the next time, too, or adds to a load that is too high already, which a handler may say as
-// well.
+// retryReasonLocked says why a failed attempt may be retried, if it may. A call that the mesh ended with another code
+// than unavailable would fail again, or add to an overload; a handler may report the latter, too.
 func (a *attempts) retryReasonLocked(failed *link.ClientCall) retryReason {
 	failure := failed.Failure()
 	code := connect.CodeOf(failed.Err())
@@ -146,8 +144,8 @@ func (a *attempts) retryReasonLocked(failed *link.ClientCall) retryReason {
 	return noRetry
 }
 
-// openAnother opens another attempt in the place of failed. It returns err, or why the last one could not be opened,
-// where there is none.
+// openAnother opens an attempt in place of failed. Where it cannot, it returns why the last one could not be opened,
+// or err where none was tried.
 func (a *attempts) openAnother(failed *link.ClientCall, reason retryReason, err error) error {
 	for a.reroute(reason) {
 		err = a.openNext(failed)
@@ -159,8 +157,8 @@ func (a *attempts) openAnother(failed *link.ClientCall, reason retryReason, err 
 	return err
 }
 
-// openNext opens an attempt by the route, and has it sent what failed was sent: on a goroutine of its own, since
-// sending may have to wait until the handler's answers are received.
+// openNext opens an attempt by the current route and replays the requests of failed. It does so on a goroutine of its
+// own, since sending may block until responses are received.
 func (a *attempts) openNext(failed *link.ClientCall) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -189,8 +187,8 @@ func (a *attempts) openNext(failed *link.ClientCall) error {
 	return nil
 }
 
-// reroute looks for another attempt's route, and reports whether there is one: at once to an origin that has not
-// been tried yet; otherwise to any, at once where the table has changed since, else after a pause.
+// reroute finds the route of another attempt, and reports whether there is one. It takes an untried origin at once.
+// Otherwise it takes any origin: at once where the table has changed since the last attempt, else after a pause.
 func (a *attempts) reroute(reason retryReason) bool {
 	if a.number >= maxAttempts || a.expired() {
 		return false
@@ -213,7 +211,8 @@ func (a *attempts) reroute(reason retryReason) bool {
 	return reason == retryNotBegun && a.route.table != table || budget.tryWithdraw()
 }
 
-// rerouteLater finds any route, and waits for it as the first attempt does, until the call is released.
+// rerouteLater finds a route to any origin. Like the first attempt, it waits for one where that may help, until the
+// call is released.
 func (a *attempts) rerouteLater() bool {
 	released := a.releasedChan()
 	for {
@@ -240,7 +239,7 @@ func (a *attempts) releasedChan() <-chan struct{} {
 	return a.released
 }
 
-// pause is how long to wait for a change of the table before the next attempt.
+// pause is how long the next attempt waits for a change of the table.
 func (a *attempts) pause() time.Duration {
 	pause := min(duration.Times(retryPause, 1<<(a.number-1)), maxRetryPause)
 	if !a.deadline.at.IsZero() {

@@ -17,8 +17,8 @@ const (
 	retryStride = 64
 )
 
-// retryBudget bounds a node's retries by its calls, as that of Finagle does: what fails for good costs no
-// more than a share of the load again, however often each call might be tried. The zero value is ready.
+// retryBudget limits a node's retries to a share of its calls, as Finagle's RetryBudget does: permanent failures cost
+// only that share of additional load, however often each call could be retried. The zero value is ready to use.
 type retryBudget struct {
 	calls atomic.Uint64 // made so far
 
@@ -36,7 +36,7 @@ func (b *retryBudget) deposit() {
 	}
 }
 
-// tryWithdraw takes a retry out, if one is left.
+// tryWithdraw takes one retry from the balance, if there is one.
 func (b *retryBudget) tryWithdraw() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -48,7 +48,7 @@ func (b *retryBudget) tryWithdraw() bool {
 	return true
 }
 
-// advanceLocked puts in what has been earned, and lets what was earned before go by and by.
+// advanceLocked adds what has been earned since the last time, and lets the earlier balance decay.
 func (b *retryBudget) advanceLocked(now time.Time) {
 	calls := b.calls.Load()
 	kept := math.Exp(-now.Sub(b.advancedAt).Seconds() / retrySpan.Seconds())

@@ -9,7 +9,7 @@ import (
 	"github.com/rpcmesh/rpcmesh/runtime/internal/mesh"
 )
 
-// router decides where calls go that come in over a link. See [session.Route].
+// router decides where calls go that come in over links. See [session.Route].
 type router struct {
 	identity *identity
 	life     *lifetime
@@ -25,8 +25,8 @@ func newRouter(i *identity, life *lifetime, t *table, os *origins) *router {
 	return rt
 }
 
-// routeIncoming decides what becomes of a call that came in over a link. It reports lasting where that goes for all calls of
-// what is called until the tables, the links or the functions here change, or the node leaves.
+// routeIncoming decides where a call goes that came in over a link. It reports lasting where the decision holds for
+// all calls of the same callee until the tables, the links or the functions here change, or the node leaves.
 func (rt *router) routeIncoming(in *link.Incoming) (r link.Route, lasting bool) {
 	if reserved(in.Procedure) {
 		return rt.routeSchema(in), false
@@ -49,7 +49,7 @@ func (rt *router) routeIncoming(in *link.Incoming) (r link.Route, lasting bool) 
 	return rt.identity.refuseRouteLost(), false
 }
 
-// forward sends a call on towards t.
+// forward passes a call on towards t.
 func (rt *router) forward(t *mesh.Target) link.Route {
 	if !rt.relaying.Load() {
 		return refuseUnavailable(rt.identity.leavingInfo(), "the node on the way is leaving")
@@ -63,7 +63,7 @@ func (rt *router) forward(t *mesh.Target) link.Route {
 	}
 }
 
-// refuseRouteLost refuses a call that has no way on from here.
+// refuseRouteLost refuses a call that has no route from here.
 func (i *identity) refuseRouteLost() link.Route {
 	return refuseUnavailable(ErrorInfo{Reason: ReasonRouteLost, Metadata: map[string]string{"node": i.name}}, "the way to the function's node was lost")
 }

@@ -5,28 +5,28 @@ import (
 	"github.com/rpcmesh/rpcmesh/runtime/internal/mesh"
 )
 
-// routeCache is where calls go that come in over a link, as it was decided for others before them. Only the link's reader
+// routeCache is the decisions of [router.routeIncoming] that last, for the calls of one link. Only the link's reader
 // uses it.
 type routeCache struct {
 	version routeVersion
 	routes  map[*link.Callee]link.Route
-	// lastCallee and route are the newest of them.
+	// lastCallee and lastRoute are the entry that was used last.
 	lastCallee *link.Callee
 	lastRoute  link.Route
 }
 
-// routeVersion is what a way depends on, besides what is called and what the link carries, which stays as it is. A node that
-// leaves, or passes nothing on any more, decides on every call.
+// routeVersion is what a decision depends on, besides the callee and what the link carries, which does not change.
+// While the node leaves, or relays no more, nothing is cached.
 type routeVersion struct {
 	table    *mesh.Snapshot
 	sessions *map[mesh.LinkID]*session
 	changes  uint64 // of the functions here
 }
 
-// maxCachedRoutes bounds how many ways a link keeps.
+// maxCachedRoutes bounds the entries of a cache.
 const maxCachedRoutes = 512
 
-// lookup returns the way to what is called, if it is known.
+// lookup returns the cached route to a callee.
 func (w *routeCache) lookup(rt *router, to *link.Callee) (link.Route, bool) {
 	now := routeVersion{table: rt.table.snapshot.Load(), sessions: rt.table.sessions.Load(), changes: rt.origins.changes.Load()}
 	if now != w.version {
@@ -45,7 +45,7 @@ func (w *routeCache) lookup(rt *router, to *link.Callee) (link.Route, bool) {
 	return r, ok
 }
 
-// store notes the way that was decided on since find has looked for it.
+// store caches the route that was decided on after lookup had found none.
 func (w *routeCache) store(to *link.Callee, r link.Route) {
 	if !to.Cached {
 		return

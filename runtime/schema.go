@@ -22,7 +22,7 @@ type SchemaHash [sha256.Size]byte
 // String returns the hash in hexadecimal.
 func (h SchemaHash) String() string { return hex.EncodeToString(h[:]) }
 
-// schemaHash returns the hash that a table carries, zero where it is none of this version's.
+// schemaHash returns the hash that a table carries, or zero where it is not of this version's kind.
 func schemaHash(b []byte) SchemaHash {
 	if len(b) != sha256.Size {
 		return SchemaHash{}
@@ -74,7 +74,8 @@ func (ns *Namespace) Schema(ctx context.Context, procedure string) (*Schema, err
 		w, err := findSchema(table, ns.name, procedure)
 		if errors.Is(err, errAbsent) {
 			deadline, _ := ctx.Deadline()
-			if err = n.calls.awaitFunction(ctx, deadline, ns.name, procedure, nil); err == nil {
+			err = n.calls.awaitFunction(ctx, deadline, ns.name, procedure, nil)
+			if err == nil {
 				continue
 			}
 		}
@@ -99,7 +100,7 @@ func (p *Proxy) Schema(ctx context.Context, procedure string) (*Schema, error) {
 	return p.ns.Schema(ctx, procedure)
 }
 
-// schemaSource is the schema of one function, and where it is to be had.
+// schemaSource is the schema of one function, and the origin to fetch it from.
 type schemaSource struct {
 	procedure string
 	kind      connect.StreamType
@@ -107,7 +108,7 @@ type schemaSource struct {
 	from      mesh.Target
 }
 
-// findSchema looks a function's schema up. It fails with errAbsent where there is no such function.
+// findSchema looks up a function's schema. It fails with errAbsent where there is no such function.
 func findSchema(table *mesh.Snapshot, namespace, procedure string) (schemaSource, error) {
 	f, target, ok := table.Lead(namespace, procedure)
 	if !ok {
@@ -121,14 +122,14 @@ func findSchema(table *mesh.Snapshot, namespace, procedure string) (schemaSource
 	return w, nil
 }
 
-// retryableFetch reports whether what kept a schema from being fetched may be over soon: a way that broke, or an
-// origin that has another schema by now.
+// retryableFetch reports whether the cause of a failed fetch may be temporary: a broken route, or an origin that has
+// another schema by now.
 func retryableFetch(err error) bool {
 	code := connect.CodeOf(err)
 	return code == connect.CodeUnavailable || code == connect.CodeNotFound
 }
 
-// methodSchema returns the wanted function's schema out of a set.
+// methodSchema returns the schema of the function that w names, out of a set.
 func methodSchema(set *schema.Set, w schemaSource) (*Schema, error) {
 	md, err := set.Method(w.procedure, w.kind&connect.StreamTypeClient != 0, w.kind&connect.StreamTypeServer != 0)
 	if err != nil {

@@ -17,24 +17,24 @@ import (
 	"github.com/rpcmesh/rpcmesh/runtime/internal/schema"
 )
 
-// This file speaks the protocol of proto/rpcmesh/v1/schema.proto.
+// This file implements the protocol of proto/rpcmesh/v1/schema.proto.
 
 const (
 	schemaService   = "/rpcmesh.v1.SchemaService/"
 	schemaProcedure = schemaService + "GetSchema"
-	// schemaFunction is the header that names the function in question.
+	// schemaFunction is the header that names the function whose schema is wanted.
 	schemaFunction = "Rpcmesh-Procedure"
-	// maxPiece is how much of a schema goes into one message, which has pieceOverhead bytes more at most.
+	// maxPiece is how many bytes of a schema one message carries; the message is at most pieceOverhead longer.
 	maxPiece      = 32 << 10
 	pieceOverhead = 16
-	// minSchemaMessage is the least that a message of a schema may be limited to.
+	// minSchemaMessage is the least limit on messages with which a schema can be sent.
 	minSchemaMessage = 64
 )
 
-// reserved reports whether a procedure is one that every node serves itself.
+// reserved reports whether every node serves procedure itself.
 func reserved(procedure string) bool { return strings.HasPrefix(procedure, schemaService) }
 
-// routeSchema decides what becomes of a call of GetSchema: it goes the way of the function in question.
+// routeSchema routes a call of GetSchema: it goes where a call of the function in question would go.
 func (rt *router) routeSchema(in *link.Incoming) link.Route {
 	header, err := in.Header()
 	if err != nil || in.Procedure != schemaProcedure || in.StreamType != connect.StreamTypeServer {
@@ -56,13 +56,13 @@ func (rt *router) routeSchema(in *link.Incoming) link.Route {
 	return rt.identity.refuseRouteLost()
 }
 
-// serveSchema answers one call of GetSchema for the function, on a worker of the node.
+// serveSchema serves one call of GetSchema for the function, on a worker of the node.
 func (m *localFunction) serveSchema(call *link.ServerCall) {
 	os := m.origins
 	os.beginCall()
 	defer os.endCall()
 	verdict, _ := callerError(m.sendSchema(call))
-	_ = call.End(verdict, nil) // where it fails the caller is gone already
+	_ = call.End(verdict, nil) // it fails where the caller has left
 }
 
 func (m *localFunction) sendSchema(call *link.ServerCall) error {
@@ -100,7 +100,7 @@ func hashBytes(s *Schema) []byte {
 	return hash[:]
 }
 
-// fetchSchema gets the wanted schema from its origin.
+// fetchSet fetches a schema from its origin.
 func (ss *schemaStore) fetchSet(ctx context.Context, w schemaSource) (*schema.Set, error) {
 	encoded, err := ss.fetchEncoded(ctx, w)
 	if err != nil {

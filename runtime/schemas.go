@@ -12,14 +12,14 @@ import (
 )
 
 const (
-	// maxFetchedSchemas and maxFetchedWeight bound the fetched schemas that a node keeps, the one fetched last
-	// apart; the weight is in bytes of memory.
+	// maxFetchedSchemas and maxFetchedWeight bound the fetched schemas that a node caches, besides the latest one;
+	// the weight is in bytes of memory.
 	maxFetchedSchemas = 256
 	maxFetchedWeight  = 128 << 20
 )
 
-// schemaStore are those that a node knows: of the functions that it has registered, as long as they are, and
-// the latest that it has fetched.
+// schemaStore is the schemas that a node has: those of its own functions, while they are registered, and a cache of
+// those that it has fetched.
 type schemaStore struct {
 	identity *identity
 	life     *lifetime
@@ -32,7 +32,7 @@ type schemaStore struct {
 	own     map[SchemaHash]*ownSchema
 	files   map[protoreflect.FileDescriptor]*ownSchema // each file is encoded once
 	fetched map[SchemaHash]*list.Element               // of *fetchedSchema
-	recent  list.List                                  // the latest used first
+	recent  list.List                                  // the most recently used first
 	weight  int
 	flights map[SchemaHash]*flight
 }
@@ -41,15 +41,15 @@ func newSchemaStore(i *identity, life *lifetime, cfg *Config, t *table, os *orig
 	return &schemaStore{identity: i, life: life, cfg: cfg, table: t, origins: os}
 }
 
-// ownSchema is one that functions of the node have.
+// ownSchema is a schema of functions of this node.
 type ownSchema struct {
 	set  *schema.Set
 	file protoreflect.FileDescriptor
 	uses int
 }
 
-// register returns the schema of each of methods, nil where its Spec has none, and what keeps a file from
-// being one. They are kept until release.
+// register returns the schema of each of methods, nil where its Spec has none, and why a file was refused, if one
+// was. The schemas are kept until release.
 func (ss *schemaStore) register(methods []connect.Method) (adopted []*Schema, failed error) {
 	adopted = make([]*Schema, len(methods))
 	refused := map[protoreflect.FileDescriptor]bool{}
@@ -76,7 +76,7 @@ func (ss *schemaStore) register(methods []connect.Method) (adopted []*Schema, fa
 	return adopted, failed
 }
 
-// descriptorOf returns the descriptor of a method that its Spec has, if it is of that method.
+// descriptorOf returns the descriptor in a method's Spec, if it describes that method.
 func descriptorOf(spec connect.Spec) protoreflect.MethodDescriptor {
 	md, ok := spec.Schema.(protoreflect.MethodDescriptor)
 	if !ok || md.ParentFile() == nil || md.Parent() == nil ||
@@ -97,7 +97,7 @@ func (ss *schemaStore) ofFileLocked(file protoreflect.FileDescriptor) (*ownSchem
 	}
 	hash := SchemaHash(set.Hash())
 	if own := ss.own[hash]; own != nil {
-		return own, nil // another file of the same content
+		return own, nil // another file with the same content
 	}
 	if ss.own == nil {
 		ss.own, ss.files = map[SchemaHash]*ownSchema{}, map[protoreflect.FileDescriptor]*ownSchema{}
@@ -107,7 +107,7 @@ func (ss *schemaStore) ofFileLocked(file protoreflect.FileDescriptor) (*ownSchem
 	return own, nil
 }
 
-// release lets go of what adopt returned.
+// release releases what register returned.
 func (ss *schemaStore) release(adopted []*Schema) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
@@ -124,7 +124,7 @@ func (ss *schemaStore) release(adopted []*Schema) {
 	}
 }
 
-// cachedLocked returns what needs no fetching, or nil.
+// cachedLocked returns a schema that need not be fetched, or nil.
 func (ss *schemaStore) cachedLocked(hash SchemaHash) *schema.Set {
 	if own := ss.own[hash]; own != nil {
 		return own.set
@@ -136,14 +136,14 @@ func (ss *schemaStore) cachedLocked(hash SchemaHash) *schema.Set {
 	return nil
 }
 
-// fetchedSchema is one that was fetched, for a function of a namespace.
+// fetchedSchema is a cached schema, and the namespace of the function that it was fetched for.
 type fetchedSchema struct {
 	set       *schema.Set
 	namespace string
 }
 
-// cacheLocked notes what was fetched for a namespace, in the place of what was not used for longest of the namespace that
-// has most: what others have does not go for it.
+// cacheLocked adds a fetched schema to the cache. The namespace that occupies most of the cache makes room for it:
+// what others have is not evicted for it.
 func (ss *schemaStore) cacheLocked(set *schema.Set, namespace string) {
 	if ss.fetched == nil {
 		ss.fetched = map[SchemaHash]*list.Element{}
@@ -157,7 +157,7 @@ func (ss *schemaStore) cacheLocked(set *schema.Set, namespace string) {
 	}
 }
 
-// evictionLocked returns which one goes next, of two at least: not the latest.
+// evictionLocked returns the next entry to evict, of at least two: not the latest.
 func (ss *schemaStore) evictionLocked() *list.Element {
 	weights, heaviest := map[string]int{}, ""
 	for e := ss.recent.Back(); e != ss.recent.Front(); e = e.Prev() {
@@ -174,18 +174,18 @@ func (ss *schemaStore) evictionLocked() *list.Element {
 	return e
 }
 
-// flight is one fetch, and all who wait for it.
+// flight is one fetch, for which any number of callers wait.
 type flight struct {
 	wanted  schemaSource
 	cancel  context.CancelFunc
-	waiters int           // guarded by schemas.mu
-	done    chan struct{} // set and err are there
+	waiters int           // guarded by the store's lock
+	done    chan struct{} // closed when set and err are set
 	set     *schema.Set
 	err     error
 }
 
-// get returns the wanted set, and fetches it unless it is known. Those who want the same at once wait for
-// one fetch. Only what a fetch from w's own origin led to is an error of w.
+// get returns a set, and fetches it unless the node has it. Concurrent callers share one fetch. A failed fetch from
+// another origin than w's is not an error of w: it is repeated from w's.
 func (ss *schemaStore) get(ctx context.Context, w schemaSource) (*schema.Set, error) {
 	for {
 		set, f := ss.joinOrFetch(w)
@@ -205,7 +205,7 @@ func (ss *schemaStore) get(ctx context.Context, w schemaSource) (*schema.Set, er
 	}
 }
 
-// joinOrFetch returns what is known, or else the fetch that is under way or begins.
+// joinOrFetch returns the set if the node has it, or else the fetch of it, which it starts if none is running.
 func (ss *schemaStore) joinOrFetch(w schemaSource) (*schema.Set, *flight) {
 	ss.mu.Lock()
 	set, f := ss.cachedLocked(w.hash), ss.flights[w.hash]
@@ -233,7 +233,7 @@ func (ss *schemaStore) joinOrFetch(w schemaSource) (*schema.Set, *flight) {
 	return nil, f
 }
 
-// fly carries a fetch out.
+// fly runs a fetch.
 func (ss *schemaStore) fly(f *flight, fetch func() (*schema.Set, error)) {
 	defer f.cancel()
 	f.set, f.err = fetch()
@@ -246,7 +246,7 @@ func (ss *schemaStore) fly(f *flight, fetch func() (*schema.Set, error)) {
 	close(f.done)
 }
 
-// leaveFlight gives up waiting, and the fetch with the last one who does.
+// leaveFlight stops waiting for a fetch. The last one who does cancels it.
 func (ss *schemaStore) leaveFlight(f *flight) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
@@ -257,14 +257,14 @@ func (ss *schemaStore) leaveFlight(f *flight) {
 	}
 }
 
-// dropLocked lets the next who wants the same fetch it anew.
+// dropLocked lets the next caller who wants the schema fetch it again.
 func (ss *schemaStore) dropLocked(f *flight) {
 	if ss.flights[f.wanted.hash] == f {
 		delete(ss.flights, f.wanted.hash)
 	}
 }
 
-// loadSchema returns a schema that is registered here or was fetched before, or fetches it.
+// load returns the schema of one of this node's functions, or one that was fetched before, or fetches it.
 func (ss *schemaStore) load(ctx context.Context, w schemaSource) (*Schema, error) {
 	if w.from.Local {
 		if m := ss.origins.lookup(w.from.Namespace, w.procedure); m != nil && m.schema != nil {

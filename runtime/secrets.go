@@ -13,16 +13,16 @@ import (
 )
 
 const (
-	// minSecret is the shortest secret, in bytes, by which links may leave the host.
+	// minSecret is the shortest secret, in bytes, that links beyond the host may use.
 	minSecret = 16
-	// makeSecret says how to make one.
+	// makeSecret says how to make a good secret.
 	makeSecret = "make one that nobody can guess, say by: openssl rand -hex 16"
 )
 
-// secretList is what a node proves and accepts, the one that it prefers first.
+// secretList is the secrets that a node proves and accepts, the preferred one first.
 type secretList [][]byte
 
-// newSecretList takes what a Config or ProxyConfig says.
+// newSecretList makes the list of a Config or ProxyConfig.
 func newSecretList(one string, many []string) (secretList, error) {
 	if one != "" && len(many) > 0 {
 		return nil, connect.NewError(connect.CodeInvalidArgument,
@@ -44,7 +44,7 @@ func newSecretList(one string, many []string) (secretList, error) {
 	return list, nil
 }
 
-// checkLengths says what is against links that leave the host.
+// checkLengths refuses secrets that are too short for links beyond the host.
 func (l secretList) checkLengths() error {
 	for _, s := range l {
 		if len(s) < minSecret {
@@ -55,7 +55,7 @@ func (l secretList) checkLengths() error {
 	return nil
 }
 
-// stretch makes the keys of all, so that no link waits for them.
+// stretch derives the keys of all secrets in advance, so that no link waits for that.
 func (l secretList) stretch() {
 	for _, s := range l {
 		link.StretchSecret(s)
@@ -92,7 +92,7 @@ func (n *Node) SetSecrets(secrets ...string) error {
 // SetSecrets replaces [ProxyConfig.Secrets] as [Node.SetSecrets] does.
 func (p *Proxy) SetSecrets(secrets ...string) error { return p.node.SetSecrets(secrets...) }
 
-// checkAddress refuses addresses beyond this host while a secret is short.
+// checkAddress refuses an address beyond this host while a secret is too short for it.
 func (l *linker) checkAddress(addr string) error {
 	if !beyondHost(addr) {
 		return nil
@@ -104,17 +104,17 @@ func (l *linker) checkAddress(addr string) error {
 	return nil
 }
 
-// beyondHost tells an IP address with a port that is not the loopback's. What is no IP address is a socket
-// within the host, or a connection within the process.
+// beyondHost reports whether addr is an IP address other than loopback. Anything else is a socket within the host, or
+// a connection within the process.
 func beyondHost(addr string) bool {
 	ap, err := netip.ParseAddrPort(addr)
 	return err == nil && !ap.Addr().Unmap().IsLoopback()
 }
 
-// onceWarnings is what a node has warned of already.
+// onceWarnings is which warnings a node has logged.
 type onceWarnings struct{ cleartext, oldProofs atomic.Bool }
 
-// warnOfLink says once what a link that is up lacks.
+// warnOfLink logs, once each, what a link lacks.
 func (l *linker) warnOfLink(conn linkConn, remote string, peer link.Peer) {
 	if conn.TLS() == nil && beyondHost(remote) && !l.warnings.cleartext.Swap(true) {
 		l.log.Warn("a link that leaves this host is in cleartext: whoever is on its way can read and change what passes. "+

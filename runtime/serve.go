@@ -24,9 +24,9 @@ import (
 )
 
 const (
-	// headerTimeout bounds how long a connection may take to say what it wants.
+	// headerTimeout bounds how long a connection may take to send its first header.
 	headerTimeout = 5 * time.Second
-	// maxStreams is how many requests may be under way on one HTTP/2 connection.
+	// maxStreams bounds the concurrent requests of one HTTP/2 connection.
 	maxStreams = 1000
 )
 
@@ -51,7 +51,7 @@ func (n *Node) Handle(pattern string, handler http.Handler) {
 	}
 }
 
-// explainPanic says what to do about a panic of a mux's, deferred.
+// explainPanic, deferred, adds to a mux's panic what to do about it.
 func explainPanic(what string) {
 	if r := recover(); r != nil {
 		panic(fmt.Sprintf("rpcmesh: %s (%v)", what, r))
@@ -153,7 +153,9 @@ func (srv *server) bufferedHandlers(r *h2serve.Request) h2serve.BufferedHandlers
 	probe, _ := probes.Get().(*http.Request)
 	defer probes.Put(probe)
 	path, _, _ := strings.Cut(r.Path, "?")
-	probe.Method, probe.Host, probe.URL.Path = r.Method, r.Authority, path
+	probe.Method = r.Method
+	probe.Host = r.Authority
+	probe.URL.Path = path
 	handler, _ := srv.handlers.Handler(probe)
 	source, _ := handler.(h2serve.BufferedHandlers)
 	return source
@@ -161,7 +163,7 @@ func (srv *server) bufferedHandlers(r *h2serve.Request) h2serve.BufferedHandlers
 
 var errStopped = connect.NewError(connect.CodeUnavailable, "the node has stopped listening")
 
-// server is for all connections that are no links of our own endpoint's.
+// httpServer returns the HTTP server for connections that are not links of our own endpoint.
 func (srv *server) httpServer() *http.Server {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
@@ -177,8 +179,8 @@ func (srv *server) httpServer() *http.Server {
 	}
 }
 
-// serveHTTP serves a request of net/http's, which ends one whose handler panics, and logs with what is nobody's
-// business.
+// serveHTTP serves a request of net/http. It logs a handler's panic without its details; net/http then ends the
+// request.
 func (srv *server) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	err := guard.Try("an HTTP handler", func() error {
 		srv.handlers.ServeHTTP(w, r)

@@ -13,7 +13,7 @@ type server struct {
 	cfg      *Config
 	linker   *linker
 
-	handlers    http.ServeMux // what Serve and Handler have besides links; see Node.Handle
+	handlers    http.ServeMux // what is served besides links: see Node.Handle
 	hasBuffered atomic.Bool   // one of them is an h2serve.BufferedHandlers
 	external    externalTraffic
 	conns       connections

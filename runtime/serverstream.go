@@ -12,7 +12,7 @@ import (
 	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
 )
 
-// protocolName is what [connect.CallInfo.Protocol] says of a call through the mesh.
+// protocolName is the [connect.CallInfo.Protocol] of calls through the mesh.
 const protocolName = "rpcmesh"
 
 // serve runs the function's handler for one call, on a worker of the node.
@@ -40,7 +40,7 @@ func (m *localFunction) serve(call *link.ServerCall) {
 	s.finish(m.runHandler(ctx, call, func() error { return m.server.Call(ctx, m.spec.Procedure, s.info, s) }))
 }
 
-// newServerInfo returns what is known of a call before its handler runs.
+// newServerInfo returns the CallInfo of a call whose handler has not run yet.
 func newServerInfo(spec connect.Spec, caller *link.Caller, header *connect.Header) *connect.CallInfo {
 	info := &connect.CallInfo{
 		Spec: spec, PeerAddr: peerAddr(caller), Protocol: protocolName, Codec: connect.CodecNameProto,
@@ -52,8 +52,8 @@ func newServerInfo(spec connect.Spec, caller *link.Caller, header *connect.Heade
 	return info
 }
 
-// runHandler runs the handler and returns its verdict as callers get it, and what it says of how far the call has come.
-// Of a panic, also one of an error's own methods, they learn nothing more.
+// runHandler runs the handler. It returns its error in the form that callers see, and what that says about how far
+// the call has come. Callers learn nothing about a panic, not even about one in an error's methods.
 func (m *localFunction) runHandler(
 	ctx context.Context, call *link.ServerCall, handle func() error,
 ) (verdict *connect.Error, said *rpcmeshv1.CallFailure) {
@@ -80,12 +80,12 @@ func (m *localFunction) runHandler(
 	return verdict, said
 }
 
-// serverStream is one call as its handler sees it.
+// serverStream is one call as its handler sees it: a [connect.ServerStream].
 type serverStream struct {
 	call           *link.ServerCall
 	info           *connect.CallInfo
 	singleResponse bool         // the method has one response
-	response       *link.Buffer // that response, held to go out with the end
+	response       *link.Buffer // the one response, held back to be sent with the end
 	sent           bool
 }
 
@@ -105,7 +105,7 @@ func decodeRequest(b []byte, msg any) error {
 	return nil
 }
 
-// StopReceiving makes the incoming a [ReceiveStopper].
+// StopReceiving implements [ReceiveStopper].
 func (s *serverStream) StopReceiving() { s.call.StopReceiving() }
 
 func (s *serverStream) SendHeaders() error {
@@ -137,8 +137,8 @@ func (s *serverStream) Send(msg any) error {
 
 var errOneResponse = connect.NewError(connect.CodeInternal, "the method has one response, and it was sent: use Send once")
 
-// finish sends what the handler left, and its verdict, which says how far the call has come where failure is
-// not nil. Where sending fails the caller is gone already.
+// finish ends the call with what the handler left and with err. failure, if not nil, says how far the call has come.
+// Sending fails only where the caller has left.
 func (s *serverStream) finish(err *connect.Error, failure *rpcmeshv1.CallFailure) {
 	if failure != nil {
 		s.fail(err, failure)
@@ -153,7 +153,7 @@ func (s *serverStream) finish(err *connect.Error, failure *rpcmeshv1.CallFailure
 		if failed == nil {
 			return
 		}
-		err, _ = callerError(failed) // it is too long, say
+		err, _ = callerError(failed) // it is too long, for instance
 	}
 	if s.info.ResponseHeader().Len() > 0 {
 		_ = s.SendHeaders()
@@ -161,8 +161,8 @@ func (s *serverStream) finish(err *connect.Error, failure *rpcmeshv1.CallFailure
 	_ = s.call.End(err, s.info.ResponseTrailer())
 }
 
-// fail is end for a call that its handler did not begin, or has lost on its way on. The headers that came of
-// it are not sent for a call that is to begin elsewhere.
+// fail ends a call that its handler did not begin, or has lost while passing it on. Response headers are not sent for
+// a call that will begin elsewhere.
 func (s *serverStream) fail(err *connect.Error, failure *rpcmeshv1.CallFailure) {
 	begun := failure.GetCertainty() != rpcmeshv1.CallFailure_CERTAINTY_NOT_STARTED
 	if s.sent && !begun {
@@ -176,7 +176,7 @@ func (s *serverStream) fail(err *connect.Error, failure *rpcmeshv1.CallFailure) 
 
 var marshalOptions = proto.MarshalOptions{UseCachedSize: true}
 
-// marshal returns the encoded message, for the caller to free.
+// marshal returns the encoded message, which the caller must free.
 func marshal(msg any) (*link.Buffer, error) {
 	if raw, ok := msg.(*Raw); ok {
 		return link.CopyBuffer(raw.B), nil
@@ -187,7 +187,8 @@ func marshal(msg any) (*link.Buffer, error) {
 	}
 	b := link.NewBuffer(proto.Size(m))
 	var err error
-	if b.B, err = marshalOptions.MarshalAppend(b.B, m); err != nil {
+	b.B, err = marshalOptions.MarshalAppend(b.B, m)
+	if err != nil {
 		return nil, connect.NewError(connect.CodeInternal, "rpcmesh: "+unencodable(m)).WithCause(err)
 	}
 	return b, nil

@@ -13,7 +13,7 @@ import (
 	"github.com/rpcmesh/rpcmesh/runtime/internal/mesh"
 )
 
-// session is one link that is up, as its node sees it. It is the link.Handler of its engine.
+// session is one link that is up. It is the [link.Handler] of its session in package link.
 type session struct {
 	table        *table
 	router       *router
@@ -22,20 +22,20 @@ type session struct {
 	link         *link.Session
 	owner        *Link // nil where the other end dialled
 	namespaces   []string
-	carried      []string // by which calls over the link may name where they go, sorted
+	carried      []string // the namespaces that calls over the link may name, sorted
 	addr         string
 	since        time.Time
 	proxyCaller  *link.Caller // of the calls of a proxy; nil where the other end is none
 	callerChecks callerChecks
 	routes       routeCache
-	refused      atomic.Uint64 // calls that named another
+	refused      atomic.Uint64 // calls that named another namespace
 	refusalLog   logLimiter
 	queue        tableQueue
-	ended        chan struct{} // closed once it is out of the table
+	ended        chan struct{} // closed when the table has removed it
 }
 
-// Ended takes the link out of the table, and waits until no call is sent over it any more and the other links
-// are told, ahead of what becomes of the calls on it.
+// Ended implements [link.Handler]: it removes the link from the table, and waits until calls no longer use it and the
+// other links have been told, so that they learn of it before they learn how calls on it ended.
 func (s *session) Ended(cause *link.Ended) {
 	t := s.table
 	published, sent := t.removeSession(s, cause)
@@ -52,8 +52,8 @@ func (s *session) Ended(cause *link.Ended) {
 	}
 }
 
-// Route decides where a call goes that came in over this link: into what the link carries, and nowhere else.
-// That is looked at before anything else of the call, so that no procedure of the nodes' own can forget it.
+// Route implements [link.Handler]: it decides where a call goes that came in over this link: only into namespaces
+// that the link carries. That is checked first, so that no procedure of the nodes' own can bypass it.
 func (s *session) Route(in *link.Incoming) link.Route {
 	if r, ok := s.routes.lookup(s.router, in.Callee); ok {
 		in.Caller = s.checkCaller(in)
@@ -70,8 +70,8 @@ func (s *session) Route(in *link.Incoming) link.Route {
 	return r
 }
 
-// refuseNotCarried refuses a call into a namespace that the link does not carry, by the same words whatever is
-// there.
+// refuseNotCarried refuses a call into a namespace that the link does not carry, in the same words whether or not the
+// namespace exists.
 func (s *session) refuseNotCarried(namespace string) link.Route {
 	total := s.refused.Add(1)
 	if s.refusalLog.allow() {

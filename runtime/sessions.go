@@ -19,7 +19,7 @@ func (t *table) checkPeer(peer link.Peer) error {
 	return t.core.CheckPeer(time.Now(), meshPeer(peer, nil))
 }
 
-// meshPeer is a peer as the routing core sees it. local is what this end's Join said of the link.
+// meshPeer describes a peer to the routing core. local is what this end's Join said about the link.
 func meshPeer(peer link.Peer, local []*linkv1.LinkNamespace) mesh.Peer {
 	return mesh.Peer{
 		ID: mesh.NodeID(peer.Node), Incarnation: peer.Incarnation, Key: peer.Key, Info: peer.Join.GetInfo(),
@@ -28,7 +28,7 @@ func meshPeer(peer link.Peer, local []*linkv1.LinkNamespace) mesh.Peer {
 	}
 }
 
-// answerJoin says which of the namespaces that are asked for the link will carry.
+// answerJoin says which of the requested namespaces the link will carry.
 func (t *table) answerJoin(asked *linkv1.Join) ([]*linkv1.LinkNamespace, error) {
 	if len(asked.GetNamespaces()) > maxNamespaces {
 		return nil, connect.Errorf(connect.CodeInvalidArgument, "a link carries %d namespaces at most", maxNamespaces)
@@ -47,7 +47,7 @@ func (t *table) answerJoin(asked *linkv1.Join) ([]*linkv1.LinkNamespace, error) 
 	return answer, nil
 }
 
-// linkDownCause says for the table why a session ended.
+// linkDownCause is why a session ended, for the table.
 func linkDownCause(ended *link.Ended) mesh.Cause {
 	return mesh.Cause{Text: ended.Error(), Goodbye: ended.Kind == link.EndGoodbye && ended.Leaving}
 }
@@ -63,7 +63,7 @@ func (t *table) addSession(s *session, peer link.Peer, local []*linkv1.LinkNames
 	if err := t.core.LinkUp(time.Now(), s.id, meshPeer(peer, local)); err != nil {
 		return asConnect(err)
 	}
-	if !t.identity.proxy { // to which nobody may make calls
+	if !t.identity.proxy { // nobody may call a proxy
 		s.carried = t.core.Carried(s.id)
 	}
 	s.link.Bind(s)
@@ -83,14 +83,14 @@ func (t *table) addSession(s *session, peer link.Peer, local []*linkv1.LinkNames
 	return nil
 }
 
-// removeSession takes a link out that has ended. The channels that it returns are closed when that is published, and
-// when the other links have been sent what follows from it.
+// removeSession removes a link that has ended. The channels that it returns are closed when that is published, and
+// when the other links have been told.
 func (t *table) removeSession(s *session, cause *link.Ended) (published, sent <-chan struct{}) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, received := range t.exchange.closeQueue(s) {
 		if t.core.Receive(time.Now(), s.id, received) != nil {
-			break // it has ended anyway
+			break // the session has ended anyway
 		}
 	}
 	t.core.LinkDown(time.Now(), s.id, linkDownCause(cause))
@@ -105,7 +105,7 @@ func (t *table) removeSession(s *session, cause *link.Ended) (published, sent <-
 	return t.coreChanged.wait(), t.exchange.allSent.wait()
 }
 
-// session returns a link that is up, or was a moment ago. It takes no lock.
+// session returns a link that is up, or was until a moment ago. It takes no lock.
 func (t *table) session(id mesh.LinkID) *session { return (*t.sessions.Load())[id] }
 
 // upSessions returns the links that are up.
@@ -115,7 +115,7 @@ func (t *table) upSessions() []*session {
 	return slices.Collect(maps.Values(t.liveSessions))
 }
 
-// replaces reports whether a session is of the same lasting link as an earlier one, in whose place it comes.
+// replaces reports whether s belongs to the same link as o, an earlier session, and takes its place.
 func (s *session) replaces(o *session) bool {
 	if s.owner != nil || o.owner != nil {
 		return s.owner == o.owner
@@ -125,8 +125,7 @@ func (s *session) replaces(o *session) bool {
 		mine.Join.GetLasting() != 0 && mine.Join.GetLasting() == other.Join.GetLasting()
 }
 
-// retireLocked has calls go by s rather than by the sessions in whose place it comes, and reports whether there are
-// any. The lock is the node's.
+// retireLocked directs calls to s instead of the sessions that it replaces, and reports whether there are any.
 func (t *table) retireLocked(s *session) (found bool) {
 	for id, o := range t.liveSessions {
 		if s.replaces(o) {

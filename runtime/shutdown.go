@@ -10,13 +10,13 @@ import (
 )
 
 const (
-	// idleConnTimeout is how long the connections of callers from outside may take, once they are told to end, for one
-	// more request each: one that was on its way when they were told.
+	// idleConnTimeout is how long connections of callers outside that have been told to end may stay, for one more
+	// request each that was already on its way.
 	idleConnTimeout = time.Second
-	// lastResponseTimeout is how long callers from outside may take to read how their calls were cut off.
+	// lastResponseTimeout is how long callers outside may take to read how their calls were cut off.
 	lastResponseTimeout = time.Second
-	// streamDrainDelay is how long streams may go on by themselves while their node drains, before it tells them: so
-	// long, or half of the time that there is.
+	// streamDrainDelay is how long streams may go on undisturbed while their node drains, if half of the available
+	// time is not less.
 	streamDrainDelay = 5 * time.Second
 )
 
@@ -100,9 +100,9 @@ func (n *Node) Shutdown(ctx context.Context) error {
 	n.lameDuck(ctx)
 	n.server.drainExternal(ctx)
 	if names, ok := n.table.withdrawAll(); ok {
-		// A call that is on its way while the link is closed would be lost.
+		// A call in transit would be lost when its link is closed.
 		known, cancel := context.WithTimeout(ctx, n.cfg.Keepalive)
-		_ = n.table.waitVisible(known, names...) // those that are too slow are told by the goodbye
+		_ = n.table.waitVisible(known, names...) // slower nodes learn of it from the goodbye
 		cancel()
 	}
 	drained := n.interruptStreamsLater(ctx)
@@ -112,7 +112,7 @@ func (n *Node) Shutdown(ctx context.Context) error {
 	return err
 }
 
-// lameDuck says that the node is not ready, and waits until that can have been noticed.
+// lameDuck makes the node report that it is not ready, and waits until that may have been noticed.
 func (n *Node) lameDuck(ctx context.Context) {
 	e := &n.life.shutdown
 	first := e.stopping.Err() == nil
@@ -127,13 +127,13 @@ func (n *Node) lameDuck(ctx context.Context) {
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-	case <-e.draining.Done(): // another Shutdown has begun before
+	case <-e.draining.Done(): // another Shutdown began earlier
 	case <-ctx.Done():
 	}
 }
 
-// interruptStreamsLater tells the handlers of streams, after a while, that the node is shutting down, unless the function that
-// it returns has been called: which waits.
+// interruptStreamsLater ends the contexts of streams after a while, unless the function that it returns, which waits,
+// is called first.
 func (n *Node) interruptStreamsLater(ctx context.Context) (drained func()) {
 	patience := streamDrainDelay
 	if deadline, ok := ctx.Deadline(); ok {
@@ -156,7 +156,7 @@ func (n *Node) interruptStreamsLater(ctx context.Context) (drained func()) {
 	}
 }
 
-// awaitCalls waits until all has ended that runs here, or ctx has.
+// awaitCalls waits until all that runs here has ended, or until ctx has.
 func (n *Node) awaitCalls(ctx context.Context) error {
 	remind := remind(ctx, n.log.Logger)
 	defer remind.stop()
@@ -169,7 +169,7 @@ func (n *Node) awaitCalls(ctx context.Context) error {
 	return n.server.external.requests.wait(ctx)
 }
 
-// drainRelayed passes no more calls on, and waits until those that it did pass on have ended or ctx has.
+// drainRelayed stops relaying, and waits until the calls that are being relayed have ended, or until ctx has.
 func (n *Node) drainRelayed(ctx context.Context, remind *reminder) error {
 	n.router.relaying.Store(false)
 	for _, s := range n.table.upSessions() {

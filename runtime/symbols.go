@@ -16,19 +16,19 @@ const (
 	maxSymbols = 4 << 20
 	// maxSets bounds the schemas whose symbols are kept.
 	maxSets = 2 * maxListedSchemas
-	// symbolsMinAge is how long those that are kept stay at least before all are let go of to make room.
+	// symbolsMinAge is how long symbols are kept at least before all are dropped to make room.
 	symbolsMinAge = time.Minute
-	// schemaRetry is how long a schema that could not be had is not asked for again.
+	// schemaRetry is the pause before a schema that could not be fetched is asked for again.
 	schemaRetry = 5 * time.Second
 )
 
-// symbols are what the schemas that a node has seen define. They outlive the schemas, which are many times as
-// large, so that a name which is nowhere is known to be nowhere.
+// symbols is which names the schemas define that a node has seen. They outlive the schemas, which are many times
+// larger, so that a name that exists nowhere is known to be missing without another fetch.
 type symbols struct {
 	mu    sync.Mutex
-	files map[[sha256.Size]byte]*fileSymbols // shared by all schemas that have the file
+	files map[[sha256.Size]byte]*fileSymbols // shared by all schemas that contain the file
 	sets  map[SchemaHash]*setSymbols
-	count int // of all files
+	count int // of symbols, in all files
 
 	cleared time.Time
 }
@@ -38,14 +38,14 @@ var errSymbols = connect.Errorf(connect.CodeResourceExhausted,
 
 func (s *symbols) full() bool { return s.count > maxSymbols || len(s.sets) > maxSets }
 
-// setSymbols are those of one schema, or why there are none.
+// setSymbols is the symbols of one schema, or why there are none.
 type setSymbols struct {
 	files  []*fileSymbols
 	err    error
 	failed time.Time
 }
 
-// fileSymbols are those of one file, sorted.
+// fileSymbols is the symbols of one file, sorted.
 type fileSymbols struct{ symbols []schema.Symbol }
 
 func (s *setSymbols) has(symbol schema.Symbol) bool {
@@ -57,7 +57,7 @@ func (s *setSymbols) has(symbol schema.Symbol) bool {
 	return false
 }
 
-// get returns the symbols of a schema, or nil where it is to be asked for.
+// get returns the symbols of a schema, or nil where the schema must be fetched.
 func (s *symbols) get(hash SchemaHash) *setSymbols {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -68,7 +68,7 @@ func (s *symbols) get(hash SchemaHash) *setSymbols {
 	return set
 }
 
-// add notes what a schema defines.
+// add records the symbols of a schema.
 func (s *symbols) add(hash SchemaHash, set *schema.Set, err error) {
 	learnt := &setSymbols{err: err, failed: time.Now()}
 	var files []schema.FileSymbols

@@ -21,7 +21,7 @@ type table struct {
 	links    *linkSet
 
 	snapshot atomic.Pointer[mesh.Snapshot]
-	sessions atomic.Pointer[map[mesh.LinkID]*session] // those of snapshot; replaced under mu, never changed
+	sessions atomic.Pointer[map[mesh.LinkID]*session] // those of snapshot; immutable, replaced under mu
 	exchange tableExchange
 
 	changed safeBroadcast // snapshot has changed
@@ -31,10 +31,10 @@ type table struct {
 	core          *mesh.Core
 	lastLink      mesh.LinkID
 	liveSessions  map[mesh.LinkID]*session
-	sessionsStale bool // sessions is not what liveSessions is
+	sessionsStale bool // sessions differs from liveSessions
 	namespaces    map[string]*Namespace
 	watchers      map[*watcher]struct{}
-	coreChanged   broadcast          // the core has taken something in
+	coreChanged   broadcast          // the core's state has changed
 	onDifference  func(e mesh.Event) // a replica's schema differs from the first one's
 }
 
@@ -69,12 +69,12 @@ func (t *table) isClosed() bool {
 	return t.phase == closed
 }
 
-// publishLocked finds routes anew and publishes what has changed. It is for what is to be seen at once: all else
-// is left to the exchange.
+// publishLocked computes routes and publishes what has changed. It is for changes that must be visible at once; all
+// others are left to the exchange.
 func (t *table) publishLocked() {
 	t.exchange.due = notDue
 	snapshot := t.core.Snapshot()
-	if t.sessionsStale { // before the snapshot that names them
+	if t.sessionsStale { // before the snapshot that refers to them
 		sessions := maps.Clone(t.liveSessions)
 		t.sessions.Store(&sessions)
 		t.sessionsStale = false
@@ -98,7 +98,7 @@ func (t *table) publishLocked() {
 // snapshotAndChange returns the current snapshot and a channel that closes when there is another one. It does not wait
 // for the table's lock.
 func (t *table) snapshotAndChange() (*mesh.Snapshot, <-chan struct{}) {
-	changed := t.changed.wait() // first: no change goes unseen
+	changed := t.changed.wait() // before the snapshot, so that no change is missed
 	return t.snapshot.Load(), changed
 }
 
@@ -130,7 +130,7 @@ func (t *table) close() ([]*session, []*watcher) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.phase == running && !t.identity.proxy {
-		t.core.Leave(time.Now()) // so that those behind the neighbours know, too
+		t.core.Leave(time.Now()) // so that nodes beyond the neighbours learn of it
 		t.publishLocked()
 	}
 	t.phase = closed
@@ -138,8 +138,7 @@ func (t *table) close() ([]*session, []*watcher) {
 	return slices.Collect(maps.Values(t.liveSessions)), slices.Collect(maps.Keys(t.watchers))
 }
 
-// awaitTable waits until the node's table is another one than table, for pause at most. It reports false
-// when ctx ends first.
+// awaitChange waits for another snapshot than table, for at most pause. It reports false when ctx ends first.
 func (t *table) awaitChange(ctx context.Context, table *mesh.Snapshot, pause time.Duration) bool {
 	now, changed := t.snapshotAndChange()
 	if now != table {

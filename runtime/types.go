@@ -42,7 +42,7 @@ func (ns *Namespace) Types(ctx context.Context, first *Schema) *Types {
 // Types returns a resolver. See [Namespace.Types].
 func (p *Proxy) Types(ctx context.Context, first *Schema) *Types { return p.ns.Types(ctx, first) }
 
-// search returns what find first finds in a schema that has the symbol.
+// search returns what find first finds in a schema that defines the symbol.
 func search[T any](t *Types, symbol schema.Symbol, name string, find func(*schema.Set) (T, bool)) (found T, err error) {
 	if t.first != nil {
 		if found, ok := find(t.first.set); ok {
@@ -148,5 +148,5 @@ func (t *Types) RangeExtensionsByMessage(message protoreflect.FullName, yield fu
 			seen[xd.Number()] = true
 		}
 		return struct{}{}, false
-	}) // finds nothing, so that it sees all
+	}) // it finds nothing, so that all schemas are searched
 }

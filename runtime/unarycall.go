@@ -11,27 +11,27 @@ import (
 	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
 )
 
-// unaryCall is a unary call that came over a link, at a node without interceptors: the call, its context and its stream
-// in one piece. Its handler may let go of any of them to others, who find after its return what they would find of a
-// call that has ended. So it is not used again; what it holds is, and belongs to whoever takes it out.
+// unaryCall is a unary call that came in over a link, at a node without interceptors: call, context and stream in one
+// allocation. Its handler may keep any of them beyond its return, when they behave like those of an ended call. So it
+// is never used again. The buffers that it points to are; each belongs to whoever swaps it out.
 type unaryCall struct {
 	call        link.ServerCall
 	function    *localFunction
 	request     atomic.Pointer[link.Buffer]
-	response    atomic.Pointer[link.Buffer] // that Send has put here; only Serve uses what it points to
+	response    atomic.Pointer[link.Buffer] // set by Send; only Serve uses the buffer
 	info        atomic.Pointer[connect.CallInfo]
-	requestSize atomic.Int32 // the size of the request, where it came whole
-	complete    bool         // it did
+	requestSize atomic.Int32 // the size of the request, if complete
+	complete    bool         // the request came in one piece
 	recvStopped atomic.Bool
 }
 
-// serverInfoKey is what connect looks up a handler's CallInfo by.
+// serverInfoKey is the context key of a handler's CallInfo in package connect.
 var serverInfoKey = func() (key any) {
 	connect.CallInfoForServerContext(keyCatcher{context.Background(), &key})
 	return key
 }()
 
-// keyCatcher is a context that notes what it is asked for.
+// keyCatcher is a context that records the key that it is asked for.
 type keyCatcher struct {
 	context.Context
 
@@ -44,7 +44,7 @@ func (c keyCatcher) Value(key any) any {
 	return nil
 }
 
-// newUnaryCall is link.Route.Make for a call of the function.
+// newUnaryCall implements link.Route.Make for calls of the function.
 func (m *localFunction) newUnaryCall() link.CallHandler { return &unaryCall{function: m} }
 
 // Call implements [link.Served].
@@ -85,7 +85,7 @@ func (u *unaryCall) noMetadata() bool {
 	return info == nil || info.ResponseHeader().Len() == 0 && info.ResponseTrailer().Len() == 0
 }
 
-// dropRequest frees the request unless it has been received.
+// dropRequest frees the request unless the handler has received it.
 func (u *unaryCall) dropRequest() {
 	if b := u.request.Swap(nil); b != nil {
 		b.Free()
@@ -107,7 +107,7 @@ func (u *unaryCall) Receive(msg any) error {
 	return u.decode(b.B, msg)
 }
 
-// receiveStreamed is Receive for a request that did not come whole, or has been given up.
+// receiveStreamed is Receive for a request that did not come in one piece, or was given up.
 func (u *unaryCall) receiveStreamed(msg any) error {
 	b, err := u.call.Receive()
 	if err != nil {
@@ -155,7 +155,7 @@ func (u *unaryCall) Send(msg any) error {
 	return nil
 }
 
-// callInfo returns the call's CallInfo, which it makes when it is asked for.
+// callInfo returns the call's CallInfo, and makes it on first use.
 func (u *unaryCall) callInfo() *connect.CallInfo {
 	if info := u.info.Load(); info != nil {
 		return info

@@ -14,10 +14,10 @@ import (
 
 // A message is not encoded, nor decoded, if one of its strings is not UTF-8, and package proto does not say which.
 
-// unencodable says why a message cannot be encoded.
+// unencodable says why a message cannot be encoded. Package proto does not say which of its strings is not UTF-8.
 func unencodable(m proto.Message) string {
 	var field protoreflect.FullName
-	_ = protorange.Range(m.ProtoReflect(), func(p protopath.Values) error { // nothing in it fails
+	_ = protorange.Range(m.ProtoReflect(), func(p protopath.Values) error { // the callback never fails
 		last := p.Index(-1)
 		text, ok := last.Value.Interface().(string)
 		if ok && field == "" && !utf8.ValidString(text) {
@@ -31,7 +31,7 @@ func unencodable(m proto.Message) string {
 	return "the message can't be encoded: " + notUTF8(field)
 }
 
-// fieldOf returns the name of the field that a path leads to, or into.
+// fieldOf returns the name of the field that a path leads to or into.
 func fieldOf(p protopath.Values) protoreflect.FullName {
 	for _, step := range slices.Backward(p.Path) {
 		if step.Kind() == protopath.FieldAccessStep {
@@ -61,7 +61,7 @@ func notUTF8(field protoreflect.FullName) string {
 // maxDepth bounds how deep badText looks.
 const maxDepth = 100
 
-// badText returns the first string field in an encoded message that is not UTF-8, "" where there is none.
+// badText returns the first string field of an encoded message that is not UTF-8, or "".
 func badText(b []byte, md protoreflect.MessageDescriptor, depth int) (bad protoreflect.FullName) {
 	if depth == 0 {
 		return ""

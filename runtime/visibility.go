@@ -10,7 +10,7 @@ import (
 	"github.com/rpcmesh/rpcmesh/runtime/internal/mesh"
 )
 
-// waitVisible is WaitVisible for each of namespaces.
+// waitVisible is [Namespace.WaitVisible] for several namespaces.
 func (t *table) waitVisible(ctx context.Context, namespaces ...string) error {
 	tokens, err := t.visibilityTokens(namespaces)
 	defer t.releaseTokens(tokens)

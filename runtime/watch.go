@@ -93,7 +93,7 @@ func (ns *Namespace) Watch(ctx context.Context) iter.Seq[Event] {
 	}
 }
 
-// watcher is one loop over events.
+// watcher is one loop over a namespace's events.
 type watcher struct {
 	ns   *Namespace
 	wake chan struct{}
@@ -133,7 +133,8 @@ func (w *watcher) popAll() []Event {
 	return events
 }
 
-// addWatcher adds w, with what is as its first events. It reports false once the node is closed.
+// addWatcher adds w; its first events are the current members and functions. It reports false once the node is
+// closed.
 func (t *table) addWatcher(w *watcher) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -168,7 +169,7 @@ func (t *table) removeWatcher(w *watcher) {
 	t.core.WatchFunctions(w.ns.name, false)
 }
 
-// matches reports whether events of namespace are w's.
+// matches reports whether events of namespace concern w.
 func (w *watcher) matches(namespace string) bool {
 	return namespace == w.ns.name || slices.Contains(w.ns.members, namespace)
 }

@@ -33,8 +33,8 @@ func (c Caller) String() string { return c.RemoteAddr + " calls " + c.Procedure 
 // GoString is String, so that no verb shows the token.
 func (c Caller) GoString() string { return c.String() }
 
-// authorize asks whether r's call of t may be made, and returns whose it is; without a token it is who's. name is the
-// token's, where the gateway knows it.
+// authorize decides whether r's call of t is admitted. It returns the client that the call counts for, which without
+// a token is who, and the token's name, where the gateway knows it.
 func (g *Gateway) authorize(r *http.Request, t target, who client) (_ client, name string, err error) {
 	if g.cfg.Open || g.cfg.OpenHealth && !g.cfg.NoHealth && isProbe(t.procedure) {
 		return who, "", nil
@@ -55,12 +55,13 @@ func (g *Gateway) authorize(r *http.Request, t target, who client) (_ client, na
 	return who, "", err
 }
 
-// isProbe reports whether a procedure is one of health's that tells only of what is named.
+// isProbe reports whether procedure is one of the health service's that reveal only the state of services that the
+// caller names.
 func isProbe(procedure string) bool {
 	return procedure == "/grpc.health.v1.Health/Check" || procedure == "/grpc.health.v1.Health/Watch"
 }
 
-// askAuthorize is authorize by the Config's own check.
+// askAuthorize is authorize by Config.Authorize.
 func (g *Gateway) askAuthorize(ctx context.Context, c Caller, who client) (client, error) {
 	err := g.cfg.Authorize(ctx, c)
 	switch {

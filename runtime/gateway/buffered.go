@@ -22,7 +22,7 @@ import (
 // call goes from the reader of its connection to that of a link, or to the handler's goroutine, and back.
 // Whatever is out of the ordinary about a call is left to ServeHTTP, errors of the gateway's above all.
 
-// front is a gateway as a node's server sees it.
+// front is a gateway as seen by its node's server.
 type front struct{ *Gateway }
 
 var _ h2serve.BufferedHandlers = front{}
@@ -32,17 +32,17 @@ func (f front) NewBufferedHandler() h2serve.BufferedHandler {
 	return &bufferedCalls{g: f.Gateway, caller: f.node.NewRawCaller(), headerKeys: map[string]string{}}
 }
 
-// bufferedCalls takes the calls of one connection.
+// bufferedCalls handles the calls of one connection.
 type bufferedCalls struct {
 	g           *Gateway
 	caller      *rpcmesh.RawCaller
-	headerKeys  map[string]string // canonical forms of headers' names; empty: they end here
-	anonymous   client            // those without a token
+	headerKeys  map[string]string // the canonical forms of header names; empty: the header is dropped
+	anonymous   client            // the client of calls without a token
 	addr        string
 	lastOutside *rpcmesh.Outside // of the last call
 }
 
-// maxHeaderKeys bounds whole.keys.
+// maxHeaderKeys bounds bufferedCalls.headerKeys.
 const maxHeaderKeys = 128
 
 // bufferedCall is one call.
@@ -79,12 +79,14 @@ func (w *bufferedCalls) Wants(r *h2serve.Request) bool {
 	if !ok || f.Kind != connect.StreamTypeUnary {
 		return false
 	}
-	c.ns, c.Procedure, c.Idempotency = ns, f.Procedure, f.Idempotency
+	c.ns = ns
+	c.Procedure = f.Procedure
+	c.Idempotency = f.Idempotency
 	r.Data = c
 	return true
 }
 
-// parseHead takes what the request's headers say of the call, and reports whether that is all ordinary.
+// parseHead reads the request's headers, and reports whether they are ordinary.
 func (c *bufferedCall) parseHead(t *target) bool {
 	proto, authorized := false, false
 	for _, f := range c.request.Fields {
@@ -108,7 +110,8 @@ func (c *bufferedCall) parseHead(t *target) bool {
 			t.namespace = f.Value
 		case "authorization":
 			var err error
-			if c.token, err = bearerOf(f.Value); err != nil || authorized {
+			c.token, err = bearerOf(f.Value)
+			if err != nil || authorized {
 				return false
 			}
 			authorized = true
@@ -119,7 +122,7 @@ func (c *bufferedCall) parseHead(t *target) bool {
 	return proto
 }
 
-// authorize reports whether a call may be made, and notes whose it is.
+// authorize reports whether a call is admitted, and records its client.
 func (w *bufferedCalls) authorize(c *bufferedCall, t target) bool {
 	if w.addr == "" {
 		w.addr = c.request.RemoteAddr().String()
@@ -137,7 +140,7 @@ func (w *bufferedCalls) authorize(c *bufferedCall, t target) bool {
 	return true
 }
 
-// outside is [Gateway.outside] for a connection whose calls mostly come by one token.
+// outside is [Gateway.outside] for a connection, most of whose calls use one token.
 func (w *bufferedCalls) outside(token string) *rpcmesh.Outside {
 	if w.lastOutside == nil || w.lastOutside.Token != token {
 		from := w.g.outside(token, w.addr)
@@ -163,9 +166,11 @@ func (w *bufferedCalls) Handle(r *h2serve.Request) bool {
 			c.RequestHeader().Add(key, f.Value)
 		}
 	}
-	c.Request, c.Owned, c.Done = message, r.Owned, c.respond
+	c.Request = message
+	c.Owned = r.Owned
+	c.Done = c.respond
 	if w.g.calls.begin(c.client) != nil {
-		return false // which ServeHTTP says
+		return false // ServeHTTP reports it
 	}
 	r.OnCancel(c.Cancel)
 	if !w.caller.Begin(c.ns, &c.RawCall) {
@@ -175,11 +180,12 @@ func (w *bufferedCalls) Handle(r *h2serve.Request) bool {
 	return true
 }
 
-// headerKey returns the canonical form of a header's name, or nothing where the header ends here.
+// headerKey returns the canonical form of a header's name, or "" where the header is dropped.
 func (w *bufferedCalls) headerKey(name string) string {
 	key, ok := w.headerKeys[name]
 	if !ok {
-		if key = textproto.CanonicalMIMEHeaderKey(name); !bridge.Forwarded(key) || w.g.skip(key) {
+		key = textproto.CanonicalMIMEHeaderKey(name)
+		if !bridge.Forwarded(key) || w.g.skip(key) {
 			key = ""
 		}
 		if len(w.headerKeys) < maxHeaderKeys {
@@ -201,10 +207,11 @@ var (
 	fieldAcceptEncoding = hpack.HeaderField{Name: "grpc-accept-encoding", Value: connect.CompressionNameGzip}
 )
 
-// minKeptResponse is from where, in bytes, a response is better kept than copied while it waits for the client's windows.
+// minKeptResponse is the size, in bytes, from which a response is kept rather than copied while it waits for the
+// client's flow-control windows.
 const minKeptResponse = 64 << 10
 
-// respond is the call's Done.
+// respond is the call's Done: it sends the response.
 func (c *bufferedCall) respond(*rpcmesh.RawCall) rpcmesh.Output {
 	c.g.calls.end(c.client)
 	var head, trailer [8]hpack.HeaderField
@@ -218,7 +225,8 @@ func (c *bufferedCall) respond(*rpcmesh.RawCall) rpcmesh.Output {
 		prefix := grpc.Prefix(len(c.Response))
 		body = [2][]byte{prefix[:], c.Response}
 		r.Body = body[:]
-		if r.Kept = len(c.Response) > minKeptResponse; r.Kept {
+		r.Kept = len(c.Response) > minKeptResponse
+		if r.Kept {
 			c.KeepResponse()
 		}
 	}
@@ -227,7 +235,7 @@ func (c *bufferedCall) respond(*rpcmesh.RawCall) rpcmesh.Output {
 	return conn
 }
 
-// verdict is how a call has failed, as its caller is told; nil if it has not.
+// verdict is the error of a call in the form that its caller sees; nil if it has none.
 func verdict(err error) *connect.Error {
 	if err == nil {
 		return nil
@@ -238,7 +246,7 @@ func verdict(err error) *connect.Error {
 	return connect.NewError(connect.CodeUnknown, "")
 }
 
-// appendUser appends the user's headers of h. Values that HTTP does not have are left out.
+// appendUser appends the user's headers of h. Values that HTTP does not allow are left out.
 func appendUser(fields []hpack.HeaderField, h *connect.Header) []hpack.HeaderField {
 	for key, values := range bridge.User(h) {
 		name := strings.ToLower(key)

@@ -14,19 +14,19 @@ import (
 	"github.com/rpcmesh/rpcmesh/runtime/gateway/internal/reflection"
 )
 
-// builtinPrefix is what the procedures of the gateway's own services begin with.
+// builtinPrefix is the common prefix of the procedures that the gateway serves itself.
 const builtinPrefix = "/grpc."
 
-// builtinServices are the services that the gateway itself serves in each namespace, in the place of the mesh.
+// builtinServices are the services that the gateway itself serves in each namespace, instead of the mesh.
 type builtinServices struct {
 	noReflection, noHealth bool
-	publicError            func(err error, name string) error // as those outside are
+	publicError            func(err error, name string) error // an error in the form that callers outside see
 
 	mu      sync.Mutex
 	methods map[*rpcmesh.Namespace]map[string]connect.Method // by procedure
 }
 
-// lookup returns the method for a procedure, if it is one of the own.
+// lookup returns the method for a procedure, if it is a built-in one.
 func (o *builtinServices) lookup(node *rpcmesh.Node, ns *rpcmesh.Namespace, procedure string) (connect.Method, bool) {
 	if !strings.HasPrefix(procedure, builtinPrefix) {
 		return connect.Method{}, false
@@ -60,7 +60,7 @@ func (o *builtinServices) newMethods(ns *rpcmesh.Namespace, node *rpcmesh.Node) 
 	return methods
 }
 
-// callBuiltin calls one of the own methods. Streams of theirs end when the node drains, which nobody else would tell them.
+// callBuiltin calls a built-in method. It ends the method's streams when the node drains, since nobody else does.
 func (g *Gateway) callBuiltin(ctx context.Context, c *call, stream connect.ServerStream) error {
 	if c.spec.StreamType == connect.StreamTypeUnary {
 		return c.builtin(ctx, c.spec, stream)
@@ -84,7 +84,7 @@ func (g *Gateway) callBuiltin(ctx context.Context, c *call, stream connect.Serve
 	return err
 }
 
-// draining reports whether callers should go elsewhere.
+// draining reports whether callers should use another node.
 func (g *Gateway) draining() bool {
 	select {
 	case <-g.node.Draining():

@@ -8,15 +8,15 @@ import (
 	"connectrpc.com/connect/v2"
 )
 
-// client is whose calls are counted together: those with one token, or without a token those from one address. It
-// is comparable.
+// client is whose calls are counted together: the holders of one token, or the callers without a token from one
+// address. It is comparable.
 type client struct {
 	token [sha256.Size]byte // its hash
 	addr  netip.Addr
 }
 
-// clientByAddress returns the client at an address of the network, "host:port", who has no token. Hosts of one IPv6 network
-// of 64 bits are one client: whoever has one address there has all.
+// clientByAddress returns the client at a network address, "host:port", without a token. An IPv6 network of 64 bits
+// is one client, since whoever has one of its addresses has all.
 func clientByAddress(address string) client {
 	ap, err := netip.ParseAddrPort(address)
 	if err != nil {
@@ -31,10 +31,10 @@ func clientByAddress(address string) client {
 	return client{addr: addr}
 }
 
-// clientByToken returns the client that has a token, of which there is the hash.
+// clientByToken returns the client that has the token with a hash.
 func clientByToken(hash [sha256.Size]byte) client { return client{token: hash} }
 
-// callCounter counts those under way, in all and of each client. It may be used concurrently.
+// callCounter counts the calls in progress, in total and by client. It may be used concurrently.
 type callCounter struct {
 	max, maxPerClient int
 
@@ -47,7 +47,7 @@ func newCalls(most, mostOfOne int) *callCounter {
 	return &callCounter{max: most, maxPerClient: mostOfOne, byClient: map[client]int{}}
 }
 
-// begin counts one more call of a client, until end, or says why there may be none.
+// begin counts a call of a client until end, or returns which limit it exceeds.
 func (c *callCounter) begin(who client) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -71,7 +71,7 @@ func (c *callCounter) tooMany(who client) error {
 		"%d calls %s are under way, and the gateway takes no more of one caller, by its Config.MaxCallsPerCaller: wait for some to end", c.maxPerClient, whose)
 }
 
-// transfer makes a call one of another client, or says why it may be none.
+// transfer moves a call to another client, or returns which limit it exceeds there.
 func (c *callCounter) transfer(from, to client) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -190,7 +190,7 @@ func (cfg *Config) checkNamespaces() error {
 	return nil
 }
 
-// errorInField says where the namespace stands that err is about.
+// errorInField adds to err the field that holds the namespace in question.
 func errorInField(field string, err error) error {
 	text := err.Error()
 	if e, ok := errors.AsType[*connect.Error](err); ok {
@@ -220,7 +220,7 @@ func (cfg *Config) checkBounds() error {
 	return nil
 }
 
-// handler returns next behind what answers browsers.
+// handler returns next, behind a handler of CORS's preflights.
 func (c *CORS) handler(next http.Handler) http.Handler {
 	if c == nil {
 		return next

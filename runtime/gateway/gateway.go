@@ -24,16 +24,16 @@ import (
 type Gateway struct {
 	cfg         Config
 	node        *rpcmesh.Node
-	namespaces  map[string]*atomic.Pointer[rpcmesh.Namespace] // nil until the node is found to be a member
+	namespaces  map[string]*atomic.Pointer[rpcmesh.Namespace] // nil until the node is seen to be a member
 	pump        bridge.Pump
-	jsonMemory  *memoryBudget // for messages that are being turned into JSON or back
+	jsonMemory  *memoryBudget // for converting messages to JSON or back
 	handlers    handlers
 	builtin     builtinServices
 	errors      *connecthttp.ErrorWriter
 	front       http.Handler // serve, behind CORS
 	quiet       quiet.Logger
 	calls       *callCounter
-	dropHeaders *headerSet // of callers' headers
+	dropHeaders *headerSet // callers' headers that are dropped
 }
 
 // New returns a gateway to namespaces of node. It fails with invalid_argument where cfg has a mistake.
@@ -54,7 +54,8 @@ func New(node *rpcmesh.Node, cfg Config) (*Gateway, error) {
 		calls: newCalls(cfg.MaxCalls, cfg.MaxCallsPerCaller),
 		quiet: quiet.Logger{To: guard.Logger(cfg.Logger).With("gateway", node.Name())},
 	}
-	if g.dropHeaders, err = newHeaderSet(cfg.DropHeaders); err != nil {
+	g.dropHeaders, err = newHeaderSet(cfg.DropHeaders)
+	if err != nil {
 		return nil, err
 	}
 	for _, name := range append([]string{cfg.Namespace}, cfg.Namespaces...) {
@@ -77,7 +78,9 @@ func New(node *rpcmesh.Node, cfg Config) (*Gateway, error) {
 	}
 	g.errors = connecthttp.NewErrorWriter(options...)
 	g.handlers = newHandlers(g.call, options)
-	g.builtin.noReflection, g.builtin.noHealth, g.builtin.publicError = cfg.NoReflection, cfg.NoHealth, g.publicSchemaError
+	g.builtin.noReflection = cfg.NoReflection
+	g.builtin.noHealth = cfg.NoHealth
+	g.builtin.publicError = g.publicSchemaError
 	g.front = cfg.CORS.handler(webText(http.HandlerFunc(g.serve)))
 	return g, nil
 }
@@ -117,7 +120,7 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) {
 	if g.draining() {
 		w.Header().Set("Connection", "close") // which net/http makes a GOAWAY over HTTP/2
 	}
-	who := clientByAddress(r.RemoteAddr) // until it is found to have a token
+	who := clientByAddress(r.RemoteAddr) // until its token is known
 	if err == nil {
 		err = g.node.Admit(r.Context())
 	}
@@ -142,7 +145,8 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) {
 	g.handlers.of(c.spec).ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callKey{}, c)))
 }
 
-// admitCall decides whether r may call t, and finds it. From then on its call counts as that of whoever has its token.
+// admitCall decides whether r may call t, and finds it. From then on the call counts for the client that has its
+// token.
 func (g *Gateway) admitCall(r *http.Request, t target, who *client) (*call, error) {
 	if t.namespace == "" {
 		t.namespace = g.cfg.Namespace
@@ -169,7 +173,7 @@ func (g *Gateway) admitCall(r *http.Request, t target, who *client) (*call, erro
 	return &call{ns: ns, spec: spec, from: g.outside(token, r.RemoteAddr)}, nil
 }
 
-// lookUpSpec finds what r calls, and waits for it as calls do, for no longer than the caller.
+// lookUpSpec finds the function that r calls. It waits for it as calls do, but for no longer than the caller.
 func lookUpSpec(r *http.Request, ns *rpcmesh.Namespace, procedure string) (connect.Spec, error) {
 	for {
 		if f, ok := ns.Find(procedure); ok {
@@ -179,14 +183,14 @@ func lookUpSpec(r *http.Request, ns *rpcmesh.Namespace, procedure string) (conne
 		stream, err := ns.NewClientStream(ctx, connect.Spec{Procedure: procedure})
 		cancel()
 		if err != nil {
-			return connect.Spec{}, err // says what is known of it
+			return connect.Spec{}, err // it says what is known of the function
 		}
-		_ = stream.Close() // it has just appeared
+		_ = stream.Close() // the function has just appeared
 	}
 }
 
-// withRequestTimeout returns the context of a request until its caller's time is up, as far as a header says when: what
-// it says wrong, the protocol's handler refuses.
+// withRequestTimeout returns the context of a request with the timeout that its headers give. The protocol's handler
+// refuses malformed ones.
 func withRequestTimeout(r *http.Request) (context.Context, context.CancelFunc) {
 	if timeout, ok := grpc.Timeout(r.Header.Get("Grpc-Timeout")); ok {
 		return context.WithTimeout(r.Context(), timeout)
@@ -197,12 +201,12 @@ func withRequestTimeout(r *http.Request) (context.Context, context.CancelFunc) {
 	return r.Context(), func() {}
 }
 
-// outside says how a call came in, by the name of the token that it was admitted by, if any.
+// outside describes how a call came in; token is the name of the token that admitted it, if any.
 func (g *Gateway) outside(token, addr string) rpcmesh.Outside {
 	return rpcmesh.Outside{Gateway: g.cfg.Name, Token: token, Addr: addr}
 }
 
-// publicError is an error of the mesh's as those outside are told it.
+// publicError is an error of the mesh in the form that callers outside see.
 func (g *Gateway) publicError(err error, procedure string) error {
 	if g.cfg.NameNodes {
 		return err
@@ -210,7 +214,7 @@ func (g *Gateway) publicError(err error, procedure string) error {
 	return bridge.Discreet(err, procedure)
 }
 
-// publicSchemaError is told for what keeps a schema from being had.
+// publicSchemaError is publicError for a schema that cannot be fetched.
 func (g *Gateway) publicSchemaError(err error, name string) error {
 	if g.cfg.NameNodes {
 		return err
@@ -234,7 +238,7 @@ func (g *Gateway) namespace(name string) (*rpcmesh.Namespace, bool) {
 	return ns, ok
 }
 
-// refuse answers a request that no handler gets to see.
+// refuse answers a request that reaches no handler.
 func (g *Gateway) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	if connect.CodeOf(err) == connect.CodeUnauthenticated {
 		w.Header().Set("Www-Authenticate", "Bearer")
@@ -243,11 +247,10 @@ func (g *Gateway) refuse(w http.ResponseWriter, r *http.Request, err error) {
 		w = notFoundWriter{w}
 	}
 	t, _ := parsePath(r.URL.Path)
-	_ = g.errors.Write(w, r, bridge.Verdict(g.publicError(err, t.procedure))) // fails where the caller has gone
+	_ = g.errors.Write(w, r, bridge.Verdict(g.publicError(err, t.procedure))) // it fails where the caller has left
 }
 
-// notFoundWriter has the status of a path that is not there, as servers of Connect answer, where the code
-// unimplemented alone says 501.
+// notFoundWriter turns the status of the code unimplemented, 501, into 404, as Connect servers answer unknown paths.
 type notFoundWriter struct{ http.ResponseWriter }
 
 func (u notFoundWriter) WriteHeader(status int) {
@@ -257,7 +260,7 @@ func (u notFoundWriter) WriteHeader(status int) {
 	u.ResponseWriter.WriteHeader(status)
 }
 
-// skip drops what is meant for the gateway, or not the caller's to say.
+// skip reports whether a header is not forwarded: it is meant for the gateway, or callers must not set it.
 func (g *Gateway) skip(key string) bool {
 	return key == "Authorization" && !g.cfg.PassAuthorization || g.dropHeaders.has(key)
 }
@@ -292,7 +295,8 @@ func (g *Gateway) call(ctx context.Context, _ connect.Spec, stream connect.Serve
 	stream = limitedStream{stream, g.cfg.MaxMessage}
 	if info, _ := connect.CallInfoForServerContext(ctx); info.Codec == connect.CodecNameJSON {
 		var err error
-		if c.json, err = g.newTranscoder(ctx, c.ns, c.spec.Procedure); err != nil {
+		c.json, err = g.newTranscoder(ctx, c.ns, c.spec.Procedure)
+		if err != nil {
 			return bridge.Verdict(err)
 		}
 		stream = jsonStream{ServerStream: stream, ctx: ctx, t: c.json}
@@ -300,7 +304,7 @@ func (g *Gateway) call(ctx context.Context, _ connect.Spec, stream connect.Serve
 	return g.pump.Call(ctx, c.spec, stream)
 }
 
-// limitedStream is a stream that says whose limit it is that a request exceeds.
+// limitedStream is a stream whose errors say which limit a request exceeds.
 type limitedStream struct {
 	connect.ServerStream
 	limit int
@@ -326,11 +330,11 @@ func (meshTransport) NewClientStream(ctx context.Context, spec connect.Spec) (co
 	return c.ns.NewClientStream(rpcmesh.WithOutside(ctx, c.from), spec)
 }
 
-// stopReceiving is the pump's. It works for HTTP/1.1, where closing the body would wait, and for HTTP/2.
+// stopReceiving is the pump's. It works for HTTP/1.1, where closing the body would block, and for HTTP/2.
 func stopReceiving(ctx context.Context) {
 	c := callOf(ctx)
 	if c.r.ProtoMajor == 1 {
-		c.w.Header().Set("Connection", "close") // it can't be read any more
+		c.w.Header().Set("Connection", "close") // the connection cannot be read any more
 	}
 	_ = http.NewResponseController(c.w).SetReadDeadline(time.Unix(1, 0)) // see New
 }

@@ -8,8 +8,8 @@ import (
 	"connectrpc.com/connect/v2/connecthttp"
 )
 
-// handlers speak the protocols, one for each kind of function without side effects and with them: what
-// they do does not depend on the function's name.
+// handlers implement the protocols: one handler for each stream type, with and without side effects. They do not
+// depend on the function's name.
 type handlers [connect.StreamTypeBidi + 1][2]http.Handler
 
 func newHandlers(call connect.ServerFunc, options []connecthttp.Option) (all handlers) {
@@ -42,7 +42,7 @@ func (h *handlers) of(spec connect.Spec) http.Handler {
 	return h[spec.StreamType&connect.StreamTypeBidi][free]
 }
 
-// collector takes what is mounted on it.
+// collector records the handlers that are mounted on it.
 type collector map[string]http.Handler
 
 func (c collector) Handle(pattern string, handler http.Handler) { c[pattern] = handler }

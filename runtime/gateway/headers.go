@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	// meshPrefix is what the mesh's own headers begin with. Those of callers always end at the gateway.
+	// meshPrefix is the prefix of the mesh's own headers. Those of callers are always dropped.
 	meshPrefix = "Rpcmesh-"
 	// maxDropHeaders bounds [Config.DropHeaders].
 	maxDropHeaders = 256
@@ -32,7 +32,7 @@ func DefaultDropHeaders() []string {
 	}
 }
 
-// headerSet is a set of headers, by their names and by what names begin with. It does not change.
+// headerSet is an immutable set of headers, by name and by prefix.
 type headerSet struct {
 	names    map[string]bool // canonical
 	prefixes []string        // in lower case
@@ -58,7 +58,7 @@ func newHeaderSet(patterns []string) (*headerSet, error) {
 	return s, nil
 }
 
-// has reports whether a header, by its canonical key, is in the set. Servers that take _ for - are thought of.
+// has reports whether a header, by its canonical key, is in the set. Since some servers treat _ like -, so does it.
 func (s *headerSet) has(key string) bool {
 	if strings.IndexByte(key, '_') >= 0 {
 		key = textproto.CanonicalMIMEHeaderKey(hyphenated(key))

@@ -20,17 +20,18 @@ import (
 )
 
 const (
-	// jsonMemoryFactor is how many times as long as [Config.MaxJSON] all messages may be in memory that are being turned
-	// into JSON or back, and any one of them.
+	// jsonMemoryFactor bounds the memory for all messages that are being converted to JSON or back, and for any one
+	// of them: so many times [Config.MaxJSON].
 	jsonMemoryFactor = 16
-	// jsonExpansion is how many times as long as its JSON a message is in memory at most: a list of empty messages.
+	// jsonExpansion is the greatest ratio of a message's size in memory to that of its JSON: that of a list of empty
+	// messages.
 	jsonExpansion = 64
-	// typeLookupTimeout bounds how long a type is looked for, which may be far away, while others wait for room.
+	// typeLookupTimeout bounds the search for a type, which may be remote, while others wait for memory.
 	typeLookupTimeout = 5 * time.Second
 )
 
-// jsonCodec is the codec "json": it turns JSON into encoded messages and back, by the schema of the call
-// whose context it gets.
+// jsonCodec is the codec "json": it converts JSON to encoded messages and back, by the schema of the call in its
+// context.
 type jsonCodec struct{}
 
 var _ connect.Codec = jsonCodec{}
@@ -53,7 +54,7 @@ func (jsonCodec) UnmarshalRead(ctx context.Context, src io.Reader, msg any) erro
 	return callOf(ctx).json.unmarshal(ctx, src, raw)
 }
 
-// jsonStream has its messages spelled before they are sent: an error of the codec's would lose its code.
+// jsonStream converts messages to JSON before they are sent: an error of the codec would lose its code.
 type jsonStream struct {
 	connect.ServerStream
 
@@ -76,7 +77,7 @@ func (s jsonStream) Send(msg any) error {
 	return s.ServerStream.Send(&rpcmesh.Raw{B: spelled})
 }
 
-// transcoder turns one call's JSON into messages and messages into JSON, as Connect's own codec does.
+// transcoder converts one call's JSON to messages and messages to JSON, as Connect's own codec does.
 type transcoder struct {
 	ns          *rpcmesh.Namespace
 	schema      *rpcmesh.Schema
@@ -86,7 +87,7 @@ type transcoder struct {
 	publicError func(err error, name string) error
 }
 
-// newTranscoder returns what a JSON call of procedure in ns needs.
+// newTranscoder returns the transcoder of a JSON call of procedure in ns.
 func (g *Gateway) newTranscoder(ctx context.Context, ns *rpcmesh.Namespace, procedure string) (*transcoder, error) {
 	schema, err := ns.Schema(ctx, procedure)
 	if err != nil {
@@ -100,12 +101,12 @@ func (g *Gateway) newTranscoder(ctx context.Context, ns *rpcmesh.Namespace, proc
 	}, nil
 }
 
-// types finds what an Any holds, which any schema of the namespace may have, and extensions.
+// types resolves the contents of Any, which any schema of the namespace may define, and extensions.
 func (t *transcoder) types(ctx context.Context) resolver {
 	return publicTypes{t.ns.Types(ctx, t.schema), t.publicError}
 }
 
-// publicTypes are types whose errors are for those outside.
+// publicTypes are types whose errors are in the form that callers outside see.
 type publicTypes struct {
 	*rpcmesh.Types
 
@@ -124,14 +125,14 @@ func (t publicTypes) FindMessageByURL(url string) (protoreflect.MessageType, err
 
 func (t *transcoder) unmarshal(ctx context.Context, src io.Reader, raw *rpcmesh.Raw) (err error) {
 	defer recoverPanic(&err)
-	if err := bridge.ReadAll(src, raw); err != nil { // first: src may be slow
+	if err := bridge.ReadAll(src, raw); err != nil { // before memory is acquired: src may be slow
 		return err
 	}
-	giveBack, err := t.memory.acquire(ctx, jsonExpansion*min(len(raw.B), math.MaxInt/jsonExpansion))
+	release, err := t.memory.acquire(ctx, jsonExpansion*min(len(raw.B), math.MaxInt/jsonExpansion))
 	if err != nil {
 		return err
 	}
-	defer giveBack()
+	defer release()
 	ctx, cancel := context.WithTimeout(ctx, typeLookupTimeout)
 	defer cancel()
 	codec := connectproto.JSONCodec{UnmarshalOptions: protojson.UnmarshalOptions{Resolver: t.types(ctx), DiscardUnknown: true}}
@@ -150,12 +151,12 @@ func (t *transcoder) marshal(ctx context.Context, raw *rpcmesh.Raw) (spelled []b
 	if err := s.estimate(raw.B, t.out.Descriptor()); err != nil {
 		return nil, err
 	}
-	giveBack, err := t.memory.acquire(ctx, s.weight+2*s.length)
+	release, err := t.memory.acquire(ctx, s.weight+2*s.length)
 	if err != nil {
 		return nil, err
 	}
-	defer giveBack()
-	ctx, cancel := context.WithTimeout(ctx, typeLookupTimeout) // again, should what was found be gone
+	defer release()
+	ctx, cancel := context.WithTimeout(ctx, typeLookupTimeout) // again, in case what was found is gone
 	defer cancel()
 	types := t.types(ctx)
 	msg := t.out.New().Interface()
@@ -165,8 +166,8 @@ func (t *transcoder) marshal(ctx context.Context, raw *rpcmesh.Raw) (spelled []b
 	return protojson.MarshalOptions{Resolver: types}.Marshal(msg)
 }
 
-// recoverPanic turns a panic into an error: protojson takes it for granted that messages of well-known names
-// have their well-known fields, and an origin may have registered others.
+// recoverPanic turns a panic into an error: protojson assumes that messages with well-known names have the well-known
+// fields, but an origin may have registered others.
 func recoverPanic(err *error) {
 	if r := recover(); r != nil {
 		*err = connect.NewError(connect.CodeInternal, "JSON can't be had by the schema that the function was registered with")

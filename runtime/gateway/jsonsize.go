@@ -22,30 +22,30 @@ const (
 // What a message that is decoded without code for it takes of memory, with what is made of it for a while.
 const (
 	weightMessage = 192
-	weightFields  = 256 // the first field
+	weightFields  = 256 // once there is a field
 	weightValue   = 48
 )
 
 // maxNesting is how deep messages may be in one another, as in proto.Unmarshal.
 const maxNesting = 10_000
 
-// jsonEstimator foretells how long a message is in JSON, and how much memory it takes to spell it, neither of which is
-// bounded by how long it is: names can be as long as a schema has them, and an empty message is an object. It finds
-// no mistakes: those that there are keep the message from being spelled.
+// jsonEstimator computes bounds of a message's length in JSON and of the memory that the conversion takes. Neither is
+// bounded by the length of the message: names are as long as the schema makes them, and an empty message becomes an
+// object. It does not report malformed messages: the conversion does.
 type jsonEstimator struct {
 	types                resolver
-	maxLength, maxWeight int // of length and weight
-	length               int // rather more than less
+	maxLength, maxWeight int // limits of length and weight
+	length               int // an upper bound
 	weight               int
 }
 
-// resolver is what a [rpcmesh.Types] is.
+// resolver is what a [rpcmesh.Types] implements.
 type resolver interface {
 	protoregistry.MessageTypeResolver
 	protoregistry.ExtensionTypeResolver
 }
 
-// estimate takes a message, and fails where it would be longer than limit.
+// estimate adds a message, and fails where a limit is exceeded.
 func (s *jsonEstimator) estimate(b []byte, md protoreflect.MessageDescriptor) error {
 	return s.message(b, md, 0)
 }
@@ -78,7 +78,7 @@ func (s *jsonEstimator) message(b []byte, md protoreflect.MessageDescriptor, dep
 	if len(b) > 0 {
 		s.weight += weightFields
 	}
-	var last protowire.Number // lists are spelled with one name
+	var last protowire.Number // a list has its name once
 	for len(b) > 0 {
 		num, typ, n := protowire.ConsumeTag(b)
 		if n < 0 {
@@ -92,7 +92,7 @@ func (s *jsonEstimator) message(b []byte, md protoreflect.MessageDescriptor, dep
 		b = b[n+size:]
 		fd := s.field(md, num)
 		if fd == nil {
-			s.weight += 2 * (n + size) // it is kept as it is
+			s.weight += 2 * (n + size) // an unknown field is kept as it is
 			continue
 		}
 		if num != last && known == formObject && !md.IsMapEntry() {
@@ -121,7 +121,7 @@ func (s *jsonEstimator) field(md protoreflect.MessageDescriptor, num protowire.N
 	return nil
 }
 
-// value takes what stands behind a tag.
+// value adds the value after a tag.
 func (s *jsonEstimator) value(b []byte, num protowire.Number, typ protowire.Type, fd protoreflect.FieldDescriptor, depth int) error {
 	s.weight += weightValue
 	switch {
@@ -134,7 +134,8 @@ func (s *jsonEstimator) value(b []byte, num protowire.Number, typ protowire.Type
 		return s.scalar(b, fd)
 	}
 	b, _ = protowire.ConsumeBytes(b)
-	switch kind := fd.Kind(); {
+	kind := fd.Kind()
+	switch {
 	case fd.Message() != nil:
 		return s.message(b, fd.Message(), depth+1)
 	case kind == protoreflect.StringKind:
@@ -147,7 +148,7 @@ func (s *jsonEstimator) value(b []byte, num protowire.Number, typ protowire.Type
 	return s.packed(b, fd)
 }
 
-// packed takes a list of numbers.
+// packed adds a packed list of numbers.
 func (s *jsonEstimator) packed(b []byte, fd protoreflect.FieldDescriptor) error {
 	typ := protowire.VarintType
 	switch fd.Kind() {
@@ -170,7 +171,7 @@ func (s *jsonEstimator) packed(b []byte, fd protoreflect.FieldDescriptor) error 
 	return nil
 }
 
-// scalar takes a number.
+// scalar adds a number.
 func (s *jsonEstimator) scalar(b []byte, fd protoreflect.FieldDescriptor) error {
 	switch fd.Kind() {
 	case protoreflect.BoolKind:
@@ -187,7 +188,7 @@ func (s *jsonEstimator) scalar(b []byte, fd protoreflect.FieldDescriptor) error 
 	return s.add(sizeNumber)
 }
 
-// anyMessage takes a google.protobuf.Any, which is spelled as what is in it.
+// anyMessage adds a google.protobuf.Any, which is written as the message that it contains.
 func (s *jsonEstimator) anyMessage(b []byte, depth int) error {
 	var url, value []byte
 	for len(b) > 0 {
@@ -200,7 +201,8 @@ func (s *jsonEstimator) anyMessage(b []byte, depth int) error {
 			return nil
 		}
 		if typ == protowire.BytesType {
-			switch v, _ := protowire.ConsumeBytes(b[n:]); num {
+			v, _ := protowire.ConsumeBytes(b[n:])
+			switch num {
 			case 1:
 				url = v
 			case 2:
@@ -217,17 +219,18 @@ func (s *jsonEstimator) anyMessage(b []byte, depth int) error {
 		return nil
 	}
 	mt, err := s.types.FindMessageByURL(string(url))
-	if err != nil { // others would have to be looked for before it comes to that
+	if err != nil { // fail now: the conversion would fail as well
 		return fmt.Errorf("google.protobuf.Any: unable to resolve %.200q: %w", url, err)
 	}
 	return s.message(value, mt.Descriptor(), depth+1)
 }
 
-// quotedLen returns how long s is in JSON.
+// quotedLen returns the length of s as a JSON string.
 func quotedLen[T string | protoreflect.Name](s T) int {
 	n := len(s) + 2
 	for i := range len(s) {
-		switch c := s[i]; {
+		c := s[i]
+		switch {
 		case c < ' ':
 			n += len(`\u0000`) - 1
 		case c == '"' || c == '\\':
@@ -237,7 +240,7 @@ func quotedLen[T string | protoreflect.Name](s T) int {
 	return n
 }
 
-// jsonForm says how a message of a well-known name is spelled.
+// jsonForm says how messages with a well-known name are written.
 type jsonForm int
 
 const (

@@ -9,7 +9,7 @@ import (
 	"connectrpc.com/connect/v2"
 )
 
-// mediaTypes are those of the protocols' requests, for unary functions and for streams.
+// mediaTypes are the protocols' request types, for unary functions and for streams.
 var mediaTypes = func() (types [2][]string) {
 	for _, codec := range []string{"json", "proto"} {
 		types[0] = append(types[0], "application/"+codec)
@@ -30,7 +30,7 @@ func mediaTypesOf(kind connect.StreamType) []string {
 	return mediaTypes[1]
 }
 
-// accepts reports whether requests of a content type can be for a function of a kind.
+// accepts reports whether requests of a content type can be for a function of the given kind.
 func accepts(kind connect.StreamType, contentType string) bool {
 	types := mediaTypesOf(kind)
 	if slices.Contains(types, contentType) {
@@ -40,7 +40,7 @@ func accepts(kind connect.StreamType, contentType string) bool {
 	return err == nil && slices.Contains(types, mediaType)
 }
 
-// refuseMediaType says what a request can be instead.
+// refuseMediaType answers with the content types that are accepted.
 func refuseMediaType(w http.ResponseWriter, kind connect.StreamType) {
 	types := strings.Join(mediaTypesOf(kind), ", ")
 	w.Header().Set("Accept-Post", types)

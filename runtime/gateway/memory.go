@@ -8,25 +8,26 @@ import (
 	"github.com/rpcmesh/rpcmesh/runtime/gateway/internal/bridge"
 )
 
-// memoryBudget is memory that is taken for a while, by all in turn. It may be used concurrently.
+// memoryBudget is an amount of memory that is acquired and released, first come, first served. It may be used
+// concurrently.
 type memoryBudget struct {
 	mu      sync.Mutex
 	free    int
 	size    int
-	waiting list.List // of *claim, the first come first
+	waiting list.List // of *memoryRequest, the oldest first
 }
 
-// memoryRequest is one who waits for room.
+// memoryRequest is a caller that waits for memory.
 type memoryRequest struct {
 	want    int
-	granted chan struct{} // closed when it has it
+	granted chan struct{} // closed when the memory is granted
 }
 
 func newMemoryBudget(size int) *memoryBudget { return &memoryBudget{free: size, size: size} }
 
-// acquire takes n bytes, of which there may be more than there is room for: then all of it. It waits for those who came
-// before, until ctx ends. What it has taken is given back by the function that it returns.
-func (r *memoryBudget) acquire(ctx context.Context, n int) (giveBack func(), err error) {
+// acquire acquires n bytes, or the whole budget if that is less, until release is called. It waits for its turn, or
+// until ctx ends.
+func (r *memoryBudget) acquire(ctx context.Context, n int) (release func(), err error) {
 	n = min(n, r.size)
 	r.mu.Lock()
 	if r.waiting.Len() == 0 && n <= r.free {
@@ -45,12 +46,12 @@ func (r *memoryBudget) acquire(ctx context.Context, n int) (giveBack func(), err
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	select {
-	case <-c.granted: // meanwhile
+	case <-c.granted: // granted meanwhile
 		r.free += n
 	default:
 		r.waiting.Remove(e)
 	}
-	r.grantLocked() // who came after may want less
+	r.grantLocked() // the next one may want less
 	return nil, bridge.Verdict(context.Cause(ctx))
 }
 
@@ -61,7 +62,7 @@ func (r *memoryBudget) release(n int) {
 	r.grantLocked()
 }
 
-// grantLocked gives those who wait what there is.
+// grantLocked grants what there is to those who wait.
 func (r *memoryBudget) grantLocked() {
 	for e := r.waiting.Front(); e != nil; e = r.waiting.Front() {
 		c, _ := e.Value.(*memoryRequest)

@@ -8,22 +8,21 @@ import (
 )
 
 const (
-	// namespaceHeader names a call's namespace, in its canonical form.
+	// namespaceHeader is the canonical form of the header that names a call's namespace.
 	namespaceHeader = "Rpcmesh-Namespace"
-	// namespacePath is what a path begins with that names one.
+	// namespacePath is the prefix of paths that name a namespace.
 	namespacePath = "/ns/"
-	// maxProcedure bounds the length of what is looked up.
+	// maxProcedure bounds the length of a procedure that is looked up, in bytes.
 	maxProcedure = 1 << 10
 )
 
-// target is what a request is for.
+// target is what a request calls.
 type target struct {
-	namespace string // "" for the gateway's own
+	namespace string // "" the gateway's default
 	procedure string // "/pkg.Service/Method"
 }
 
-// parsePath takes /pkg.Service/Method and /ns/NAMESPACE/pkg.Service/Method apart. It reports false for
-// every other path.
+// parsePath splits /pkg.Service/Method and /ns/NAMESPACE/pkg.Service/Method. It reports false for any other path.
 func parsePath(path string) (t target, ok bool) {
 	if rest, named := strings.CutPrefix(path, namespacePath); named && strings.Count(path, "/") == 4 {
 		t.namespace, _, _ = strings.Cut(rest, "/")
@@ -40,15 +39,17 @@ func parsePath(path string) (t target, ok bool) {
 	return t, true
 }
 
-// requestTarget returns what r is for: found is false where its path is none of a function's.
+// requestTarget returns what r calls. found is false where its path is not that of a function.
 func requestTarget(r *http.Request) (t target, found bool, err error) {
 	if r.URL.RawPath != "" {
-		return target{}, false, nil // a slash that is escaped is none, and names need no escapes
+		return target{}, false, nil // an escaped slash is not a separator, and names need no escapes
 	}
-	if t, found = parsePath(r.URL.Path); !found {
+	t, found = parsePath(r.URL.Path)
+	if !found {
 		return target{}, false, nil
 	}
-	switch names := r.Header[namespaceHeader]; {
+	names := r.Header[namespaceHeader]
+	switch {
 	case len(names) == 0:
 	case len(names) > 1 || names[0] == "":
 		return t, true, connect.NewError(connect.CodeInvalidArgument, "the header rpcmesh-namespace must be one name")

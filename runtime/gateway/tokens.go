@@ -98,7 +98,7 @@ func (t *Tokens) Authorize(_ context.Context, c Caller) error {
 	return err
 }
 
-// authorize is Authorize, and returns the token.
+// authorize is Authorize. It also returns the token's entry.
 func (t *Tokens) authorize(c Caller) (*grant, error) {
 	if c.Token == "" {
 		return nil, connect.NewError(connect.CodeUnauthenticated, "the call must be given a header Authorization: Bearer TOKEN")
@@ -115,7 +115,7 @@ func (t *Tokens) authorize(c Caller) (*grant, error) {
 	return g, nil
 }
 
-// find looks at every token, whether or not it has found the one.
+// find compares with every token, even after a match, so that its duration reveals nothing.
 func (t *Tokens) find(token string) (found *grant) {
 	known := t.known.Load()
 	if known == nil {

@@ -17,7 +17,7 @@ const (
 	webBinaryType = "application/grpc-web"
 )
 
-// webText has next serve calls in gRPC-Web's text format as calls in its binary one.
+// webText lets next serve calls in gRPC-Web's text format as calls in its binary format.
 func webText(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		contentType, ok := replaceMediaType(r.Header.Get("Content-Type"), webTextType, webBinaryType)
@@ -36,8 +36,8 @@ func webText(next http.Handler) http.Handler {
 	})
 }
 
-// replaceMediaType returns contentType with one media type in the place of another, whatever codec and parameters
-// follow it, and false where it is not that.
+// replaceMediaType replaces one media type in contentType by another, keeping codec and parameters. It reports false
+// where contentType is not of that type.
 func replaceMediaType(contentType, from, to string) (string, bool) {
 	if len(contentType) < len(from) || !strings.EqualFold(contentType[:len(from)], from) {
 		return contentType, false
@@ -55,8 +55,7 @@ type textBody struct {
 	io.Closer
 }
 
-// textReader decodes base64 that may be padded anywhere, as clients that encode each message by itself send
-// it.
+// textReader decodes base64 that may be padded anywhere: some clients encode each message by itself.
 type textReader struct {
 	src   *bufio.Reader
 	bytes []byte // decoded and not yet read
@@ -74,7 +73,7 @@ func (t *textReader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// fill decodes what has come, up to the next padding.
+// fill decodes what has arrived, up to the next padding.
 func (t *textReader) fill() error {
 	const quantum = 4
 	text, err := t.src.Peek(quantum)
@@ -87,7 +86,7 @@ func (t *textReader) fill() error {
 		}
 		return err
 	}
-	text, _ = t.src.Peek(min(t.src.Buffered(), base64.StdEncoding.EncodedLen(len(t.buf)))) // it is there
+	text, _ = t.src.Peek(min(t.src.Buffered(), base64.StdEncoding.EncodedLen(len(t.buf)))) // no error: it is buffered
 	text = text[:len(text)/quantum*quantum]
 	if i := bytes.IndexByte(text, '='); i >= 0 {
 		text = text[:i/quantum*quantum+quantum]
@@ -101,7 +100,7 @@ func (t *textReader) fill() error {
 	return err
 }
 
-// textWriter encodes a response. Each flush ends a piece of base64, padded.
+// textWriter encodes a response in base64. Each flush ends a padded chunk.
 type textWriter struct {
 	http.ResponseWriter
 	wroteHeader bool

@@ -73,7 +73,7 @@ func (c *connection) setDelay(d time.Duration) {
 	c.delay = d
 }
 
-// sendLocked has a arrive at s when it is time, and after all that was sent before.
+// sendLocked delivers a to s after the delay, and after all that was sent before.
 func (c *connection) sendLocked(s *stream, a arrival) {
 	waiting := len(s.due)
 	if c.delay == 0 && waiting == 0 {
@@ -84,12 +84,13 @@ func (c *connection) sendLocked(s *stream, a arrival) {
 	if waiting > 0 && a.at.Before(s.due[waiting-1].at) {
 		a.at = s.due[waiting-1].at
 	}
-	if s.due = append(s.due, a); waiting == 0 {
+	s.due = append(s.due, a)
+	if waiting == 0 {
 		c.scheduleLocked(s)
 	}
 }
 
-// scheduleLocked waits for the first of what is due at s.
+// scheduleLocked schedules the delivery of the first arrival that is due at s.
 func (c *connection) scheduleLocked(s *stream) {
 	time.AfterFunc(time.Until(s.due[0].at), func() {
 		c.mu.Lock()
@@ -108,14 +109,15 @@ func (c *connection) scheduleLocked(s *stream) {
 // deliverLocked makes a readable.
 func (c *connection) deliverLocked(s *stream, a arrival) {
 	s.arrived += a.bytes
-	if s.fin = s.fin || a.fin; a.fin {
+	if a.fin {
+		s.fin = true
 		c.wakeLocked()
 		return
 	}
 	s.moved.Broadcast()
 }
 
-// wakeLocked has everyone look again.
+// wakeLocked wakes all readers and writers.
 func (c *connection) wakeLocked() {
 	for i := range c.streams {
 		c.streams[i].moved.Broadcast()
@@ -197,7 +199,7 @@ func (e *end) Write(p []byte) (int, error) {
 	}
 }
 
-// failureLocked says why e cannot be used.
+// failureLocked is why e cannot be used, nil if it can.
 func (e *end) failureLocked(d *deadline) error {
 	switch {
 	case e.closed:
@@ -270,7 +272,7 @@ type deadline struct {
 
 func (d *deadline) passed() bool { return !d.at.IsZero() && !time.Now().Before(d.at) }
 
-// setLocked replaces the deadline; those that wait on s are told of it now and when it passes.
+// setLocked replaces the deadline. It wakes those who wait on s now, and when the deadline passes.
 func (d *deadline) setLocked(t time.Time, s *stream) {
 	d.stop()
 	d.at = t

@@ -143,7 +143,7 @@ func (n *Network) forget(c *connection) {
 	n.notifyLocked()
 }
 
-// notifyLocked wakes those that wait for a change.
+// notifyLocked wakes those who wait for a change.
 func (n *Network) notifyLocked() {
 	close(n.changed)
 	n.changed = make(chan struct{})
@@ -227,7 +227,7 @@ func (n *Network) HealAll() {
 	}
 }
 
-// setFaultLocked makes f the state of a path and of the connections along it.
+// setFaultLocked sets the fault of a path and of its connections.
 func (n *Network) setFaultLocked(p path, f fault) {
 	if f == none {
 		delete(n.faults, p)
@@ -242,7 +242,7 @@ func (n *Network) setFaultLocked(p path, f fault) {
 	n.notifyLocked()
 }
 
-// resetMatchingLocked breaks the connections along the paths that match.
+// resetMatchingLocked breaks the connections on the paths that match.
 func (n *Network) resetMatchingLocked(match func(path) bool) {
 	for c := range n.conns {
 		if match(c.path()) {

@@ -11,7 +11,8 @@ import (
 // exponential time over public imports and quadratic time over long names, and exits the process over
 // some editions. It returns how many bytes of names there are.
 func check(files *descriptorpb.FileDescriptorSet) (names int, err error) {
-	switch n := len(files.GetFile()); {
+	n := len(files.GetFile())
+	switch {
 	case n == 0:
 		return 0, fmt.Errorf("the descriptors are not valid: there is no file")
 	case n > MaxFiles:
