@@ -72,17 +72,19 @@ func TestListenTwice(t *testing.T) {
 }
 
 func TestBufferIsBounded(t *testing.T) {
-	n := NewNetwork()
-	n.SetBuffer(10)
-	a, b := mustPair(t, n)
-	a.SetWriteDeadline(time.Now().Add(10 * time.Millisecond))
-	written, err := a.Write(make([]byte, 25))
-	if written != 10 || !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Fatalf("wrote %d bytes, %v; want 10 and to time out", written, err)
-	}
-	if _, err := io.ReadFull(b, make([]byte, 10)); err != nil {
-		t.Fatal(err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		n := NewNetwork()
+		n.SetBuffer(10)
+		a, b := mustPair(t, n)
+		a.SetWriteDeadline(time.Now().Add(10 * time.Millisecond))
+		written, err := a.Write(make([]byte, 25))
+		if written != 10 || !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatalf("wrote %d bytes, %v; want 10 and to time out", written, err)
+		}
+		if _, err := io.ReadFull(b, make([]byte, 10)); err != nil {
+			t.Fatal(err)
+		}
+	})
 }
 
 func TestCloseLetsTheRestBeRead(t *testing.T) {
