@@ -7,16 +7,16 @@ import (
 
 // Budget bounds what the sessions of one node hold together for calls; see Limits.Memory.
 //
-// A session may hold half of what is then left to the others, at most: so the next one still finds room when
-// several have taken all that they can get.
+// A session may hold half of what is then left to the others, at most: so the next one still finds room when several
+// hold all that they may.
 type Budget struct {
 	limit      int64
 	held       atomic.Int64 // in shares
 	hasWaiters atomic.Bool  // waiting is not empty
 
 	mu       sync.Mutex
-	waiting  map[*Session]struct{} // those with starved calls
-	exceeder *Session              // the one session of which a call may go on when all is held
+	waiting  map[*Session]struct{} // those with calls that wait for memory
+	exceeder *Session              // the one session of which a call may exceed the budget
 }
 
 // NewBudget returns a budget of so many bytes; 0 is the default, 256 MiB.
@@ -27,14 +27,13 @@ func NewBudget(bytes int) *Budget {
 // Held is how many bytes the sessions hold, less up to 32 KiB for each.
 func (b *Budget) Held() int { return int(b.held.Load()) }
 
-// sessionShare is what part of the rest a session may hold.
+// sessionShare: a session may hold one in so many parts of what is left.
 const sessionShare = 2
 
-// shareBits makes shares of 32 KiB, in which sessions count here: most calls touch their own session's
-// count alone.
+// shareBits: sessions count here in shares of 32 KiB, so that most calls touch only the count of their own session.
 const shareBits = 15
 
-// wholeShares is what of used bytes is counted in a Budget.
+// wholeShares is how much of so many used bytes a Budget counts.
 func wholeShares(used int64) int64 { return used >> shareBits << shareBits }
 
 // add counts n bytes, which may be negative.
@@ -50,12 +49,12 @@ func (b *Budget) add(n int64) {
 	}
 }
 
-// fits reports whether a session that holds used bytes may hold n more, in one of so many parts of the budget.
+// fits reports whether a session that holds used bytes may hold n more, in one of so many equal parts of the budget.
 func (b *Budget) fits(parts, used, n int64) bool {
 	return sessionShare*(used+n) <= b.limit/parts-b.held.Load()
 }
 
-// claimExcess lets s exceed the budget if no other session does.
+// claimExcess lets s exceed the budget, and reports that, if no other session does.
 func (b *Budget) claimExcess(s *Session) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -65,7 +64,7 @@ func (b *Budget) claimExcess(s *Session) bool {
 	return b.exceeder == s
 }
 
-// releaseExcess is the end of claim.
+// releaseExcess ends what claimExcess has begun.
 func (b *Budget) releaseExcess(s *Session) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -78,7 +77,7 @@ func (b *Budget) releaseExcess(s *Session) {
 	}
 }
 
-// setWaiting notes whether s has starved calls.
+// setWaiting notes whether s has calls that wait for memory.
 func (b *Budget) setWaiting(s *Session, waits bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

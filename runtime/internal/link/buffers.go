@@ -14,8 +14,9 @@ type Buffer struct {
 // WrapBuffer returns a Buffer of b, which Free leaves alone.
 func WrapBuffer(b []byte) *Buffer { return &Buffer{B: b, unpooled: true} }
 
-// Buffers are of classes: each is twice as long as the one before, and from coarseBits on an eighth of that longer. What
-// is a little longer than a power of two, as a message of such a payload is, takes no second time as much.
+// Buffers have classes of sizes. Up to 1<<coarseBits each class is twice as long as the one before. Beyond that there are
+// eight classes for each doubling, so that a message which is a little longer than a power of two does not take twice as
+// much.
 const (
 	minBufferBits = 9  // 512 B
 	coarseBits    = 15 // 32 KiB
@@ -27,7 +28,8 @@ const (
 
 var bufferPools [coarseClasses + (maxBufferBits-coarseBits)<<stepBits]sync.Pool
 
-// bufferClass returns the class of the buffers for n bytes, and how long they are; -1 where they are not kept.
+// bufferClass returns the class of the buffers for n bytes, and how long they are. The class is -1 where they are not
+// pooled.
 func bufferClass(n int) (class, size int) {
 	size2 := max(bits.Len(uint(max(n, 1)-1)), minBufferBits) // bits of the next power of two
 	switch {

@@ -44,8 +44,8 @@ func wantInTime(t *testing.T, m *mesh, size int) {
 	calls.Wait()
 }
 
-// TestDeadlineOnAStuckConnection has calls over connections of which the other end reads nothing more. Whoever
-// writes to them waits; the calls end in time.
+// TestDeadlineOnAStuckConnection has calls over connections of which the peer reads nothing more. Whoever writes to them
+// waits; the calls end in time.
 func TestDeadlineOnAStuckConnection(t *testing.T) {
 	for _, try := range []bool{false, true} {
 		for _, size := range []int{100, 10_000, 200_000} {

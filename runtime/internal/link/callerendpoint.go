@@ -10,23 +10,23 @@ import (
 	"connectrpc.com/connect/v2"
 
 	rpcmeshv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/v1"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/link/frame"
 )
 
-// callerEndpoint is the caller's end of a running call.
+// callerEndpoint is the caller's endpoint of a running call.
 type callerEndpoint struct {
 	stream
 	pair           *localPair // of a local call
 	answered       bool       // the handler has said something
-	gotHeaders     bool
-	headers        []byte // of the response, until Receive hands them out
-	endBody        []byte // how the call ended
+	headers        []byte     // of the response, until Receive hands them out
+	endBody        []byte     // how the call ended
 	sessionOutcome *outcome
-	failure        *rpcmeshv1.CallFailure // where the mesh is why this end gave up
-	completion     Completion             // until it has been told
+	failure        *rpcmeshv1.CallFailure // where the mesh is why this endpoint gave up
+	completion     Completion             // until it has been called
 	unary          *Unary                 // while its Do waits
 }
 
-// startCallerLocked opens a call on the session. The session's lock is held.
+// startCallerLocked opens a call on the session.
 func (s *Session) startCallerLocked(deadline time.Time) (*callerEndpoint, *connect.Error) {
 	if !s.admitsCall(0, true) {
 		return nil, s.errMemory()
@@ -47,7 +47,7 @@ func (s *Session) startCallerLocked(deadline time.Time) (*callerEndpoint, *conne
 	return e, nil
 }
 
-// recycleLocked makes the end ready for another call if nobody uses it any more. mu is held.
+// recycleLocked makes the endpoint ready for another call if nobody uses it any more.
 func (e *callerEndpoint) recycleLocked() {
 	if e.unusedLocked() {
 		e.releaseMemoryLocked()
@@ -63,10 +63,12 @@ func (e *callerEndpoint) recycleLocked() {
 	}
 }
 
-// waitHeadersLocked waits for anything of the response, and reports whether there are headers alone. mu is held,
-// but not while it waits.
+// waitHeadersLocked waits until something of the response has come, and reports whether that is headers alone. It
+// releases the lock while it waits.
 func (e *callerEndpoint) waitHeadersLocked() bool {
-	more := func() bool { return e.err != nil || e.ctxDone || e.recvClosed || !e.inbox.empty() || e.partialCost > 0 }
+	more := func() bool {
+		return e.err != nil || e.ctxDone || e.recv.closed() || !e.inbox.empty() || e.partialCost > 0
+	}
 	for e.headers == nil && !more() {
 		e.recvWaiting = true
 		e.waitLocked(e.readable)
@@ -75,30 +77,37 @@ func (e *callerEndpoint) waitHeadersLocked() bool {
 	return e.headers != nil && !more()
 }
 
-// outcomeLocked says how the call ended, once receive has returned an error. mu is held.
+// takeHeadersLocked returns the response's headers, once, as they came; nil where there are none.
+func (e *callerEndpoint) takeHeadersLocked() []byte {
+	headers := e.headers
+	e.headers = nil
+	return headers
+}
+
+// outcomeLocked returns how the call ended, once receiveLocked has returned an error.
 func (e *callerEndpoint) outcomeLocked() outcome {
 	switch {
 	case e.err != nil:
-		return outcome{err: e.err, failure: e.failure}
+		return outcome{End: frame.End{Err: e.err, Failure: e.failure}}
 	case e.sessionOutcome != nil:
 		return *e.sessionOutcome
 	}
-	o := decodeEnd(e.endBody)
-	o.failure = correctCertainty(o.failure, e.answered)
-	if e.inbox.partial > 0 && errors.Is(o.err, io.EOF) {
-		o.err = connect.NewError(connect.CodeInternal, "link: the call ended in the middle of a message")
+	o := outcome{End: frame.DecodeEnd(e.endBody)}
+	o.Failure = correctCertainty(o.Failure, e.answered)
+	if e.inbox.partial > 0 && errors.Is(o.Err, io.EOF) {
+		o.Err = connect.NewError(connect.CodeInternal, "link: the call ended in the middle of a message")
 	}
 	return o
 }
 
-// abortLocked lets go of the call if it is running, and reports whether it was. mu is held.
+// abortLocked cancels the call if it is running, and reports whether it was.
 func (e *callerEndpoint) abortLocked(err *connect.Error) bool {
 	e.inbox.discard()
 	e.updateChargeLocked()
-	if e.err != nil || e.recvClosed {
+	if e.err != nil || e.recv.closed() {
 		return false
 	}
-	if e.memoryExhausted {
+	if e.mem == memExhausted {
 		err = err.WithRemote()
 		e.failure = e.s.failure(err, started).detail
 	}
@@ -110,7 +119,7 @@ func (e *callerEndpoint) abortLocked(err *connect.Error) bool {
 	return true
 }
 
-// cancelCode is what the other end of a call is told of why this end let go.
+// cancelCode is the code of the cancel that tells the peer why this endpoint canceled the call.
 func cancelCode(err *connect.Error) connect.Code {
 	if err.Code() == connect.CodeDeadlineExceeded {
 		return connect.CodeDeadlineExceeded
@@ -126,56 +135,50 @@ func contextError(cause error) *connect.Error {
 	return connect.NewError(connect.CodeCanceled, "the caller let go of the call").WithCause(cause)
 }
 
-func (e *callerEndpoint) handleFrameLocked(f *frame) {
+func (e *callerEndpoint) handleFrameLocked(f *frame.Frame) afterUnlock {
 	if u := e.unary; u != nil && e.completesUnaryLocked(f) {
-		s := e.s
 		u.finishLocked(e, f)
-		s.mu.Unlock()
-		u.answeredSignal.Signal()
-		return
+		return afterUnlock{kind: afterWake, wake: u.answeredSignal}
 	}
-	if err := e.acceptLocked(f); err != nil && e.abortLocked(err) && f.has&hasEnd != 0 {
+	err := e.acceptLocked(f)
+	if err != nil && e.abortLocked(err) && f.Has(frame.FieldEnd) {
 		e.s.releaseCanceledLocked(e.id) // its end will not come again
 	}
 	if e.unary != nil {
 		e.readable.Signal() // the call goes on as any other, whose caller makes room for a long message
 	}
-	s, waiter := e.s, e.takeCompletionLocked()
-	e.mu.Unlock()
-	if waiter == nil {
-		return
+	if c := e.takeCompletionLocked(); c != nil {
+		return afterUnlock{kind: afterComplete, completion: c}
 	}
-	if o := waiter.CallDone(); o != nil {
-		s.scheduleFlush(o)
-	}
+	return afterUnlock{}
 }
 
-// acceptLocked takes what a frame says, or says what is wrong with it. mu is held.
-func (e *callerEndpoint) acceptLocked(f *frame) *connect.Error {
-	if f.has&hasHeaders != 0 {
-		if e.gotHeaders || e.answered {
+// acceptLocked handles the fields of a frame, or says what is wrong with them.
+func (e *callerEndpoint) acceptLocked(f *frame.Frame) *connect.Error {
+	if f.Has(frame.FieldHeaders) {
+		if e.answered {
 			return errUnexpectedHeaders
 		}
-		e.gotHeaders, e.answered = true, true
-		e.headers = append([]byte{}, f.headers...)
+		e.answered = true
+		e.headers = append([]byte{}, f.Headers...)
 		e.overhead += len(e.headers)
 		e.readable.Signal()
 	}
-	if f.has&hasWindow != 0 {
-		if err := e.addSendWindowLocked(f.window, e); err != nil {
+	if f.Has(frame.FieldWindow) {
+		if err := e.addSendWindowLocked(f.Window, e); err != nil {
 			return err
 		}
 	}
-	if f.has&hasData != 0 {
+	if f.Has(frame.FieldData) {
 		e.answered = true
-		if err := e.receiveDataLocked(f.data, f.more, f.total); err != nil {
+		if err := e.receiveDataLocked(f.Data, f.Has(frame.FieldMore), f.Total); err != nil {
 			return err
 		}
 	}
-	if f.has&hasEnd != 0 {
+	if f.Has(frame.FieldEnd) {
 		i, _ := idSlot(e.id)
 		e.s.localCalls.release(i)
-		e.setEndLocked(bytes.Clone(f.end))
+		e.setEndLocked(bytes.Clone(f.End))
 		e.overhead += len(e.endBody)
 	}
 	e.updateChargeLocked()
@@ -184,9 +187,10 @@ func (e *callerEndpoint) acceptLocked(f *frame) *connect.Error {
 
 var errUnexpectedHeaders = connect.NewError(connect.CodeInternal, "link: headers where none can be")
 
-// setEndLocked notes the end, the body of an End. mu is held.
+// setEndLocked notes the end of the call: end is the body of an End.
 func (e *callerEndpoint) setEndLocked(end []byte) {
-	e.endBody, e.recvClosed = end, true
+	e.endBody = end
+	e.recv.close()
 	e.stopLocked()
 }
 
@@ -204,7 +208,7 @@ func (e *callerEndpoint) expire(s *Session, now int64) {
 
 func (e *callerEndpoint) sessionEnded(s *Session, cause *Ended) {
 	s.mu.Lock()
-	if e.id == 0 || e.err != nil || e.recvClosed {
+	if e.id == 0 || e.err != nil || e.recv.closed() {
 		s.mu.Unlock()
 		return
 	}
@@ -220,7 +224,7 @@ func (e *callerEndpoint) sessionEnded(s *Session, cause *Ended) {
 func (e *callerEndpoint) memoryWaitExpired(s *Session, then int64) {
 	s.mu.Lock()
 	if e.waitedTooLongLocked(then) {
-		e.memoryExhausted = true
+		e.exhaustMemoryLocked()
 		e.abortLocked(s.errMemory())
 		s.wakeWriterLocked()
 	}

@@ -12,8 +12,7 @@ import (
 	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
 )
 
-// TestAnsweredHasStarted: of a call that was answered the other end cannot say that it has not started, nor can
-// its handler.
+// TestAnsweredHasStarted: of a call that was answered the peer cannot say that it has not started, nor can its handler.
 func TestAnsweredHasStarted(t *testing.T) {
 	const notStarted = rpcmeshv1.CallFailure_CERTAINTY_NOT_STARTED
 	end := &linkv1.End{Code: uint32(connect.CodeAborted), Failure: &rpcmeshv1.CallFailure{Certainty: notStarted, ByHandler: true}}

@@ -11,39 +11,12 @@ import (
 	"connectrpc.com/connect/v2"
 
 	rpcmeshv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/v1"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/link/frame"
 )
 
-// Open is what a call is opened with.
-type Open struct {
-	// Namespace, Procedure, Origin, OriginNamespace and StreamType are as in Incoming.
-	Namespace       string
-	Procedure       string
-	Origin          NodeID
-	OriginNamespace string
-	StreamType      connect.StreamType
-	// Hops is how many links the call may cross after the first.
-	Hops uint32
-	// Deadline ends the call, as the context's does; the earlier counts. Zero is none. It is cheaper
-	// than a context of its own.
-	Deadline time.Time
-	// CallerBlocks says that the caller is in Send or Receive until the call has ended: its context is watched
-	// there, which is cheaper than to be told of its end.
-	CallerBlocks bool
-	// Completion, if there is one, is told of the call's end, and nobody waits in Receive: see Waiter.
-	Completion Completion
-	// Caller is who makes the call. May be nil.
-	Caller *Caller
-	// Header is sent when the call is opened; until then it may be changed. May be nil.
-	Header *connect.Header
-	// ResponseHeader and ResponseTrailer are filled in as they arrive, before the Receive that finds
-	// them returns. May be nil.
-	ResponseHeader, ResponseTrailer *connect.Header
-}
-
-// ClientCall is the caller's side of a call. One goroutine may send while another receives; Close may
-// be called by any.
+// ClientCall is the caller's side of a call. One goroutine may send while another receives; Close may be called by any.
 //
-// It is a handle: what a running call needs besides is used again for others once the call is over.
+// It is a handle: what a running call needs besides is an endpoint, which is used again for another call.
 type ClientCall struct {
 	open   Open
 	ctx    context.Context
@@ -51,20 +24,51 @@ type ClientCall struct {
 	local  *localPair // of a local call
 	limits *Limits
 
-	opened  atomic.Bool // set with mu held
-	ended   atomic.Bool // likewise; outcome is set before
-	sentAll bool        // set by the one who sends, with mu held
+	phase   atomic.Uint32 // a callPhase; set under mu, after outcome
+	sentAll bool          // set under mu by the goroutine that sends
 
-	mu        *sync.Mutex
-	endpoint  *callerEndpoint // while the call runs
-	stop      func() bool     // ends the watch on ctx
-	over      bool
-	abandoned bool // it is over because this side let go of it
-	outcome   outcome
+	mu       *sync.Mutex
+	endpoint *callerEndpoint // while the call is open
+	stop     func() bool     // ends the watch on ctx
+	outcome  outcome         // once it is over
 }
 
+// prepare makes a call over s of a zero ClientCall.
+func (c *ClientCall) prepare(ctx context.Context, o Open, s *Session) {
+	c.open, c.ctx = o, ctx
+	c.s, c.mu = s, &s.mu
+	c.limits = &s.cfg.Limits
+}
+
+// callPhase is how far a call has come, as its caller's handle knows. (RFC 9113, section 5.1, has the states of a stream;
+// here the sent half is sentAll, and the received half the endpoint's recvState.)
+//
+//	          its open is sent              the end was received
+//	callIdle ──────────────────► callOpen ───────────────────────► callEnded
+//	    │                            │                                 ▲
+//	    │ Close                      │ Close, the end of its context   │
+//	    │                            ▼                                 │
+//	    ├──────────────────────► callAbandoned                         │
+//	    │ there is no room on the link, or the link has ended          │
+//	    └──────────────────────────────────────────────────────────────┘
+type callPhase uint32
+
+const (
+	callIdle callPhase = iota
+	callOpen
+	callEnded     // by the handler, the mesh, or for want of a link
+	callAbandoned // by this side
+)
+
+func (c *ClientCall) inPhase() callPhase { return callPhase(c.phase.Load()) }
+
+func (c *ClientCall) setPhaseLocked(p callPhase) { c.phase.Store(uint32(p)) }
+
+// isOver reports whether the call is over: outcome is there, and stays.
+func (c *ClientCall) isOver() bool { return c.inPhase() >= callEnded }
+
 // SendHeaders opens the call, if that has not been done.
-func (c *ClientCall) SendHeaders() error { return c.transmit(outFrame{}) }
+func (c *ClientCall) SendHeaders() error { return c.transmit(frame.Outgoing{}) }
 
 // Send sends a message, which may be reused when it returns. It blocks while the window is used up.
 // For unary and server-stream calls the first message is the last one, too. It returns io.EOF if the
@@ -73,16 +77,19 @@ func (c *ClientCall) Send(msg []byte) error {
 	if err := c.limits.checkMessage(msg); err != nil {
 		return err
 	}
-	single := c.open.StreamType&connect.StreamTypeClient == 0
-	return c.transmit(outFrame{hasData: true, data: msg, closeSend: single})
+	fields := frame.FieldData
+	if c.open.StreamType&connect.StreamTypeClient == 0 {
+		fields |= frame.FieldCloseSend
+	}
+	return c.transmit(frame.Outgoing{Fields: fields, Data: msg})
 }
 
-// CloseSend says that no more messages are sent.
+// CloseSend closes the sending half: no more messages follow.
 func (c *ClientCall) CloseSend() error {
 	if c.sentAll {
 		return nil
 	}
-	err := c.transmit(outFrame{closeSend: true})
+	err := c.transmit(frame.Outgoing{Fields: frame.FieldCloseSend})
 	if errors.Is(err, io.EOF) {
 		return nil
 	}
@@ -90,8 +97,8 @@ func (c *ClientCall) CloseSend() error {
 }
 
 // transmit sends a frame, with open before it if the call has not been opened.
-func (c *ClientCall) transmit(f outFrame) error {
-	if c.opened.Load() {
+func (c *ClientCall) transmit(f frame.Outgoing) error {
+	if c.inPhase() != callIdle {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		return c.sendLocked(nil, &f)
@@ -105,15 +112,10 @@ func (c *ClientCall) transmit(f outFrame) error {
 	stop := c.watchContext()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	switch {
-	case c.opened.Load(): // somebody else was faster
+	if c.inPhase() != callIdle { // another goroutine was faster
 		head = nil
-	case c.over:
-		err = c.abandonErrorLocked()
-	default:
-		if err = c.startLocked(head); err == nil {
-			stop, c.stop = nil, stop
-		}
+	} else if err = c.startLocked(head); err == nil {
+		stop, c.stop = nil, stop
 	}
 	if stop != nil {
 		stop()
@@ -124,20 +126,20 @@ func (c *ClientCall) transmit(f outFrame) error {
 	return c.sendLocked(head, &f)
 }
 
-// sendLocked sends a frame of a call that has been opened, or is opened by head. mu is held.
-func (c *ClientCall) sendLocked(head []byte, f *outFrame) error {
+// sendLocked sends a frame of a call that has been opened, or is opened by head.
+func (c *ClientCall) sendLocked(head []byte, f *frame.Outgoing) error {
 	e := c.endpoint
 	switch {
 	case e == nil:
 		return c.sendErrorLocked()
-	case e.sending:
+	case e.send == sendPending:
 		return errConcurrentSend
-	case e.err != nil, e.recvClosed, c.sentAll && (f.hasData || f.closeSend):
+	case e.err != nil, e.recv.closed(), c.sentAll && (f.Has(frame.FieldData) || f.Has(frame.FieldCloseSend)):
 		return io.EOF
-	case head == nil && !f.hasData && !f.closeSend:
+	case head == nil && !f.Has(frame.FieldData) && !f.Has(frame.FieldCloseSend):
 		return nil
 	}
-	if f.closeSend {
+	if f.Has(frame.FieldCloseSend) {
 		c.sentAll = true
 	}
 	if c.open.Completion != nil {
@@ -149,26 +151,20 @@ func (c *ClientCall) sendLocked(head []byte, f *outFrame) error {
 	c.checkContextLocked(e)
 	e.leaveLocked(e)
 	switch {
-	case c.abandoned:
-		return c.outcome.err
+	case c.inPhase() == callAbandoned:
+		return c.outcome.Err
 	case !whole:
 		return io.EOF
 	}
 	return nil
 }
 
-// sendErrorLocked is what Send returns when the call is over. mu is held.
+// sendErrorLocked is what Send returns when the call is over.
 func (c *ClientCall) sendErrorLocked() error {
-	if c.abandoned {
-		return c.outcome.err
+	if c.inPhase() == callAbandoned {
+		return c.outcome.Err
 	}
 	return io.EOF
-}
-
-// abandonErrorLocked is why the call was over before it was opened. mu is held.
-func (c *ClientCall) abandonErrorLocked() *connect.Error {
-	err, _ := errors.AsType[*connect.Error](c.outcome.err)
-	return err
 }
 
 // encodeOpen appends hops and open (for a local call, the request's headers alone), or says what keeps
@@ -183,17 +179,21 @@ func (c *ClientCall) encodeOpen(b []byte) ([]byte, *connect.Error) {
 	}
 	var timeout time.Duration
 	if deadline := c.deadline(); !deadline.IsZero() {
-		if timeout = time.Until(deadline); timeout <= 0 {
+		timeout = time.Until(deadline)
+		if timeout <= 0 {
 			return nil, contextError(context.DeadlineExceeded)
 		}
 	}
 	if c.local != nil {
-		return appendHeaders(b, c.open.Header), nil
+		return frame.AppendHeaders(b, c.open.Header), nil
 	}
-	return c.open.appendTo(b, timeout, headers), nil
+	o := &c.open
+	callee := o.callee()
+	f := frame.Open{Callee: &callee, Timeout: timeout, StreamType: o.StreamType, Caller: o.Caller}
+	return f.AppendTo(b, o.Hops, o.Header, headers), nil
 }
 
-// deadline is when the call's time is up, zero for never.
+// deadline is when the call's time is up; zero is never.
 func (c *ClientCall) deadline() time.Time {
 	deadline, ok := c.ctx.Deadline()
 	if !ok || !c.open.Deadline.IsZero() && c.open.Deadline.Before(deadline) {
@@ -202,7 +202,7 @@ func (c *ClientCall) deadline() time.Time {
 	return deadline
 }
 
-// watchContext makes the end of the context end the call; the returned function, which may be nil, ends that.
+// watchContext makes the end of the context end the call. The returned function, which may be nil, stops that.
 func (c *ClientCall) watchContext() (stop func() bool) {
 	if c.local != nil && !c.open.Deadline.IsZero() {
 		return c.watchContextAndDeadline()
@@ -213,7 +213,7 @@ func (c *ClientCall) watchContext() (stop func() bool) {
 	return context.AfterFunc(c.ctx, func() { c.abandon(contextError(c.ctx.Err())) })
 }
 
-// watchContextAndDeadline is watch for a call whose deadline no session's keeper sees to.
+// watchContextAndDeadline is watchContext for a local call with a deadline: no keepalive goroutine looks at that.
 func (c *ClientCall) watchContextAndDeadline() (stop func() bool) {
 	unarm := time.AfterFunc(time.Until(c.open.Deadline), func() {
 		c.abandon(contextError(context.DeadlineExceeded))
@@ -228,36 +228,40 @@ func (c *ClientCall) watchContextAndDeadline() (stop func() bool) {
 	}
 }
 
-// startLocked opens the call. mu is held.
-func (c *ClientCall) startLocked(head []byte) (err *connect.Error) {
+// startLocked opens the call.
+func (c *ClientCall) startLocked(head []byte) *connect.Error {
 	if c.local != nil {
 		c.endpoint = c.local.startLocked(c, head)
-	} else if c.endpoint, err = c.s.startCallerLocked(c.deadline()); err == nil {
-		if c.open.CallerBlocks {
-			c.endpoint.done = c.ctx.Done()
-		}
 	} else {
-		err = err.WithRemote()
-		c.settleLocked(c.s.failure(err, notStarted).outcome())
+		e, err := c.s.startCallerLocked(c.deadline())
+		if err != nil {
+			err = err.WithRemote()
+			c.settleLocked(c.s.failure(err, notStarted).outcome(), callEnded)
+			return err
+		}
+		c.endpoint = e
+		if c.open.CallerBlocks {
+			e.done = c.ctx.Done()
+		}
 	}
-	if err == nil && c.open.Completion != nil {
+	if c.open.Completion != nil {
 		c.endpoint.completion, c.endpoint.recvWaiting = c.open.Completion, true
 	}
-	c.opened.Store(true)
-	return err
+	c.setPhaseLocked(callOpen)
+	return nil
 }
 
 // Receive returns the next message, which is valid until the next Receive or Close. It returns io.EOF
 // when the call has ended well, and otherwise a *connect.Error: marked as remote, with code, message
 // and details as sent, where the handler or the mesh ended the call, and else with what Certainty says.
 func (c *ClientCall) Receive() ([]byte, error) {
-	if !c.opened.Load() {
+	if c.inPhase() == callIdle {
 		_ = c.SendHeaders() // what keeps it from opening is found below
 	}
 	c.mu.Lock()
 	e := c.endpoint
 	if e == nil {
-		err := c.outcome.err
+		err := c.outcome.Err
 		c.mu.Unlock()
 		return nil, err
 	}
@@ -265,13 +269,12 @@ func (c *ClientCall) Receive() ([]byte, error) {
 	msg, err := e.receiveLocked()
 	e.answered = e.answered || err == nil
 	c.checkContextLocked(e)
-	headers := e.headers
-	e.headers = nil
-	if err != nil && !c.over {
-		c.settleLocked(e.outcomeLocked())
+	headers := e.takeHeadersLocked()
+	if err != nil && !c.isOver() {
+		c.settleLocked(e.outcomeLocked(), callEnded)
 	}
-	if c.over {
-		msg, err = nil, c.outcome.err
+	if c.isOver() {
+		msg, err = nil, c.outcome.Err
 	}
 	e.leaveLocked(e)
 	stop := c.takeStopLocked()
@@ -280,20 +283,29 @@ func (c *ClientCall) Receive() ([]byte, error) {
 	if stop != nil {
 		stop()
 	}
-	if headers != nil && c.open.ResponseHeader != nil {
-		if herr := parseHeaders(headers, c.open.ResponseHeader); herr != nil && err == nil {
-			err := errMalformedHeaders.WithCause(herr)
-			c.abandon(err)
-			return nil, err
-		}
+	if malformed := c.decodeHeaders(headers); malformed != nil && err == nil {
+		c.abandon(malformed)
+		return nil, malformed
 	}
 	return msg, err
 }
 
-// ReceiveHeaders waits until Receive would find something, and reports whether that is nothing but the
-// response's headers yet: then they are filled in. It counts as receiving.
+// decodeHeaders fills in the response's headers out of raw, nil where there are none to fill in, or says that they are
+// malformed.
+func (c *ClientCall) decodeHeaders(raw []byte) *connect.Error {
+	if raw == nil || c.open.ResponseHeader == nil {
+		return nil
+	}
+	if err := frame.ParseHeaders(raw, c.open.ResponseHeader); err != nil {
+		return errMalformedHeaders.WithCause(err)
+	}
+	return nil
+}
+
+// ReceiveHeaders waits until Receive would return, or the response's headers have come. It reports whether it is headers
+// alone that have come, and fills them in then. It counts as receiving.
 func (c *ClientCall) ReceiveHeaders() bool {
-	if !c.opened.Load() {
+	if c.inPhase() == callIdle {
 		_ = c.SendHeaders() // what keeps it from opening is found by Receive
 	}
 	c.mu.Lock()
@@ -305,55 +317,51 @@ func (c *ClientCall) ReceiveHeaders() bool {
 	e.users++
 	var headers []byte
 	if e.waitHeadersLocked() {
-		headers, e.headers = e.headers, nil
+		headers = e.takeHeadersLocked()
 	}
 	e.leaveLocked(e)
 	c.mu.Unlock()
-	if headers == nil || c.open.ResponseHeader == nil {
-		return headers != nil
-	}
-	if err := parseHeaders(headers, c.open.ResponseHeader); err != nil {
-		c.abandon(errMalformedHeaders.WithCause(err))
+	if malformed := c.decodeHeaders(headers); malformed != nil {
+		c.abandon(malformed)
 		return false
 	}
-	return true
+	return headers != nil
 }
 
 var errMalformedHeaders = connect.NewError(connect.CodeInternal, "link: the response's headers are malformed")
 
-// settleLocked notes that the call is over. mu is held.
-func (c *ClientCall) settleLocked(o outcome) {
+// settleLocked notes that the call is over.
+func (c *ClientCall) settleLocked(o outcome, phase callPhase) {
 	o.certainty = notStarted
 	if c.endpoint != nil {
 		o.certainty = c.endpoint.certaintyLocked()
 	}
-	c.over, c.outcome = true, o
-	defer c.ended.Store(true)
-	o.addTrailer(c.open.ResponseTrailer)
+	c.outcome = o
+	defer c.setPhaseLocked(phase)
+	o.AddTrailerTo(c.open.ResponseTrailer)
 	if e := c.endpoint; e != nil {
 		c.endpoint, e.released = nil, true
 	}
 }
 
-// blocksInCall reports whether the caller watches its context itself.
+// blocksInCall reports whether Send and Receive look for the end of the context.
 func (c *ClientCall) blocksInCall() bool { return c.open.CallerBlocks && c.local == nil }
 
-// checkContextLocked lets go of the call if its caller has found its context to have ended. mu is held.
+// checkContextLocked abandons the call if Send or Receive has found that the context has ended.
 func (c *ClientCall) checkContextLocked(e *callerEndpoint) {
-	if !e.ctxDone || c.over {
+	if !e.ctxDone || c.isOver() {
 		return
 	}
 	err := contextError(c.ctx.Err())
 	if e.abortLocked(err) {
 		c.s.wakeWriterLocked()
 	}
-	c.abandoned = true
-	c.settleLocked(outcome{err: err})
+	c.settleLocked(outcome{End: frame.End{Err: err}}, callAbandoned)
 }
 
-// takeStopLocked returns what ends the watch on the context, once, when the call is over. mu is held.
+// takeStopLocked returns, once the call is over, the function that stops the watch on the context; then nil.
 func (c *ClientCall) takeStopLocked() (stop func() bool) {
-	if c.over {
+	if c.isOver() {
 		stop, c.stop = c.stop, nil
 	}
 	return stop
@@ -362,21 +370,21 @@ func (c *ClientCall) takeStopLocked() (stop func() bool) {
 // Failure says how far the call had come if the mesh, not the handler, ended it on its way, and is nil otherwise.
 // It is known once Receive, or the Send that was to open the call, has returned an error.
 func (c *ClientCall) Failure() *rpcmeshv1.CallFailure {
-	if c.ended.Load() {
-		return c.outcome.failure
+	if c.isOver() {
+		return c.outcome.Failure
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.outcome.failure
+	return c.outcome.Failure
 }
 
-// EndIfDrained is for one who has found by sending that the call has ended: Failure says how, unless something
-// is left to receive before.
+// EndIfDrained ends the call at this side if it has ended and nothing is left to receive: Failure has the rest then. It
+// is called by one who has found by sending that the call has ended.
 func (c *ClientCall) EndIfDrained() {
 	c.mu.Lock()
-	if e := c.endpoint; e != nil && (e.recvClosed || e.err != nil) && e.headers == nil && e.inbox.empty() && !c.over {
+	if e := c.endpoint; e != nil && (e.recv.closed() || e.err != nil) && e.headers == nil && e.inbox.empty() && !c.isOver() {
 		e.users++
-		c.settleLocked(e.outcomeLocked())
+		c.settleLocked(e.outcomeLocked(), callEnded)
 		e.leaveLocked(e)
 	}
 	stop := c.takeStopLocked()
@@ -388,17 +396,17 @@ func (c *ClientCall) EndIfDrained() {
 
 // Err is how the call ended, as Receive has it, nil while it runs.
 func (c *ClientCall) Err() error {
-	if c.ended.Load() {
-		return c.outcome.err
+	if c.isOver() {
+		return c.outcome.Err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.outcome.err
+	return c.outcome.Err
 }
 
 // Close cancels the call if it is running and frees what it holds. It is idempotent.
 func (c *ClientCall) Close() error {
-	if !c.ended.Load() {
+	if !c.isOver() {
 		c.abandon(errClosed)
 	}
 	return nil
@@ -406,14 +414,13 @@ func (c *ClientCall) Close() error {
 
 var errClosed = connect.NewError(connect.CodeCanceled, "the caller closed the call").WithCause(context.Canceled)
 
-// abandon lets go of the call, unless it is over.
+// abandon cancels the call, unless it is over.
 func (c *ClientCall) abandon(err *connect.Error) {
 	c.mu.Lock()
 	e := c.endpoint
 	running := e != nil && e.abortLocked(err)
-	if !c.over {
-		c.abandoned = true
-		c.settleLocked(outcome{err: err})
+	if !c.isOver() {
+		c.settleLocked(outcome{End: frame.End{Err: err}}, callAbandoned)
 	}
 	stop := c.takeStopLocked()
 	var handler *ServerCall

@@ -7,27 +7,27 @@ import (
 	"connectrpc.com/connect/v2"
 )
 
-// Completion is told of the end of a call whose caller does not wait: one goroutine can have any number of calls
-// under way. Its call has one request, and is sent by one Send, which neither blocks nor flushes; what it
-// sends must stay as it is until the call is over. Over a session, [Session.FlushNow] has it written.
+// Completion is called at the end of a call whose caller does not wait: one goroutine can have any number of calls in
+// progress. Such a call has one request, and is sent by one Send, which neither blocks nor flushes; what it sends must
+// stay as it is until the call is over. Over a session, [Session.FlushNow] writes it.
 type Completion interface {
-	// CallDone is called once, when the call is over and Finish has what came of it; never where opening the
-	// call failed. Any goroutine calls it, a session's reader above all, and it must not block. It
-	// returns what it has given something to write, or nil.
+	// CallDone is called once, when the call is over and Result has its response or error; never where opening the call
+	// failed. Any goroutine calls it, a session's reader above all, and it must not block. It returns what it has given
+	// something to write to, or nil.
 	CallDone() Output
 }
 
-// Output is what a Waiter writes to, by which it is told to write once for many calls. Values are comparable.
+// Output is what a Completion writes to, so that it is flushed once for many calls. Values are comparable.
 type Output interface {
 	// Flush writes what is ready. It may wait for the connection.
 	Flush()
-	// FlushNow is Flush for one who may not wait.
+	// FlushNow is Flush for a goroutine that may not wait.
 	FlushNow()
 }
 
-// takeCompletionLocked returns the Waiter, once, when the call is over. mu is held.
+// takeCompletionLocked returns the Completion if the call is over, once; then nil.
 func (e *callerEndpoint) takeCompletionLocked() Completion {
-	if !e.recvClosed && e.err == nil {
+	if !e.recv.closed() && e.err == nil {
 		return nil
 	}
 	w := e.completion
@@ -35,7 +35,7 @@ func (e *callerEndpoint) takeCompletionLocked() Completion {
 	return w
 }
 
-// takeLocalCompletionLocked returns the Waiter of a local call that is over, once. mu is held.
+// takeLocalCompletionLocked is takeCompletionLocked for the caller of a local call.
 func (c *ServerCall) takeLocalCompletionLocked() Completion {
 	if c.endpoint == nil || c.endpoint.pair == nil {
 		return nil
@@ -43,7 +43,7 @@ func (c *ServerCall) takeLocalCompletionLocked() Completion {
 	return c.endpoint.pair.caller.takeCompletionLocked()
 }
 
-// complete tells a Waiter, if it is one, on a goroutine that may block.
+// complete calls a Completion, which may be nil, on a goroutine that may block.
 func complete(w Completion) {
 	if w == nil {
 		return
@@ -53,7 +53,7 @@ func complete(w Completion) {
 	}
 }
 
-// completeNow is tell on a goroutine that may not block.
+// completeNow is complete on a goroutine that may not block.
 func completeNow(w Completion) {
 	if w == nil {
 		return
@@ -63,13 +63,13 @@ func completeNow(w Completion) {
 	}
 }
 
-// Result takes the end of a call with a Waiter, once that has been told. It returns the response in a
-// Buffer that the caller frees, and otherwise an error as Receive does.
+// Result returns the response of a call with a Completion, once that has been called, in a Buffer that the caller frees;
+// and otherwise an error as Receive does.
 func (c *ClientCall) Result() (*Buffer, error) {
 	c.mu.Lock()
 	e := c.endpoint
 	if e == nil {
-		err := c.outcome.err
+		err := c.outcome.Err
 		c.mu.Unlock()
 		return nil, err
 	}
@@ -79,24 +79,21 @@ func (c *ClientCall) Result() (*Buffer, error) {
 		b = e.inbox.popBuffer()
 		more = !e.inbox.empty()
 	}
-	headers := e.headers
-	e.headers = nil
-	c.settleLocked(e.outcomeLocked())
+	headers := e.takeHeadersLocked()
+	c.settleLocked(e.outcomeLocked(), callEnded)
 	e.recycleLocked()
-	stop, err := c.takeStopLocked(), c.outcome.err
+	stop, err := c.takeStopLocked(), c.outcome.Err
 	c.mu.Unlock()
 	if stop != nil {
 		stop()
 	}
-	if headers != nil && c.open.ResponseHeader != nil {
-		if herr := parseHeaders(headers, c.open.ResponseHeader); herr != nil {
-			err = errMalformedHeaders.WithCause(herr)
-		}
+	if malformed := c.decodeHeaders(headers); malformed != nil {
+		err = malformed
 	}
 	return unaryResponse(b, more, err)
 }
 
-// unaryResponse is what Finish returns of what came: a message, whether there were more, and how the call ended.
+// unaryResponse returns the response b, unless the call ended with an err other than io.EOF, or more messages came.
 func unaryResponse(b *Buffer, more bool, err error) (*Buffer, error) {
 	switch {
 	case !errors.Is(err, io.EOF):

@@ -19,32 +19,32 @@ type Config struct {
 	Incarnation uint64
 	// Secret is proven by both ends and never sent.
 	Secret []byte
-	// OtherSecrets are accepted and, where the other end has none of Secret, proven as well: two ends link
-	// if they have one in common. Only with Secret, and MaxSecrets with it.
+	// OtherSecrets are accepted and, where the peer has none of Secret, proven as well: two ends link if they have one
+	// in common. Only with Secret, and MaxSecrets with it.
 	OtherSecrets [][]byte
-	// AcceptOldProofs accepts ends that know only the first order of proofs, in which the dialler proves
+	// AcceptOldProofs accepts peers that know only the first order of proofs, in which the dialler proves
 	// itself to whoever answers, by a key that is not stretched. Where there is no secret they always are.
 	AcceptOldProofs bool
 	// AcceptAnyone says that no secret is wanted. Exactly one of Secret and AcceptAnyone must be set.
 	AcceptAnyone bool
-	// Key is made at the start of this node. The other end is told its public half, and that this end has
-	// the other one. Optional.
+	// Key is made at the start of this node. The peer is told its public half, and that this end has the other one.
+	// Optional.
 	Key ed25519.PrivateKey
 	// Features are the names of what this end can do beyond the wire's first version.
 	Features []string
-	// Limits bound what the other end may make this one hold.
+	// Limits bound what the peer may make this one hold.
 	Limits Limits
 	// Budget bounds what the links of the node hold together. Default: nothing does.
 	Budget *Budget
 	// KeepaliveInterval is how long the link may be silent in either direction before this end asks
 	// for a sign of life. Default 1 s.
 	KeepaliveInterval time.Duration
-	// KeepaliveTimeout is how long nothing may be received before the other end counts as gone. It is
-	// found out at most this long after its last sign of life. Default 3 s; at least two intervals.
+	// KeepaliveTimeout is how long nothing may be received before the peer counts as gone. It is found out at most this
+	// long after its last sign of life. Default 3 s; at least two intervals.
 	KeepaliveTimeout time.Duration
 	// HandshakeTimeout bounds Dial and Accept. Default 5 s.
 	HandshakeTimeout time.Duration
-	// Workers run the handlers of the calls that the other end opens. Required.
+	// Workers run the handlers of the calls that the peer opens. Required.
 	Workers *Workers
 }
 
@@ -56,12 +56,12 @@ type Limits struct {
 	Window int
 	// MaxMessage is the longest message in bytes that this end sends or receives. Default 4 MiB.
 	MaxMessage int
-	// MaxCalls is how many calls the other end may have open on the link at once. Default 65536.
+	// MaxCalls is how many calls the peer may have open on the link at once. Default 65536.
 	MaxCalls int
-	// Memory is how many bytes this end holds for the link's calls: what has come and has not been
-	// consumed, and what each call that the other end has open takes besides. A call for which there is no
-	// room is refused, or ends, with resource_exhausted. Default 80 MiB. Whatever it is, one call may have
-	// its window, and one message, of MaxMessage at most, may be put together.
+	// Memory is how many bytes this end holds for the link's calls: what has come and has not been consumed, and what
+	// each call that the peer has open takes besides. A call for which there is no room is refused, or ends, with
+	// resource_exhausted. Default 80 MiB. Whatever it is, one call may have its window, and one message, of MaxMessage
+	// at most, may be put together.
 	Memory int
 	// Node is the name of the node whose limits they are, for errors. Default: [Config.Name].
 	Node string

@@ -1,12 +1,9 @@
 package link
 
-import "encoding/hex"
+import "github.com/rpcmesh/rpcmesh/runtime/internal/nodeid"
 
-// NodeID names a node.
-type NodeID [16]byte
-
-// String returns the id in hexadecimal.
-func (id NodeID) String() string { return hex.EncodeToString(id[:]) }
+// NodeID is the id of a node.
+type NodeID = nodeid.ID
 
 // HeadRoom is the number of bytes before each packet that Send is given and that belong to the
 // carrier: enough for an HTTP/2 frame's header and a Connect envelope's, so that all leaves in one write.
@@ -19,14 +16,13 @@ const MaxPacket = 256 << 10
 // Conn carries the packets of one link, in order and whole.
 type Conn interface {
 	// Send sends the packet p[HeadRoom:]. p[:HeadRoom], and what capacity p has behind its end, is the
-	// carrier's to scribble on. It may block, is called by one goroutine at a time, and does not keep p.
+	// carrier's to overwrite. It may block, is called by one goroutine at a time, and does not keep p.
 	Send(p []byte) error
-	// Receive returns the next packet, which is valid until the next Receive. It is called by one
-	// goroutine at a time. The error is a *connect.Error where the other end closed with one, and
-	// io.EOF where it closed with none.
+	// Receive returns the next packet, which is valid until the next Receive. It is called by one goroutine at a time.
+	// The error is a *connect.Error where the peer closed with one, and io.EOF where it closed with none.
 	Receive() ([]byte, error)
-	// Close ends the connection and lets Send and Receive return. A *connect.Error tells the other end
-	// why. It may be called by any goroutine and more than once; only the first call counts.
+	// Close ends the connection and lets Send and Receive return. A *connect.Error tells the peer why. It may be called
+	// by any goroutine and more than once; only the first call counts.
 	Close(err error)
 	// Binding returns keying material that both ends of the connection share and nobody else has, such
 	// as the TLS exporter's (RFC 5705, RFC 9266), or nil where there is none. It is called after the
@@ -48,11 +44,12 @@ type readAheadConn interface {
 	Buffered() bool
 }
 
-// livenessConn is a Conn that knows of each sign of life, be it no whole packet. Any goroutine may ask.
+// livenessConn is a Conn that knows of each sign of life, even of a part of a packet. Its methods may be called by any
+// goroutine.
 type livenessConn interface {
 	// BytesReceived returns how many bytes have been read, a number that changes with each read.
 	BytesReceived() uint64
-	// Unread reports whether there is something, be it the end, that has come in and is yet to be read.
+	// Unread reports whether something has come in, or the connection has ended, that Receive has yet to find.
 	Unread() bool
 }
 
@@ -69,9 +66,9 @@ func limitPackets(c Conn, n int) {
 	}
 }
 
-// congestionConn is a Conn that knows how much is under way.
+// congestionConn is a Conn that knows how much is in flight.
 type congestionConn interface {
-	// Congested reports whether bulk had better wait, so that what is sent next is not held up by it.
+	// Congested reports whether bulk had better wait, so that what is sent next is not delayed by it.
 	Congested() bool
 	// OnUncongested sets what the goroutine in Receive calls when Congested begins to report false. It is called
 	// once, while nobody is in Receive.

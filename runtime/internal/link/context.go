@@ -6,29 +6,29 @@ import (
 	"time"
 )
 
-// callContext is a ServerCall as its handler's context. It is a type of its own because one made with the context
-// package costs several allocations and a timer for each call; the keeper watches the deadline instead. Only
-// when somebody waits for its end, or derives from it, is one of the context package's made, so that
-// those that derive find a parent which they know and need no goroutine.
+// callContext is a ServerCall as its handler's context. One made by the context package would cost several allocations
+// and a timer for each call; here the keepalive goroutine looks at the deadline instead. Only when a goroutine waits for
+// its end, or derives from it, is a context of that package made, so that those that derive find a parent which they
+// know, and need no goroutine.
 type callContext ServerCall
 
-// How a callContext ends; the first one counts.
+// How a callContext ends. The first end counts.
 const (
 	endCanceled = iota + 1
 	endDeadline
 	endCause // canceled, and the child has the cause
 )
 
-// contextChild is what those find who wait for the end of a callContext.
+// contextChild is what is made for those who wait for the end of a callContext.
 type contextChild struct {
 	context.Context // ends with it, and by the same error
 
 	cancelParent func() // ends the Context by the error of the callContext
 	cancel       context.CancelCauseFunc
-	cause        atomic.Pointer[error] // what tell ends it with
+	cause        atomic.Pointer[error] // what cancelCause ends it with
 }
 
-// endOf is how a context ends that ends by err.
+// endOf is how a context ends whose error is err.
 func endOf(err error) uint32 {
 	if err == context.DeadlineExceeded { //nolint:errorlint // it is one of two
 		return endDeadline
@@ -94,12 +94,12 @@ func (c *callContext) ensureChild() *contextChild {
 	return child
 }
 
-// setEnd sets the context's error, so that a handler whose Send or Receive fails finds it. cancel must
-// follow. It may be called with a session's lock held.
+// setEnd sets the context's error, so that a handler whose Send or Receive fails finds it. It may be called under a
+// session's lock; cancel must follow.
 func (c *callContext) setEnd(err error) { c.ctxEnd.CompareAndSwap(0, endOf(err)) }
 
-// cancel ends the context; the first error counts. It is not called with a session's lock held: whoever
-// derived from the context is told.
+// cancel ends the context; the first error counts. It is not called under a session's lock, as it calls functions of
+// whoever derived from the context.
 func (c *callContext) cancel(err error) {
 	c.setEnd(err)
 	if child := c.ctxChild.Load(); child != nil {
@@ -115,7 +115,7 @@ func (c *callContext) cancelCause(cause error) {
 	c.endChild(child)
 }
 
-// endChild ends the child. That it has ended before does not matter.
+// endChild ends the child. It may have ended before.
 func (c *callContext) endChild(child *contextChild) {
 	if c.ctxEnd.Load() == endCause {
 		child.cancel(*child.cause.Load())
@@ -125,8 +125,8 @@ func (c *callContext) endChild(child *contextChild) {
 	child.cancel(nil)
 }
 
-// contextRoot is the parent of a contextChild. It hands the function that ends the child, with the
-// root's error, to the callContext.
+// contextRoot is the parent of a contextChild. The context package hands it the function that ends the child with the
+// root's error.
 type contextRoot struct {
 	c           *callContext
 	cancelChild func()
@@ -139,7 +139,7 @@ func (r *contextRoot) Done() <-chan struct{}       { return neverDone }
 func (r *contextRoot) Err() error                  { return r.c.Err() }
 func (r *contextRoot) Value(any) any               { return nil }
 
-// AfterFunc is what the context package registers a child with.
+// AfterFunc is how the context package registers a child.
 func (r *contextRoot) AfterFunc(f func()) (stop func() bool) {
 	r.cancelChild = f
 	return func() bool { return true }

@@ -14,15 +14,15 @@ const (
 	stretchR = 8
 	stretchP = 1
 
-	// stretchSalt is the same for all meshes, as both ends need it before either has said anything that the
-	// other could believe. So a table made in advance serves against every mesh whose secret can be guessed.
+	// stretchSalt is the same for all meshes, as both ends need it before either has sent anything that the
+	// other could trust. So a table made in advance serves against every mesh whose secret can be guessed.
 	stretchSalt = "rpcmesh link 2 secret"
 
 	// maxDerivedKeys bounds how many keys a process remembers.
 	maxDerivedKeys = 256
 )
 
-// keyCache makes the keys of secrets, and remembers them.
+// keyCache derives keys from secrets, and remembers them.
 type keyCache struct {
 	deriving sync.Mutex // one at a time, for their memory
 	mu       sync.Mutex
@@ -35,21 +35,21 @@ type derivedKey struct {
 	key  []byte
 }
 
-// derivedKeys is the process's, as many nodes in one process have one secret.
+// derivedKeys is shared by the process, since many nodes in one process have one secret.
 var derivedKeys = keyCache{keys: map[[sha256.Size]byte]*derivedKey{}} //nolint:gochecknoglobals // a cache
 
-// StretchSecret makes the key of a secret, so that the first link does not wait for it. It takes about 0.1 s
-// where the process has not made it before.
+// StretchSecret derives the key of a secret, so that the first link does not wait for it. It takes about 0.1 s where the
+// process has not done so before.
 func StretchSecret(secret []byte) { derivedKeys.key(secret) }
 
 // key returns the key of a secret, which is not to be changed.
 func (s *keyCache) key(secret []byte) []byte {
-	sum := sha256.Sum256(secret) // HMAC, within scrypt, takes no notice of zeros at a key's end
+	sum := sha256.Sum256(secret) // HMAC, within scrypt, ignores zeros at a key's end
 	k := s.entry(sum)
 	k.once.Do(func() {
 		s.deriving.Lock()
 		defer s.deriving.Unlock()
-		// It fails for costs that cannot be only, and these can.
+		// It fails only for costs that are not possible, and these are.
 		k.key, _ = scrypt.Key(sum[:], []byte(stretchSalt), stretchN, stretchR, stretchP, sha256.Size)
 	})
 	return k.key

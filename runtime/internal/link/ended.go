@@ -13,13 +13,13 @@ type EndKind uint8
 const (
 	// EndClosed: this end called Close.
 	EndClosed EndKind = iota
-	// EndGoodbye: the other end said goodbye.
+	// EndGoodbye: the peer said goodbye.
 	EndGoodbye
-	// EndBroken: the connection failed, or the other end closed it without a goodbye.
+	// EndBroken: the connection failed, or the peer closed it without a goodbye.
 	EndBroken
 	// EndSilent: nothing was received for the keepalive timeout.
 	EndSilent
-	// EndViolation: the other end broke the rules of the wire, or sent a table that the handler refused.
+	// EndViolation: the peer broke the rules of the wire, or sent a table that the handler refused.
 	EndViolation
 )
 
@@ -39,18 +39,18 @@ type Ended struct { //nolint:errname // a session ends in good ways, too
 	Leaving bool
 	// Reason is the text of the goodbye.
 	Reason string
-	// Err is the cause of the other kinds: a *connect.Error where the other end gave one.
+	// Err is the cause of the other kinds: a *connect.Error where the peer gave one.
 	Err error
 
-	accepted *uint64 // how many opens the goodbye says were taken in, nil where it does not say
+	accepted *uint64 // how many opens were accepted, as the goodbye says; nil where it does not
 }
 
-// leavesOut reports whether the goodbye leaves out the open of that number.
+// leavesOut reports whether the goodbye says that the open of that number was not accepted.
 func (e *Ended) leavesOut(number uint64) bool {
 	return e != nil && e.accepted != nil && number > *e.accepted
 }
 
-// Error says why in words.
+// Error describes the end.
 func (e *Ended) Error() string {
 	switch e.Kind {
 	case EndClosed:
@@ -66,7 +66,7 @@ func (e *Ended) Error() string {
 	}
 }
 
-// closeError is what the connection is closed with: what the other end is told.
+// closeError is the error that the connection is closed with, which the peer is told.
 func (e *Ended) closeError() error {
 	switch e.Kind {
 	case EndClosed, EndGoodbye:

@@ -3,7 +3,7 @@ package link
 // maxFree bounds how many things of a kind are kept for later calls.
 const maxFree = 1024
 
-// freeList are things that are kept to be used again.
+// freeList holds things that are kept to be used again.
 type freeList[T any] struct {
 	list   []T
 	minLen int // the least number of them since the last trim
@@ -21,18 +21,19 @@ func (s *freeList[T]) get() (v T, ok bool) {
 	return v, true
 }
 
-// put keeps v, if there are not enough.
+// put keeps v, unless there are enough.
 func (s *freeList[T]) put(v T) {
 	if len(s.list) < maxFree {
 		s.list = append(s.list, v)
 	}
 }
 
-// trim lets go of what was not needed since the last time.
+// trim drops what was not needed since the last trim.
 func (s *freeList[T]) trim() {
 	left := len(s.list) - s.minLen
 	clear(s.list[left:])
-	if s.list = s.list[:left]; left == 0 {
+	s.list = s.list[:left]
+	if left == 0 {
 		s.list = nil
 	}
 	s.minLen = left

@@ -128,8 +128,8 @@ func TestGoodbyeOfOldNode(t *testing.T) {
 	})
 }
 
-// TestGoodbyeWaitsForTheOtherEnd: the connection is read until the other end has hung up, for a second at
-// most, and closed then.
+// TestGoodbyeWaitsForTheOtherEnd: the connection is read until the peer has hung up, for a second at most, and closed
+// then.
 func TestGoodbyeWaitsForTheOtherEnd(t *testing.T) {
 	for _, late := range []time.Duration{0, 300 * time.Millisecond, time.Hour} {
 		t.Run(late.String(), func(t *testing.T) {
@@ -192,7 +192,7 @@ func TestCloseOfBoundSession(t *testing.T) {
 	})
 }
 
-// TestCloseOfSessionThatIsNotRun: the other end may have called already, and is told that nothing was taken.
+// TestCloseOfSessionThatIsNotRun: the peer may have called already, and is told that nothing was taken.
 func TestCloseOfSessionThatIsNotRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		near, far := linktest.Pipe()

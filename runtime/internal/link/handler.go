@@ -1,28 +1,27 @@
 package link
 
 import (
-	"time"
-
 	"connectrpc.com/connect/v2"
 
 	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/link/frame"
 )
 
-// Handler decides what a session leaves open. Route, Table and Ended are called on the session's reader, one
-// at a time, and PullTable on the session's writer. But for Ended they must not block.
+// Handler has the policy of a session. Route, Table and Ended are called by the session's reader, one at a time, and
+// PullTable by the session's writer. They must not block, except for Ended.
 type Handler interface {
-	// Route says what to do with a call that the other end opens. in and what it holds is valid until
-	// Route returns, but for its strings.
+	// Route says what to do with a call that the peer opens. in is valid until Route returns, except for its strings,
+	// Callee and Caller.
 	Route(in *Incoming) Route
-	// Table takes a piece of the other end's table. An error closes the session as a violation; of what is
-	// found later Session.Violation tells.
+	// Table receives a piece of the peer's table. An error ends the session as a violation; for one that is found later
+	// there is Session.FailViolation.
 	Table(t *linkv1.Table) error
-	// PullTable returns what the other end is to be told next, of about TableBudget bytes, and nil where there
-	// is nothing. It is called after Run has started and after each TableChanged, until nil. With coming there
-	// may be more, of which TableChanged or NoTable tell: the session does not say goodbye before.
+	// PullTable returns what the peer is to be told next, of about TableBudget bytes, or nil where there is nothing. It
+	// is called after Run has started and after each TableChanged, until it returns nil. With coming there may be more
+	// soon, which TableChanged or TableUnchanged will tell: the session does not say goodbye before.
 	PullTable() (t *linkv1.Table, coming bool)
-	// Ended is called once, when the session has ended and before its calls are: what they are tried
-	// again over is to be known by then.
+	// Ended is called once, when the session has ended and before its calls end: by then it must be known how calls are
+	// retried.
 	Ended(cause *Ended)
 }
 
@@ -30,37 +29,26 @@ type Handler interface {
 const MaxHops = 64
 
 // Callee is what is called. It is shared by calls, and not to be changed.
-type Callee struct {
-	// Namespace is the called namespace as the link carries it.
-	Namespace string
-	// Procedure is "/pkg.Service/Method".
-	Procedure string
-	// Origin is the node whose origin is called.
-	Origin NodeID
-	// OriginNamespace is the namespace in which that node holds the origin, empty where it is Namespace.
-	OriginNamespace string
-	// Cached tells that later calls over the session which begin by the same bytes have this very Callee: what is found
-	// out about it is worth keeping.
-	Cached bool
-}
+type Callee = frame.Callee
 
-// Incoming is a call that the other end opens.
+// Caller is who made a call. It is shared by calls, and not to be changed.
+type Caller = frame.Caller
+
+// CallerText returns s as a text of a Caller may be: cut where it is too long, without what is not printable.
+func CallerText(s string) string { return frame.CallerText(s) }
+
+// Incoming is a call that the peer opens. Route may replace its Caller: it is what the handler is told, or the next
+// link.
 type Incoming struct {
 	// Session is the session that the call came by.
 	Session *Session
-	*Callee
-	// Hops is how many links the call may cross from here, MaxHops at most whatever the other end says.
+	// Hops is how many links the call may cross from here, MaxHops at most whatever the peer says.
 	Hops uint32
-	// Timeout is the time left for the call, 0 where there is no limit.
-	Timeout time.Duration
-	// StreamType is the method's kind.
-	StreamType connect.StreamType
-	// Caller is who made the call, as the other end says; nil where it does not. What Route leaves here is what
-	// the handler is told, or the next link.
-	Caller *Caller
-
-	rawHeader []byte
+	frame.Open
 }
+
+// Header decodes and returns the request's headers, which are not to be changed.
+func (in *Incoming) Header() (*connect.Header, error) { return frame.DecodeHeaders(in.RawHeaders) }
 
 // Route is what to do with a call: forward it, serve it, or refuse it. Exactly one of Next, Serve and
 // Err is set.
@@ -71,7 +59,7 @@ type Route struct {
 	Namespace string
 	// Origin is the node whose origin is called.
 	Origin NodeID
-	// OriginNamespace is as in Incoming.
+	// OriginNamespace is as in Callee.
 	OriginNamespace string
 
 	// Serve handles the call on a worker. The call ends as internal if Serve returns without ending it.
@@ -79,6 +67,6 @@ type Route struct {
 	// NewHandler may be set with Serve, and returns what handles the call in its place. It must not block.
 	NewHandler func() CallHandler
 
-	// Err refuses the call, which its caller learns has not started.
+	// Err refuses the call. The caller learns that the handler has not started.
 	Err *connect.Error
 }

@@ -8,28 +8,31 @@ import (
 	"connectrpc.com/connect/v2"
 
 	"github.com/rpcmesh/rpcmesh/runtime/internal/duration"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/link/frame"
 )
 
-// handlerEndpoint is the handler's end of a running call.
+// handlerEndpoint is the handler's endpoint of a running call.
 type handlerEndpoint struct {
 	stream
 	call        *ServerCall
 	serve       func(*ServerCall)
-	callHandler CallHandler // in place of handle; may be nil
+	callHandler CallHandler // in place of serve; may be nil
 	request     *Buffer     // what TakeRequest returns
 	pair        *localPair  // of a local call
 	sentHeaders bool
-	ended       bool // the other end has been told the end
+	ended       bool // the peer has been told the end
 }
 
-// serveCall starts the handler of a call that the other end opens.
-func (s *Session) serveCall(f *frame, in *Incoming, to *Route) error {
+// serveCall starts the handler of a call that the peer opens.
+func (s *Session) serveCall(f *frame.Frame, in *Incoming, to *Route) error {
 	c, served := to.newCall()
-	c.mu, c.limits, c.session = &s.mu, &s.cfg.Limits, s
-	c.callee, c.caller, c.streamType = in.Callee, in.Caller, in.StreamType
-	cost := servedCost + len(in.rawHeader)
-	if len(in.rawHeader) > 0 {
-		c.header = new(bytes.Clone(in.rawHeader))
+	c.session, c.mu = s, &s.mu
+	c.limits = &s.cfg.Limits
+	c.callee, c.caller = in.Callee, in.Caller
+	c.streamType = in.StreamType
+	cost := servedCost + len(in.RawHeaders)
+	if len(in.RawHeaders) > 0 {
+		c.header = new(bytes.Clone(in.RawHeaders))
 	}
 	var deadline int64
 	if in.Timeout > 0 {
@@ -38,14 +41,16 @@ func (s *Session) serveCall(f *frame, in *Incoming, to *Route) error {
 		deadline = int64(duration.Add(now.Sub(s.epoch), in.Timeout))
 	}
 	s.mu.Lock()
-	if ok, err := s.admitCallLocked(f, cost); !ok {
+	ok, err := s.admitCallLocked(f, cost)
+	if !ok {
 		s.mu.Unlock()
 		return err
 	}
 	s.handlers++
 	e := s.newHandlerEndpointLocked()
-	e.call, e.serve, e.callHandler, c.endpoint = c, to.Serve, served, e
-	e.s, e.id = s, f.call
+	e.call, c.endpoint = c, e
+	e.serve, e.callHandler = to.Serve, served
+	e.s, e.id = s, f.Call
 	e.sendWindow, e.recvWindow = int(s.peer.Join.GetWindow()), s.cfg.Limits.Window
 	s.acceptCallLocked(e.id, e)
 	e.overhead = cost
@@ -54,28 +59,29 @@ func (s *Session) serveCall(f *frame, in *Incoming, to *Route) error {
 		e.deadline = deadline
 		s.armDeadlineLocked(deadline)
 	}
-	if served != nil && isSingleRequest(f, in) && e.acceptRequestLocked(f.data) {
-		s.mu.Unlock()
-	} else {
-		e.handleFrameLocked(f)
+	var after afterUnlock
+	if served == nil || !isSingleRequest(f, in) || !e.acceptRequestLocked(f.Data) {
+		after = e.handleFrameLocked(f)
 	}
+	s.mu.Unlock()
+	after.run(s, f)
 	s.reader.toServe = append(s.reader.toServe, c)
 	return nil
 }
 
-// isSingleRequest reports whether an open brings all of a single request, and nothing else.
-func isSingleRequest(f *frame, in *Incoming) bool {
-	return f.has == hasOpen|hasData|hasCloseSend && !f.more && in.StreamType&connect.StreamTypeClient == 0
+// isSingleRequest reports whether an open comes with all of a single request, and nothing else.
+func isSingleRequest(f *frame.Frame, in *Incoming) bool {
+	return f.Fields == frame.FieldOpen|frame.FieldData|frame.FieldCloseSend && !f.Has(frame.FieldMore) && in.StreamType&connect.StreamTypeClient == 0
 }
 
-// acceptRequestLocked is accept for a request that came whole, which is handed over with the call. It reports false, and
-// has done nothing, where accept is to look at it.
+// acceptRequestLocked is acceptLocked for a single request that came whole, which is handed over with the call. It
+// reports false, and has done nothing, where acceptLocked is needed.
 func (e *handlerEndpoint) acceptRequestLocked(data []byte) bool {
 	if len(data) > min(smallInbox, e.limits.MaxMessage) {
 		return false
 	}
-	e.recvWindow -= len(data) + dataCost
-	e.recvClosed = true
+	e.recvWindow -= len(data) + frame.DataCost
+	e.recv.close()
 	e.request = CopyBuffer(data)
 	return true
 }
@@ -89,16 +95,17 @@ func (r *Route) newCall() (*ServerCall, CallHandler) {
 	return served.Call(), served
 }
 
-// admitCallLocked takes an open whose call costs so much, or refuses it. It fails as takeOpenLocked does.
-func (s *Session) admitCallLocked(f *frame, cost int) (ok bool, err error) {
-	taken, err := s.acceptOpenLocked(f.call)
+// admitCallLocked accepts an open whose call takes cost bytes of memory, or refuses it. It fails as acceptOpenLocked
+// does.
+func (s *Session) admitCallLocked(f *frame.Frame, cost int) (ok bool, err error) {
+	taken, err := s.acceptOpenLocked(f.Call)
 	switch {
 	case !taken:
 		return false, err
 	case s.handlers >= s.cfg.Limits.MaxCalls:
-		s.refuseOpenLocked(f.call, s.errHandlers())
+		s.refuseOpenLocked(f.Call, s.errHandlers())
 	case !s.admitsOpen(f, cost):
-		s.refuseOpenLocked(f.call, s.errMemory())
+		s.refuseOpenLocked(f.Call, s.errMemory())
 	default:
 		return true, nil
 	}
@@ -119,7 +126,7 @@ func (s *Session) errHandlers() *connect.Error {
 		"node %q runs as many handlers for one link as its Limits.MaxCalls of %d allows: try again later", s.cfg.Name, s.cfg.Limits.MaxCalls)
 }
 
-// newHandlerEndpointLocked returns an end to use. The session's lock is held.
+// newHandlerEndpointLocked returns an endpoint to use.
 func (s *Session) newHandlerEndpointLocked() *handlerEndpoint {
 	e, ok := s.handlerPool.get()
 	if !ok {
@@ -129,7 +136,7 @@ func (s *Session) newHandlerEndpointLocked() *handlerEndpoint {
 	return e
 }
 
-// recycleLocked makes the end ready for another call if nobody uses it any more. mu is held.
+// recycleLocked makes the endpoint ready for another call if nobody uses it any more.
 func (e *handlerEndpoint) recycleLocked() {
 	if e.unusedLocked() {
 		e.releaseMemoryLocked()
@@ -145,26 +152,25 @@ func (e *handlerEndpoint) recycleLocked() {
 	}
 }
 
-// flushLocked writes what the handler has said. mu is held, but not while it writes.
+// flushLocked writes what the handler has sent. It releases the lock while it writes.
 func (e *handlerEndpoint) flushLocked() {
 	if e.pair == nil {
 		e.s.flushLocked()
 	}
 }
 
-// replyInOneFrameLocked puts headers, a message and the end into the packet as one frame, if that can be done. mu
-// is held.
+// replyInOneFrameLocked puts headers, a message and the end into the packet as one frame, if that can be done.
 func (e *handlerEndpoint) replyInOneFrameLocked(head, msg, end []byte) bool {
-	if e.pair != nil || e.err != nil || e.sending || e.sendWindow <= 0 ||
+	if e.pair != nil || e.err != nil || e.send == sendPending || e.sendWindow <= 0 ||
 		len(head)+len(end) > maxLanePerCall || !e.s.reserveLaneLocked(&e.callState, len(msg)) {
 		return false
 	}
-	e.appendFrameLocked(head, &outFrame{hasData: true, data: msg, hasEnd: true, end: end})
+	e.appendFrameLocked(head, &frame.Outgoing{Fields: frame.FieldData | frame.FieldEnd, Data: msg, End: end})
 	e.s.endPeerCallLocked(e.id)
 	return true
 }
 
-// finishLocked ends the call with end, the body of an End. err is what the handler finds. mu is held.
+// finishLocked ends the call: end is the body of an End, and err what the handler finds from now on.
 func (e *handlerEndpoint) finishLocked(err *connect.Error, end []byte) {
 	if e.pair != nil {
 		e.pair.caller.setEndLocked(end)
@@ -174,7 +180,7 @@ func (e *handlerEndpoint) finishLocked(err *connect.Error, end []byte) {
 	e.endLocked(err)
 }
 
-// endLocked notes that the other end has been told the end. mu is held.
+// endLocked notes that the end has been sent to the peer, and that the handler is to find err.
 func (e *handlerEndpoint) endLocked(err *connect.Error) {
 	if e.err == nil {
 		e.err = err
@@ -185,66 +191,64 @@ func (e *handlerEndpoint) endLocked(err *connect.Error) {
 	e.updateChargeLocked()
 }
 
-func (e *handlerEndpoint) handleFrameLocked(f *frame) {
-	err := e.acceptLocked(f)
-	if err == nil {
-		e.mu.Unlock()
-		return
+func (e *handlerEndpoint) handleFrameLocked(f *frame.Frame) afterUnlock {
+	if err := e.acceptLocked(f); err != nil {
+		return e.failLocked(err)
 	}
-	e.failLocked(err)
+	return afterUnlock{}
 }
 
-// failLocked ends the call because of what has come, or could not come. mu is held, and released.
-func (e *handlerEndpoint) failLocked(err *connect.Error) {
+// failLocked ends the call because of what has come, or could not come.
+func (e *handlerEndpoint) failLocked(err *connect.Error) afterUnlock {
 	c := e.call
 	c.context().setEnd(contextCause(err))
 	e.finishLocked(err, c.failure(err, started).encode(e.limits.MaxHeader))
-	e.mu.Unlock()
-	c.context().cancel(contextCause(err))
+	return afterUnlock{kind: afterCancel, call: c, err: err}
 }
 
-func (e *handlerEndpoint) memoryWaitExpired(s *Session, then int64) {
+func (e *handlerEndpoint) memoryWaitExpired(s *Session, since int64) {
 	s.mu.Lock()
-	if e.ended || !e.waitedTooLongLocked(then) {
-		s.mu.Unlock()
-		return
+	var after afterUnlock
+	if !e.ended && e.waitedTooLongLocked(since) {
+		e.exhaustMemoryLocked()
+		after = e.failLocked(s.errMemory())
+		s.wakeWriterLocked()
 	}
-	e.memoryExhausted = true
-	e.failLocked(s.errMemory())
-	s.wakeWriter()
+	s.mu.Unlock()
+	after.run(s, nil)
 }
 
-// acceptLocked takes what a frame says, or says what ends the call. mu is held.
-func (e *handlerEndpoint) acceptLocked(f *frame) *connect.Error {
-	if f.has&hasWindow != 0 {
-		if err := e.addSendWindowLocked(f.window, e); err != nil {
+// acceptLocked handles the fields of a frame, or says why they end the call.
+func (e *handlerEndpoint) acceptLocked(f *frame.Frame) *connect.Error {
+	if f.Has(frame.FieldWindow) {
+		if err := e.addSendWindowLocked(f.Window, e); err != nil {
 			return err
 		}
 	}
-	if f.has&hasData != 0 {
-		if e.recvClosed {
+	if f.Has(frame.FieldData) {
+		if e.recv.closed() {
 			return errDataAfterClose
 		}
-		if err := e.receiveDataLocked(f.data, f.more, f.total); err != nil {
+		if err := e.receiveDataLocked(f.Data, f.Has(frame.FieldMore), f.Total); err != nil {
 			return err
 		}
 	}
-	if f.has&hasCloseSend != 0 {
-		if e.recvClosed {
+	if f.Has(frame.FieldCloseSend) {
+		if e.recv.closed() {
 			return errDataAfterClose
 		}
-		e.recvClosed = true
+		e.recv.close()
 		e.readable.Signal()
 	}
-	if f.has&hasCancel != 0 {
-		return cancelError(connect.Code(f.cancel))
+	if f.Has(frame.FieldCancel) {
+		return cancelError(connect.Code(f.Cancel))
 	}
 	return nil
 }
 
 var errDataAfterClose = connect.NewError(connect.CodeInvalidArgument, "link: more after the last message")
 
-// cancelError is the error of a call whose caller let go.
+// cancelError is the error of a call whose caller canceled it with code.
 func cancelError(code connect.Code) *connect.Error {
 	if code == connect.CodeDeadlineExceeded {
 		return contextError(context.DeadlineExceeded)
@@ -252,7 +256,7 @@ func cancelError(code connect.Code) *connect.Error {
 	return contextError(context.Canceled)
 }
 
-// contextCause is what a handler's context ends with.
+// contextCause is the error that a handler's context ends with.
 func contextCause(err *connect.Error) error {
 	if err.Code() == connect.CodeDeadlineExceeded {
 		return context.DeadlineExceeded
@@ -261,15 +265,15 @@ func contextCause(err *connect.Error) error {
 }
 
 func (e *handlerEndpoint) appendNextLocked() {
-	ends := e.pending.hasEnd
+	ends := e.pending.Has(frame.FieldEnd)
 	e.appendChunkLocked(e)
-	if ends && !e.sending {
+	if ends && e.send != sendPending {
 		e.s.endPeerCallLocked(e.id)
 		e.endLocked(errCallEnded)
 	}
 }
 
-// expire ends the handler's waiting; the end is still the handler's to say.
+// expire ends the handler's waiting. How the call ends is still the handler's to say.
 func (e *handlerEndpoint) expire(s *Session, now int64) {
 	s.mu.Lock()
 	if e.deadline == 0 || e.deadline > now {
@@ -300,7 +304,7 @@ func (e *handlerEndpoint) sessionEnded(s *Session, _ *Ended) {
 	c.context().cancel(context.Canceled)
 }
 
-// cancelLocal ends a local call because its caller let go of it.
+// cancelLocal ends a local call because its caller canceled it.
 func (c *ServerCall) cancelLocal(code connect.Code) {
 	err := cancelError(code)
 	c.mu.Lock()

@@ -14,34 +14,34 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/link/frame"
 )
 
 const (
 	wireVersion = 1
 	nonceSize   = 32
-	// maxHello bounds what an end that has proven nothing can make this one read.
+	// maxHello bounds what a peer that has proven nothing can make this end read.
 	maxHello    = 4 << 10
 	maxFeatures = 64
 	maxJoin     = 256 << 10
 )
 
-// Dial starts a session on a connection that this end dialled. ask says who this node is and what it
-// wants the link to carry; the limits in it are filled in. It returns within the handshake timeout. If
-// it fails, the connection is closed; the error is a *connect.Error: unauthenticated where the proof
-// was wrong, failed_precondition for a link to itself, already_exists where the other end is another
-// start of this very node.
+// Dial starts a session on a connection that this end dialled. ask says who this node is and what it wants the link to
+// carry; Dial fills in the limits. It returns within the handshake timeout. If it fails, the connection is closed; the
+// error is a *connect.Error: unauthenticated where the proof was wrong, failed_precondition for a link to itself,
+// already_exists where the peer has this node's id but is another process.
 func Dial(ctx context.Context, c Conn, cfg Config, ask *linkv1.Join) (*Session, error) {
 	return runHandshake(ctx, c, cfg, func(h *handshake) error { return h.dial(ask) })
 }
 
-// Accept starts a session on a connection that the other end dialled, likewise. answer is called once
-// the other end has proven the secret; what it returns says who this node is and what the link will
-// carry, an error refuses the link (a *connect.Error is told to the other end).
+// Accept starts a session on a connection that the peer dialled, likewise. answer is called once the peer has proven the
+// secret. It returns who this node is and what the link will carry, or an error that refuses the link, which the peer is
+// told if it is a *connect.Error.
 func Accept(ctx context.Context, c Conn, cfg Config, answer func(peer Peer) (*linkv1.Join, error)) (*Session, error) {
 	return runHandshake(ctx, c, cfg, func(h *handshake) error { return h.accept(answer) })
 }
 
-// runHandshake runs a handshake within its time.
+// runHandshake runs a handshake within its timeout.
 func runHandshake(ctx context.Context, c Conn, cfg Config, shake func(*handshake) error) (*Session, error) {
 	cfg, err := cfg.resolve()
 	if err != nil {
@@ -58,7 +58,7 @@ func runHandshake(ctx context.Context, c Conn, cfg Config, shake func(*handshake
 		c.Close(errHandshakeTimeout)
 		close(late)
 	})
-	limitPackets(c, maxHello) // until the other end has proven something
+	limitPackets(c, maxHello) // until the peer has proven something
 	h := &handshake{conn: c, cfg: cfg}
 	err = shake(h)
 	if !stop() {
@@ -70,7 +70,8 @@ func runHandshake(ctx context.Context, c Conn, cfg Config, shake func(*handshake
 		c.Close(err)
 		return nil, err
 	}
-	cfg.Secret, cfg.OtherSecrets, cfg.Key = nil, nil, nil
+	cfg.Secret, cfg.OtherSecrets = nil, nil // which the session has no use for
+	cfg.Key = nil
 	return newSession(c, cfg, h.dialler, h.peer), nil
 }
 
@@ -78,7 +79,7 @@ var errHandshakeTimeout = connect.NewError(connect.CodeDeadlineExceeded,
 	"link: the handshake took too long: the other end is overloaded, or a proxy between holds back what it is to pass on "+
 		"(nginx: use grpc_pass)")
 
-// handshakeTimeoutError is the error of a handshake that the end of its context cut short.
+// handshakeTimeoutError is the error of a handshake that the end of its context has interrupted.
 func handshakeTimeoutError(ctx context.Context, err error) error {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return errHandshakeTimeout.WithCause(ctx.Err()).WithCause(err)
@@ -106,7 +107,7 @@ type handshake struct {
 	// listenerFirst is the second order of proofs, which both ends know.
 	listenerFirst bool
 	listenerProof []byte // the listener's Proof as it was sent
-	chosen        int    // which secret proves
+	chosen        int    // the index of the secret that proves
 }
 
 func (h *handshake) dial(ask *linkv1.Join) error {
@@ -127,13 +128,13 @@ func (h *handshake) dial(ask *linkv1.Join) error {
 	if err != nil {
 		return err
 	}
-	if err := h.send(controlJoin, join); err != nil {
+	if err := h.send(frame.ControlJoin, join); err != nil {
 		return h.joinError(err)
 	}
 	return h.receiveJoin()
 }
 
-// connError returns why nobody listens to the first that is said, where the connection can tell.
+// connError returns why the connection does not take the first packet, where it knows, and otherwise err.
 func (h *handshake) connError(err error) error {
 	_, told := h.conn.Receive()
 	if e, ok := errors.AsType[*connect.Error](told); ok {
@@ -142,9 +143,11 @@ func (h *handshake) connError(err error) error {
 	return err
 }
 
-// joinError returns why the listener no longer listens, where it has said so, instead of what the sending ended with.
+// joinError returns why the listener has closed the connection, where it has told, and otherwise err, which sending the
+// Join ended with.
 func (h *handshake) joinError(err error) error {
-	if told, ok := errors.AsType[*connect.Error](h.receiveJoin()); ok && told.IsRemote() {
+	told, ok := errors.AsType[*connect.Error](h.receiveJoin())
+	if ok && told.IsRemote() {
 		return told
 	}
 	return err
@@ -174,10 +177,10 @@ func (h *handshake) accept(answer func(Peer) (*linkv1.Join, error)) error {
 	if err != nil {
 		return err
 	}
-	return h.send(controlJoin, join)
+	return h.send(frame.ControlJoin, join)
 }
 
-// checkSelf refuses a link to another end by this node's own id.
+// checkSelf refuses a link to a peer with this node's own id.
 func (h *handshake) checkSelf() error {
 	switch {
 	case h.peer.Node != h.cfg.Node:
@@ -207,11 +210,11 @@ func (h *handshake) sendHello() error {
 		return err
 	}
 	h.ownHello = hello
-	return h.send(controlHello, hello)
+	return h.send(frame.ControlHello, hello)
 }
 
 func (h *handshake) receiveHello() error {
-	raw, err := h.receive(controlHello, maxHello)
+	raw, err := h.receive(frame.ControlHello, maxHello)
 	if err != nil {
 		return err
 	}
@@ -239,20 +242,20 @@ func (h *handshake) receiveHello() error {
 	if len(hello.GetKey()) > 0 {
 		h.peer.Key = hello.GetKey()
 	}
-	if !h.cfg.AcceptAnyone { // else the channel may well end in between, as at a proxy that ends TLS
+	if !h.cfg.AcceptAnyone { // otherwise TLS may end in between, at a proxy
 		h.binding, err = h.conn.Binding()
 	}
 	return err
 }
 
-// setFeatures finds out which order of proofs both ends know. The other features are the session's.
+// setFeatures notes the peer's features, and which order of proofs both ends know.
 func (h *handshake) setFeatures(features []string) {
 	h.listenerFirst = slices.Contains(features, featureListenerFirst)
 	h.peer.OldProofs = !h.listenerFirst
 	h.peer.Features = slices.DeleteFunc(slices.Clone(features), func(f string) bool { return f == featureListenerFirst })
 }
 
-// encodeJoin returns the introduction, with this end's limits in it.
+// encodeJoin returns the Join, with this end's limits in it.
 func (h *handshake) encodeJoin(join *linkv1.Join) ([]byte, error) {
 	if join == nil {
 		join = new(linkv1.Join)
@@ -272,7 +275,7 @@ func (h *handshake) encodeJoin(join *linkv1.Join) ([]byte, error) {
 
 func (h *handshake) receiveJoin() error {
 	limitPackets(h.conn, MaxPacket)
-	raw, err := h.receive(controlJoin, maxJoin+64)
+	raw, err := h.receive(frame.ControlJoin, maxJoin+64)
 	if err != nil {
 		return err
 	}
@@ -287,21 +290,12 @@ func (h *handshake) receiveJoin() error {
 	return nil
 }
 
-// Numbers of the fields of Control.
-const (
-	controlHello = 1
-	controlProof = 2
-	controlJoin  = 3
-	lastControl  = 7
-)
-
 var errHandshake = connect.NewError(connect.CodeInvalidArgument,
 	"link: this is not how a link starts: the other end is no rpcmesh node, or of a release that this one does not know")
 
 // send sends one control, whose field num is raw.
 func (h *handshake) send(num byte, raw []byte) error {
-	control := appendBytes(nil, num<<3|2, raw)
-	return h.conn.Send(appendBytes(make([]byte, HeadRoom, HeadRoom+len(control)+8), tagControl, control))
+	return h.conn.Send(frame.AppendControl(make([]byte, HeadRoom, HeadRoom+len(raw)+16), num, raw))
 }
 
 // receive returns the field num of the one control that the next packet must be.
@@ -313,26 +307,8 @@ func (h *handshake) receive(num protowire.Number, limit int) ([]byte, error) {
 	if len(p) > limit {
 		return nil, errHandshake
 	}
-	var body []byte
-	found := 0
-	field := func(n protowire.Number, v []byte) error {
-		if n == num {
-			body, found = v, found+1
-		} else if n <= lastControl {
-			return errHandshake
-		}
-		return nil
-	}
-	err = eachBytes(p, func(n protowire.Number, v []byte) error {
-		switch n {
-		case 1:
-			return eachBytes(v, field)
-		case 2:
-			return errHandshake
-		}
-		return nil
-	})
-	if err != nil || found != 1 {
+	body, ok := frame.ParseControl(p, num)
+	if !ok {
 		return nil, errHandshake
 	}
 	return body, nil

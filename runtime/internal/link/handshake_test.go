@@ -238,7 +238,7 @@ func TestAcceptStrangers(t *testing.T) {
 				if took := time.Since(start); took != test.in {
 					t.Errorf("it took %v", took)
 				}
-				for err = nil; err == nil; { // the other end is told, after at most a Hello
+				for err = nil; err == nil; { // the peer is told, after at most a Hello
 					_, err = near.Receive()
 				}
 			})

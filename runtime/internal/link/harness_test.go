@@ -285,7 +285,9 @@ func (m *mesh) open(ctx context.Context, from, to int, o link.Open) *link.Client
 	}
 	n := m.nodes[from]
 	if from == to {
-		return link.NewLocalCall(ctx, o, n.cfg.Limits, n.workers, n.serve)
+		c := new(link.ClientCall)
+		link.OpenLocal(ctx, o, c, n.cfg.Limits, n.workers, n.serve)
+		return c
 	}
 	n.mu.Lock()
 	next := n.next[to]

@@ -6,19 +6,18 @@ import (
 	"github.com/rpcmesh/rpcmesh/runtime/internal/duration"
 )
 
-// brokenGrace is how long the reader has to find out why the connection broke when a Send fails.
+// brokenGrace is how long the reader has to find out why the connection broke, once a Send has failed.
 const brokenGrace = 500 * time.Millisecond
 
-// keepaliveLoop is the session's keeper: it looks for signs of life, and ends the calls whose time is up, also those
-// that have not yet been told that the session has ended.
+// keepaliveLoop is the session's keepalive goroutine: it looks for signs of life, and ends the calls whose time is up,
+// also those that have not yet been told that the session has ended.
 func (s *Session) keepaliveLoop() {
-	// Half an interval, so that what is found late for not being looked at counts for little; and a little
-	// less, so that a busy machine finds out in time too.
+	// Half an interval, so that looking late costs little; and a little less, so that a busy machine finds out in time.
 	interval := max(int64(duration.Times(s.cfg.KeepaliveInterval, 31)/64), 1)
-	beat := keepalive{maxSilent: int(int64(s.cfg.KeepaliveTimeout)/interval) - 1}
+	k := keepalive{maxSilent: int(int64(s.cfg.KeepaliveTimeout)/interval) - 1}
 	tick := s.now() + interval
 	trim := s.now() + int64(idleTime)
-	var giveUp int64
+	var brokenUntil int64
 	timer := time.NewTimer(time.Duration(interval))
 	defer timer.Stop()
 	for {
@@ -38,23 +37,23 @@ func (s *Session) keepaliveLoop() {
 				trim = now + int64(idleTime)
 				s.trimPools()
 			}
-			if !s.checkAliveAt(&beat) {
+			if !s.checkAlive(&k) {
 				s.end(&Ended{Kind: EndSilent}) // unless it has ended
 			}
 		}
-		giveUp = s.checkBroken(now, giveUp)
+		brokenUntil = s.checkBroken(now, brokenUntil)
 		if s.memory.hasWaiters.Load() {
 			s.serveMemoryWaiters()
 		}
 		next := min(tick, s.expireCalls(now))
-		if giveUp != 0 {
-			next = min(next, giveUp)
+		if brokenUntil != 0 {
+			next = min(next, brokenUntil)
 		}
 		timer.Reset(time.Duration(max(next-s.now(), 0)))
 	}
 }
 
-// trimPools lets go of the ends of calls that were not needed since it was last called.
+// trimPools drops the endpoints that were not needed since it was last called.
 func (s *Session) trimPools() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -63,10 +62,10 @@ func (s *Session) trimPools() {
 	s.relayPool.trim()
 }
 
-// keepalive is what the keeper remembers of the last beat.
+// keepalive is what the keepalive goroutine remembers of the last tick.
 type keepalive struct {
 	lastReceived, lastSends uint64
-	silentIn, silentOut     int // beats since something was heard, and sent
+	silentIn, silentOut     int // ticks since something was received, and sent
 	maxSilent               int
 }
 
@@ -78,60 +77,60 @@ func (s *Session) receivedCount() uint64 {
 	return s.received.Load()
 }
 
-// hasUnread reports whether something of the other end's is at hand that the reader has yet to read.
+// hasUnread reports whether something of the peer's has come in that the reader has yet to read.
 func (s *Session) hasUnread() bool { return s.liveness != nil && s.liveness.Unread() }
 
-// checkAliveAt asks for a sign of life where the link has been silent for an interval, in either direction: the
-// other end may have its own idea of how long a silence may be. It reports false if the other end has
-// been silent for too long. Beats are counted, not time, so that a process that was stopped does not
-// blame the other end; nor does one whose reader had no chance to hear it.
-func (s *Session) checkAliveAt(b *keepalive) bool {
-	if heard := s.receivedCount(); heard != b.lastReceived || s.reading.Load() {
-		countUnchanged(&b.silentIn, &b.lastReceived, heard)
+// checkAlive pings the peer where the link has been silent for an interval in either direction: the peer may have its
+// own idea of how long a silence may be. It reports false if the peer has been silent for too long. Ticks are counted,
+// not time, so that a process that was stopped does not blame the peer; nor does one whose reader had no chance to read.
+func (s *Session) checkAlive(k *keepalive) bool {
+	if received := s.receivedCount(); received != k.lastReceived || s.reading.Load() {
+		countUnchanged(&k.silentIn, &k.lastReceived, received)
 	}
 	switch {
-	case b.silentIn < b.maxSilent:
+	case k.silentIn < k.maxSilent:
 	case s.hasUnread():
-		b.silentIn = b.maxSilent - 1
+		k.silentIn = k.maxSilent - 1
 	default:
 		return false
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.out.shrinkLocked()
-	countUnchanged(&b.silentOut, &b.lastSends, s.out.sends)
-	if b.silentIn >= 2 || b.silentOut >= 2 {
+	countUnchanged(&k.silentOut, &k.lastSends, s.out.sends)
+	if k.silentIn >= 2 || k.silentOut >= 2 {
 		s.out.pingDue = true
 		s.wakeWriterLocked()
 	}
 	return true
 }
 
-// countUnchanged counts the beats since a number last changed.
-func countUnchanged(beats *int, last *uint64, now uint64) {
-	*beats++
+// countUnchanged counts the ticks since a number last changed.
+func countUnchanged(ticks *int, last *uint64, now uint64) {
+	*ticks++
 	if *last != now {
-		*beats, *last = 0, now
+		*ticks, *last = 0, now
 	}
 }
 
-// checkBroken ends a session whose Send has failed, if the reader has not done so in time.
-func (s *Session) checkBroken(now, giveUp int64) int64 {
+// checkBroken ends a session whose Send has failed, if the reader has not done so by until. It returns until when the
+// reader has time, 0 where nothing has failed.
+func (s *Session) checkBroken(now, until int64) int64 {
 	s.mu.Lock()
 	err, ended := s.out.writeErr, s.cause != nil
 	s.mu.Unlock()
 	switch {
 	case err == nil, ended:
 		return 0
-	case giveUp == 0:
+	case until == 0:
 		return now + int64(brokenGrace)
-	case now >= giveUp:
+	case now >= until:
 		s.end(&Ended{Kind: EndBroken, Err: err})
 	}
-	return giveUp
+	return until
 }
 
-// armDeadlineLocked makes sure that the keeper wakes for a deadline. The session's lock is held.
+// armDeadlineLocked makes sure that the keepalive goroutine wakes for a deadline.
 func (s *Session) armDeadlineLocked(deadline int64) {
 	if s.nextDeadline == 0 || deadline < s.nextDeadline {
 		s.nextDeadline = deadline
@@ -146,11 +145,11 @@ func (s *Session) wakeKeepalive() {
 	}
 }
 
-// scanCost keeps the keeper from looking through many calls more often than is fair: for each call
-// that it looks at, it rests as many nanoseconds.
+// scanCost is how many nanoseconds the keepalive goroutine rests for each call that it looks at, so that it does not
+// look through many calls too often.
 const scanCost = 200
 
-// expireCalls ends the calls whose time is up and returns when the next one's is.
+// expireCalls ends the calls whose time is up, and returns when that of the next one is.
 func (s *Session) expireCalls(now int64) int64 {
 	const never = 1<<63 - 1
 	s.mu.Lock()
@@ -170,7 +169,8 @@ func (s *Session) expireCalls(now int64) int64 {
 			if end == nil {
 				continue
 			}
-			switch d := end.state().deadline; {
+			d := end.state().deadline
+			switch {
 			case d == 0:
 			case d <= now:
 				due = append(due, end)
@@ -179,7 +179,8 @@ func (s *Session) expireCalls(now int64) int64 {
 			}
 		}
 	}
-	if s.nextDeadline = 0; next != never {
+	s.nextDeadline = 0
+	if next != never {
 		next = max(next, now+int64(scanCost*(len(s.localCalls.slots)+len(s.peerCalls.slots))))
 		s.nextDeadline = next
 	}

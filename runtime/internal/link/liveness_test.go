@@ -22,8 +22,8 @@ func (c *hearing) BytesReceived() uint64 { return c.heard.Load() }
 
 func (c *hearing) Unread() bool { return c.unread.Load() }
 
-// TestSignsOfLife: the other end counts as gone only if nothing of it comes in, be it no whole packet, and only
-// while this end would find out.
+// TestSignsOfLife: the peer counts as gone only if nothing of it comes in, be it no whole packet, and only while this
+// end would find out.
 func TestSignsOfLife(t *testing.T) {
 	for name, alive := range map[string]func(*hearing){
 		"bytes of a packet that is not whole": func(c *hearing) { c.heard.Add(1) },
@@ -55,8 +55,7 @@ func TestSignsOfLife(t *testing.T) {
 	}
 }
 
-// TestBusyReaderHearsNothing: while this end's reader is busy with a table, the other end's silence is not its
-// fault.
+// TestBusyReaderHearsNothing: while this end's reader is busy with a table, the peer's silence is not its fault.
 func TestBusyReaderHearsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMesh(t, 2, link.Limits{})

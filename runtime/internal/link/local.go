@@ -5,17 +5,17 @@ import (
 	"context"
 	"sync"
 
-	"google.golang.org/protobuf/encoding/protowire"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/link/frame"
 )
 
-// localCall is what is made for each local call besides its caller's side.
+// localCall is what is allocated for each local call besides its caller's handle.
 type localCall struct {
 	limits Limits
 	server ServerCall
 	callee Callee
 }
 
-// localPair is the two ends of a local call. mu guards them.
+// localPair is the two endpoints of a local call. mu guards them.
 type localPair struct {
 	mu      sync.Mutex
 	workers *Workers
@@ -24,23 +24,19 @@ type localPair struct {
 	server  *ServerCall
 }
 
-// NewLocalCall opens a call whose caller and handler are in one process. Everything else (windows, limits,
-// headers, deadline, cancellation, errors) is as over a session; there is no wire in between.
-func NewLocalCall(ctx context.Context, o Open, limits Limits, w *Workers, serve func(*ServerCall)) *ClientCall {
-	c := new(ClientCall)
-	OpenLocal(ctx, o, c, limits, w, serve)
-	return c
-}
-
-// OpenLocal is Local for one who has the room for a call: c is a zero ClientCall.
+// OpenLocal prepares c, a zero ClientCall, as a call whose caller and handler are in one process. Everything else
+// (windows, limits, headers, deadline, cancellation, errors) is as over a session; there is no wire in between.
 func OpenLocal(ctx context.Context, o Open, c *ClientCall, limits Limits, w *Workers, serve func(*ServerCall)) {
 	p := w.getLocalPair()
 	l := &localCall{limits: limits.withDefaults()}
-	c.open, c.ctx, c.local, c.limits, c.mu = o, ctx, p, &l.limits, &p.mu
-	l.callee = Callee{Namespace: o.Namespace, Procedure: o.Procedure, Origin: o.Origin, OriginNamespace: o.OriginNamespace}
+	c.open, c.ctx = o, ctx
+	c.local, c.mu = p, &p.mu
+	c.limits = &l.limits
+	l.callee = o.callee()
 	s := &l.server
 	s.mu, s.limits = &p.mu, &l.limits
-	s.callee, s.caller, s.streamType = &l.callee, o.Caller, o.StreamType
+	s.callee, s.caller = &l.callee, o.Caller
+	s.streamType = o.StreamType
 	p.server, p.handler.serve = s, serve
 }
 
@@ -59,7 +55,7 @@ func (p *localPair) reset() {
 	p.server = nil
 }
 
-// recycleLocked makes the pair ready for another call if nobody uses either end any more. mu is held.
+// recycleLocked makes the pair ready for another call if nothing refers to either endpoint any more.
 func (p *localPair) recycleLocked() {
 	if p.caller.idleLocked() && p.handler.idleLocked() {
 		p.reset()
@@ -67,7 +63,7 @@ func (p *localPair) recycleLocked() {
 	}
 }
 
-// startLocked starts the handler of a call. headers is the body of the request's Headers. mu is held.
+// startLocked starts the handler of a call. headers is the body of the request's Headers.
 func (p *localPair) startLocked(c *ClientCall, headers []byte) *callerEndpoint {
 	s := p.server
 	if len(headers) > 0 {
@@ -81,41 +77,41 @@ func (p *localPair) startLocked(c *ClientCall, headers []byte) *callerEndpoint {
 	return &p.caller
 }
 
-// sendLocalLocked hands a frame to the other end of a local call, in pieces as its window allows. It reports
-// whether all of it went. mu is held, but not while it waits.
-func (c *stream) sendLocalLocked(f *outFrame) bool {
-	c.sending, c.aborted = true, false
-	for data := f.data; f.hasData; {
-		for c.sending && c.localPeer.recvWindow <= 0 {
+// sendLocalLocked hands a frame to the other endpoint of a local call, in pieces as its window allows. It reports
+// whether all of it went. It releases the lock while it waits.
+func (c *stream) sendLocalLocked(f *frame.Outgoing) bool {
+	c.send = sendPending
+	data := f.Data
+	for f.Has(frame.FieldData) {
+		for c.send == sendPending && c.localPeer.recvWindow <= 0 {
 			c.waitLocked(c.writable)
 		}
-		if !c.sending {
+		if c.send != sendPending {
 			return false
 		}
-		piece := data[:min(len(data), maxData)]
+		piece := data[:min(len(data), frame.MaxData)]
 		data = data[len(piece):]
-		_ = c.localPeer.receiveDataLocked(piece, len(data) > 0, uint32(len(f.data))) // has the limits that have been checked here
+		_ = c.localPeer.receiveDataLocked(piece, len(data) > 0, uint32(len(f.Data))) // it has the limits that Send has checked
 		if len(data) == 0 {
 			break
 		}
 	}
-	c.sending = false
-	if f.closeSend {
-		c.localPeer.recvClosed = true
+	c.send = sendIdle
+	if f.Has(frame.FieldCloseSend) {
+		c.localPeer.recv.close()
 		c.localPeer.readable.Signal()
 	}
 	return true
 }
 
-// sendLocalAsyncLocked is sendLocal for the one message of one who does not wait for a window. mu is held.
-func (c *stream) sendLocalAsyncLocked(f *outFrame) {
-	_ = c.localPeer.receiveDataLocked(f.data, false, 0) // has the limits that have been checked here
-	c.localPeer.recvClosed = true
+// sendLocalAsyncLocked is sendLocalLocked for a single message, without waiting for the window.
+func (c *stream) sendLocalAsyncLocked(f *frame.Outgoing) {
+	_ = c.localPeer.receiveDataLocked(f.Data, false, 0) // it has the limits that Send has checked
+	c.localPeer.recv.close()
 }
 
-// setHeadersLocked notes the response's headers, a field of Frame. mu is held.
+// setHeadersLocked notes the response's headers: field is a field of Frame.
 func (e *callerEndpoint) setHeadersLocked(field []byte) {
-	body, _ := protowire.ConsumeBytes(field[1:])
-	e.headers = append([]byte{}, body...)
+	e.headers = append([]byte{}, frame.HeadersOfField(field)...)
 	e.readable.Signal()
 }

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/link/frame"
 )
 
 // MaxSecrets is how many secrets an end may have.
@@ -24,7 +25,7 @@ const featureListenerFirst = "listener-first"
 const throughProxy = ". Link by https, have the proxy pass TLS through (nginx: a stream server, HAProxy: mode tcp), " +
 	"and set Config.TLS at the node behind it"
 
-// What both ends may be told names them by what they do: "this one" would be wrong for one of them.
+// These errors name the two ends by what they do, as both may be told them: "this one" would be wrong for one of them.
 var (
 	errSecret = connect.NewError(connect.CodeUnauthenticated,
 		"link: wrong secret: the two nodes have none in common: set the same Config.Secret at both; spaces and line ends in it count")
@@ -36,14 +37,14 @@ var (
 	errSecretWanted = connect.NewError(connect.CodeUnauthenticated,
 		"link: the other end wants a secret, and this one has none: set the secret of the mesh, Config.Secret or ProxyConfig.Secret")
 	errKeyUnproven = connect.NewError(connect.CodeUnauthenticated, "link: the other end has not the key that it tells")
-	// errOldProofs is what ends are told that know the first order only.
+	// errOldProofs is for peers that know only the first order of proofs.
 	errOldProofs = connect.NewError(connect.CodeFailedPrecondition,
 		"link: one end is of a release that proves the secret in the old way, which the other does not accept: update it, "+
 			"or set Config.AcceptOldProofs at the other until it is")
 	// errChannel is the end of a handshake over two channels.
 	errChannel = connect.NewError(connect.CodeUnauthenticated,
 		"link: no secret can be proven: TLS does not reach from node to node, it ends at a proxy between them"+throughProxy)
-	// errChannelOrSecret is for what a node of an older release leaves open.
+	// errChannelOrSecret is for a peer of an older release, which does not tell enough to say more.
 	errChannelOrSecret = connect.NewError(connect.CodeUnauthenticated,
 		"link: wrong secret, or none at one end, or TLS ends at a proxy between the two nodes: "+
 			"set the same Config.Secret at both"+throughProxy)
@@ -80,16 +81,17 @@ func (h *handshake) acceptProofs() error {
 	if h.refusesOldProofs() {
 		return errOldProofs
 	}
-	if err := h.checkSelf(); err != nil { // before the dialler believes that all is well
+	if err := h.checkSelf(); err != nil { // before the dialler takes the handshake to have succeeded
 		return err
 	}
 	return h.sendProof(&linkv1.Proof{Mac: h.chosenMAC()})
 }
 
-// refusesOldProofs reports whether ends of the first order are refused: where there is no secret nothing is given away.
+// refusesOldProofs reports whether peers are refused that know only the first order of proofs. Where there is no secret,
+// that order gives nothing away.
 func (h *handshake) refusesOldProofs() bool { return !h.cfg.AcceptOldProofs && !h.cfg.AcceptAnyone }
 
-// explainRefusal tells an end that has no secret why it was refused: the other end does not.
+// explainRefusal returns why an end without a secret was refused, which the peer does not tell it.
 func (h *handshake) explainRefusal(err error) error {
 	if !h.cfg.AcceptAnyone || connect.CodeOf(err) != connect.CodeUnauthenticated {
 		return err
@@ -97,8 +99,9 @@ func (h *handshake) explainRefusal(err error) error {
 	return errSecretWanted.WithCause(err)
 }
 
-// receiveListenerProof takes the listener's proof. Where that does not do, the listener is told so, with nothing by
-// which it could guess, and its answer awaited: its log would have no cause otherwise.
+// receiveListenerProof receives the listener's proof. If the proof is refused, it tells the listener so, with nothing
+// that would help to guess the secret, and waits for the listener to close: otherwise the listener's log would have no
+// cause.
 func (h *handshake) receiveListenerProof() error {
 	proof, err := h.readProof()
 	if err != nil {
@@ -110,10 +113,10 @@ func (h *handshake) receiveListenerProof() error {
 	}
 	raw, err := proto.Marshal(&linkv1.Proof{Refused: true, Bound: h.binding != nil, Channel: h.channel()})
 	if err == nil {
-		err = h.send(controlProof, raw)
+		err = h.send(frame.ControlProof, raw)
 	}
 	if err == nil {
-		_, _ = h.receive(controlProof, maxHello) // ends with an error
+		_, _ = h.receive(frame.ControlProof, maxHello) // it fails, as the listener closes the connection
 	}
 	return refusal
 }
@@ -136,8 +139,8 @@ func (h *handshake) checkListenerProof(proof *linkv1.Proof) error {
 	return h.checkSignature(proof)
 }
 
-// proofError is why a proof does not do, as far as the other end's word on its channel tells; otherwise what is
-// given.
+// proofError returns why a proof is wrong: errChannel where what the peer says of its channel shows that there are two,
+// and otherwise the given error.
 func (h *handshake) proofError(proof *linkv1.Proof, otherwise error) error {
 	switch {
 	case proof.GetBound() != (h.binding != nil):
@@ -151,7 +154,8 @@ func (h *handshake) proofError(proof *linkv1.Proof, otherwise error) error {
 	}
 }
 
-// channel tells one TLS channel from another, to who is at an end of one. It gives the binding away to nobody.
+// channel identifies the TLS channel, so that two ends can tell whether they have the same. It does not reveal the
+// binding.
 func (h *handshake) channel() []byte {
 	if h.binding == nil {
 		return nil
@@ -160,7 +164,7 @@ func (h *handshake) channel() []byte {
 	return sum[:8]
 }
 
-// receiveProof takes the proof of an end that proves by one secret.
+// receiveProof receives the proof of a peer that proves by one secret.
 func (h *handshake) receiveProof() error {
 	proof, err := h.readProof()
 	switch {
@@ -180,8 +184,8 @@ func (h *handshake) receiveProof() error {
 	return h.checkSignature(proof)
 }
 
-// refusalError is why the dialler did not take this end's proof. Of one in cleartext, or that does not tell its
-// channel, nothing but a wrong secret is known.
+// refusalError is why the dialler refused this end's proof. In cleartext, and where the dialler does not tell its
+// channel, only a wrong secret is known.
 func (h *handshake) refusalError(proof *linkv1.Proof) error {
 	if h.binding != nil && !proof.GetBound() && len(proof.GetChannel()) == 0 {
 		return errChannelOrSecret
@@ -189,9 +193,9 @@ func (h *handshake) refusalError(proof *linkv1.Proof) error {
 	return h.proofError(proof, errRefused)
 }
 
-// readProof returns the other end's proof, unchecked, and keeps the listener's for the transcript.
+// readProof returns the peer's proof, unchecked, and keeps the listener's for the transcript.
 func (h *handshake) readProof() (*linkv1.Proof, error) {
-	raw, err := h.receive(controlProof, maxHello)
+	raw, err := h.receive(frame.ControlProof, maxHello)
 	if err != nil {
 		return nil, err
 	}
@@ -217,10 +221,10 @@ func (h *handshake) sendProof(proof *linkv1.Proof) error {
 	if !h.dialler {
 		h.listenerProof = raw
 	}
-	return h.send(controlProof, raw)
+	return h.send(frame.ControlProof, raw)
 }
 
-// checkSignature has the other end prove the key that it told, if any.
+// checkSignature checks that the peer has the key that it told, if it told one.
 func (h *handshake) checkSignature(proof *linkv1.Proof) error {
 	if h.peer.Key != nil && !ed25519.Verify(h.peer.Key, h.transcript(!h.side(), "'s key"), proof.GetSignature()) {
 		return errKeyUnproven
@@ -228,7 +232,7 @@ func (h *handshake) checkSignature(proof *linkv1.Proof) error {
 	return nil
 }
 
-// side is one of a handshake's two.
+// side is one of the two ends of a handshake.
 type side bool
 
 const (
@@ -245,7 +249,7 @@ func (s side) String() string {
 
 func (h *handshake) side() side { return side(h.dialler) }
 
-// chosenMAC is this end's proof by the secret that it has come to use; none where it accepts anyone.
+// chosenMAC is this end's proof by the chosen secret; none where it accepts anyone.
 func (h *handshake) chosenMAC() []byte {
 	if h.cfg.AcceptAnyone {
 		return nil
@@ -263,8 +267,8 @@ func (h *handshake) macs(of side) [][]byte {
 	return macs
 }
 
-// mac is a side's proof: HMAC-SHA256 over the transcript, keyed by the stretched secret or, in the first
-// order, by the secret's SHA-256 (HMAC itself takes no notice of zeros at a key's end).
+// mac is a side's proof: HMAC-SHA256 over the transcript, keyed by the stretched secret or, in the first order, by the
+// secret's SHA-256 (HMAC itself ignores zeros at a key's end).
 func (h *handshake) mac(secret []byte, of side) []byte {
 	key := derivedKeys.key(secret)
 	if !h.listenerFirst {
@@ -281,7 +285,8 @@ func (h *handshake) mac(secret []byte, of side) []byte {
 // ids, incarnations, nonces and keys); the connection's binding; and, from the dialler in the second order,
 // the listener's Proof. Each comes with its length before it.
 func (h *handshake) transcript(of side, purpose string) []byte {
-	order, first, second := "1", h.peerHello, h.ownHello
+	order := "1"
+	first, second := h.peerHello, h.ownHello
 	if h.dialler {
 		first, second = h.ownHello, h.peerHello
 	}
@@ -310,6 +315,6 @@ func publicKey(key ed25519.PrivateKey) ed25519.PublicKey {
 	if key == nil {
 		return nil
 	}
-	public, _ := key.Public().(ed25519.PublicKey) // always is
+	public, _ := key.Public().(ed25519.PublicKey) // it always is
 	return public
 }

@@ -6,9 +6,9 @@ import (
 	"unsafe"
 )
 
-// queue holds records of bytes in the order they came: the messages that a call has received, or the
-// frames that wait at a relay. A record may be added in pieces. The bytes lie in one pooled buffer,
-// which an empty queue gives back. The zero value is an empty queue.
+// queue holds records of bytes in the order in which they came: the messages that a call has received, or the frames
+// that wait at a relay. A record may be added in pieces. The bytes lie in one pooled buffer, which an empty queue gives
+// back. The zero value is an empty queue.
 type queue struct {
 	buf        *Buffer
 	readOffset int // where the first record begins in buf
@@ -17,14 +17,14 @@ type queue struct {
 	records []record
 	first   int // the first record in records
 	inline  [2]record
-	// announced is how long the record will be that is not whole, as is said; 0 where it is not.
+	// announced is how long the peer says that the record will be which is not whole; 0 where it does not.
 	announced int
 
-	borrowed    bool    // the last record that next returned lies in buf
+	borrowed    bool    // the last record that pop returned lies in buf
 	borrowedOld *Buffer // or in here
 }
 
-// longRecord is from where a record that is not whole gets no more than its length again to grow by.
+// longRecord is the size from which a record that is not whole is given no more than its length again to grow by.
 const longRecord = 256 << 10
 
 type record struct {
@@ -33,7 +33,7 @@ type record struct {
 	last bool
 }
 
-// bytes is how much waits, with what there is of a record that is not whole.
+// bytes is how many bytes wait, with those of a record that is not whole.
 func (q *queue) bytes() int {
 	if q.buf == nil {
 		return 0
@@ -41,7 +41,7 @@ func (q *queue) bytes() int {
 	return len(q.buf.B) - q.readOffset
 }
 
-// memory is how much memory the queue holds, with what next has returned.
+// memory is how much memory the queue holds, with what pop has returned.
 func (q *queue) memory() int {
 	n := 0
 	if q.buf != nil {
@@ -59,8 +59,8 @@ func (q *queue) memory() int {
 // empty reports whether no whole record waits.
 func (q *queue) empty() bool { return q.first == len(q.records) }
 
-// append adds p to the record at the end. Where there is ample memory for what is to come, it takes what a record
-// that goes on is said to need, or more than it needs: two pieces are seldom all, and each time all is copied.
+// append adds p to the record at the end. Where memory is ample, the buffer is made as long as the record is announced
+// to be, or longer than is needed now: two pieces are seldom all, and each time all is copied.
 func (q *queue) append(p []byte, more, ample bool) {
 	if q.buf == nil || len(q.buf.B)+len(p) > cap(q.buf.B) {
 		q.grow(q.capacityFor(len(p), more, ample))
@@ -69,7 +69,7 @@ func (q *queue) append(p []byte, more, ample bool) {
 	q.partial += len(p)
 }
 
-// capacityFor is how much memory extend takes for what waits and n bytes more.
+// capacityFor is how long append makes the buffer for what waits and n bytes more.
 func (q *queue) capacityFor(n int, more, ample bool) int {
 	whole := q.announcedSize(n)
 	n += q.bytes()
@@ -88,8 +88,8 @@ func (q *queue) capacityFor(n int, more, ample bool) int {
 	return tightCapacity(n)
 }
 
-// announcedSize is how long the record will be that n bytes more belong to, where that is said, can be, and is all that the
-// queue is to hold; otherwise 0.
+// announcedSize is the announced length of the record that n bytes more belong to, if it has one that can be true, and
+// is all that the queue is to hold; otherwise 0.
 func (q *queue) announcedSize(n int) int {
 	if q.bytes() > q.partial || q.announced < q.partial+n {
 		return 0
@@ -97,8 +97,8 @@ func (q *queue) announcedSize(n int) int {
 	return q.announced
 }
 
-// tightCapacity is the room for a record of n bytes that goes on, where memory is short: for a quarter more, and as much
-// as makes it a power of two, so that it is not moved too often.
+// tightCapacity is the capacity for a record of n bytes that goes on, where memory is short: for a quarter more, rounded
+// up to a power of two, so that it is not moved too often.
 func tightCapacity(n int) int {
 	n += n / 4
 	if size := bits.Len(uint(max(n, 1) - 1)); size <= maxBufferBits {
@@ -107,7 +107,7 @@ func tightCapacity(n int) int {
 	return n
 }
 
-// memoryWith is what memory will be once n bytes more have been added, where memory is short.
+// memoryWith is what memory will return once n bytes more have been added, where memory is short.
 func (q *queue) memoryWith(n int, more bool) int {
 	have := q.memory()
 	if q.buf != nil {
@@ -169,13 +169,14 @@ func (q *queue) pop() (p []byte, r record) {
 	return slices.Clip(p), r
 }
 
-// popBuffer takes the first record into a buffer of its own, which is the queue's where nothing else is in it.
+// popBuffer takes the first record into a buffer of its own, which is the queue's where there is nothing else in that.
 func (q *queue) popBuffer() *Buffer {
 	p, r := q.pop()
 	if q.buf != nil && q.readOffset == r.size && q.empty() && q.partial == 0 {
 		b := q.buf
 		b.B = b.B[:r.size]
-		q.buf, q.readOffset, q.borrowed = nil, 0, false
+		q.buf, q.readOffset = nil, 0
+		q.borrowed = false
 		return b
 	}
 	b := NewBuffer(r.size)
@@ -184,7 +185,7 @@ func (q *queue) popBuffer() *Buffer {
 	return b
 }
 
-// release ends the use of what next returned.
+// release ends the use of what pop returned.
 func (q *queue) release() {
 	q.borrowed = false
 	if q.borrowedOld != nil {
@@ -197,7 +198,7 @@ func (q *queue) release() {
 	}
 }
 
-// discard empties the queue. What next has returned stays valid.
+// discard empties the queue. What pop has returned stays valid.
 func (q *queue) discard() {
 	kept := q.borrowedOld
 	switch {

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"math/rand/v2"
 	"testing"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/link/frame"
 )
 
 func TestBufferClasses(t *testing.T) {
@@ -46,7 +48,7 @@ func TestQueueMakesRoomOnce(t *testing.T) {
 		q.announced = size
 		var first *Buffer
 		for rest := msg; len(rest) > 0; {
-			piece := rest[:min(len(rest), maxData)]
+			piece := rest[:min(len(rest), frame.MaxData)]
 			rest = rest[len(piece):]
 			q.append(piece, len(rest) > 0, true)
 			if first == nil {

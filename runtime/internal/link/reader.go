@@ -6,28 +6,28 @@ import (
 	"slices"
 
 	"connectrpc.com/connect/v2"
-	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/link/frame"
 )
 
 // readerState is what only the reader touches.
 type readerState struct {
-	frame    frame
+	frame    frame.Frame
 	incoming Incoming
-	opens    openCache
-	toServe  []*ServerCall // whose handlers are to be started
+	opens    frame.OpenCache
+	toServe  []*ServerCall // calls whose handlers are to be started
 	toFlush  []flusher     // what has been given something to write
 }
 
 // maxBatchedPackets is how many packets are handled before what they gave rise to is written.
 const maxBatchedPackets = 16
 
-// readLoop handles packets until there are no more, and says why.
+// readLoop handles packets until there are no more, and returns why.
 func (s *Session) readLoop() *Ended {
-	defer s.flushScheduled() // of what was held when Receive failed
-	for held := 1; ; held++ {
+	defer s.flushScheduled() // what was not written when Receive failed
+	for batched := 1; ; batched++ {
 		s.reading.Store(true)
 		p, err := s.conn.Receive()
 		s.reading.Store(false)
@@ -40,9 +40,9 @@ func (s *Session) readLoop() *Ended {
 		s.received.Add(1)
 		ended := s.handlePacket(p)
 		s.scheduleFlush(s)
-		if ended != nil || held >= maxBatchedPackets || s.readAhead == nil || !s.readAhead.Buffered() {
+		if ended != nil || batched >= maxBatchedPackets || s.readAhead == nil || !s.readAhead.Buffered() {
 			s.flushScheduled()
-			held = 0
+			batched = 0
 		}
 		if ended != nil {
 			return ended
@@ -50,18 +50,18 @@ func (s *Session) readLoop() *Ended {
 	}
 }
 
-// flusher is a session, or the Output of a Waiter.
+// flusher is a session, or the Output of a Completion.
 type flusher interface{ FlushNow() }
 
-// scheduleFlush notes that t has been given something to write, so that it is written when all packets that are
-// at hand have been handled. Reader only.
+// scheduleFlush notes that t has been given something to write, so that it is flushed when all packets that have been
+// read have been handled. Reader only.
 func (s *Session) scheduleFlush(t flusher) {
 	if !slices.Contains(s.reader.toFlush, t) {
 		s.reader.toFlush = append(s.reader.toFlush, t)
 	}
 }
 
-// flushScheduled sees to it that what is ready in what was touched is written.
+// flushScheduled flushes what scheduleFlush has noted.
 func (s *Session) flushScheduled() {
 	for i, t := range s.reader.toFlush {
 		t.FlushNow()
@@ -77,39 +77,34 @@ func (s *Session) handlePacket(p []byte) *Ended {
 	return ended
 }
 
-// dispatch handles what is in a packet, but for the handlers of the calls that it opens.
+// dispatch handles what is in a packet, except that it leaves the handlers of the calls in it to be started.
 func (s *Session) dispatch(p []byte) *Ended {
 	if len(p) > MaxPacket {
 		return violation(connect.Errorf(connect.CodeResourceExhausted, "link: a packet of %d bytes", len(p)))
 	}
 	for len(p) > 0 {
-		tag := p[0]
-		if tag != tagControl && tag != tagFrame {
-			_, _, n := protowire.ConsumeField(p)
-			if n < 0 {
-				return violation(errPacket)
-			}
-			p = p[n:]
-			continue
-		}
-		body, n := protowire.ConsumeBytes(p[1:])
+		part, body, n := frame.NextPart(p)
 		if n < 0 {
 			return violation(errPacket)
 		}
-		p = p[1+n:]
-		if tag == tagControl {
+		p = p[n:]
+		switch part {
+		case frame.PartControl:
 			s.startHandlers()
 			if ended := s.handleControl(body); ended != nil {
 				return ended
 			}
-		} else if err := s.handleFrame(body); err != nil {
-			return violation(err)
+		case frame.PartFrame:
+			if err := s.handleFrame(body); err != nil {
+				return violation(err)
+			}
+		case frame.PartUnknown:
 		}
 	}
 	return nil
 }
 
-// errPeerClosed is no io.EOF, which callers take for the good end of a call.
+// errPeerClosed is not io.EOF, which callers take for the good end of a call.
 var errPeerClosed = errors.New("the other end hung up without a goodbye")
 
 var errPacket = connect.NewError(connect.CodeInvalidArgument, "link: malformed packet")
@@ -149,13 +144,13 @@ func (s *Session) handleControl(body []byte) *Ended {
 // handleFrame handles a frame.
 func (s *Session) handleFrame(raw []byte) error {
 	f := &s.reader.frame
-	if err := f.parse(raw); err != nil {
+	if err := f.Parse(raw); err != nil {
 		return err
 	}
-	if f.call == 0 {
-		return errFrame("no call has the id 0")
+	if f.Call == 0 {
+		return frame.Malformed("no call has the id 0")
 	}
-	i, odd := idSlot(f.call)
+	i, odd := idSlot(f.Call)
 	if odd == s.dialler {
 		return s.handleAnswer(f, i)
 	}
@@ -163,50 +158,52 @@ func (s *Session) handleFrame(raw []byte) error {
 }
 
 // handleAnswer handles a frame for a call that this end opened.
-func (s *Session) handleAnswer(f *frame, i int) error {
-	if f.has&byOpener != 0 {
-		return errFrame("open, close_send or cancel for a call of the receiver's")
+func (s *Session) handleAnswer(f *frame.Frame, i int) error {
+	if f.Has(frame.OpenerFields) {
+		return frame.Malformed("open, close_send or cancel for a call of the receiver's")
 	}
+	var after afterUnlock
 	s.mu.Lock()
 	slot := s.localCalls.at(i)
 	switch {
 	case slot.endpoint != nil:
-		slot.endpoint.handleFrameLocked(f)
-		return nil
-	case slot.canceled && f.has&hasEnd != 0:
+		after = slot.endpoint.handleFrameLocked(f)
+	case slot.canceled && f.Has(frame.FieldEnd):
 		s.localCalls.release(i)
 	}
 	s.mu.Unlock()
+	after.run(s, f)
 	return nil
 }
 
-// handleRequest handles a frame for a call that the other end opened.
-func (s *Session) handleRequest(f *frame, i int) error {
-	if f.has&byAnswerer != 0 {
-		return errFrame("headers or end for a call of the sender's")
+// handleRequest handles a frame for a call that the peer opened.
+func (s *Session) handleRequest(f *frame.Frame, i int) error {
+	if f.Has(frame.AnswererFields) {
+		return frame.Malformed("headers or end for a call of the sender's")
 	}
 	if i >= s.peerCalls.limit {
 		return connect.Errorf(connect.CodeResourceExhausted, "link: more than %d calls", s.peerCalls.limit)
 	}
-	if f.has&hasOpen != 0 {
+	if f.Has(frame.FieldOpen) {
 		return s.handleOpen(f)
 	}
+	var after afterUnlock
 	s.mu.Lock()
-	if slot := s.peerCalls.at(i); slot.endpoint != nil {
-		slot.endpoint.handleFrameLocked(f)
-		return nil
+	if e := s.peerCalls.at(i).endpoint; e != nil {
+		after = e.handleFrameLocked(f)
 	}
 	s.mu.Unlock()
+	after.run(s, f)
 	return nil
 }
 
-// handleOpen handles a call that the other end opens.
-func (s *Session) handleOpen(f *frame) error {
+// handleOpen handles a call that the peer opens.
+func (s *Session) handleOpen(f *frame.Frame) error {
 	s.opening.Store(true) // before Route looks whether the node is leaving: see Drained
 	in := &s.reader.incoming
-	*in = Incoming{Session: s, Hops: min(f.hops, MaxHops)}
-	if err := in.parse(f.open, &s.reader.opens); err != nil {
-		return s.refuseOpen(f.call, connect.NewError(connect.CodeInvalidArgument, err.Error()))
+	*in = Incoming{Session: s, Hops: min(f.Hops, MaxHops)}
+	if err := in.Open.Parse(f.Open, &s.reader.opens); err != nil {
+		return s.refuseOpen(f.Call, connect.NewError(connect.CodeInvalidArgument, err.Error()))
 	}
 	said := in.Caller
 	route := s.handler.Route(in)
@@ -216,18 +213,18 @@ func (s *Session) handleOpen(f *frame) error {
 	case route.Serve != nil:
 		return s.serveCall(f, in, &route)
 	default:
-		return s.refuseOpen(f.call, route.Err)
+		return s.refuseOpen(f.Call, route.Err)
 	}
 }
 
-// acceptOpenLocked counts an open, which is to get an end here or a refusal before the lock is released. It reports
-// false where the goodbye has left the call out, and fails where the other end may not open it.
+// acceptOpenLocked counts an open, which is to get an endpoint here, or a refusal, before the lock is released. It
+// reports false where the goodbye has left the call out, and fails where the peer may not open it.
 func (s *Session) acceptOpenLocked(id uint32) (taken bool, err error) {
 	i, _ := idSlot(id)
 	if slot := s.peerCalls.at(i); slot.endpoint != nil || slot.endPacket > s.out.lastBegun {
-		err = errFrame("open for a call that is open")
+		err = frame.Malformed("open for a call that is open")
 	}
-	if err != nil || s.parted {
+	if err != nil || s.inPhase() >= phaseParting {
 		s.opening.Store(false)
 		s.signalDrainedLocked()
 		return false, err
@@ -237,7 +234,7 @@ func (s *Session) acceptOpenLocked(id uint32) (taken bool, err error) {
 	return true, nil
 }
 
-// refuseOpen ends a call that has no end here, and so has not started.
+// refuseOpen ends a call that has no endpoint here, and so has not started.
 func (s *Session) refuseOpen(id uint32, err *connect.Error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -248,13 +245,13 @@ func (s *Session) refuseOpen(id uint32, err *connect.Error) error {
 	return violated
 }
 
-// refuseOpenLocked is refuse for a call that is taken.
+// refuseOpenLocked is refuseOpen for an open that acceptOpenLocked has counted.
 func (s *Session) refuseOpenLocked(id uint32, err *connect.Error) {
 	if err == nil {
 		err = connect.NewError(connect.CodeInternal, "")
 	}
-	f := outFrame{hasEnd: true, end: s.failure(err, notStarted).encode(s.cfg.Limits.MaxHeader)}
-	s.out.buf = f.appendTo(s.out.buf, id, nil)
+	f := frame.Outgoing{Fields: frame.FieldEnd, End: s.failure(err, notStarted).encode(s.cfg.Limits.MaxHeader)}
+	s.out.buf = f.AppendTo(s.out.buf, id, nil)
 	i, _ := idSlot(id)
 	s.peerCalls.slots[i].endPacket = s.out.packet
 	s.opening.Store(false)

@@ -8,15 +8,15 @@ import (
 	"time"
 
 	"connectrpc.com/connect/v2"
-	"google.golang.org/protobuf/encoding/protowire"
 
 	rpcmeshv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/v1"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/link/frame"
 )
 
-// ServerCall is the handler's side of a call. One goroutine may send while another receives. It must
-// not be used once the handler has returned.
+// ServerCall is the handler's side of a call. One goroutine may send while another receives. It must not be used once
+// the handler has returned.
 //
-// It outlives its handler, which may have let go of its context to anyone: so it is never used again, and small.
+// It is also the handler's context, which anyone may still refer to then: so it is small, and never used again.
 type ServerCall struct {
 	mu       *sync.Mutex
 	limits   *Limits
@@ -28,15 +28,15 @@ type ServerCall struct {
 	header     *[]byte // the request's, encoded; nil for none
 	deadline   time.Time
 	streamType connect.StreamType
-	released   bool // ReplyLast has done what returned does
+	released   bool // ReplyFinal has done what handlerReturned does
 
-	// What its context knows. That needs no lock: who ends it sets over, then looks for a child; who makes a child puts it
-	// in its place, then looks at over.
+	// These are its context's, and need no lock: whoever ends it sets ctxEnd, then looks for a child; whoever makes a
+	// child sets ctxChild, then looks at ctxEnd.
 	ctxEnd   atomic.Uint32 // zero, or how the context has ended
 	ctxChild atomic.Pointer[contextChild]
 }
 
-// CallHandler is a ServerCall within something of its handler's own, which saves what that would cost by itself.
+// CallHandler is a handler that has its ServerCall within itself, which saves an allocation.
 type CallHandler interface {
 	// Call returns the call, a zero one until it is served.
 	Call() *ServerCall
@@ -56,7 +56,7 @@ func (c *ServerCall) run() {
 
 // handlerReturned makes sure that the call has ended when its handler has returned or panicked.
 func (c *ServerCall) handlerReturned() {
-	_ = recover() // its text is nobody's business
+	_ = recover() // what it says may be secret
 	if c.released {
 		return
 	}
@@ -73,7 +73,7 @@ func (c *ServerCall) handlerReturned() {
 	complete(waiter)
 }
 
-// releaseEndpointLocked has the end forget the handler, which has returned or is about to.
+// releaseEndpointLocked separates the call from its endpoint, as its handler has returned or is about to.
 func (c *ServerCall) releaseEndpointLocked() {
 	e := c.endpoint
 	c.endpoint = nil
@@ -89,14 +89,14 @@ var (
 	errCallEnded = connect.NewError(connect.CodeCanceled, "the call has ended").WithCause(context.Canceled)
 )
 
-// Context is the handler's: it has the call's deadline and is cancelled when the caller lets go, the
-// link is lost, or the call has ended.
+// Context is the handler's: it has the call's deadline and is canceled when the caller cancels the call, the link is
+// lost, or the call has ended.
 func (c *ServerCall) Context() context.Context { return c.context() }
 
 func (c *ServerCall) context() *callContext { return (*callContext)(c) }
 
-// CancelContext ends the handler's context with cause, by which the handler may know why it should come to an end. The call
-// goes on: what it receives and sends still counts, and the end is its own to say. Any goroutine may call it.
+// CancelContext ends the handler's context with cause, which tells the handler why it should come to an end. The call
+// goes on: what it receives and sends still counts, and how it ends is its own to say. Any goroutine may call it.
 func (c *ServerCall) CancelContext(cause error) { c.context().cancelCause(cause) }
 
 // Callee says what is called.
@@ -123,7 +123,7 @@ func (c *ServerCall) decodeHeader() (*connect.Header, error) {
 	if c.header == nil {
 		return nil, nil //nolint:nilnil // a nil Header is an empty one
 	}
-	return decodeHeaders(*c.header)
+	return frame.DecodeHeaders(*c.header)
 }
 
 var errRequestHeaders = connect.NewError(connect.CodeInvalidArgument, "the request's headers are malformed")
@@ -139,20 +139,20 @@ func (c *ServerCall) Receive() ([]byte, error) {
 	}
 	e.users++
 	msg, err := e.receiveLocked()
-	if err == io.EOF && e.inbox.partial > 0 { //nolint:errorlint // receive wraps nothing
+	if err == io.EOF && e.inbox.partial > 0 { //nolint:errorlint // receiveLocked wraps nothing
 		err = connect.NewError(connect.CodeInvalidArgument, "the request ended in the middle of a message")
 	}
 	e.leaveLocked(e)
 	return msg, err
 }
 
-// StopReceiving ends a Receive that waits, and every later one, with canceled. What the caller still sends
-// stays where it is, and holds it up by its window. Any goroutine may call it.
+// StopReceiving ends a Receive that waits, and every later one, with canceled. What the caller still sends stays where
+// it is, and its window holds the caller up. Any goroutine may call it.
 func (c *ServerCall) StopReceiving() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if e := c.endpoint; e != nil {
-		e.recvStopped = true
+		e.recv.stop()
 		e.readable.Signal()
 	}
 }
@@ -169,18 +169,16 @@ func (c *ServerCall) SendHeaders(h *connect.Header) error {
 	if c.endpoint != nil && c.endpoint.sentHeaders {
 		return nil
 	}
-	return c.sendLocked(head, &outFrame{})
+	return c.sendLocked(head, &frame.Outgoing{})
 }
 
 // encodeHeaders appends headers as a field of Frame.
 func (c *ServerCall) encodeHeaders(b []byte, h *connect.Header) ([]byte, error) {
-	size, err := checkHeaders("response headers", h, c.limits.MaxHeader)
+	size, err := frame.CheckHeaders("response headers", h, c.limits.MaxHeader)
 	if err != nil {
 		return nil, err
 	}
-	b = append(b, tagHeaders)
-	b = protowire.AppendVarint(b, uint64(size))
-	return appendHeaders(b, h), nil
+	return frame.AppendHeadersField(b, h, size), nil
 }
 
 // Send sends a message, which may be reused when it returns. It blocks while the window is used up.
@@ -190,18 +188,18 @@ func (c *ServerCall) Send(msg []byte) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.sendLocked(nil, &outFrame{hasData: true, data: msg})
+	return c.sendLocked(nil, &frame.Outgoing{Fields: frame.FieldData, Data: msg})
 }
 
-// sendLocked sends a frame. mu is held, but not while it waits.
-func (c *ServerCall) sendLocked(head []byte, f *outFrame) error {
+// sendLocked sends a frame. It releases the lock while it waits.
+func (c *ServerCall) sendLocked(head []byte, f *frame.Outgoing) error {
 	e := c.endpoint
 	switch {
 	case e == nil:
 		return errCallEnded
 	case e.err != nil:
 		return e.err
-	case e.sending:
+	case e.send == sendPending:
 		return errConcurrentSend
 	}
 	e.sentHeaders = true
@@ -224,8 +222,8 @@ func (c *ServerCall) End(err *connect.Error, trailer *connect.Header) error {
 	return c.finish(c.encodeEnd(err, trailer))
 }
 
-// Fail is End for a handler that says how far the call has come. Once it has answered anything, that is no
-// longer its to say: the call has started. There are no trailers, as the call may be repeated.
+// Fail is End for a handler that says how far the call has come, as one does that passes the call on. Once it has
+// answered anything that does not count: the call has started. There are no trailers, as the call may be repeated.
 func (c *ServerCall) Fail(err *connect.Error, failure *rpcmeshv1.CallFailure) error {
 	c.mu.Lock()
 	answered := c.endpoint != nil && c.endpoint.sentHeaders
@@ -244,7 +242,7 @@ func (c *ServerCall) finish(end []byte) error {
 	return was
 }
 
-// finishLocked ends the call unless it has ended. mu is held.
+// finishLocked ends the call unless it has ended.
 func (c *ServerCall) finishLocked(end []byte) error {
 	e := c.endpoint
 	if e == nil {
@@ -262,7 +260,7 @@ func (c *ServerCall) finishLocked(end []byte) error {
 	return nil
 }
 
-// releaseRequestLocked gives the memory of a single request back: nobody reads it when its handler answers.
+// releaseRequestLocked frees the memory of a single request: nothing reads it once its handler answers.
 func (c *ServerCall) releaseRequestLocked(e *handlerEndpoint) {
 	if c.streamType&connect.StreamTypeClient == 0 {
 		e.inbox.release()
@@ -279,7 +277,8 @@ func (c *ServerCall) Reply(header *connect.Header, msg []byte, trailer *connect.
 	var head []byte
 	if header.Len() > 0 {
 		var err error
-		if head, err = c.encodeHeaders(scratch[:0], header); err != nil {
+		head, err = c.encodeHeaders(scratch[:0], header)
+		if err != nil {
 			return err
 		}
 	}
@@ -293,8 +292,8 @@ func (c *ServerCall) Reply(header *connect.Header, msg []byte, trailer *connect.
 	return err
 }
 
-// ReplyFinal is Reply, without headers and trailers, for a handler that is about to return: it is over with the call, too.
-// It reports false, and has done nothing, where that cannot be done at once: then Reply does it.
+// ReplyFinal is Reply, without headers and trailers, by a handler that is about to return: it does what is to be done
+// then, too. It reports false, and has done nothing, where that cannot be done at once: then Reply does it.
 func (c *ServerCall) ReplyFinal(msg []byte) bool {
 	if c.limits.checkMessage(msg) != nil {
 		return false
@@ -315,8 +314,8 @@ func (c *ServerCall) ReplyFinal(msg []byte) bool {
 }
 
 // TakeRequest returns the request if it came whole with the call, and otherwise nil: then it is to be received. It is
-// called once, before all else, by a [Served], which frees it. Whoever takes it looks at the context before using it:
-// where that has ended, Receive says why.
+// called once, before all else, by a [CallHandler], which frees it. Whoever takes it looks at the context before using
+// it: where that has ended, Receive says why.
 func (c *ServerCall) TakeRequest() *Buffer {
 	e := c.endpoint
 	b := e.request
@@ -324,7 +323,7 @@ func (c *ServerCall) TakeRequest() *Buffer {
 	return b
 }
 
-// replyLocked sends headers, a message and the end. mu is held, but not while it waits.
+// replyLocked sends headers, a message and the end. It releases the lock while it waits.
 func (c *ServerCall) replyLocked(head, msg, end []byte) error {
 	e := c.endpoint
 	if e == nil {
@@ -339,18 +338,18 @@ func (c *ServerCall) replyLocked(head, msg, end []byte) error {
 		e.flushLocked()
 		return nil
 	}
-	if e.pair == nil && e.err == nil && !e.sending && len(head)+len(end) <= maxLanePerCall {
-		return c.replyInChunksLocked(e, head, &outFrame{hasData: true, data: msg, hasEnd: true, end: end})
+	if e.pair == nil && e.err == nil && e.send != sendPending && len(head)+len(end) <= maxLanePerCall {
+		return c.replyInChunksLocked(e, head, &frame.Outgoing{Fields: frame.FieldData | frame.FieldEnd, Data: msg, End: end})
 	}
-	if err := c.sendLocked(head, &outFrame{hasData: true, data: msg}); err != nil {
+	if err := c.sendLocked(head, &frame.Outgoing{Fields: frame.FieldData, Data: msg}); err != nil {
 		return err
 	}
 	return c.finishLocked(end)
 }
 
-// replyInChunksLocked sends a message that has to wait for its turn, with the end in its last frame. mu is held,
-// but not while it waits.
-func (c *ServerCall) replyInChunksLocked(e *handlerEndpoint, head []byte, f *outFrame) error {
+// replyInChunksLocked sends a message that has to wait for its turn, with the end in its last frame. It releases the
+// lock while it waits.
+func (c *ServerCall) replyInChunksLocked(e *handlerEndpoint, head []byte, f *frame.Outgoing) error {
 	e.sentHeaders = true
 	e.users++
 	whole := e.stream.sendLocked(e, head, f)

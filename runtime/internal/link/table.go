@@ -1,40 +1,41 @@
 package link
 
-// endpoint is one end of a call on one session: a caller, a handler, or half of a relay.
+import "github.com/rpcmesh/rpcmesh/runtime/internal/link/frame"
+
+// endpoint is one endpoint of a call on one session: a caller's, a handler's, or one of a relay's two.
 type endpoint interface {
-	// handleFrameLocked takes a frame that has come from the other end of the link. It is called by the reader with
-	// the session's lock held, and releases it.
-	handleFrameLocked(f *frame)
-	// appendNextLocked puts the next frame that waits for its turn into the packet, if it may be sent. It is called
-	// with the session's lock held.
+	// handleFrameLocked takes a frame that has come from the peer, and returns what the reader, which calls it, is to do
+	// once it has released the session's lock.
+	handleFrameLocked(f *frame.Frame) afterUnlock
+	// appendNextLocked appends the next frame that waits for its turn to the packet, if it may be sent.
 	appendNextLocked()
-	// state returns the half that the end is built on.
+	// state returns what the endpoint has in common with all others.
 	state() *callState
-	// expire ends the call if its time is up. It is given the session because the end may meanwhile be
-	// in use for another of the session's calls: nothing of it is to be read without the lock.
+	// expire ends the call if its time is up. It is given the session because the endpoint may be in use for another of
+	// the session's calls by then: nothing of it may be read without the lock.
 	expire(s *Session, now int64)
-	// sessionEnded ends the call because its session has ended. The same holds.
+	// sessionEnded ends the call because its session has ended. It is given the session for the same reason.
 	sessionEnded(s *Session, cause *Ended)
 }
 
-// callState is what every end of a call has on its session. The session's lock guards it.
+// callState is what every endpoint of a call has on its session. The session's lock guards it.
 type callState struct {
 	s  *Session
 	id uint32
-	// sendWindow is how many bytes of data this end may send; it goes below zero by one frame.
+	// sendWindow is how many bytes of data may be sent; a frame that it allows may take it below zero.
 	sendWindow int
-	// recvWindow is how many bytes of data the other end may send; likewise.
+	// recvWindow is how many bytes of data the peer may send; likewise.
 	recvWindow int
 	// deadline is in nanoseconds of the session's clock; 0 is none.
 	deadline int64
-	// openPacket is the number of the packet that the call's open left with, at the opening end.
+	// openPacket is the number of the packet that the call's open left with, at the endpoint that opened it.
 	openPacket uint64
-	// openNumber counts the opens of that end, in the order in which they are sent.
+	// openNumber is which open of this end it was, in the order in which they were sent.
 	openNumber uint64
-	// lanePacket and laneBytes say how much the call has in the packet that is being filled.
+	// lanePacket and laneBytes are how much the call has in the lane of the packet that is being filled.
 	lanePacket uint64
 	laneBytes  int
-	// scheduled and ringNext are the ring's.
+	// scheduled and nextScheduled belong to roundRobin.
 	scheduled     bool
 	nextScheduled endpoint
 }
@@ -52,17 +53,17 @@ func (h *callState) noteOpenLocked() {
 // slot 0, its next one slot 1.
 type callTable struct {
 	slots []slot
-	free  []uint32 // of this end's own table
+	free  []uint32 // only in the table of this end's calls
 	live  int
 	limit int
 }
 
 type slot struct {
 	endpoint endpoint
-	// endPacket is the number of the packet that the end of the slot's last call left with, at the
-	// answering end. Until that packet is sent, the other end cannot use the id again.
+	// endPacket is the number of the packet that the end of the slot's last call left with, in the table of the peer's
+	// calls. Until that packet is sent, the peer cannot use the id again.
 	endPacket uint64
-	// canceled: this end let go of the call and waits for its end. Own table only.
+	// canceled: this end has canceled the call and waits for its end. Only in the table of this end's calls.
 	canceled bool
 }
 
@@ -77,7 +78,7 @@ func slotID(slot int, odd bool) uint32 {
 	return id
 }
 
-// reserve reserves a slot for end, at the opening end.
+// reserve takes a slot for a call that this end opens. It reports false where there is none.
 func (t *callTable) reserve(end endpoint) (int, bool) {
 	i := len(t.slots)
 	if n := len(t.free); n > 0 {
@@ -93,7 +94,7 @@ func (t *callTable) reserve(end endpoint) (int, bool) {
 	return i, true
 }
 
-// set notes a call that the other end opened.
+// set notes a call that the peer has opened.
 func (t *callTable) set(i int, end endpoint) {
 	t.slots[i].endpoint = end
 	t.live++
@@ -101,7 +102,8 @@ func (t *callTable) set(i int, end endpoint) {
 
 // extend makes sure that slot i is there.
 func (t *callTable) extend(i int) {
-	if missing := i + 1 - len(t.slots); missing > 0 {
+	missing := i + 1 - len(t.slots)
+	if missing > 0 {
 		t.slots = append(t.slots, make([]slot, missing)...)
 	}
 }
@@ -114,13 +116,13 @@ func (t *callTable) at(i int) slot {
 	return t.slots[i]
 }
 
-// markCanceled makes the slot a zombie, at the opening end.
+// markCanceled notes that this end has canceled the call.
 func (t *callTable) markCanceled(i int) {
 	t.slots[i] = slot{canceled: true}
 	t.live--
 }
 
-// release frees a slot at the opening end.
+// release frees the slot of a call that this end opened.
 func (t *callTable) release(i int) {
 	if !t.slots[i].canceled {
 		t.live--
@@ -129,13 +131,13 @@ func (t *callTable) release(i int) {
 	t.free = append(t.free, uint32(i))
 }
 
-// endSlot empties a slot at the answering end, whose last frame leaves with the packet.
+// endSlot empties the slot of a call that the peer opened, whose end leaves with the packet.
 func (t *callTable) endSlot(i int, packet uint64) {
 	t.slots[i] = slot{endPacket: packet}
 	t.live--
 }
 
-// roundRobin is the round of the calls whose bulk waits for its turn.
+// roundRobin holds the calls whose bulk waits for its turn.
 type roundRobin struct{ first, last endpoint }
 
 func (r *roundRobin) empty() bool { return r.first == nil }
@@ -143,7 +145,7 @@ func (r *roundRobin) empty() bool { return r.first == nil }
 // single reports whether just one call waits.
 func (r *roundRobin) single() bool { return r.first != nil && r.first == r.last }
 
-// push adds a call at the end, unless it is in.
+// push adds a call at the end, unless it is waiting already.
 func (r *roundRobin) push(e endpoint) {
 	h := e.state()
 	if h.scheduled {

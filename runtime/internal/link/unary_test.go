@@ -366,7 +366,7 @@ func TestUnaryLost(t *testing.T) {
 	}
 }
 
-// FuzzAnswer has the other end say anything for an answer: a Unary finds the same in it as any other call.
+// FuzzAnswer has the peer say anything for an answer: a Unary finds the same in it as any other call.
 func FuzzAnswer(f *testing.F) {
 	for _, frames := range [][]*linkv1.Frame{
 		{{Call: 2, Data: []byte("x"), End: &linkv1.End{}}},

@@ -8,23 +8,23 @@ import (
 const (
 	// maxIdle is how many goroutines wait for the next handler.
 	maxIdle = 1024
-	// idleTime is after how long those end that were not needed meanwhile, and spare ends of calls go.
+	// idleTime is after how long goroutines end, and endpoints are dropped, that were not needed meanwhile.
 	idleTime = 10 * time.Second
 )
 
 // Workers are the goroutines that run handlers. They are reused, and shared by the sessions of a node.
 //
-// Calls wait in one queue, which a goroutine works off: a batch of quick handlers takes one or two
-// switches, not one for each. Before it runs a handler, which may block, it sees to it that another
-// goroutine is on its way for the rest. So no handler ever waits for another to return.
+// Calls wait in one queue, which one goroutine works off, so that a batch of quick handlers takes one or two switches
+// of goroutines, not one for each. Before it runs a handler, which may block, it makes sure that another goroutine will
+// come for the rest: no handler ever waits for another to return.
 type Workers struct {
 	mu          sync.Mutex
 	queue       []*ServerCall // calls whose handlers are to be run, from first
 	first       int
-	wakePending bool      // a goroutine is on its way to the queue
+	wakePending bool      // a goroutine was started or woken, and has not looked at the queue yet
 	wake        sync.Cond // for idle ones
 	idle        int
-	minIdle     int         // the least number of idle ones since trim ran
+	minIdle     int         // the least number of idle ones since the last trim
 	surplus     int         // how many of those who wake are to end
 	trim        *time.Timer // calls trimIdle; nil while it has nothing to do
 	running     int         // goroutines, idle ones and trim's too
@@ -50,7 +50,7 @@ func (w *Workers) run(calls ...*ServerCall) {
 	w.wakeLocked()
 }
 
-// pushLocked adds a call to the queue. The sessions' limits bound it. mu is held.
+// pushLocked adds a call to the queue. The sessions' limits bound it.
 func (w *Workers) pushLocked(c *ServerCall) {
 	if len(w.queue) == cap(w.queue) && w.first > len(w.queue)/2 {
 		n := copy(w.queue, w.queue[w.first:])
@@ -60,20 +60,21 @@ func (w *Workers) pushLocked(c *ServerCall) {
 	w.queue = append(w.queue, c)
 }
 
-// popLocked returns the first call of the queue, or nil. mu is held.
+// popLocked returns the first call of the queue, or nil.
 func (w *Workers) popLocked() *ServerCall {
 	if w.first == len(w.queue) {
 		return nil
 	}
 	c := w.queue[w.first]
 	w.queue[w.first] = nil
-	if w.first++; w.first == len(w.queue) {
+	w.first++
+	if w.first == len(w.queue) {
 		w.queue, w.first = w.queue[:0], 0
 	}
 	return c
 }
 
-// wakeLocked sees to it that a goroutine is on its way if the queue needs one. mu is held.
+// wakeLocked makes sure that a goroutine will come to the queue if there are calls in it.
 func (w *Workers) wakeLocked() {
 	switch {
 	case w.wakePending || w.first == len(w.queue):
@@ -116,7 +117,7 @@ func (w *Workers) work() {
 	}
 }
 
-// scheduleTrimLocked sees to it that trimIdle is called while there is something to trim. mu is held.
+// scheduleTrimLocked makes sure that trimIdle is called while there is something to trim.
 func (w *Workers) scheduleTrimLocked() {
 	if w.trim == nil && !w.closed {
 		w.minIdle = 0
@@ -125,7 +126,7 @@ func (w *Workers) scheduleTrimLocked() {
 	}
 }
 
-// trimIdle ends the goroutines that have been idle since the last time, and lets go of local calls' ends.
+// trimIdle ends the goroutines, and drops the pairs of endpoints, that were not needed since the last time.
 func (w *Workers) trimIdle() {
 	defer w.workerStopped()
 	w.mu.Lock()
@@ -172,7 +173,7 @@ func (w *Workers) Wait() {
 	}
 }
 
-// getLocalPair returns the ends for a local call.
+// getLocalPair returns the endpoints of a local call.
 func (w *Workers) getLocalPair() *localPair {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -182,7 +183,7 @@ func (w *Workers) getLocalPair() *localPair {
 	return newLocalPair(w)
 }
 
-// putLocalPair keeps the ends of a local call for another.
+// putLocalPair keeps the endpoints of a local call for another.
 func (w *Workers) putLocalPair(p *localPair) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

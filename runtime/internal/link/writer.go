@@ -4,23 +4,23 @@ import (
 	"runtime"
 
 	"connectrpc.com/connect/v2"
-	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/link/frame"
 )
 
 const (
-	// maxLanePerCall is how many bytes of one call go ahead of the bulk in one packet.
+	// maxLanePerCall is how many bytes of one call go into one packet's lane, ahead of the bulk.
 	maxLanePerCall = 8 << 10
-	// maxLane is how much goes ahead of the bulk in one packet.
+	// maxLane is how many bytes go into one packet's lane.
 	maxLane = 1 << 20
 	// packetTarget is the length at which a packet is cut off.
 	packetTarget = 64 << 10
-	// maxSingleBulk is up to where one call's chunks are put together in a packet of which no other call
-	// wants a share: a message of 64 KiB leaves in one.
+	// maxSingleBulk is how long a packet of one call's chunks may be where no other call waits for a share of it: a
+	// message of 64 KiB leaves in one.
 	maxSingleBulk = packetTarget + 4<<10
-	// maxYields bounds how often one who is about to write lets others go before.
+	// maxYields bounds how often a goroutine that is about to write yields to others first.
 	maxYields = 8
 	// TableBudget is about how many bytes of a table go into one packet.
 	TableBudget = 32 << 10
@@ -32,9 +32,9 @@ const (
 
 // outbox is what a session has to write. Its session's lock guards it.
 //
-// A round writes all frames in buf, with one chunk of bulk behind them. Order within a call holds because
-// a call whose bulk is in the ring puts nothing into buf itself, other than the frames that overtake
-// (cancel, window) or end it. Control goes before, in packets of its own, and is the writer's alone.
+// A packet is written of all frames in buf, which are its lane, with one chunk of bulk behind them. Order within a call
+// holds because a call whose bulk waits puts nothing into buf itself, other than the frames that overtake it (cancel,
+// window) or end it. Control goes before, in packets of its own, and is written by the session's writer alone.
 type outbox struct {
 	buf       []byte // HeadRoom bytes, then the frames of the next packet
 	spare     []byte // the buffer of the last packet
@@ -42,28 +42,27 @@ type outbox struct {
 	packet    uint64 // the number that the packet of buf will have, from 1
 	lastBegun uint64 // the last packet of which something may have been sent
 	opensSent uint64 // how many opens have been put into packets
-	writing   bool   // somebody is in a round
-	longest   int    // the longest buffer filled since the last beat
+	writing   bool   // a goroutine is writing
+	longest   int    // the longest buffer filled since the last tick
 	writeErr  error  // the error of a Send, after which nothing more is written
 	bulk      roundRobin
 	grants    []windowGrant
 
-	sends        uint64 // rounds, for the keeper
+	sends        uint64 // packets, for the keepalive goroutine
 	tableDue     bool   // PullTable is to be asked
-	tablePending bool   // a table is coming
+	tablePending bool   // PullTable said that a table is coming
 	pingDue      bool
 	pongDue      bool
 	pongToken    uint64 // of the pong
 }
 
-// windowGrant is window to be given back on another session.
+// windowGrant is receive window to be granted again on another session.
 type windowGrant struct {
 	to *relayEndpoint
 	n  int
 }
 
-// reserveLaneLocked reports whether a frame of n bytes may go ahead of the bulk, and counts it. The session's lock
-// is held.
+// reserveLaneLocked reports whether a frame of n bytes may go into the lane of the next packet, and counts it.
 func (s *Session) reserveLaneLocked(h *callState, n int) bool {
 	o := &s.out
 	if h.lanePacket != o.packet {
@@ -76,47 +75,44 @@ func (s *Session) reserveLaneLocked(h *callState, n int) bool {
 	return true
 }
 
-// outputPendingLocked reports whether there is something to write. The session's lock is held.
+// outputPendingLocked reports whether there is something to write.
 func (s *Session) outputPendingLocked() bool {
 	return len(s.out.buf) > HeadRoom || s.bulkReadyLocked() || s.controlDueLocked() || s.goodbyeDueLocked()
 }
 
-// bulkReadyLocked reports whether there is bulk to write, and not too much under way. The session's lock is
-// held.
+// bulkReadyLocked reports whether there is bulk to write, and not too much in flight.
 func (s *Session) bulkReadyLocked() bool {
 	return !s.out.bulk.empty() && (s.congestion == nil || !s.congestion.Congested())
 }
 
-// writerNeededLocked reports whether there is something that only the session's writer writes. The session's lock
-// is held.
+// writerNeededLocked reports whether there is something that only the session's writer writes.
 func (s *Session) writerNeededLocked() bool { return s.controlDueLocked() || s.closing != nil }
 
-// controlDueLocked reports whether there is control to write, or what a round has left. The session's lock is
-// held.
+// controlDueLocked reports whether there is control to write, or the rest of a packet that could not be sent without
+// waiting.
 func (s *Session) controlDueLocked() bool {
 	o := &s.out
 	return o.unsent != nil || o.pingDue || o.pongDue || o.tableDue
 }
 
-// goodbyeDueLocked reports whether it is time for the goodbye: all else has been sent, and each call that came in
-// has its end here or its refusal sent. The session's lock is held.
+// goodbyeDueLocked reports whether it is time for the goodbye: all else has been sent, and each call that came in has
+// its endpoint here or its refusal sent.
 func (s *Session) goodbyeDueLocked() bool {
 	o := &s.out
 	return s.closing != nil && len(o.buf) == HeadRoom && o.bulk.empty() && !o.tableDue && !o.tablePending && !s.opening.Load()
 }
 
-// canWriteLocked reports whether a round can be begun. The session's lock is held.
+// canWriteLocked reports whether a goroutine may begin to write.
 func (s *Session) canWriteLocked() bool {
-	return !s.out.writing && !s.parted && s.out.writeErr == nil && s.cause == nil
+	return !s.out.writing && s.out.writeErr == nil && s.inPhase() < phaseParting
 }
 
-// canFlushLocked reports whether others than the session's writer may begin a round. Its own work must not
-// wait for a gap between theirs. The session's lock is held.
+// canFlushLocked reports whether goroutines other than the session's writer may begin to write. Its own work must not
+// wait for a gap between theirs.
 func (s *Session) canFlushLocked() bool { return s.canWriteLocked() && !s.writerNeededLocked() }
 
-// flushLocked writes what is ready, unless somebody is writing, who then takes it along. What cannot be sent without
-// waiting is left to the writer: callers and handlers have deadlines. The session's lock is held, but not
-// all the time.
+// flushLocked writes what is ready, unless a goroutine is writing, which then writes that as well. What cannot be sent
+// without waiting is left to the writer: callers and handlers have deadlines. It releases the lock meanwhile.
 func (s *Session) flushLocked() {
 	if !s.canFlushLocked() {
 		s.wakeWriterLocked()
@@ -133,23 +129,29 @@ func (s *Session) flushLocked() {
 	s.wakeWriterLocked()
 }
 
-// yieldLocked lets others say what they are about to say: what they say now costs no write of its own. It
-// goes on while they do, since an idle processor may take this goroutine up before it comes to them. The
-// session's lock is held, but not all the time.
+// yieldLocked lets other goroutines add to the packet what they are about to: it then costs no write of its own. It goes
+// on while they do, since an idle processor may take this goroutine up before it comes to them. It releases the lock
+// meanwhile.
 func (s *Session) yieldLocked() {
 	for range maxYields {
 		had := len(s.out.buf)
-		s.mu.Unlock()
-		runtime.Gosched()
-		s.mu.Lock()
+		s.unlockWhileLocked(runtime.Gosched)
 		if len(s.out.buf) == had {
 			return
 		}
 	}
 }
 
-// FlushNow writes what is ready if that can be done without waiting, and otherwise leaves it to the
-// writer: it is the readers' flush, and that of those who open calls with a Waiter.
+// unlockWhileLocked releases the lock, calls f and takes the lock again, as [sync.Cond.Wait] does: f waits for the
+// connection, takes another lock or calls the Handler.
+func (s *Session) unlockWhileLocked(f func()) {
+	s.mu.Unlock()     // lock: to be taken again
+	defer s.mu.Lock() // lock: as it was
+	f()
+}
+
+// FlushNow writes what is ready if that needs no waiting, and otherwise leaves it to the writer. It is the flush of
+// readers, and of those who open calls with a Completion.
 func (s *Session) FlushNow() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -161,14 +163,14 @@ func (s *Session) FlushNow() {
 	s.wakeWriterLocked()
 }
 
-// wakeWriterLocked leaves what is ready to the session's writer. The session's lock is held.
+// wakeWriterLocked leaves what is ready to the session's writer.
 func (s *Session) wakeWriterLocked() {
 	if s.canWriteLocked() && s.outputPendingLocked() {
 		s.writer.Signal()
 	}
 }
 
-// wakeWriter is wakeWriter for those who hold no lock.
+// wakeWriter is wakeWriterLocked for those who do not hold the lock.
 func (s *Session) wakeWriter() {
 	s.mu.Lock()
 	s.wakeWriterLocked()
@@ -195,7 +197,7 @@ func (s *Session) writeLoop() {
 	}
 }
 
-// sendMode is how a round sends.
+// sendMode is how a packet is sent.
 type sendMode uint8
 
 const (
@@ -203,7 +205,7 @@ const (
 	sendNonblocking                 // leave what would have to wait to the writer
 )
 
-// writePacketLocked writes a packet of frames. The session's lock is held, but not while writing.
+// writePacketLocked writes a packet of frames. It releases the lock while it writes.
 func (s *Session) writePacketLocked(mode sendMode) {
 	o := &s.out
 	if o.writeErr != nil || s.cause != nil { // since the caller looked
@@ -216,7 +218,8 @@ func (s *Session) writePacketLocked(mode sendMode) {
 	if len(frames) == HeadRoom {
 		return
 	}
-	if o.buf, o.spare = o.spare, nil; o.buf == nil {
+	o.buf, o.spare = o.spare, nil
+	if o.buf == nil {
 		o.buf = make([]byte, HeadRoom, minOutBuffer)
 	}
 	o.lastBegun = o.packet
@@ -224,15 +227,15 @@ func (s *Session) writePacketLocked(mode sendMode) {
 	o.longest = max(o.longest, len(frames))
 	grants := o.grants
 	o.grants = nil
-	s.mu.Unlock()
-
-	for _, g := range grants {
-		g.to.grantWindow(g.n)
-		g.to.s.wakeWriter()
-	}
-	rest, err := s.sendFrames(frames, mode)
-
-	s.mu.Lock()
+	var rest []byte
+	var err error
+	s.unlockWhileLocked(func() {
+		for _, g := range grants {
+			g.to.grantWindow(g.n)
+			g.to.s.wakeWriter()
+		}
+		rest, err = s.sendFrames(frames, mode)
+	})
 	o.sends++
 	switch {
 	case err != nil:
@@ -244,7 +247,8 @@ func (s *Session) writePacketLocked(mode sendMode) {
 	}
 }
 
-// sendUnsentLocked sends what a round has left. The session's lock is held, but not while writing.
+// sendUnsentLocked sends the rest of a packet that could not be sent without waiting. It releases the lock while it
+// writes.
 func (s *Session) sendUnsentLocked() {
 	o := &s.out
 	if o.unsent == nil {
@@ -252,9 +256,8 @@ func (s *Session) sendUnsentLocked() {
 	}
 	late := o.unsent
 	o.unsent = nil
-	s.mu.Unlock()
-	_, err := s.sendFrames(late, sendBlocking)
-	s.mu.Lock()
+	var err error
+	s.unlockWhileLocked(func() { _, err = s.sendFrames(late, sendBlocking) })
 	switch {
 	case err != nil:
 		s.failWritesLocked(err)
@@ -263,7 +266,7 @@ func (s *Session) sendUnsentLocked() {
 	}
 }
 
-// shrinkLocked lets go of a long buffer if none was needed since the last call. The session's lock is held.
+// shrinkLocked drops a long buffer if none was needed since the last call.
 func (o *outbox) shrinkLocked() {
 	if cap(o.spare) > idleOutBuffer && o.longest <= idleOutBuffer {
 		o.spare = nil
@@ -271,17 +274,17 @@ func (o *outbox) shrinkLocked() {
 	o.longest = 0
 }
 
-// failWritesLocked stops the writing. The reader is left a moment to find out why: the other end may have said
-// so before it closed. The session's lock is held.
+// failWritesLocked stops the writing. The reader is left some time to find out why: the peer may have told it before it
+// closed.
 func (s *Session) failWritesLocked(err error) {
 	s.out.writeErr = err
 	s.wakeKeepalive()
 }
 
-// appendBulkLocked appends the next chunk of those that wait. Where there is nothing but bulk it is more, if only
-// one call has any, or if what is under way is bounded elsewhere.
+// appendBulkLocked appends the next chunk of bulk. In a packet of bulk alone it appends more, if only one call has any,
+// or if what is in flight is bounded elsewhere.
 func (o *outbox) appendBulkLocked(bounded bool) {
-	start, budget := len(o.buf), maxData
+	start, budget := len(o.buf), frame.MaxData
 	switch {
 	case start > HeadRoom:
 	case o.bulk.single():
@@ -310,20 +313,21 @@ func (o *outbox) popControlsLocked() []*linkv1.Control {
 	return controls
 }
 
-// sendControlLocked sends the controls that are due and, if asked to, a piece of the table. The session's lock
-// is held, but not while writing.
+// sendControlLocked sends the controls that are due and, if asked to, a piece of the table. It releases the lock while
+// it writes.
 func (s *Session) sendControlLocked() {
 	o := &s.out
-	if controls := o.popControlsLocked(); o.writeErr == nil && len(controls) > 0 {
+	controls := o.popControlsLocked()
+	if o.writeErr == nil && len(controls) > 0 {
 		s.sendControlsLocked(controls...)
 	}
 	if o.writeErr != nil || !o.tableDue {
 		return
 	}
 	o.tableDue, o.tablePending = false, true
-	s.mu.Unlock()
-	t, coming := s.handler.PullTable()
-	s.mu.Lock()
+	var t *linkv1.Table
+	var coming bool
+	s.unlockWhileLocked(func() { t, coming = s.handler.PullTable() })
 	o.tablePending = o.tablePending && coming
 	if t != nil {
 		o.tableDue = true
@@ -331,21 +335,26 @@ func (s *Session) sendControlLocked() {
 	}
 }
 
-// sendControlsLocked sends controls. The session's lock is held, but not while writing.
+// sendControlsLocked sends controls. It releases the lock while it writes.
 func (s *Session) sendControlsLocked(controls ...*linkv1.Control) {
-	s.mu.Unlock()
-	p, err := packControls(controls...)
-	if err == nil && len(p) > HeadRoom+MaxPacket {
-		err = connect.Errorf(connect.CodeInternal, "link: a piece of the table takes %d bytes", len(p))
-	}
-	if err == nil {
-		err = s.conn.Send(p)
-	}
-	s.mu.Lock()
+	var err error
+	s.unlockWhileLocked(func() { err = s.sendControls(controls...) })
 	s.out.sends++
 	if err != nil {
 		s.failWritesLocked(err)
 	}
+}
+
+// sendControls sends a packet of controls. Only the goroutine that is writing calls it.
+func (s *Session) sendControls(controls ...*linkv1.Control) error {
+	p, err := packControls(controls...)
+	if err != nil {
+		return err
+	}
+	if len(p) > HeadRoom+MaxPacket {
+		return connect.Errorf(connect.CodeInternal, "link: a piece of the table takes %d bytes", len(p))
+	}
+	return s.conn.Send(p)
 }
 
 // packControls returns a packet of controls, with head room.
@@ -353,41 +362,33 @@ func packControls(controls ...*linkv1.Control) ([]byte, error) {
 	return proto.MarshalOptions{}.MarshalAppend(make([]byte, HeadRoom, 128), &linkv1.Packet{Controls: controls})
 }
 
-// sendFrames sends p, HeadRoom bytes and frames, in packets that are not too long. It returns what is
-// left where sending it would have had to wait.
+// sendFrames sends p, HeadRoom bytes and frames, in packets that are not too long. It returns the rest where sending it
+// would have had to wait.
 func (s *Session) sendFrames(p []byte, mode sendMode) (rest []byte, err error) {
 	for len(p) > HeadRoom {
 		packet, n := p, len(p)
 		if n > HeadRoom+maxSingleBulk {
-			n = HeadRoom + cutFrames(p[HeadRoom:])
+			n = HeadRoom + frame.Cut(p[HeadRoom:], packetTarget)
 			packet = p[:n:n]
 		}
+		sent := true
 		if mode == sendBlocking {
 			err = s.conn.Send(packet)
-		} else if sent, failed := s.nonblocking.TrySend(packet); !sent && failed == nil {
-			return p, nil
 		} else {
-			err = failed
+			sent, err = s.nonblocking.TrySend(packet)
 		}
-		if err != nil {
+		switch {
+		case err != nil:
 			return nil, err
+		case !sent:
+			return p, nil
 		}
 		p = p[n-HeadRoom:]
 	}
 	return nil, nil
 }
 
-// cutFrames returns the length of the frames at the start of p that make a packet.
-func cutFrames(p []byte) int {
-	n := 0
-	for n < len(p) && n < packetTarget {
-		_, _, size := protowire.ConsumeField(p[n:])
-		n += size
-	}
-	return n
-}
-
-// sendGoodbyeLocked sends the goodbye when it is time for it. The session's lock is held, but not while writing.
+// sendGoodbyeLocked sends the goodbye when it is time for it. It releases the lock while it writes.
 func (s *Session) sendGoodbyeLocked() {
 	o := &s.out
 	if !s.canWriteLocked() || !s.goodbyeDueLocked() {
@@ -395,13 +396,12 @@ func (s *Session) sendGoodbyeLocked() {
 	}
 	bye := proto.CloneOf(s.closing)
 	bye.Taken = new(s.acceptedOpens)
-	o.writing, s.parted = true, true
-	s.mu.Unlock()
-	p, err := packControls(&linkv1.Control{Body: &linkv1.Control_Goodbye{Goodbye: bye}})
-	if err == nil {
-		err = s.conn.Send(p)
-	}
-	s.mu.Lock()
+	o.writing = true
+	s.advanceLocked(phaseParting)
+	var err error
+	s.unlockWhileLocked(func() {
+		err = s.sendControls(&linkv1.Control{Body: &linkv1.Control_Goodbye{Goodbye: bye}})
+	})
 	close(s.goodbyeSent)
 	o.writing = false
 	if err != nil {
@@ -409,7 +409,7 @@ func (s *Session) sendGoodbyeLocked() {
 	}
 }
 
-// TableUnchanged says that no table is coming, as was said it might. It never blocks.
+// TableUnchanged says that no table is coming after all, where PullTable said there might. It never blocks.
 func (s *Session) TableUnchanged() {
 	s.mu.Lock()
 	if s.out.tablePending {

@@ -15,7 +15,7 @@ import (
 // DefaultBuffer is how many bytes each direction of a Pipe holds before Send blocks.
 const DefaultBuffer = 256 << 10
 
-// ErrCut is what both ends of a pipe find when it has been cut.
+// ErrCut is the error at both ends of a pipe that has been cut.
 var ErrCut = errors.New("linktest: the connection was cut")
 
 var (
@@ -92,7 +92,7 @@ func (c *Conn) Binding() ([]byte, error) { return c.binding, nil }
 // SetBinding sets what Binding returns at this end.
 func (c *Conn) SetBinding(b []byte) { c.binding = b }
 
-// Cut breaks the connection at once, at both ends, as a reset does. What was under way is lost.
+// Cut breaks the connection at once, at both ends, as a reset does. What was in flight is lost.
 func (c *Conn) Cut() {
 	c.in.abort(ErrCut)
 	c.out.abort(ErrCut)
@@ -103,7 +103,7 @@ func (c *Conn) CutAfter(n int) {
 	c.out.update(func() { c.out.limited, c.out.remaining = true, n })
 }
 
-// Silence swallows all that either end sends from now on, as a lost path does.
+// Silence drops all that either end sends from now on, as a broken path does.
 func (c *Conn) Silence() {
 	c.in.silence()
 	c.out.silence()
@@ -149,7 +149,7 @@ type direction struct {
 	silent    bool
 	paused    bool
 	rate      int
-	limited   bool // to left more packets
+	limited   bool // to remaining more packets
 	remaining int
 }
 
@@ -178,12 +178,12 @@ func (d *direction) trySend(p []byte) (bool, error) {
 	return err == nil, err
 }
 
-// fullLocked reports whether a packet has to wait. d.mu is held.
+// fullLocked reports whether a packet has to wait.
 func (d *direction) fullLocked(p []byte) bool {
 	return d.aborted == nil && d.closed == nil && !d.silent && d.bytes > 0 && d.bytes+len(p) > d.size
 }
 
-// putLocked adds a packet. d.mu is held.
+// putLocked adds a packet.
 func (d *direction) putLocked(p []byte) error {
 	switch {
 	case d.silent:
@@ -210,12 +210,14 @@ func (d *direction) putLocked(p []byte) error {
 
 func (d *direction) receive() ([]byte, error) {
 	p, err := d.next()
-	if rate := d.rate; rate > 0 {
+	rate := d.rate
+	if rate > 0 {
 		time.Sleep(time.Duration(len(p)) * time.Second / time.Duration(rate)) // fake time
 	}
 	return p, err
 }
 
+// next waits for a packet and takes it.
 func (d *direction) next() ([]byte, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

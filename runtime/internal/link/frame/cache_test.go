@@ -1,4 +1,4 @@
-package link
+package frame
 
 import (
 	"math/rand/v2"
@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/nodeid"
 )
 
 // randomOpen returns the body of an Open out of few values, with fields that are missing, come twice, out of order, or
@@ -25,7 +27,7 @@ func randomOpen(random *rand.Rand) []byte {
 		case 8:
 			b = append(b, tagStreamType, byte(random.IntN(4)))
 		case 9:
-			b = (&Caller{Node: NodeID{1}, Name: names[random.IntN(3)]}).appendTo(b)
+			b = (&Caller{Node: nodeid.ID{1}, Name: names[random.IntN(3)]}).AppendTo(b)
 		case 10:
 			b = append(b, 15<<3, 1) // of later versions
 		case 11:
@@ -41,13 +43,13 @@ func TestOpenCache(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
-	var cache openCache
+	var cache OpenCache
 	known := map[*Callee]Callee{}
 	again := 0
 	for range 3_000 {
 		raw := randomOpen(random)
-		var got, want Incoming
-		gotErr, wantErr := got.parse(raw, &cache), want.parse(raw, new(openCache))
+		var got, want Open
+		gotErr, wantErr := got.Parse(raw, &cache), want.Parse(raw, new(OpenCache))
 		if (gotErr == nil) != (wantErr == nil) {
 			t.Fatalf("%x: %v; by itself %v", raw, gotErr, wantErr)
 		}
@@ -74,11 +76,11 @@ func TestOpenCache(t *testing.T) {
 
 // TestOpenCacheIsBounded: a peer that names ever new functions fills nothing.
 func TestOpenCacheIsBounded(t *testing.T) {
-	var cache openCache
+	var cache OpenCache
 	for i := range 3 * maxCachedCallees {
 		raw := appendString(appendString(nil, tagNamespace, "n"), tagProcedure, strconv.Itoa(i))
-		var in Incoming
-		if err := in.parse(raw, &cache); err != nil || !in.Cached {
+		var in Open
+		if err := in.Parse(raw, &cache); err != nil || !in.Cached {
 			t.Fatalf("%v, %v", in.Callee, err)
 		}
 		if len(cache.entries) > maxCachedCallees {
@@ -86,8 +88,8 @@ func TestOpenCacheIsBounded(t *testing.T) {
 		}
 	}
 	long := appendString(nil, tagProcedure, string(make([]byte, maxCachedCallee)))
-	var in Incoming
-	if err := in.parse(long, &cache); err != nil || in.Cached {
+	var in Open
+	if err := in.Parse(long, &cache); err != nil || in.Cached {
 		t.Errorf("a name of %d bytes: known %v, %v", maxCachedCallee, in.Cached, err)
 	}
 }

@@ -1,9 +1,7 @@
-package link
+package frame
 
 import (
 	"bytes"
-	"errors"
-	"fmt"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -14,6 +12,7 @@ import (
 	"google.golang.org/protobuf/testing/protocmp"
 
 	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/nodeid"
 )
 
 // unpack returns the one frame of a packet, read by the generated code.
@@ -42,37 +41,39 @@ func checkFrame(t *testing.T, packet []byte, want *linkv1.Frame) {
 
 // TestAppendFrames holds what the hand-written code writes against the generated code.
 func TestAppendFrames(t *testing.T) {
+	origin := nodeid.ID{1, 2, 3}
 	open := Open{
-		Namespace: "public", Procedure: "/a.B/C", Origin: NodeID{1, 2, 3}, OriginNamespace: "inner",
-		StreamType: connect.StreamTypeBidi, Hops: 7, Header: new(connect.Header),
+		Callee:  &Callee{Namespace: "public", Procedure: "/a.B/C", Origin: origin, OriginNamespace: "inner"},
+		Timeout: time.Second, StreamType: connect.StreamTypeBidi,
 	}
-	open.Header.Add("Key", "one")
-	open.Header.Add("Key", "two\xff")
-	size, _ := checkHeaders("", open.Header, 1000)
-	f := outFrame{hasData: true, data: []byte("data"), closeSend: true}
-	checkFrame(t, f.appendTo(nil, 5, open.appendTo(nil, time.Second, size)), &linkv1.Frame{
+	header := new(connect.Header)
+	header.Add("Key", "one")
+	header.Add("Key", "two\xff")
+	size, _ := CheckHeaders("", header, 1000)
+	f := Outgoing{Fields: FieldData | FieldCloseSend, Data: []byte("data")}
+	checkFrame(t, f.AppendTo(nil, 5, open.AppendTo(nil, 7, header, size)), &linkv1.Frame{
 		Call: 5, Hops: 7,
 		Open: &linkv1.Open{
-			Namespace: "public", Procedure: "/a.B/C", Origin: open.Origin[:], OriginNamespace: "inner",
+			Namespace: "public", Procedure: "/a.B/C", Origin: origin[:], OriginNamespace: "inner",
 			Timeout: int64(time.Second), StreamType: 3,
 			Headers: &linkv1.Headers{Headers: []*linkv1.Header{{Key: "Key", Values: [][]byte{[]byte("one"), []byte("two\xff")}}}},
 		},
 		Data: []byte("data"), CloseSend: true,
 	})
-	least := Open{Namespace: "n", Procedure: "p"}
-	checkFrame(t, (&outFrame{}).appendTo(nil, 1, least.appendTo(nil, 0, 0)), &linkv1.Frame{
+	least := Open{Callee: &Callee{Namespace: "n", Procedure: "p"}}
+	checkFrame(t, (&Outgoing{}).AppendTo(nil, 1, least.AppendTo(nil, 0, nil, 0)), &linkv1.Frame{
 		Call: 1, Open: &linkv1.Open{Namespace: "n", Procedure: "p", Origin: make([]byte, 16)},
 	})
-	for _, n := range []int{0, 1, 127, 128, 16383, 16384, maxData} {
+	for _, n := range []int{0, 1, 127, 128, 16383, 16384, MaxData} {
 		data := make([]byte, n)
-		checkFrame(t, (&outFrame{hasData: true, data: data, more: true}).appendTo(nil, 1<<31, nil),
+		checkFrame(t, (&Outgoing{Fields: FieldData | FieldMore, Data: data}).AppendTo(nil, 1<<31, nil),
 			&linkv1.Frame{Call: 1 << 31, Data: data, More: true})
 	}
-	checkFrame(t, (&outFrame{hasData: true, data: []byte{1}, more: true, total: 1 << 20}).appendTo(nil, 7, nil),
+	checkFrame(t, (&Outgoing{Fields: FieldData | FieldMore, Data: []byte{1}, Total: 1 << 20}).AppendTo(nil, 7, nil),
 		&linkv1.Frame{Call: 7, Data: []byte{1}, More: true, Total: 1 << 20})
-	checkFrame(t, (&outFrame{hasEnd: true}).appendTo(nil, 3, nil), &linkv1.Frame{Call: 3, End: &linkv1.End{}})
-	checkFrame(t, appendWindow(nil, 9, 300_000), &linkv1.Frame{Call: 9, Window: 300_000})
-	checkFrame(t, appendCancel(nil, 9, connect.CodeDeadlineExceeded), &linkv1.Frame{Call: 9, Cancel: 4})
+	checkFrame(t, (&Outgoing{Fields: FieldEnd}).AppendTo(nil, 3, nil), &linkv1.Frame{Call: 3, End: &linkv1.End{}})
+	checkFrame(t, AppendWindow(nil, 9, 300_000), &linkv1.Frame{Call: 9, Window: 300_000})
+	checkFrame(t, AppendCancel(nil, 9, connect.CodeDeadlineExceeded), &linkv1.Frame{Call: 9, Cancel: 4})
 }
 
 // randomFrame returns a frame with each field set or not.
@@ -109,33 +110,33 @@ func randomFrame(r *rand.Rand) *linkv1.Frame {
 }
 
 // asProto returns what the hand-written code has read, as the generated type.
-func asProto(t *testing.T, f *frame) *linkv1.Frame {
+func asProto(t *testing.T, f *Frame) *linkv1.Frame {
 	t.Helper()
-	out := &linkv1.Frame{Call: f.call, Hops: f.hops, Window: f.window, More: f.more, Cancel: f.cancel, Total: f.total}
-	out.CloseSend = f.has&hasCloseSend != 0
-	read := func(bit uint8, raw []byte, m proto.Message) {
-		if f.has&bit == 0 {
+	out := &linkv1.Frame{Call: f.Call, Hops: f.Hops, Window: f.Window, More: f.Has(FieldMore), Cancel: f.Cancel, Total: f.Total}
+	out.CloseSend = f.Has(FieldCloseSend)
+	read := func(bit Fields, raw []byte, m proto.Message) {
+		if !f.Has(bit) {
 			return
 		}
 		if err := proto.Unmarshal(raw, m); err != nil {
 			t.Fatalf("the generated code refuses part of an accepted frame: %v", err)
 		}
 	}
-	if f.has&hasOpen != 0 {
+	if f.Has(FieldOpen) {
 		out.Open = new(linkv1.Open)
 	}
-	if f.has&hasHeaders != 0 {
+	if f.Has(FieldHeaders) {
 		out.Headers = new(linkv1.Headers)
 	}
-	if f.has&hasEnd != 0 {
+	if f.Has(FieldEnd) {
 		out.End = new(linkv1.End)
 	}
-	if f.has&hasData != 0 {
-		out.Data = append([]byte{}, f.data...)
+	if f.Has(FieldData) {
+		out.Data = append([]byte{}, f.Data...)
 	}
-	read(hasOpen, f.open, out.Open)
-	read(hasHeaders, f.headers, out.Headers)
-	read(hasEnd, f.end, out.End)
+	read(FieldOpen, f.Open, out.Open)
+	read(FieldHeaders, f.Headers, out.Headers)
+	read(FieldEnd, f.End, out.End)
 	return out
 }
 
@@ -148,8 +149,8 @@ func TestParseFrames(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var f frame
-		if err := f.parse(raw); err != nil {
+		var f Frame
+		if err := f.Parse(raw); err != nil {
 			t.Fatalf("%v is refused: %v", want, err)
 		}
 		if diff := cmp.Diff(want, asProto(t, &f), protocmp.Transform(), protocmp.IgnoreUnknown()); diff != "" {
@@ -176,17 +177,17 @@ func TestParseFrameRefuses(t *testing.T) {
 		"overlong tag":       with(tagMore|0x80, 0, 1),
 		"field number 0":     with(0, 1),
 		"much unknown":       with(append([]byte{15<<3 | 2, 100}, make([]byte, 100)...)...),
-		"data too long":      appendBytes(with(), tagData, make([]byte, maxData+1)),
-		"headers too long":   appendBytes(with(), tagHeaders, make([]byte, maxBlocks)),
+		"data too long":      appendBytes(with(), tagData, make([]byte, MaxData+1)),
+		"headers too long":   appendBytes(with(), tagHeaders, make([]byte, MaxBlocks)),
 		"a stray end group":  with(15<<3 | 4),
 		"reserved wire type": with(15<<3 | 7),
 	} {
-		if err := new(frame).parse(raw); connect.CodeOf(err) != connect.CodeInvalidArgument {
+		if err := new(Frame).Parse(raw); connect.CodeOf(err) != connect.CodeInvalidArgument {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	skipped := with(15<<3|2, 3, 1, 2, 3, 15<<3|0, 7, tagCloseSend, 1)
-	if f := new(frame); f.parse(skipped) != nil || f.has != hasCloseSend {
+	if f := new(Frame); f.Parse(skipped) != nil || f.Fields != FieldCloseSend {
 		t.Errorf("unknown fields are not skipped")
 	}
 }
@@ -207,17 +208,17 @@ func TestReaddress(t *testing.T) {
 	}
 	unknown := []byte{15<<3 | 0, 7}
 	raw = append(raw, unknown...)
-	var f frame
-	if err := f.parse(raw); err != nil {
+	var f Frame
+	if err := f.Parse(raw); err != nil {
 		t.Fatal(err)
 	}
-	caller := &Caller{Node: NodeID{7}, Name: "n", Address: "a"}
-	raw = rewriteOpen(&f, &Route{Namespace: "inner", Origin: NodeID{9}, OriginNamespace: "deep"}, caller)
+	caller := &Caller{Node: nodeid.ID{7}, Name: "n", Address: "a"}
+	raw = f.Readdress(&Callee{Namespace: "inner", Origin: nodeid.ID{9}, OriginNamespace: "deep"}, caller)
 	got := new(linkv1.Frame)
 	if err := proto.Unmarshal(raw, got); err != nil {
 		t.Fatal(err)
 	}
-	origin := NodeID{9}
+	origin := nodeid.ID{9}
 	want.Hops, want.Open.Namespace, want.Open.OriginNamespace, want.Open.Origin = 0, "inner", "deep", origin[:]
 	want.Open.Caller = &linkv1.Caller{Node: caller.Node[:], Name: "n", Address: "a"}
 	want.ProtoReflect().SetUnknown(unknown)
@@ -230,16 +231,16 @@ func TestReaddress(t *testing.T) {
 }
 
 func TestWithoutWindow(t *testing.T) {
-	f := outFrame{hasData: true, data: []byte("x")}
+	f := Outgoing{Fields: FieldData, Data: []byte("x")}
 	raw := append([]byte{tagCall, 1, 0, 0, 0, tagWindow, 0x80, 1}, f.appendFields(nil, nil)...)
 	want := append([]byte{tagCall, 1, 0, 0, 0}, f.appendFields(nil, nil)...)
-	if got := withoutWindow(raw); !bytes.Equal(got, want) {
+	if got := WithoutWindow(raw); !bytes.Equal(got, want) {
 		t.Errorf("got %x, want %x", got, want)
 	}
 }
 
 func TestIncomingParse(t *testing.T) {
-	origin := NodeID{1, 15: 2}
+	origin := nodeid.ID{1, 15: 2}
 	raw, err := proto.Marshal(&linkv1.Open{
 		Namespace: "n", Procedure: "p", Origin: origin[:], OriginNamespace: "o", Timeout: 99, StreamType: 3,
 		Headers: &linkv1.Headers{Headers: []*linkv1.Header{{Key: "K", Values: [][]byte{{'v'}}}}},
@@ -247,88 +248,21 @@ func TestIncomingParse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var in Incoming
-	if err := in.parse(raw, new(openCache)); err != nil {
+	var in Open
+	if err := in.Parse(raw, new(OpenCache)); err != nil {
 		t.Fatal(err)
 	}
-	h, err := in.Header()
+	h, err := DecodeHeaders(in.RawHeaders)
 	if err != nil || h.Get("k") != "v" {
 		t.Errorf("headers %v, %v", h, err)
 	}
-	in.rawHeader = nil
-	want := Incoming{
+	in.RawHeaders = nil
+	want := Open{
 		Callee:  &Callee{Namespace: "n", Procedure: "p", Origin: origin, OriginNamespace: "o", Cached: true},
 		Timeout: 99, StreamType: 3,
 	}
-	if diff := cmp.Diff(want, in, cmp.AllowUnexported(Incoming{})); diff != "" {
+	if diff := cmp.Diff(want, in); diff != "" {
 		t.Errorf("incoming (-want +got):\n%s", diff)
-	}
-}
-
-func TestEndLimits(t *testing.T) {
-	err := connect.NewError(connect.CodeAborted, "x")
-	for range maxDetails + 1 {
-		err = err.WithDetail(&connect.ErrorDetail{Type: "t"})
-	}
-	c := &ServerCall{limits: &Limits{MaxHeader: defaultMaxHeader}}
-	o := decodeEnd(c.encodeEnd(err, nil))
-	if connect.CodeOf(o.err) != connect.CodeResourceExhausted || o.failure.GetCertainty() != started {
-		t.Errorf("too many details are sent as %v, %v", o.err, o.failure)
-	}
-	end := &linkv1.End{Code: 1, Details: make([]*linkv1.Detail, maxDetails+1)}
-	for i := range end.Details {
-		end.Details[i] = new(linkv1.Detail)
-	}
-	raw, merr := proto.Marshal(end)
-	if merr != nil {
-		t.Fatal(merr)
-	}
-	if o := decodeEnd(raw); connect.CodeOf(o.err) != connect.CodeInternal {
-		t.Errorf("too many details are read as %v", o.err)
-	}
-	if o := decodeEnd([]byte{0xff}); connect.CodeOf(o.err) != connect.CodeInternal {
-		t.Errorf("garbage is read as %v", o.err)
-	}
-	bad := connect.NewError(connect.CodeAborted, "bad \xff text")
-	if o := decodeEnd(c.encodeEnd(bad, nil)); !errors.As(o.err, &bad) || bad.Message() != "bad \uFFFD text" {
-		t.Errorf("text that is not UTF-8 is read as %v", o.err)
-	}
-}
-
-// TestProofParts moves the bounds between what a proof is about.
-func TestProofParts(t *testing.T) {
-	of := func(mine, theirs, binding, first string) string {
-		h := handshake{ownHello: []byte(mine), peerHello: []byte(theirs), binding: []byte(binding), listenerProof: []byte(first), listenerFirst: true}
-		return string(h.mac([]byte("secret"), dialler))
-	}
-	proof := of("abc", "def", "ghi", "jkl")
-	if proof != of("abc", "def", "ghi", "jkl") {
-		t.Error("two proofs of the same differ")
-	}
-	for _, other := range []string{
-		of("ab", "cdef", "ghi", "jkl"), of("abcd", "ef", "ghi", "jkl"), of("abc", "defg", "hi", "jkl"), of("abc", "def", "", "jkl"),
-		of("abc", "def", "ghij", "kl"), of("abc", "def", "ghi", ""),
-	} {
-		if other == proof {
-			t.Error("proofs of different things are the same")
-		}
-	}
-}
-
-// TestProofKinds: no proof or signature can be taken for one of another kind.
-func TestProofKinds(t *testing.T) {
-	seen := map[string]string{}
-	for _, listenerFirst := range []bool{false, true} {
-		for _, of := range []side{dialler, listener} {
-			for _, purpose := range []string{"", "'s key"} {
-				h := handshake{ownHello: []byte("m"), peerHello: []byte("t"), listenerFirst: listenerFirst}
-				kind, transcript := fmt.Sprint(listenerFirst, of, purpose), string(h.transcript(of, purpose))
-				if other, ok := seen[transcript]; ok {
-					t.Errorf("%s and %s are the same", kind, other)
-				}
-				seen[transcript] = kind
-			}
-		}
 	}
 }
 
@@ -341,8 +275,8 @@ func FuzzFrame(f *testing.F) {
 		f.Add(raw)
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		var got frame
-		if got.parse(raw) != nil {
+		var got Frame
+		if got.Parse(raw) != nil {
 			return
 		}
 		want := new(linkv1.Frame)
@@ -353,16 +287,16 @@ func FuzzFrame(f *testing.F) {
 		if ours := asProto(t, &got); !proto.Equal(want, ours) {
 			t.Fatalf("generated code reads %v, ours %v", want, ours)
 		}
-		if got.has&hasOpen != 0 {
-			var in Incoming
-			if in.parse(got.open, new(openCache)) == nil && want.GetOpen().GetNamespace() != in.Namespace {
+		if got.Has(FieldOpen) {
+			var in Open
+			if in.Parse(got.Open, new(OpenCache)) == nil && want.GetOpen().GetNamespace() != in.Namespace {
 				t.Fatalf("namespace %q and %q", in.Namespace, want.GetOpen().GetNamespace())
 			}
-			if err := got.parse(rewriteOpen(&got, &Route{Namespace: "n"}, nil)); err != nil && len(raw) < maxBlocks/2 {
+			if err := got.Parse(got.Readdress(&Callee{Namespace: "n"}, nil)); err != nil && len(raw) < MaxBlocks/2 {
 				t.Fatalf("readdressed: %v", err)
 			}
 		}
-		if _, err := decodeHeaders(got.headers); err == nil && want.GetHeaders() == nil && got.has&hasHeaders != 0 {
+		if _, err := DecodeHeaders(got.Headers); err == nil && want.GetHeaders() == nil && got.Has(FieldHeaders) {
 			t.Fatal("headers lost")
 		}
 	})

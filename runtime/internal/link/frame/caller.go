@@ -1,4 +1,4 @@
-package link
+package frame
 
 import (
 	"bytes"
@@ -6,6 +6,8 @@ import (
 	"unicode/utf8"
 
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/nodeid"
 )
 
 // MaxCallerText bounds each text of a Caller, in bytes.
@@ -14,7 +16,7 @@ const MaxCallerText = 256
 // Caller is who made a call, as the wire has it. It is shared, and not to be changed.
 type Caller struct {
 	// Node and Name are those of the member at which the call came into the mesh.
-	Node NodeID
+	Node nodeid.ID
 	Name string
 	// Gateway and Token are the names of the gateway that let it in, and of the token that it was admitted by.
 	Gateway, Token string
@@ -45,8 +47,8 @@ func (c *Caller) size() int {
 	return n
 }
 
-// appendTo appends the field caller of Open; nothing where there is none.
-func (c *Caller) appendTo(b []byte) []byte {
+// AppendTo appends the field caller of Open; nothing where there is none.
+func (c *Caller) AppendTo(b []byte) []byte {
 	if c == nil {
 		return b
 	}
@@ -66,21 +68,22 @@ func parseCaller(b []byte) (*Caller, error) {
 	c := new(Caller)
 	texts := [...]*string{&c.Name, &c.Gateway, &c.Token, &c.Proxy, &c.Address}
 	err := eachBytes(b, func(num protowire.Number, v []byte) error {
-		switch i := int(num) - 2; {
+		i := int(num) - 2
+		switch {
 		case num == 1 && len(v) != len(c.Node):
-			return errFrame("the id of the caller's node is not 16 bytes")
+			return Malformed("the id of the caller's node is not 16 bytes")
 		case num == 1:
-			c.Node = NodeID(v)
+			c.Node = nodeid.ID(v)
 		case i < 0 || i >= len(texts):
 		case len(v) > MaxCallerText || !utf8.Valid(v) || bytes.ContainsFunc(v, isControl):
-			return errFrame("a text of the caller's that is too long or not printable")
+			return Malformed("a text of the caller's that is too long or not printable")
 		default:
 			*texts[i] = string(v)
 		}
 		return nil
 	})
-	if err == nil && c.Node == (NodeID{}) {
-		err = errFrame("a caller without a node")
+	if err == nil && c.Node == (nodeid.ID{}) {
+		err = Malformed("a caller without a node")
 	}
 	return c, err
 }
@@ -99,33 +102,4 @@ func CallerText(s string) string {
 		}
 		return r
 	}, s)
-}
-
-// callerCache keeps the callers that the other end says again and again. Only the session's reader uses it.
-type callerCache struct {
-	last    *Caller
-	raw     string // of last
-	entries map[string]*Caller
-}
-
-// maxCachedCallers bounds what a peer can fill the cache with.
-const maxCachedCallers = 128
-
-func (c *callerCache) lookup(b []byte) (*Caller, error) {
-	if c.last != nil && string(b) == c.raw {
-		return c.last, nil
-	}
-	if known, ok := c.entries[string(b)]; ok {
-		return known, nil
-	}
-	parsed, err := parseCaller(b)
-	if err != nil {
-		return nil, err
-	}
-	if c.entries == nil || len(c.entries) >= maxCachedCallers {
-		c.entries = make(map[string]*Caller)
-	}
-	c.last, c.raw = parsed, string(b)
-	c.entries[c.raw] = parsed
-	return parsed, nil
 }

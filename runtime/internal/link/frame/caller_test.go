@@ -1,4 +1,4 @@
-package link
+package frame
 
 import (
 	"strconv"
@@ -12,17 +12,18 @@ import (
 	"google.golang.org/protobuf/testing/protocmp"
 
 	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/nodeid"
 )
 
 // TestCallerWire holds what is written of a caller to the generated code, and what is read to what was written.
 func TestCallerWire(t *testing.T) {
 	for name, c := range map[string]*Caller{
-		"a node":   {Node: NodeID{1, 15: 2}},
-		"all":      {Node: NodeID{1}, Name: "n", Gateway: "g", Token: "t", Proxy: "p", Address: "a"},
-		"the most": {Node: NodeID{1}, Name: strings.Repeat("n", 256), Gateway: strings.Repeat("ü", 128), Address: strings.Repeat("a", 200)},
+		"a node":   {Node: nodeid.ID{1, 15: 2}},
+		"all":      {Node: nodeid.ID{1}, Name: "n", Gateway: "g", Token: "t", Proxy: "p", Address: "a"},
+		"the most": {Node: nodeid.ID{1}, Name: strings.Repeat("n", 256), Gateway: strings.Repeat("ü", 128), Address: strings.Repeat("a", 200)},
 	} {
-		open := Open{Namespace: "n", Procedure: "p", Caller: c}
-		raw := open.appendTo(nil, 0, 0)
+		open := Open{Callee: &Callee{Namespace: "n", Procedure: "p"}, Caller: c}
+		raw := open.AppendTo(nil, 0, nil, 0)
 		frame := new(linkv1.Frame)
 		if err := proto.Unmarshal(raw, frame); err != nil {
 			t.Fatalf("%s: %v", name, err)
@@ -46,7 +47,7 @@ func TestCallerWire(t *testing.T) {
 func TestCallerCache(t *testing.T) {
 	var cache callerCache
 	said := func(name string) []byte {
-		id := NodeID{1}
+		id := nodeid.ID{1}
 		b, err := proto.Marshal(&linkv1.Caller{Node: id[:], Name: name})
 		if err != nil {
 			t.Fatal(err)
@@ -90,7 +91,7 @@ func FuzzCaller(f *testing.F) {
 				t.Fatalf("accepted %q", text)
 			}
 		}
-		if again, err := parseCaller(c.appendTo(nil)[1+protowire.SizeVarint(uint64(c.size())):]); err != nil || *again != *c {
+		if again, err := parseCaller(c.AppendTo(nil)[1+protowire.SizeVarint(uint64(c.size())):]); err != nil || *again != *c {
 			t.Fatalf("read %+v, %v; want %+v", again, err, c)
 		}
 	})

@@ -1,4 +1,4 @@
-package link
+package frame
 
 import (
 	"unicode/utf8"
@@ -31,8 +31,8 @@ func sizeHeader(key string, values []string) int {
 	return n
 }
 
-// appendHeaders appends h as the body of a Headers.
-func appendHeaders(b []byte, h *connect.Header) []byte {
+// AppendHeaders appends h as the body of a Headers. h may be nil.
+func AppendHeaders(b []byte, h *connect.Header) []byte {
 	for key, values := range h.All() {
 		b = append(b, tagHeader)
 		b = protowire.AppendVarint(b, uint64(sizeHeader(key, values)))
@@ -44,8 +44,9 @@ func appendHeaders(b []byte, h *connect.Header) []byte {
 	return b
 }
 
-// checkHeaders says what keeps h from being sent.
-func checkHeaders(what string, h *connect.Header, limit int) (size int, err *connect.Error) {
+// CheckHeaders returns how many bytes h takes as the body of a Headers, or why it cannot be sent: limit is how many
+// bytes it may take, and what says in the error what the headers are.
+func CheckHeaders(what string, h *connect.Header, limit int) (size int, err *connect.Error) {
 	if h.Len() == 0 {
 		return 0, nil
 	}
@@ -61,8 +62,8 @@ func checkHeaders(what string, h *connect.Header, limit int) (size int, err *con
 	return size, nil
 }
 
-// parseHeaders adds the headers in the body of a Headers to h.
-func parseHeaders(b []byte, h *connect.Header) error {
+// ParseHeaders adds the headers in the body of a Headers to h.
+func ParseHeaders(b []byte, h *connect.Header) error {
 	return eachBytes(b, func(num protowire.Number, v []byte) error {
 		if num != 1 {
 			return nil
@@ -87,7 +88,7 @@ func parseHeader(b []byte, h *connect.Header) error {
 		return err
 	}
 	if key == "" || !utf8.ValidString(key) {
-		return errFrame("a header without a proper key")
+		return Malformed("a header without a proper key")
 	}
 	for _, v := range values {
 		h.Add(key, v)
@@ -100,11 +101,11 @@ func eachBytes(b []byte, f func(protowire.Number, []byte) error) error {
 	for len(b) > 0 {
 		num, typ, n := protowire.ConsumeTag(b)
 		if n < 0 {
-			return errFrame("truncated")
+			return Malformed("truncated")
 		}
 		size := protowire.ConsumeFieldValue(num, typ, b[n:])
 		if size < 0 {
-			return errFrame("truncated")
+			return Malformed("truncated")
 		}
 		if typ == protowire.BytesType {
 			v, _ := protowire.ConsumeBytes(b[n:])
@@ -117,11 +118,24 @@ func eachBytes(b []byte, f func(protowire.Number, []byte) error) error {
 	return nil
 }
 
-// decodeHeaders returns the headers in raw, the body of a Headers; nil if there are none.
-func decodeHeaders(raw []byte) (*connect.Header, error) {
+// DecodeHeaders returns the headers in raw, the body of a Headers; nil if there are none.
+func DecodeHeaders(raw []byte) (*connect.Header, error) {
 	if len(raw) == 0 {
 		return nil, nil //nolint:nilnil // a nil Header is an empty one
 	}
 	h := new(connect.Header)
-	return h, parseHeaders(raw, h)
+	return h, ParseHeaders(raw, h)
+}
+
+// AppendHeadersField appends the field headers of a frame: h, which takes size bytes as CheckHeaders says.
+func AppendHeadersField(b []byte, h *connect.Header, size int) []byte {
+	b = append(b, tagHeaders)
+	b = protowire.AppendVarint(b, uint64(size))
+	return AppendHeaders(b, h)
+}
+
+// HeadersOfField returns the body of what AppendHeadersField has appended.
+func HeadersOfField(field []byte) []byte {
+	body, _ := protowire.ConsumeBytes(field[1:])
+	return body
 }

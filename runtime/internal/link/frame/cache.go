@@ -1,21 +1,24 @@
-package link
+package frame
 
 import (
 	"unicode/utf8"
 
 	"connectrpc.com/connect/v2"
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/nodeid"
 )
 
-// openCache keeps what the other end's Opens say again and again. Only the session's reader uses it.
-type openCache struct {
+// OpenCache keeps what the Opens of a peer say again and again. One goroutine at a time may use it. The zero value is
+// empty.
+type OpenCache struct {
 	names   nameCache
 	callers callerCache
 	last    *cachedCallee
 	entries map[string]*cachedCallee
 }
 
-// cachedCallee is a callee with the bytes that say it.
+// cachedCallee is a callee with the bytes that encode it.
 type cachedCallee struct {
 	Callee
 
@@ -28,8 +31,8 @@ const (
 	maxCachedCallee  = 512
 )
 
-// callee returns what the fields of an Open name that say what is called.
-func (c *openCache) callee(raw []byte) (*Callee, error) {
+// callee returns the callee that the fields of an Open in raw describe.
+func (c *OpenCache) callee(raw []byte) (*Callee, error) {
 	if c.last != nil && string(raw) == c.last.raw {
 		return &c.last.Callee, nil
 	}
@@ -37,21 +40,21 @@ func (c *openCache) callee(raw []byte) (*Callee, error) {
 		c.last = known
 		return &known.Callee, nil
 	}
-	in := Incoming{Callee: new(Callee)}
-	if err := in.fields(raw, c); err != nil || len(raw) > maxCachedCallee {
-		return in.Callee, err
+	o := Open{Callee: new(Callee)}
+	if err := o.parseFields(raw, c); err != nil || len(raw) > maxCachedCallee {
+		return o.Callee, err
 	}
 	if c.entries == nil || len(c.entries) >= maxCachedCallees {
 		c.entries = make(map[string]*cachedCallee)
 	}
-	c.last = &cachedCallee{Callee: *in.Callee, raw: string(raw)}
+	c.last = &cachedCallee{Callee: *o.Callee, raw: string(raw)}
 	c.last.Cached = true
 	c.entries[c.last.raw] = c.last
 	return &c.last.Callee, nil
 }
 
-// sizeCallee is the length of the fields at the start of an Open that say what is called. Those further on are read
-// one by one.
+// sizeCallee is the length of the fields at the start of an Open that describe the callee. Such fields further on are
+// read one by one.
 func sizeCallee(b []byte) int {
 	size := 0
 	for size < len(b) {
@@ -81,16 +84,16 @@ func (c *Callee) withField(num protowire.Number, v []byte, names *nameCache) (*C
 		changed.Procedure, err = names.intern(v, maxProcedure)
 	case 3:
 		if len(v) != len(changed.Origin) {
-			return nil, errFrame("the origin's id is not 16 bytes")
+			return nil, Malformed("the origin's id is not 16 bytes")
 		}
-		changed.Origin = NodeID(v)
+		changed.Origin = nodeid.ID(v)
 	case 4:
 		changed.OriginNamespace, err = names.intern(v, maxNamespace)
 	}
 	return &changed, err
 }
 
-// nameCache keeps one string for each name that a peer says again and again.
+// nameCache keeps one string for each name that a peer repeats.
 type nameCache struct{ names map[string]string }
 
 // maxCachedNames bounds what a peer can fill the cache with.
@@ -109,4 +112,33 @@ func (c *nameCache) intern(b []byte, limit int) (string, error) {
 	s := string(b)
 	c.names[s] = s
 	return s, nil
+}
+
+// callerCache keeps the callers that a peer repeats.
+type callerCache struct {
+	last    *Caller
+	raw     string // of last
+	entries map[string]*Caller
+}
+
+// maxCachedCallers bounds what a peer can fill the cache with.
+const maxCachedCallers = 128
+
+func (c *callerCache) lookup(b []byte) (*Caller, error) {
+	if c.last != nil && string(b) == c.raw {
+		return c.last, nil
+	}
+	if known, ok := c.entries[string(b)]; ok {
+		return known, nil
+	}
+	parsed, err := parseCaller(b)
+	if err != nil {
+		return nil, err
+	}
+	if c.entries == nil || len(c.entries) >= maxCachedCallers {
+		c.entries = make(map[string]*Caller)
+	}
+	c.last, c.raw = parsed, string(b)
+	c.entries[c.raw] = parsed
+	return parsed, nil
 }
