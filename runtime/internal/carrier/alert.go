@@ -70,7 +70,7 @@ type clientCert struct{ requested, provided atomic.Bool }
 
 func (c *clientCert) missing() bool { return c != nil && c.requested.Load() && !c.provided.Load() }
 
-// watch has cfg, of a dialler, note when it is asked for a certificate. What it answers stays as it was.
+// watch has a client's cfg record whether a certificate is requested, and provided. Which one that is does not change.
 func (c *clientCert) watch(cfg *tls.Config) {
 	get := cfg.GetClientCertificate
 	cfg.GetClientCertificate = func(request *tls.CertificateRequestInfo) (cert *tls.Certificate, err error) {
@@ -95,7 +95,7 @@ func chooseCertificate(certs []tls.Certificate, request *tls.CertificateRequestI
 	return new(tls.Certificate)
 }
 
-// firstLine returns the first line of what a server said.
+// firstLine returns the first line of what a server sent.
 func firstLine(said []byte) []byte {
 	line, _, _ := bytes.Cut(said, []byte("\n"))
 	return bytes.TrimRight(line, "\r")

@@ -20,7 +20,7 @@ import (
 )
 
 // attempt is what is known of an attempt to reach a node, by which its failure is explained: what was found there,
-// and what to set. The code of an explained failure tells what cannot heal by itself (failed_precondition,
+// and what to set. The code of an explained failure distinguishes what does not go away by itself (failed_precondition,
 // not_found, unauthenticated, permission_denied) from what may (unavailable, resource_exhausted).
 type attempt struct {
 	target
@@ -34,8 +34,8 @@ func failure(cause error, code connect.Code, format string, args ...any) error {
 	return connect.Errorf(code, format, args...).WithCause(cause)
 }
 
-// Explain says why a link failed on o, where that is told by what came instead of one. What a node says itself,
-// and any other error, is returned as it is.
+// Explain returns an error that explains why a link failed on o, where that follows from what the peer sent instead of
+// one. An error that comes from a node, and any other, is returned as it is.
 func (o Conn) Explain(err error) error {
 	if ce, ok := errors.AsType[*connect.Error](err); ok && ce.IsRemote() || o.Stage() == h2link.ResponseReceived {
 		return err
@@ -43,7 +43,7 @@ func (o Conn) Explain(err error) error {
 	return o.attempt.explain(err, o.Stage())
 }
 
-// Waiting says what a link on o that is not up yet waits for, and what there may be to do if that lasts.
+// Waiting returns a text: what a link on o that is not up yet waits for, and what to do if that lasts.
 func (o Conn) Waiting() string { return o.attempt.waiting(o.Stage()) }
 
 // explain explains why a call that had come to stage failed.
@@ -72,7 +72,7 @@ func (a *attempt) explain(err error, stage h2link.Stage) error {
 	return err
 }
 
-// isClosed tells the end of a connection from this end's own.
+// isClosed reports whether the peer has ended the connection.
 func isClosed(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
 		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
@@ -109,7 +109,7 @@ func (a *attempt) explainGoAway(err error, e *h2link.GoAwayError) error {
 	return err
 }
 
-// waiting says what is being waited for at a stage, and what there may be to do if that lasts.
+// waiting returns what is waited for at a stage, and what to do if that lasts.
 func (a *attempt) waiting(stage h2link.Stage) string {
 	switch {
 	case stage == h2link.ResponseReceived:
@@ -126,7 +126,7 @@ func (a *attempt) waiting(stage h2link.Stage) string {
 	}
 }
 
-// explainClosed explains a peer that hangs up without a word.
+// explainClosed explains a peer that closes the connection without having sent anything.
 func (a *attempt) explainClosed(cause error) error {
 	if a.cert.missing() {
 		return failure(cause, connect.CodeUnavailable,
@@ -144,7 +144,8 @@ func (a *attempt) explainClosed(cause error) error {
 func (a *attempt) explainDial(err error) error {
 	code := connect.CodeUnavailable
 	var text string
-	switch name, unknown := errors.AsType[*net.DNSError](err); {
+	name, unknown := errors.AsType[*net.DNSError](err)
+	switch {
 	case unknown && name.IsNotFound:
 		text = fmt.Sprintf("the host name %q is not known: correct the URL, or the name service", name.Name)
 	case unknown:

@@ -10,7 +10,7 @@ import (
 	"github.com/rpcmesh/rpcmesh/runtime/internal/h2/h2link"
 )
 
-// Dialer says how connections are made.
+// Dialer makes connections.
 type Dialer struct {
 	// Dial makes the connection; nil: by package net.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
@@ -40,7 +40,7 @@ func AcceptedConn(c *h2link.Conn) Conn { return Conn{Conn: c, addr: c.RemoteAddr
 const SchemeUnix = "unix"
 
 // Open opens a stream to the node at base, an http or https URL whose path is where that node is
-// mounted, or one of [SchemeUnix]. ctx bounds the connecting. The code of an error says whether trying again may
+// mounted, or one of [SchemeUnix]. ctx bounds the connecting. The code of an error shows whether trying again may
 // help, as with [Own.Explain]. The caller closes the result.
 func (d Dialer) Open(ctx context.Context, base *url.URL) (Conn, error) {
 	dial := d.Dial
@@ -68,7 +68,7 @@ func (d Dialer) Open(ctx context.Context, base *url.URL) (Conn, error) {
 	return Conn{Conn: c, addr: a.display, attempt: a}, nil
 }
 
-// target is what a URL says.
+// target is where a URL leads.
 type target struct {
 	network, addr string
 	authority     string // of HTTP

@@ -1,10 +1,16 @@
-// Package carrier carries the packets of a link over HTTP/2. Dialer and Own are on our own endpoint,
-// package h2link; Server is the handler of a stock Connect stream, for a node that is mounted on somebody
+// Package carrier carries the packets of a link over HTTP/2. [Dialer] and [Conn] are on our own endpoint,
+// package h2link; [ServerConn] is the handler of a stock Connect stream, for a node that is mounted on somebody
 // else's mux. All have the method set of link.Conn, and each end works with any other.
 //
-// A packet is the encoding of one rpcmesh.link.v1.Packet. The codec here hands its bytes through,
+// A packet is the encoding of one rpcmesh.link.v1.Packet. The codec here passes its bytes through,
 // since the link package writes and reads them itself; on the wire it is an ordinary Connect stream
 // of the "proto" codec.
+//
+// The package also explains why a link could not be opened, or was cut by what is in front of the node, to the person who
+// can mend it: see [Conn.Explain] and [ProxyResetError]. An explanation quotes what a peer says up to 200 bytes.
+//
+// The longest packet is the caller's to bound ([Dialer].MaxPacket, [Mount]). An error that ends a stream has a second to be
+// written.
 package carrier
 
 import (

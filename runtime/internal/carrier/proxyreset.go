@@ -18,12 +18,12 @@ const (
 
 // ProxyResetError is the cause of an error of a link whose stream was reset, after the node at its other end had answered,
 // by what is in front of that. Once it has passed on that answer, a proxy that bounds a request's body can no
-// longer say so by a status (413).
+// longer answer with a status (413).
 type ProxyResetError struct {
 	Sent uint64 // bytes of the request's body, some of which the proxy need not have seen
 }
 
-// LikelyBodyLimit reports whether the number of bytes alone tells that a bound of the body is why.
+// LikelyBodyLimit reports whether the number of bytes alone suggests a limit of the body.
 func (e *ProxyResetError) LikelyBodyLimit() bool {
 	return e.Sent >= nginxBodyLimit && e.Sent < nginxBodyLimit+nginxBodyLimitSlack
 }

@@ -22,14 +22,14 @@ func (a *attempt) explainResponse(e *h2link.ResponseError) error {
 	return failure(e, code, "%s at %s answered with %s: %s", server, a.display, said, todo)
 }
 
-// remedy is what there is to do about an answer. Its code says whether that has to be done.
+// remedy returns what to do about a response, and the code of the error: see attempt.
 func (a *attempt) remedy(e *h2link.ResponseError) (connect.Code, string) {
 	path := a.path + Procedure
 	switch e.Status {
 	case 301, 302, 303, 307, 308:
 		return connect.CodeFailedPrecondition, fmt.Sprintf("link to where it redirects, %.200q, if the node is there", e.Location)
 	case 400:
-		if a.cert.missing() { // as nginx tells it
+		if a.cert.missing() { // which is how nginx answers
 			return connect.CodeUnauthenticated, "it asked for a client certificate and got none: set Certificates in " + a.tlsField
 		}
 	case 401, 407:

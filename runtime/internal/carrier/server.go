@@ -104,7 +104,7 @@ func (s *ServerConn) BytesReceived() uint64 { return s.bytesRead.Load() }
 // Unread does not know what net/http has yet to read.
 func (s *ServerConn) Unread() bool { return false }
 
-// Close ends the stream. A *connect.Error tells the peer why.
+// Close ends the stream. A *connect.Error is sent to the peer.
 func (s *ServerConn) Close(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -69,14 +69,18 @@ func (in *Input) makeRoom(n int) {
 	if in.filled {
 		size = min(2*size, MaxBuffer)
 	}
-	switch size = max(size, n); {
+	size = max(size, n)
+	switch {
 	case size > len(in.buf):
 		buf := make([]byte, size)
-		in.buf, in.r, in.w = buf, 0, copy(buf, in.Buffered())
+		in.w = copy(buf, in.Buffered())
+		in.r = 0
+		in.buf = buf
 	case in.r == in.w:
 		in.r, in.w = 0, 0
 	case size-in.r < n:
-		in.r, in.w = 0, copy(in.buf, in.Buffered())
+		in.w = copy(in.buf, in.Buffered())
+		in.r = 0
 	}
 }
 
@@ -87,7 +91,7 @@ func (in *Input) Next(n int) []byte {
 	return b
 }
 
-// Detach leaves what Next has handed out to whoever has it: from now on another buffer is read into.
+// Detach leaves what Next has returned to its holder: from now on another buffer is read into.
 func (in *Input) Detach() { in.buf = slices.Clone(in.buf) }
 
 // Read reads what is buffered, then the socket: a long p without the detour over the buffer.

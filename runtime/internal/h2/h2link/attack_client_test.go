@@ -8,6 +8,8 @@ import (
 
 	"connectrpc.com/connect/v2"
 	"golang.org/x/net/http2"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/h2/h2core"
 )
 
 func TestClientStopsFloods(t *testing.T) {
@@ -67,10 +69,16 @@ func TestClientRefusesViolations(t *testing.T) {
 		"no status":               {http2.ErrCodeProtocol, func(p *peer) { p.check(p.WriteSettings()); p.head(1, false, "x", "y") }},
 		"status 101":              {http2.ErrCodeProtocol, func(p *peer) { p.check(p.WriteSettings()); p.head(1, false, ":status", "101") }},
 		"status 1e2":              {http2.ErrCodeProtocol, func(p *peer) { p.check(p.WriteSettings()); p.head(1, false, ":status", "1e2") }},
-		"interim end":             {http2.ErrCodeProtocol, func(p *peer) { p.check(p.WriteSettings()); p.head(1, true, ":status", "100") }},
-		"beyond the window":       {http2.ErrCodeFlowControl, func(p *peer) { p.open(); p.check(p.WriteData(1, false, make([]byte, 100_001))) }},
-		"a window too large":      {http2.ErrCodeFlowControl, func(p *peer) { p.open(); p.check(p.WriteWindowUpdate(1, maxWindow)) }},
-		"a long frame":            {http2.ErrCodeFrameSize, func(p *peer) { p.open(); p.check(p.WriteData(1, false, make([]byte, maxFrame+1))) }},
+		"header of HTTP/1":        {http2.ErrCodeProtocol, func(p *peer) { p.check(p.WriteSettings()); p.head(1, false, ":status", "200", "upgrade", "h2c") }},
+		"longer than it says": {http2.ErrCodeProtocol, func(p *peer) {
+			p.check(p.WriteSettings())
+			p.head(1, false, ":status", "200", "content-type", contentType, "content-length", "5")
+			p.check(p.WriteData(1, false, envelope(0, "x")))
+		}},
+		"interim end":        {http2.ErrCodeProtocol, func(p *peer) { p.check(p.WriteSettings()); p.head(1, true, ":status", "100") }},
+		"beyond the window":  {http2.ErrCodeFlowControl, func(p *peer) { p.open(); p.check(p.WriteData(1, false, make([]byte, 100_001))) }},
+		"a window too large": {http2.ErrCodeFlowControl, func(p *peer) { p.open(); p.check(p.WriteWindowUpdate(1, h2core.MaxWindow)) }},
+		"a long frame":       {http2.ErrCodeFrameSize, func(p *peer) { p.open(); p.check(p.WriteData(1, false, make([]byte, maxFrame+1))) }},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

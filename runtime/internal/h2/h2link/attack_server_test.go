@@ -5,12 +5,15 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 
 	"connectrpc.com/connect/v2"
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/h2/h2core"
 )
 
 func TestServerStopsFloods(t *testing.T) {
@@ -181,9 +184,30 @@ func TestServerRefusesViolations(t *testing.T) {
 			p.call()
 			p.check(p.WriteRawFrame(http2.FrameData, http2.FlagDataPadded, 1, []byte{2, 0}))
 		}},
-		"DATA padded without a length":   {size, func(p *peer) { p.call(); p.check(p.WriteRawFrame(http2.FrameData, http2.FlagDataPadded, 1, nil)) }},
-		"HEADERS of an even stream":      {protocol, func(p *peer) { p.call(); p.head(2, false, callHead...) }},
-		"HEADERS of an earlier stream":   {protocol, func(p *peer) { p.call(); p.head(5, false, callHead...); p.head(3, false, callHead...) }},
+		"DATA padded without a length":  {size, func(p *peer) { p.call(); p.check(p.WriteRawFrame(http2.FrameData, http2.FlagDataPadded, 1, nil)) }},
+		"HEADERS of an even stream":     {protocol, func(p *peer) { p.call(); p.head(2, false, callHead...) }},
+		"HEADERS of an earlier stream":  {protocol, func(p *peer) { p.call(); p.head(5, false, callHead...); p.head(3, false, callHead...) }},
+		"DATA of a skipped stream":      {closed, func(p *peer) { p.call(); p.head(5, false, callHead...); p.check(p.WriteData(3, false, nil)) }},
+		"request with another te":       {protocol, func(p *peer) { p.preface(); p.head(1, false, append(callHead, "te", "gzip")...) }},
+		"request with user information": {protocol, func(p *peer) { p.preface(); p.head(1, false, replaced(":authority", "me@node.test")...) }},
+		"request of another scheme":     {protocol, func(p *peer) { p.preface(); p.head(1, false, replaced(":scheme", "ftp")...) }},
+		"request with :protocol":        {protocol, func(p *peer) { p.preface(); p.head(1, false, replaced(":authority", "", ":protocol", "x")...) }},
+		"request of two lengths": {protocol, func(p *peer) {
+			p.preface()
+			p.head(1, false, append(callHead, "content-length", "1", "content-length", "2")...)
+		}},
+		"request longer than it says": {protocol, func(p *peer) {
+			p.preface()
+			p.head(1, false, append(callHead, "content-length", "7")...)
+			p.check(p.WriteData(1, false, envelope(0, "xyz")))
+		}},
+		"request shorter than it says": {protocol, func(p *peer) {
+			p.preface()
+			p.head(1, false, append(callHead, "content-length", "7")...)
+			p.check(p.WriteData(1, false, envelope(0, "x")))
+			p.head(1, true, "x", "y")
+		}},
+		"trailers that are none":         {protocol, func(p *peer) { p.call(); p.head(1, true, "content-length", "1") }},
 		"HEADERS within the stream":      {protocol, func(p *peer) { p.call(); p.head(1, false, "x", "y") }},
 		"HEADERS after the end":          {closed, func(p *peer) { p.call(); p.head(1, true, "x", "y"); p.head(1, true, "x", "y") }},
 		"trailers with a pseudo header":  {protocol, func(p *peer) { p.call(); p.head(1, true, ":path", "y") }},
@@ -213,10 +237,10 @@ func TestServerRefusesViolations(t *testing.T) {
 		}},
 		"first window made too large": {flow, func(p *peer) {
 			p.call()
-			p.check(p.WriteWindowUpdate(1, maxWindow-initialWindow), p.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: initialWindow + 1}))
+			p.check(p.WriteWindowUpdate(1, h2core.MaxWindow-h2core.InitialWindow), p.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: h2core.InitialWindow + 1}))
 		}},
-		"stream's window too large":   {flow, func(p *peer) { p.call(); p.check(p.WriteWindowUpdate(1, maxWindow)) }},
-		"connection's too large":      {flow, func(p *peer) { p.call(); p.check(p.WriteWindowUpdate(0, maxWindow)) }},
+		"stream's window too large":   {flow, func(p *peer) { p.call(); p.check(p.WriteWindowUpdate(1, h2core.MaxWindow)) }},
+		"connection's too large":      {flow, func(p *peer) { p.call(); p.check(p.WriteWindowUpdate(0, h2core.MaxWindow)) }},
 		"WINDOW_UPDATE of 0":          {protocol, func(p *peer) { p.call(); p.check(p.WriteWindowUpdate(0, 0)) }},
 		"stream's WINDOW_UPDATE of 0": {protocol, func(p *peer) { p.call(); p.check(p.WriteWindowUpdate(1, 0)) }},
 		"WINDOW_UPDATE, idle stream":  {protocol, func(p *peer) { p.call(); p.check(p.WriteWindowUpdate(7, 1)) }},
@@ -246,6 +270,31 @@ func TestServerRefusesViolations(t *testing.T) {
 			wantError(t, result, connect.CodeInternal, test.code.String())
 		})
 	}
+}
+
+// One frame of settings costs as much as many frames of one.
+func TestServerBoundsSettings(t *testing.T) {
+	p, result := clientOf(t, Options{}, drainConn)
+	p.call()
+	p.check(p.WriteSettings(make([]http2.Setting, 101)...))
+	p.wantGoAway(http2.ErrCodeEnhanceYourCalm)
+	_ = p.nc.Close()
+	wantError(t, result, connect.CodeResourceExhausted, "101 settings")
+}
+
+// replaced returns the call's head with other pseudo-header fields; one with no value is left out.
+func replaced(pairs ...string) (head []string) {
+	for i := 0; i < len(callHead); i += 2 {
+		if !slices.Contains(pairs, callHead[i]) {
+			head = append(head, callHead[i:i+2]...)
+		}
+	}
+	for i := 0; i < len(pairs); i += 2 {
+		if pairs[i+1] != "" {
+			head = slices.Insert(head, 0, pairs[i:i+2]...)
+		}
+	}
+	return head
 }
 
 // splitHead begins a header block.

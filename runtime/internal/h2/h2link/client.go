@@ -8,12 +8,14 @@ import (
 
 	"connectrpc.com/connect/v2"
 	"golang.org/x/net/http2"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/h2/h2core"
 )
 
 const maxRequestBlock = 8 << 10 // of a request: what every server takes
 
 // Open opens the call on nc, a TCP or TLS connection to a server whose host and port is authority.
-// It does not wait for the server: Receive says what became of the call. ctx bounds the TLS
+// It does not wait for the server: Receive returns what the server answers, or why the call failed. ctx bounds the TLS
 // handshake and the writing of the request. nc belongs to the Conn; if Open fails it is closed.
 func Open(ctx context.Context, nc net.Conn, authority string, o Options) (*Conn, error) {
 	c, err := open(ctx, nc, authority, o)
@@ -52,29 +54,26 @@ func open(ctx context.Context, nc net.Conn, authority string, o Options) (*Conn,
 	return c, err
 }
 
-// sendPreface writes all that a client says unasked, at once.
+// sendPreface writes the preface, the SETTINGS and the request in one write.
 func (c *Conn) sendPreface(ctx context.Context, block []byte) error {
 	c.mu.Lock()
 	s := &c.state
-	s.streamID, s.busy = 1, true
-	_, _ = s.control.Write([]byte(http2.ClientPreface))
-	_ = s.framer.WriteSettings(c.localSettings(
+	s.streamID = 1
+	s.stream.Open()
+	s.socket = socketBusy
+	c.mu.Unlock()
+	b := c.appendSettings([]byte(http2.ClientPreface),
 		http2.Setting{ID: http2.SettingEnablePush},
 		http2.Setting{ID: settingLink, Val: settingLinkValue},
-	)...)
-	c.queueConnWindowLocked()
-	_ = s.framer.WriteHeaders(http2.HeadersFrameParam{StreamID: s.streamID, BlockFragment: block, EndHeaders: true})
-	b := s.control.takeAll()
-	c.mu.Unlock()
+	)
+	b = h2core.AppendHeaders(b, s.streamID, block, h2core.InitialMaxFrame, false)
 
 	stop := context.AfterFunc(ctx, c.abort)
 	err := c.write(b, c.opts.HandshakeTimeout)
 	if !stop() {
 		return connect.NewError(contextCode(ctx), "the call was not opened in time").WithCause(context.Cause(ctx))
 	}
-	c.mu.Lock()
-	c.releaseLocked()
-	c.mu.Unlock()
+	c.releaseSocket(false)
 	return err
 }
 

@@ -7,17 +7,20 @@ import (
 
 	"connectrpc.com/connect/v2"
 	"golang.org/x/net/http2"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/h2/h2core"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/netio"
 )
 
 // Close ends the call and the connection; Send and Receive return an error from then on. A server
-// says how the call ended: with nil, or io.EOF, in order; with a *connect.Error as that says; with
-// another error for reasons that the peer is not told. A client with nil says that it has no more to
-// send and lets the server end too; with an error it resets the stream at once.
+// sends how the call ended: with nil, or io.EOF, in order; with a *connect.Error, that error; with
+// another error, an error of unknown code without its text. A client with nil sends END_STREAM
+// and lets the server end too; with an error it resets the stream at once.
 //
 // Close takes Options.CloseTimeout at most, and that long if the peer has fallen silent. Its first
 // call acts, others wait for it.
 func (c *Conn) Close(err error) {
-	if errors.Is(err, io.EOF) { // as Receive says it
+	if errors.Is(err, io.EOF) { // as Receive returns it
 		err = nil
 	}
 	if c.closing.Swap(true) {
@@ -31,7 +34,7 @@ func (c *Conn) Close(err error) {
 func (c *Conn) close(err error) {
 	c.mu.Lock()
 	s := &c.state
-	s.closed = true
+	s.phase = max(s.phase, phaseClosing)
 	if s.err == nil {
 		s.err = errClosed
 	}
@@ -59,37 +62,36 @@ func (c *Conn) close(err error) {
 // abort ends whatever still reads or writes.
 func (c *Conn) abort() {
 	c.mu.Lock()
-	c.state.recvStopped = true
+	c.state.phase = phaseStopped
 	c.cond.Broadcast()
 	c.mu.Unlock()
 	_ = c.netConn().Close()
 }
 
-// shouldLinger reports whether the peer gets the time to read what is said last: a socket that is
-// closed while there is something to read takes what it has not delivered with it.
+// shouldLinger reports whether the peer gets time to read the last frames: closing a socket that has unread input
+// resets the connection, and discards what has not been delivered.
 func (c *Conn) shouldLinger(err error) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := &c.state
-	if s.writeBroken {
+	if s.writeErr != nil {
 		return false
 	}
-	return !c.client || s.connErr != nil || err == nil && !s.remoteClosed
+	return !c.client || s.connErr != nil || err == nil && s.stream.CanReceive()
 }
 
-// halfCloser is a connection that can end writing alone, which the peer reads as io.EOF.
-type halfCloser interface{ CloseWrite() error }
-
-// lingerClose reads until the peer closes. While it can it minds the frames, since farewell may wait for
-// a window, and since the GOAWAY is all that tells the end where a connection cannot be half closed.
+// lingerClose reads until the peer closes. It acts on frames as long as they can be read, since finishWriting may wait
+// for a window, and since a GOAWAY is the only sign of the end where a connection cannot be half closed.
 func (c *Conn) lingerClose() {
-	_, halfCloses := c.nc.(halfCloser)
-	ended := func() bool { return !halfCloses && c.state.goAway != "" && (c.state.remoteClosed || !c.client) }
+	_, halfCloses := c.nc.(interface{ CloseWrite() error })
+	ended := func() bool {
+		return !halfCloses && c.state.goAway != "" && (c.reading.recv == recvEnded || !c.client)
+	}
 	for err := error(nil); !framingLost(err) && !ended(); {
 		err = c.discardFrame()
 	}
 	c.mu.Lock()
-	c.state.recvStopped = true
+	c.state.phase = phaseStopped
 	c.cond.Broadcast()
 	c.mu.Unlock()
 	for rest := make([]byte, 4<<10); !ended(); {
@@ -110,31 +112,34 @@ func framingLost(err error) bool {
 	return true
 }
 
-// finishWriting writes what is said last and ends writing.
+// finishWriting writes the last frames and ends writing.
 func (c *Conn) finishWriting(err error) {
-	c.mu.Lock()
-	for c.state.busy || c.state.sending {
-		c.cond.Wait()
-	}
-	broken := c.state.writeBroken
-	c.state.busy = true // for good
-	c.mu.Unlock()
-	if broken || c.writeFinalFrames(err) != nil {
+	if c.takeSocketForGood() != nil || c.writeFinalFrames(err) != nil {
 		c.abort()
 		return
 	}
-	if hc, ok := c.nc.(halfCloser); ok {
-		_ = hc.CloseWrite()
-	}
+	netio.CloseWrite(c.nc)
 }
 
-// writeFinalFrames says how the call ended, and that no other is taken.
+// takeSocketForGood waits until nobody writes. It fails if nothing more can be written.
+func (c *Conn) takeSocketForGood() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := &c.state
+	for s.socket != socketFree || s.message == messageSending {
+		c.cond.Wait()
+	}
+	s.socket = socketClosing
+	return s.writeErr
+}
+
+// writeFinalFrames writes how the call ended, and a GOAWAY.
 func (c *Conn) writeFinalFrames(err error) error {
 	c.mu.Lock()
 	s := &c.state
-	owesEnd := !c.client && s.streamID != 0 && !s.localClosed && !s.partialMessage && s.connErr == nil
+	sendEnd := !c.client && s.stream.CanSend() && s.message != messageCut && s.connErr == nil
 	c.mu.Unlock()
-	if owesEnd {
+	if sendEnd {
 		if err := c.sendEndMessage(encodeEndStream(err)); err != nil {
 			return err
 		}
@@ -151,24 +156,36 @@ func (c *Conn) sendEndMessage(p []byte) error {
 		return err
 	}
 	for off := prefixOffset; off < len(p); {
-		c.mu.Lock()
-		n := c.takeWindowLocked(len(p) - off)
-		for n == 0 && !c.state.recvStopped {
-			c.cond.Wait()
-			n = c.takeWindowLocked(len(p) - off)
+		n, err := c.awaitWindow(len(p) - off)
+		if err != nil {
+			return err
 		}
-		c.state.localClosed = off+n == len(p)
-		end := c.state.localClosed
-		c.mu.Unlock()
-		if n == 0 {
-			return errClosed
-		}
-		if err := c.writeData(p[off-frameHeaderSize:off+n], n, end, c.opts.CloseTimeout); err != nil {
+		end := off+n == len(p)
+		if err := c.writeData(p[off-h2core.FrameHeaderSize:off+n], n, end, c.opts.CloseTimeout); err != nil {
 			return err
 		}
 		off += n
 	}
 	return nil
+}
+
+// awaitWindow waits until some of the last n bytes of the stream can be sent, and takes the windows for them. It fails if
+// no windows will be granted.
+func (c *Conn) awaitWindow(n int) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for {
+		if taken := c.takeWindowLocked(n); taken > 0 {
+			if taken == n {
+				c.state.stream.EndLocal()
+			}
+			return taken, nil
+		}
+		if c.state.phase == phaseStopped {
+			return 0, errClosed
+		}
+		c.cond.Wait()
+	}
 }
 
 // writeControl writes the control frames that wait.
@@ -179,23 +196,23 @@ func (c *Conn) writeControl() error {
 	return c.write(b, c.opts.CloseTimeout)
 }
 
-// queueFinalFramesLocked queues the frames that end the stream, where it is open, and the connection. c.mu is
-// held.
+// queueFinalFramesLocked queues the frames that end the stream, where it is open, and the connection.
 func (c *Conn) queueFinalFramesLocked(err error) {
 	s := &c.state
-	b := s.connErr
+	b := s.control.buf
 	switch {
-	case s.streamID == 0 || s.remoteClosed && (c.client || s.localClosed) || b != nil:
-	case s.localClosed:
+	case s.connErr != nil || s.stream == h2core.StreamIdle || !s.stream.CanReceive() && (c.client || !s.stream.CanSend()):
+	case !s.stream.CanSend():
 		// RFC 9113 section 8.1: the response is whole, the rest of the request is not needed.
-		_ = s.framer.WriteRSTStream(s.streamID, http2.ErrCodeNo)
-	case s.partialMessage || err != nil:
-		_ = s.framer.WriteRSTStream(s.streamID, http2.ErrCodeCancel)
+		b = h2core.AppendRSTStream(b, s.streamID, http2.ErrCodeNo)
+	case s.message == messageCut || err != nil:
+		b = h2core.AppendRSTStream(b, s.streamID, http2.ErrCodeCancel)
 	default:
-		_ = s.framer.WriteData(s.streamID, true, nil)
+		b = h2core.AppendData(b, s.streamID, nil, true)
 	}
-	if b == nil {
-		b = &connError{code: http2.ErrCodeNo}
+	goAway := h2core.ConnError{Code: http2.ErrCodeNo}
+	if s.connErr != nil {
+		goAway = *s.connErr
 	}
-	_ = s.framer.WriteGoAway(s.lastStream, b.code, []byte(b.reason))
+	s.control.buf = h2core.AppendGoAway(b, s.lastStream, goAway.Code, goAway.Reason)
 }

@@ -134,7 +134,7 @@ func TestCloseWithinAPacket(t *testing.T) {
 		sent := make(chan error, 1)
 		go func() { sent <- c.Send(packet(make([]byte, 100))) }()
 		c.mu.Lock()
-		for !c.state.sending || c.state.streamSendWindow != 0 {
+		for c.state.message != messageSending || c.state.streamOutflow.Available() != 0 {
 			c.cond.Wait()
 		}
 		c.mu.Unlock()

@@ -2,14 +2,14 @@ package h2link
 
 import (
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/net/http2"
-
+	"github.com/rpcmesh/rpcmesh/runtime/internal/h2/h2core"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/netio"
 )
 
@@ -38,7 +38,7 @@ type Conn struct {
 	readMu  sync.Mutex // whose turn it is to read; Close alone contends with Receive
 	reading reader
 
-	writing writer // of whoever has the socket: state.busy
+	writing writer // belongs to who has the socket: state.socket
 
 	congested     atomic.Bool // state.flight is
 	onUncongested func()
@@ -56,51 +56,75 @@ type nonblockingWriter interface {
 
 // state is what readers and writers share.
 type state struct {
-	err         error      // why both directions are over
-	connErr     *connError // what the peer is told about that
-	closed      bool       // Close has begun
-	recvStopped bool       // nothing more will be read
-	writeBroken bool       // nothing more can be written
-	goAway      string     // what the peer's GOAWAY said
+	phase   phase
+	err     error             // why both directions have ended; nil: they have not
+	connErr *h2core.ConnError // what the GOAWAY has, nil: NO_ERROR
+	goAway  string            // the peer's GOAWAY, as text
 
-	busy           bool // somebody has the socket to write
-	sending        bool // a packet is under way, perhaps between two of its frames
-	partialMessage bool // a packet was left in the middle
+	socket   socketState
+	writeErr error // why nothing more can be written
+	message  messageState
+	control  controlQueue
 
-	streamID     uint32 // the call's stream; 0: none
-	lastStream   uint32 // the highest that the peer has opened
-	localClosed  bool   // END_STREAM has been sent, or a reset received
-	remoteClosed bool   // END_STREAM or a reset has been received
-	control      controlQueue
-	framer       *http2.Framer // appends to control
+	stream     h2core.StreamState // that of the call
+	streamID   uint32             // its id; 0: none
+	lastStream uint32             // the highest that the peer has opened
 
-	maxFrame         int   // longest frame that the peer takes
-	initialWindow    int64 // the peer's SETTINGS_INITIAL_WINDOW_SIZE
-	streamSendWindow int64 // how much the peer takes on the stream; may be negative
-	connSendWindow   int64 // and on the connection
-	progress         bool  // DATA has been sent since the reader last looked
-	flight           flight
+	peer          h2core.Settings
+	streamOutflow h2core.Outflow
+	connOutflow   h2core.Outflow
+	flight        flight
 }
+
+// phase is how far a connection has come to its end.
+//
+//	phaseOpen -- Close --> phaseClosing -- the peer has closed, or its time is over --> phaseStopped
+//	     '----------------------- abort ---------------------------------------------------^
+type phase uint8
+
+const (
+	phaseOpen    phase = iota
+	phaseClosing       // what the peer asks for is not answered any more
+	phaseStopped       // nothing more is read, so no window will be granted
+)
+
+// socketState says who has the socket to write.
+type socketState uint8
+
+const (
+	socketFree    socketState = iota
+	socketBusy                // a Send, a TrySend, or one who writes control frames
+	socketClosing             // Close, for good
+)
+
+// messageState is where Send is.
+//
+//	noMessage <-- Send --> messageSending -- the connection ends --> messageCut
+type messageState uint8
+
+const (
+	noMessage      messageState = iota
+	messageSending              // a Send has its turn, perhaps between two DATA frames
+	messageCut                  // some of a message has been sent, and no more will be
+)
 
 func newConn(nc net.Conn, client bool, head []byte, o Options) *Conn {
 	c := &Conn{nc: nc, client: client, opts: o.withDefaults(), closed: make(chan struct{})}
 	c.cond.L = &c.mu
 	c.state = state{
-		maxFrame: initialMaxFrame, initialWindow: initialWindow,
-		streamSendWindow: initialWindow, connSendWindow: initialWindow,
+		peer:          h2core.InitialSettings(),
+		streamOutflow: h2core.NewOutflow(h2core.InitialWindow), connOutflow: h2core.NewOutflow(h2core.InitialWindow),
 		flight: flight{limit: minInFlight},
 	}
-	c.state.framer = http2.NewFramer(&c.state.control, nil)
 	var src io.Reader = nc
 	c.socket = netio.NewSocket(c.netConn())
 	if c.socket != nil && c.netConn() == nc {
-		src, c.raw = c.socket, c.socket
+		src = c.socket
+		c.raw = c.socket
 	} else if tc, ok := nc.(*tls.Conn); ok {
 		c.tlsSocket, _ = tc.NetConn().(*socketConn)
 	}
-	c.reading.init(&countingReader{src, &c.bytesRead}, head, c.flush)
-	// The peer may send by these SETTINGS as soon as it has them, and by those of RFC 9113 until it has said so.
-	c.reading.streamRecvWindow = max(initialWindow, c.opts.Window)
+	c.reading.init(&countingReader{src, &c.bytesRead}, head, c.flush, c.opts.Window)
 	_ = c.setReadDeadline(time.Now().Add(c.opts.HandshakeTimeout))
 	return c
 }
@@ -162,15 +186,19 @@ func (c *Conn) setReadDeadline(t time.Time) error {
 
 // fail ends both directions with err, unless they have ended already, and returns what they ended
 // with. It does not block.
-func (c *Conn) fail(err error) error { return c.failWith(c.callerError(err), asConnError(err)) }
+func (c *Conn) fail(err error) error {
+	connErr, _ := errors.AsType[*h2core.ConnError](err)
+	return c.failWith(c.callerError(err), connErr)
+}
 
 // failWith is fail with an error that a caller may see.
-func (c *Conn) failWith(err error, b *connError) error {
+func (c *Conn) failWith(err error, connErr *h2core.ConnError) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := &c.state
 	if s.err == nil {
-		s.err, s.connErr = err, b
+		s.err = err
+		s.connErr = connErr
 		_ = c.nc.SetReadDeadline(aLongTimeAgo)
 		c.cond.Broadcast()
 	}

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"golang.org/x/net/http2"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/h2/h2core"
 )
 
 // recorder is a connection of which each write is kept.
@@ -27,8 +29,10 @@ func TestControlFollowsData(t *testing.T) {
 		near, far := net.Pipe()
 		r := &recorder{Conn: near}
 		c := newConn(r, true, nil, Options{})
-		c.state.streamID, c.state.maxFrame = 1, maxFrame
-		c.state.streamSendWindow, c.state.connSendWindow = maxWindow, maxWindow
+		c.state.streamID = 1
+		c.state.peer.MaxFrame = maxFrame
+		c.state.streamOutflow = h2core.NewOutflow(h2core.MaxWindow)
+		c.state.connOutflow = h2core.NewOutflow(h2core.MaxWindow)
 		var want []byte
 		pings := 0
 		for i := range 8 {
@@ -37,7 +41,7 @@ func TestControlFollowsData(t *testing.T) {
 			writes := 1
 			if i == 7 {
 				p = slices.Clip(p)
-				_ = c.queue(func(f *http2.Framer) error { return f.WritePing(true, [8]byte{1}) })
+				_ = c.queue(func(b []byte) []byte { return h2core.AppendPing(b, true, [8]byte{1}) })
 				writes = 2
 			}
 			before := len(r.writes)

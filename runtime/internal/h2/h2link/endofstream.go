@@ -29,7 +29,7 @@ type wireDetail struct {
 // maxDetails bounds what a peer can make of one message.
 const maxDetails = 64
 
-// encodeEndStream returns the packet that ends the response with err. Only a *connect.Error is told.
+// encodeEndStream returns the packet that ends the response with err. Of other errors than a *connect.Error it has neither code nor text.
 func encodeEndStream(err error) []byte {
 	var m endStreamMessage
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"connectrpc.com/connect/v2"
 	"golang.org/x/net/http2"
 
-	"github.com/rpcmesh/rpcmesh/runtime/internal/netio"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/h2/h2core"
 )
 
 var errClosed = connect.NewError(connect.CodeCanceled, "link's connection closed from this end").WithCause(net.ErrClosed)
@@ -19,45 +19,6 @@ var errClosed = connect.NewError(connect.CodeCanceled, "link's connection closed
 type ResetError struct{ Code http2.ErrCode }
 
 func (e *ResetError) Error() string { return fmt.Sprintf("the peer reset the stream: %s", e.Code) }
-
-// connError is what the peer did against HTTP/2 or a limit. It ends the connection; the peer is told
-// the code in a GOAWAY.
-type connError struct {
-	code   http2.ErrCode
-	reason string
-}
-
-func (b *connError) Error() string { return fmt.Sprintf("%s: %s", b.code, b.reason) }
-
-func connErrorf(code http2.ErrCode, format string, args ...any) error {
-	return &connError{code: code, reason: fmt.Sprintf(format, args...)}
-}
-
-func asConnError(err error) *connError {
-	b, _ := errors.AsType[*connError](err)
-	return b
-}
-
-// framerError makes a breach of what the Framer found wrong; other errors it returns as they are.
-func framerError(fr *http2.Framer, err error) error {
-	if ce, ok := errors.AsType[http2.ConnectionError](err); ok {
-		reason := "malformed frame"
-		if detail := fr.ErrorDetail(); detail != nil {
-			reason = detail.Error()
-		}
-		return connErrorf(http2.ErrCode(ce), "%s", reason)
-	}
-	if se, ok := errors.AsType[http2.StreamError](err); ok {
-		return connErrorf(se.Code, "malformed frame of stream %d", se.StreamID)
-	}
-	switch {
-	case errors.Is(err, netio.ErrLimit):
-		return connErrorf(http2.ErrCodeEnhanceYourCalm, "header block of more than %d bytes", maxHeaderBlock)
-	case errors.Is(err, http2.ErrFrameTooLarge):
-		return connErrorf(http2.ErrCodeFrameSize, "frame longer than this end takes")
-	}
-	return err
-}
 
 // codeFor maps an HTTP/2 error code as Connect and gRPC do:
 // https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md#errors
@@ -100,8 +61,8 @@ func (c *Conn) callerError(err error) error {
 	if ce, ok := errors.AsType[*connect.Error](err); ok {
 		return ce
 	}
-	if b, ok := errors.AsType[*connError](err); ok {
-		return connect.Errorf(codeFor(b.code), "the peer broke a rule or limit of HTTP/2: %s", b).WithCause(b)
+	if b, ok := errors.AsType[*h2core.ConnError](err); ok {
+		return connect.Errorf(codeFor(b.Code), "the peer broke a rule or limit of HTTP/2: %s", b).WithCause(b)
 	}
 	text := "connection broke"
 	switch {

@@ -25,7 +25,7 @@ func (c *Conn) Stage() Stage { return Stage(c.stage.Load()) }
 
 const (
 	maxFirstBytes = 1 << 10
-	// firstBytesTimeout is how long a stranger may take over the rest of what it says.
+	// firstBytesTimeout is how long a peer that does not speak HTTP/2 may take to send maxFirstBytes.
 	firstBytesTimeout = 250 * time.Millisecond
 )
 
@@ -49,7 +49,7 @@ func (e *NotHTTP2Error) TLS() bool {
 	if len(e.Received) > 1 && (e.Received[0] == 21 || e.Received[0] == 22) && e.Received[1] == 3 { // RFC 8446 section 5.1
 		return true
 	}
-	// As Go, nginx and Apache say it.
+	// These are the texts of Go, nginx and Apache.
 	return e.HTTP1() && (bytes.Contains(e.Received, []byte("HTTPS")) || bytes.Contains(e.Received, []byte("SSL-enabled")))
 }
 
@@ -71,7 +71,7 @@ func (e *ResponseError) Error() string {
 // GoAwayError is the cause of an error of a client whose peer takes no call.
 type GoAwayError struct {
 	Code  http2.ErrCode
-	Debug string // what it says besides, 200 bytes at most
+	Debug string // its additional debug data, 200 bytes at most
 }
 
 func (e *GoAwayError) Error() string {
@@ -99,7 +99,7 @@ func (c *Conn) checkFirstBytes() error {
 	return connect.NewError(connect.CodeUnavailable, err.Error()).WithCause(err)
 }
 
-// openError returns what the peer said, where that is why a client's request could not be written.
+// openError returns what the peer has sent as an error, where that is why a client's request could not be written.
 func (c *Conn) openError(err error) error {
 	if _, told := c.Receive(); told != nil && !errors.Is(told, errClosed) {
 		return told

@@ -4,7 +4,7 @@ import (
 	"encoding/binary"
 	"time"
 
-	"golang.org/x/net/http2"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/h2/h2core"
 )
 
 // What has been written may lie in the sockets' buffers for long: they take megabytes, and whatever is
@@ -49,7 +49,7 @@ type sentPing struct {
 func (f *flight) congested() bool { return f.sentBytes-f.ackedBytes >= f.limit }
 
 // pingIfDue queues a PING behind what has been written, if it is time for one, and reports whether it has.
-func (f *flight) pingIfDue(w *http2.Framer) bool {
+func (f *flight) pingIfDue(q *controlQueue) bool {
 	marked := f.ackedBytes
 	if f.numPings > 0 {
 		marked = f.pings[f.numPings-1].sentBytes
@@ -60,7 +60,7 @@ func (f *flight) pingIfDue(w *http2.Framer) bool {
 	f.pings[f.numPings] = sentPing{sentBytes: f.sentBytes, ackedBytes: f.ackedBytes, sentAt: time.Now()}
 	f.numPings++
 	f.pingCount++
-	_ = w.WritePing(false, pingData(f.pingCount))
+	q.buf = h2core.AppendPing(q.buf, false, pingData(f.pingCount))
 	return true
 }
 
@@ -95,7 +95,8 @@ func (f *flight) pingAcked(t [8]byte, now time.Time) bool {
 func (f *flight) updateLimit(p sentPing, delay time.Duration, now time.Time) {
 	under := p.sentBytes - p.ackedBytes
 	if under <= minInFlight && (f.minRTT == 0 || delay < f.minRTT) {
-		f.minRTT, f.minRTTAt = delay, now
+		f.minRTT = delay
+		f.minRTTAt = now
 	}
 	if now.Sub(f.minRTTAt) > minRTTExpiry {
 		f.minRTT = 0
@@ -113,7 +114,7 @@ func (c *Conn) Congested() bool { return c.congested.Load() }
 // must not hold up. It is set while nobody is in Receive.
 func (c *Conn) OnUncongested(f func()) { c.onUncongested = f }
 
-// updateCongestedLocked updates what Congested reports. c.mu is held.
+// updateCongestedLocked updates what Congested reports.
 func (c *Conn) updateCongestedLocked() {
 	if crowded := c.state.flight.congested(); crowded != c.congested.Load() {
 		c.congested.Store(crowded)
@@ -127,7 +128,7 @@ func (c *Conn) pingAckFrame(token [8]byte) error {
 	ours := c.state.flight.pingAcked(token, time.Now())
 	if ours {
 		// It may be that nothing more is written until there is relief.
-		c.reading.controlQueued = c.state.flight.pingIfDue(c.state.framer) || c.reading.controlQueued
+		c.reading.controlQueued = c.state.flight.pingIfDue(&c.state.control) || c.reading.controlQueued
 	}
 	c.updateCongestedLocked()
 	relief := was && !c.congested.Load()
@@ -154,7 +155,8 @@ func (c *Conn) AfterSent(n uint64) <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	f := &c.state.flight
-	f.notifyAt, f.notify = n, make(chan struct{})
+	f.notifyAt = n
+	f.notify = make(chan struct{})
 	marked := f.notify
 	f.notifySent()
 	return marked
@@ -178,12 +180,12 @@ func (c *Conn) Lift() {
 // allowance returns how many bytes may be sent before Lift.
 func (f *flight) allowance() int64 {
 	if f.sendLimit == 0 {
-		return maxWindow
+		return h2core.MaxWindow
 	}
 	return max(0, int64(f.sendLimit)-int64(f.sentBytes))
 }
 
-// notifySent tells who waits for AfterSent.
+// notifySent closes the channel of AfterSent once enough has been sent.
 func (f *flight) notifySent() {
 	if f.notify != nil && f.sentBytes >= f.notifyAt {
 		close(f.notify)

@@ -2,7 +2,6 @@ package h2link
 
 import (
 	"cmp"
-	"io"
 	"sync"
 	"testing"
 	"time"
@@ -12,7 +11,9 @@ import (
 
 // path has a flight filled, and answers its PINGs as a path of that bandwidth and delay does.
 func path(f *flight, pings int, bandwidth float64, delay time.Duration) {
-	w, now, idle := http2.NewFramer(io.Discard, nil), time.Now(), time.Now()
+	w := new(controlQueue)
+	now := time.Now()
+	idle := now
 	for range pings {
 		for !f.congested() {
 			f.sentBytes += 16 << 10
@@ -75,7 +76,7 @@ func TestFlightMeasuresMinRTTAgain(t *testing.T) {
 // What could not be written is not waited for.
 func TestFlightUndo(t *testing.T) {
 	f := flight{limit: minInFlight}
-	w := http2.NewFramer(io.Discard, nil)
+	w := new(controlQueue)
 	f.sentBytes = minInFlight
 	f.pingIfDue(w)
 	f.undo(minInFlight)

@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"golang.org/x/net/http2"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/h2/h2core"
 )
 
 // pairs are the kinds of connection that a Conn may have.
@@ -172,7 +174,7 @@ func TestTrySendDoesNotWait(t *testing.T) {
 			n++
 		}
 		c.mu.Lock()
-		if took := initialWindow + 1<<30 - c.state.connSendWindow; took != int64(n*(prefixSize+len(numbered(0)))) {
+		if took := h2core.InitialWindow + 1<<30 - c.state.connOutflow.Available(); took != int64(n*(prefixSize+len(numbered(0)))) {
 			t.Errorf("the window lost %d bytes to %d messages", took, n)
 		}
 		c.mu.Unlock()
@@ -261,16 +263,16 @@ func TestTrySendLeavesToSendWhatMustWait(t *testing.T) {
 		var p *peer
 		var result <-chan error
 		try := func(c *Conn) error {
-			for _, n := range []int{0, 64, initialWindow, maxFrame} {
+			for _, n := range []int{0, 64, h2core.InitialWindow, maxFrame} {
 				ok, err := c.TrySend(packet(make([]byte, n)))
-				if want := c.raw != nil && n < initialMaxFrame; ok != want || err != nil {
+				if want := c.raw != nil && n < h2core.InitialMaxFrame; ok != want || err != nil {
 					return fmt.Errorf("TrySend of %d bytes said %v, %w", n, ok, err)
 				}
 			}
 			sent := make(chan error, 1)
-			go func() { sent <- c.Send(packet(make([]byte, initialWindow))) }()
+			go func() { sent <- c.Send(packet(make([]byte, h2core.InitialWindow))) }()
 			c.mu.Lock()
-			for !c.state.sending || c.state.connSendWindow > 0 {
+			for c.state.message != messageSending || c.state.connOutflow.Available() > 0 {
 				c.cond.Wait()
 			}
 			c.mu.Unlock()
@@ -363,7 +365,8 @@ func talk(t *testing.T, c *Conn, n int, said *sync.WaitGroup) {
 			return
 		}
 		if p[0] == answer {
-			if answers++; answers > n {
+			answers++
+			if answers > n {
 				t.Error("too many answers")
 			}
 		} else {

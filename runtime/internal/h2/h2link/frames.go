@@ -1,27 +1,28 @@
 package h2link
 
 import (
+	"errors"
+
 	"connectrpc.com/connect/v2"
 	"golang.org/x/net/http2"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/h2/h2core"
 )
 
 // nextFrame reads the next frame and acts on it; of a DATA frame, its header.
 func (c *Conn) nextFrame() error {
 	r := &c.reading
-	if c.client && !r.gotSettings {
+	if c.client && !r.frames.GotSettings() {
 		if err := c.checkFirstBytes(); err != nil {
 			return err
 		}
 	}
-	if err := r.in.Wait(frameHeaderSize); err != nil {
+	if err := r.in.Wait(h2core.FrameHeaderSize); err != nil {
 		return err
 	}
-	fh, err := r.framer.ReadFrameHeader()
+	fh, err := r.frames.Header()
 	if err != nil {
-		return framerError(r.framer, err)
-	}
-	if !r.gotSettings && (fh.Type != http2.FrameSettings || fh.Flags.Has(http2.FlagSettingsAck)) {
-		return connErrorf(http2.ErrCodeProtocol, "first frame is %s, not SETTINGS", fh.Type)
+		return err
 	}
 	switch fh.Type {
 	case http2.FrameData:
@@ -30,35 +31,26 @@ func (c *Conn) nextFrame() error {
 		http2.FrameRSTStream, http2.FrameWindowUpdate, http2.FramePriority:
 		return c.parsedFrame(fh)
 	case http2.FramePushPromise:
-		return connErrorf(http2.ErrCodeProtocol, "PUSH_PROMISE, which is switched off")
+		return h2core.ConnErrorf(http2.ErrCodeProtocol, "PUSH_PROMISE, which is switched off")
 	default:
 		return c.discardPayload(int(fh.Length))
 	}
 }
 
-// parsedFrame reads and acts on a frame that the Framer parses.
+// parsedFrame reads a frame whole, and acts on it.
 func (c *Conn) parsedFrame(fh http2.FrameHeader) error {
 	r := &c.reading
-	if fh.Length > maxParsedFrame {
-		return connErrorf(http2.ErrCodeFrameSize, "%s of %d bytes", fh.Type, fh.Length)
-	}
-	if fh.Type == http2.FrameHeaders {
-		// The Framer goes on to read CONTINUATION frames.
-		r.in.Limit = maxHeaderBlock
-		r.framer.SetMaxReadFrameSize(maxParsedFrame)
-		defer func() {
-			r.in.Limit = -1
-			r.framer.SetMaxReadFrameSize(maxFrame)
-		}()
-	} else if err := r.in.Wait(int(fh.Length)); err != nil {
-		return err
-	}
-	f, err := r.framer.ReadFrameForHeader(fh)
-	if err != nil {
-		if mh, ok := f.(*http2.MetaHeadersFrame); ok && mh.Truncated {
-			return connErrorf(http2.ErrCodeEnhanceYourCalm, "more than %d bytes of headers", maxHeaderList)
+	if fh.Type != http2.FrameHeaders && fh.Length <= maxParsedFrame {
+		if err := r.in.Wait(int(fh.Length)); err != nil {
+			return err
 		}
-		return framerError(r.framer, err)
+	}
+	f, err := r.frames.Payload(fh)
+	if se, ok := errors.AsType[http2.StreamError](err); ok { // there is one stream, and one call on it
+		return h2core.ConnErrorf(se.Code, "malformed frame of stream %d", se.StreamID)
+	}
+	if err != nil {
+		return err
 	}
 	switch f := f.(type) {
 	case *http2.MetaHeadersFrame:
@@ -90,20 +82,18 @@ func (c *Conn) discardPayload(n int) error {
 	return c.countIdleFrame()
 }
 
-// countIdleFrame counts a frame that carries nothing: a peer that sends nothing else only costs work.
+// countIdleFrame counts a frame that is no part of a message: a peer that sends nothing else only costs work.
 func (c *Conn) countIdleFrame() error {
 	r := &c.reading
-	if r.idleFrames++; r.idleFrames <= maxIdleFrames {
+	if !r.idleFrames.Add() {
 		return nil
 	}
-	c.mu.Lock()
-	progress := c.state.progress
-	c.state.progress = false
-	c.mu.Unlock()
-	if !progress {
-		return connErrorf(http2.ErrCodeEnhanceYourCalm, "%d frames in a row without a message", r.idleFrames)
+	sent := c.Sent()
+	if sent == r.sentBytes { // otherwise they may be WINDOW_UPDATEs and PINGs that follow from our DATA
+		return h2core.ConnErrorf(http2.ErrCodeEnhanceYourCalm, "%d frames in a row without a message", r.idleFrames.Count())
 	}
-	r.idleFrames = 0
+	r.sentBytes = sent
+	r.idleFrames.Reset()
 	return nil
 }
 
@@ -111,27 +101,28 @@ func (c *Conn) countIdleFrame() error {
 func (c *Conn) beginData(fh http2.FrameHeader) error {
 	r := &c.reading
 	n := int(fh.Length)
-	if n > r.connRecvWindow {
-		return connErrorf(http2.ErrCodeFlowControl, "DATA beyond the connection's window")
+	if !r.connInflow.Take(n) {
+		return h2core.ConnErrorf(http2.ErrCodeFlowControl, "DATA beyond the connection's window")
 	}
-	r.connRecvWindow -= n
 	if fh.StreamID == 0 || fh.StreamID != c.state.streamID {
 		return c.discardStrayData(fh)
 	}
 	switch {
-	case c.state.remoteClosed:
-		return connErrorf(http2.ErrCodeStreamClosed, "DATA after the end of the stream")
-	case c.client && !r.gotResponse:
-		return connErrorf(http2.ErrCodeProtocol, "DATA before the response's headers")
-	case n > r.streamRecvWindow:
-		return connErrorf(http2.ErrCodeFlowControl, "DATA beyond the stream's window")
+	case r.recv == recvEnded:
+		return h2core.ConnErrorf(http2.ErrCodeStreamClosed, "DATA after the end of the stream")
+	case r.recv == recvHeaders:
+		return h2core.ConnErrorf(http2.ErrCodeProtocol, "DATA before the response's headers")
+	case !r.streamInflow.Take(n):
+		return h2core.ConnErrorf(http2.ErrCodeFlowControl, "DATA beyond the stream's window")
 	}
-	r.streamRecvWindow -= n
 	r.data = dataFrame{open: true, remaining: n, endStream: fh.Flags.Has(http2.FlagDataEndStream)}
 	if fh.Flags.Has(http2.FlagDataPadded) {
 		if err := c.readPadLength(); err != nil {
 			return err
 		}
+	}
+	if !r.length.Add(r.data.remaining, r.data.endStream) {
+		return h2core.ConnErrorf(http2.ErrCodeProtocol, "DATA of another length than content-length says")
 	}
 	if r.data.remaining == 0 && !r.data.endStream {
 		return c.countIdleFrame()
@@ -139,10 +130,11 @@ func (c *Conn) beginData(fh http2.FrameHeader) error {
 	return nil
 }
 
+// readPadLength takes the length of a DATA frame's padding.
 func (c *Conn) readPadLength() error {
 	d := &c.reading.data
 	if d.remaining == 0 {
-		return connErrorf(http2.ErrCodeFrameSize, "padded DATA without a length of its padding")
+		return h2core.ConnErrorf(http2.ErrCodeFrameSize, "padded DATA without a length of its padding")
 	}
 	if err := c.reading.in.Wait(1); err != nil {
 		return err
@@ -150,7 +142,7 @@ func (c *Conn) readPadLength() error {
 	d.remaining--
 	d.padding = int(c.reading.in.Next(1)[0])
 	if d.padding > d.remaining {
-		return connErrorf(http2.ErrCodeProtocol, "DATA with more padding than payload")
+		return h2core.ConnErrorf(http2.ErrCodeProtocol, "DATA with more padding than payload")
 	}
 	d.remaining -= d.padding
 	return c.consumed(1+d.padding, d.endStream)
@@ -158,13 +150,17 @@ func (c *Conn) readPadLength() error {
 
 // discardStrayData drops DATA that is not the call's: what was under way when its stream was refused.
 func (c *Conn) discardStrayData(fh http2.FrameHeader) error {
-	if c.client || !c.wasOpened(fh.StreamID) {
-		return connErrorf(http2.ErrCodeProtocol, "DATA of stream %d, which nobody opened", fh.StreamID)
+	switch {
+	case c.client || !c.wasOpened(fh.StreamID):
+		return h2core.ConnErrorf(http2.ErrCodeProtocol, "DATA of stream %d, which nobody opened", fh.StreamID)
+	case !c.reading.resets.Has(fh.StreamID):
+		return h2core.ConnErrorf(http2.ErrCodeStreamClosed, "DATA of stream %d, which is closed", fh.StreamID)
 	}
-	if err := c.discardPayload(int(fh.Length)); err != nil {
+	n := int(fh.Length)
+	if err := c.discardPayload(n); err != nil {
 		return err
 	}
-	return c.connConsumed(int(fh.Length))
+	return c.connConsumed(n)
 }
 
 // wasOpened reports whether the client has opened a stream, be it over or not.
@@ -176,13 +172,12 @@ func (c *Conn) settingsFrame(f *http2.SettingsFrame) error {
 	r := &c.reading
 	if f.IsAck() {
 		if r.settingsAcked {
-			return connErrorf(http2.ErrCodeProtocol, "acknowledgement of SETTINGS that were not sent")
+			return h2core.ConnErrorf(http2.ErrCodeProtocol, "acknowledgement of SETTINGS that were not sent")
 		}
 		r.settingsAcked = true
-		r.streamRecvWindow += min(0, c.opts.Window-initialWindow) // a larger one holds since it was told
+		r.streamInflow.Acked()
 		return c.countIdleFrame()
 	}
-	r.gotSettings = true
 	c.stage.CompareAndSwap(int32(RequestSent), int32(SettingsReceived))
 	if err := c.applySettings(f); err != nil {
 		return err
@@ -194,37 +189,17 @@ func (c *Conn) settingsFrame(f *http2.SettingsFrame) error {
 func (c *Conn) applySettings(f *http2.SettingsFrame) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err := f.ForeachSetting(c.applySettingLocked); err != nil {
+	s := &c.state
+	before := s.peer.InitialWindow
+	if err := s.peer.Apply(f, c.client); err != nil {
 		return err
 	}
-	return c.queueLocked(func(w *http2.Framer) error {
-		c.state.control.hasSettingsAck = true
-		return w.WriteSettingsAck()
-	})
-}
-
-// applySettingLocked takes one of the peer's settings. Those that bound what this end never does need nothing.
-func (c *Conn) applySettingLocked(s http2.Setting) error {
-	if s.Valid() != nil || s.ID == http2.SettingEnablePush && s.Val != 0 && c.client {
-		code := http2.ErrCodeProtocol
-		if s.ID == http2.SettingInitialWindowSize {
-			code = http2.ErrCodeFlowControl
-		}
-		return connErrorf(code, "setting %s", s)
+	if !s.streamOutflow.Add(s.peer.InitialWindow - before) {
+		return h2core.ConnErrorf(http2.ErrCodeFlowControl, "SETTINGS_INITIAL_WINDOW_SIZE makes the stream's window too large")
 	}
-	switch s.ID {
-	case http2.SettingMaxFrameSize:
-		c.state.maxFrame = int(min(s.Val, maxFrame))
-	case http2.SettingInitialWindowSize:
-		change := int64(s.Val) - c.state.initialWindow
-		if c.state.streamSendWindow+change > maxWindow {
-			return connErrorf(http2.ErrCodeFlowControl, "setting %s makes the stream's window too large", s)
-		}
-		c.state.initialWindow += change
-		c.state.streamSendWindow += change
-		c.cond.Broadcast()
-	}
-	return nil
+	c.cond.Broadcast()
+	s.control.hasSettingsAck = s.phase == phaseOpen
+	return c.queueLocked(h2core.AppendSettingsAck)
 }
 
 func (c *Conn) windowUpdateFrame(f *http2.WindowUpdateFrame) error {
@@ -233,18 +208,18 @@ func (c *Conn) windowUpdateFrame(f *http2.WindowUpdateFrame) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	window := &c.state.connSendWindow
+	s := &c.state
+	valid := true
 	switch {
 	case f.StreamID == 0:
-	case f.StreamID == c.state.streamID:
-		window = &c.state.streamSendWindow
+		valid = s.connOutflow.Add(int64(f.Increment))
+	case f.StreamID == s.streamID:
+		valid = s.streamOutflow.Add(int64(f.Increment))
 	case c.client || !c.wasOpened(f.StreamID):
-		return connErrorf(http2.ErrCodeProtocol, "WINDOW_UPDATE of stream %d, which nobody opened", f.StreamID)
-	default:
-		window = new(int64) // of a stream that is over
+		return h2core.ConnErrorf(http2.ErrCodeProtocol, "WINDOW_UPDATE of stream %d, which nobody opened", f.StreamID)
 	}
-	if *window += int64(f.Increment); *window > maxWindow {
-		return connErrorf(http2.ErrCodeFlowControl, "WINDOW_UPDATE of stream %d makes its window too large", f.StreamID)
+	if !valid {
+		return h2core.ConnErrorf(http2.ErrCodeFlowControl, "WINDOW_UPDATE of stream %d makes its window too large", f.StreamID)
 	}
 	c.cond.Broadcast()
 	return nil
@@ -253,12 +228,13 @@ func (c *Conn) windowUpdateFrame(f *http2.WindowUpdateFrame) error {
 func (c *Conn) rstStreamFrame(f *http2.RSTStreamFrame) error {
 	if f.StreamID != c.state.streamID {
 		if c.client || !c.wasOpened(f.StreamID) {
-			return connErrorf(http2.ErrCodeProtocol, "RST_STREAM of stream %d, which nobody opened", f.StreamID)
+			return h2core.ConnErrorf(http2.ErrCodeProtocol, "RST_STREAM of stream %d, which nobody opened", f.StreamID)
 		}
 		return c.countIdleFrame()
 	}
+	c.reading.recv = recvEnded
 	c.mu.Lock()
-	c.state.localClosed, c.state.remoteClosed = true, true
+	c.state.stream.Close()
 	c.mu.Unlock()
 	reset := &ResetError{Code: f.ErrCode}
 	return connect.NewError(codeFor(f.ErrCode), reset.Error()).WithCause(reset)
@@ -281,7 +257,7 @@ func (c *Conn) pingFrame(f *http2.PingFrame) error {
 	if f.IsAck() {
 		return c.pingAckFrame(f.Data)
 	}
-	if err := c.queue(func(w *http2.Framer) error { return w.WritePing(true, f.Data) }); err != nil {
+	if err := c.queue(func(b []byte) []byte { return h2core.AppendPing(b, true, f.Data) }); err != nil {
 		return err
 	}
 	return c.countIdleFrame()

@@ -9,6 +9,8 @@ import (
 	"connectrpc.com/connect/v2"
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/h2/h2core"
 )
 
 const contentType = "application/connect+proto"
@@ -23,7 +25,7 @@ type head struct {
 	truncated                    bool
 }
 
-func parseHead(f *http2.MetaHeadersFrame) (head, error) {
+func parseHead(f *http2.MetaHeadersFrame) head {
 	h := head{endStream: f.StreamEnded(), truncated: f.Truncated}
 	for _, hf := range f.Fields {
 		switch hf.Name {
@@ -45,12 +47,9 @@ func parseHead(f *http2.MetaHeadersFrame) (head, error) {
 			h.location = hf.Value
 		case "server":
 			h.server = hf.Value
-		case "connection", "proxy-connection", "keep-alive", "transfer-encoding", "upgrade":
-			// RFC 9113 section 8.2.2.
-			return h, connErrorf(http2.ErrCodeProtocol, "header %q, which HTTP/2 does not have", hf.Name)
 		}
 	}
-	return h, nil
+	return h
 }
 
 // isConnectStream reports whether the content type is that of our messages, whatever its parameters.
@@ -66,59 +65,91 @@ func (h *head) uncompressed() bool {
 
 // headersFrame takes a request, a response, or trailers.
 func (c *Conn) headersFrame(f *http2.MetaHeadersFrame) error {
-	h, err := parseHead(f)
-	if err != nil {
-		return err
-	}
+	r := &c.reading
 	if !c.client && f.StreamID != c.state.streamID {
-		return c.requestHead(f.StreamID, h)
+		return c.requestHead(f)
 	}
 	switch {
 	case f.StreamID != c.state.streamID:
-		return connErrorf(http2.ErrCodeProtocol, "HEADERS of stream %d, which nobody opened", f.StreamID)
-	case c.state.remoteClosed:
-		return connErrorf(http2.ErrCodeStreamClosed, "HEADERS after the end of the stream")
-	case c.client && !c.reading.gotResponse:
-		return c.responseHead(h)
-	case !h.endStream || len(f.PseudoFields()) > 0:
-		return connErrorf(http2.ErrCodeProtocol, "HEADERS within the stream that are no trailers")
+		return h2core.ConnErrorf(http2.ErrCodeProtocol, "HEADERS of stream %d, which nobody opened", f.StreamID)
+	case r.recv == recvEnded:
+		return h2core.ConnErrorf(http2.ErrCodeStreamClosed, "HEADERS after the end of the stream")
+	case r.recv == recvHeaders:
+		return c.responseHead(f)
+	}
+	if err := h2core.CheckTrailers(f); err != nil {
+		return h2core.ConnErrorf(http2.ErrCodeProtocol, "%s", err)
+	}
+	if !r.length.Add(0, true) {
+		return h2core.ConnErrorf(http2.ErrCodeProtocol, "DATA of another length than content-length says")
 	}
 	return c.handleEndStream()
 }
 
-// requestHead takes the request that opens the call; to others it says that one is all it takes.
-func (c *Conn) requestHead(stream uint32, h head) error {
-	if stream%2 == 0 || stream <= c.state.lastStream {
-		return connErrorf(http2.ErrCodeProtocol, "HEADERS of stream %d, which a client cannot open now", stream)
+// requestHead takes the request that opens the call, and refuses others.
+func (c *Conn) requestHead(f *http2.MetaHeadersFrame) error {
+	r := &c.reading
+	stream := f.StreamID
+	switch {
+	case r.resets.Has(stream):
+		return c.countIdleFrame() // sent before the client knew
+	case stream%2 == 0 || stream <= c.state.lastStream:
+		return h2core.ConnErrorf(http2.ErrCodeProtocol, "HEADERS of stream %d, which a client cannot open now", stream)
 	}
-	c.mu.Lock()
-	c.state.lastStream = stream
-	first := c.state.streamID == 0 && !c.state.closed
-	if first {
-		c.state.streamID = stream
-		c.state.remoteClosed = h.endStream
-	}
-	c.mu.Unlock()
-	if first {
-		c.reading.request = &h
+	if c.openStream(stream, f.StreamEnded()) {
+		request, err := h2core.ParseRequest(f)
+		if err != nil {
+			return h2core.ConnErrorf(http2.ErrCodeProtocol, "%s", err)
+		}
+		h := parseHead(f)
+		r.request = &h
+		r.length = request.Body
+		r.recv = recvBody
+		if f.StreamEnded() {
+			r.recv = recvEnded
+		}
 		return nil
 	}
-	if c.reading.refusedStreams++; c.reading.refusedStreams > maxRefusedStreams {
-		return connErrorf(http2.ErrCodeEnhanceYourCalm, "%d streams beside the one that is served", c.reading.refusedStreams)
+	r.refusedStreams++
+	if r.refusedStreams > maxRefusedStreams {
+		return h2core.ConnErrorf(http2.ErrCodeEnhanceYourCalm, "%d streams beside the one that is served", r.refusedStreams)
 	}
-	return c.queue(func(w *http2.Framer) error { return w.WriteRSTStream(stream, http2.ErrCodeRefusedStream) })
+	r.resets.Add(stream, 0)
+	return c.queue(func(b []byte) []byte { return h2core.AppendRSTStream(b, stream, http2.ErrCodeRefusedStream) })
+}
+
+// openStream notes that the client has opened a stream, and reports whether it is the call's.
+func (c *Conn) openStream(id uint32, end bool) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := &c.state
+	s.lastStream = id
+	if s.streamID != 0 || s.phase != phaseOpen {
+		return false
+	}
+	s.streamID = id
+	s.stream.Open()
+	if end {
+		s.stream.EndRemote()
+	}
+	return true
 }
 
 // responseHead takes the response's headers; those of an interim response are skipped.
-func (c *Conn) responseHead(h head) error {
+func (c *Conn) responseHead(f *http2.MetaHeadersFrame) error {
+	r := &c.reading
+	h := parseHead(f)
 	status, err := strconv.Atoi(h.status)
 	if err != nil || len(h.status) != 3 || status < 100 || status == 101 || status < 200 && h.endStream {
-		return connErrorf(http2.ErrCodeProtocol, "response with the status %q", h.status)
+		return h2core.ConnErrorf(http2.ErrCodeProtocol, "response with the status %q", h.status)
+	}
+	if err := h2core.CheckFields(f.RegularFields()); err != nil {
+		return h2core.ConnErrorf(http2.ErrCodeProtocol, "%s", err)
 	}
 	if status < 200 {
 		return c.countIdleFrame()
 	}
-	c.reading.gotResponse = true
+	r.recv = recvBody
 	switch {
 	case status != 200:
 		return h.responseError(codeForStatus(status), status)
@@ -128,6 +159,10 @@ func (c *Conn) responseHead(h head) error {
 		return h.responseError(connect.CodeUnknown, status)
 	case !h.uncompressed():
 		return connect.Errorf(connect.CodeInternal, "the server answered with encoding %q, but identity is all that was offered", h.encoding)
+	}
+	r.length, err = h2core.ParseContentLength(f.RegularFields(), h.endStream)
+	if err != nil {
+		return h2core.ConnErrorf(http2.ErrCodeProtocol, "%s", err)
 	}
 	if err := c.setReadDeadline(time.Time{}); err != nil {
 		return err

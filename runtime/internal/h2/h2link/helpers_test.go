@@ -200,6 +200,9 @@ func dialStock(t testing.TB, addr string, cfg *tls.Config) connect.ClientStream 
 	return cs
 }
 
+// Accept is accept of a connection of which nothing has been read.
+func Accept(nc net.Conn, o Options) (*Conn, error) { return accept(nc, nil, o) }
+
 // serveConns accepts at l, each connection with a Conn that handle has.
 func serveConns(t testing.TB, l net.Listener, o Options, handle func(*Conn) error) {
 	t.Helper()

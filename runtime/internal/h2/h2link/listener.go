@@ -11,7 +11,7 @@ import (
 )
 
 // Listener takes the connections of rpcmesh diallers out of a listener, and those of others that speak HTTP/2
-// if it is told to, and leaves the rest to net/http: it is the net.Listener to give to an http.Server.
+// if Options.HTTP2 is set, and leaves the rest to net/http: it is the net.Listener to give to an http.Server.
 //
 // Without TLS a dialler is known by the mark in its first SETTINGS; what has been read to see that
 // is read again by net/http. Over TLS it is known by the protocol that ALPN chose, so net/http gets

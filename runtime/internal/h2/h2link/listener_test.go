@@ -266,7 +266,7 @@ func TestReplayKeepsTheAbilitiesOfTCP(t *testing.T) {
 		t.Fatal(err)
 	}
 	nc := newReplayConn(server, head)
-	if _, ok := nc.(halfCloser); !ok {
+	if _, ok := nc.(interface{ CloseWrite() error }); !ok {
 		t.Error("it cannot be half closed")
 	}
 	one := make([]byte, 1)

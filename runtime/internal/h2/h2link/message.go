@@ -7,6 +7,7 @@ import (
 	"connectrpc.com/connect/v2"
 	"golang.org/x/net/http2"
 
+	"github.com/rpcmesh/rpcmesh/runtime/internal/h2/h2core"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/netio"
 )
 
@@ -34,7 +35,7 @@ func putPrefix(p []byte, flags byte) error {
 type message struct {
 	prefix    [prefixSize]byte
 	prefixLen int    // bytes of prefix
-	size      int    // what prefix says
+	size      int    // of the message, from its prefix
 	body      []byte // what has come of a message that does not lie whole in the input
 	data      []byte // the last message, whole
 }
@@ -101,11 +102,12 @@ func (m *message) readBody(in *netio.Input, n int) (int, bool, error) {
 }
 
 // endsIn reports whether the message being read ends in b, which goes on in d. It looks no further
-// than DATA frames of the stream without padding: otherwise it says no, which is never wrong.
+// than DATA frames of the stream without padding: otherwise it reports false, which is always allowed.
 func (m message) endsIn(d dataFrame, b []byte, stream uint32) bool {
 	for {
 		part := b[:min(d.remaining, len(b))]
-		b, d.remaining = b[len(part):], d.remaining-len(part)
+		b = b[len(part):]
+		d.remaining -= len(part)
 		if m.prefixLen < prefixSize {
 			n := copy(m.prefix[m.prefixLen:], part)
 			part = part[n:]
@@ -118,14 +120,15 @@ func (m message) endsIn(d dataFrame, b []byte, stream uint32) bool {
 				return true
 			}
 		}
-		if d.remaining > 0 || d.padding > 0 || d.endStream || len(b) < frameHeaderSize {
+		if d.remaining > 0 || d.padding > 0 || d.endStream || len(b) < h2core.FrameHeaderSize {
 			return false
 		}
-		d.remaining = int(b[0])<<16 | int(b[1])<<8 | int(b[2])
-		d.endStream = b[4] == byte(http2.FlagDataEndStream)
-		if b[3] != byte(http2.FrameData) || b[4]&^byte(http2.FlagDataEndStream) != 0 || binary.BigEndian.Uint32(b[5:]) != stream {
+		fh := h2core.ParseFrameHeader(b)
+		d.remaining = int(fh.Length)
+		d.endStream = fh.Flags.Has(http2.FlagDataEndStream)
+		if fh.Type != http2.FrameData || fh.Flags&^http2.FlagDataEndStream != 0 || fh.StreamID != stream {
 			return false
 		}
-		b = b[frameHeaderSize:]
+		b = b[h2core.FrameHeaderSize:]
 	}
 }

@@ -1,9 +1,10 @@
 package h2link
 
 import (
-	"math"
 	"net"
 	"time"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/h2/h2core"
 )
 
 const (
@@ -17,20 +18,14 @@ const (
 
 // What a peer may make this end hold or do, beside what Options bounds.
 const (
-	maxFrame          = 1 << 20  // longest frame taken; DATA is never held whole
-	maxParsedFrame    = 16 << 10 // longest frame taken that is not DATA
-	maxHeaderList     = 16 << 10 // of one header block, as RFC 9113 section 6.5.2 counts it
-	maxHeaderBlock    = 48 << 10 // of one header block on the wire, frame headers counted
-	maxControl        = 16 << 10 // of control frames that wait to be written
-	maxRefusedStreams = 100      // streams refused on one connection
-	maxIdleFrames     = 1000     // frames in a row that neither carry data nor make room for it
-)
-
-// The windows and the frame size that hold before SETTINGS change them: RFC 9113 section 6.5.2.
-const (
-	initialWindow   = 65535
-	initialMaxFrame = 16 << 10
-	maxWindow       = math.MaxInt32
+	maxFrame           = 1 << 20  // longest frame taken; DATA is never held whole
+	maxParsedFrame     = 16 << 10 // longest frame taken that is not DATA
+	maxHeaderList      = 16 << 10 // of one header block, as RFC 9113 section 6.5.2 counts it
+	maxHeaderBlock     = 48 << 10 // of one header block on the wire, frame headers counted
+	maxControl         = 16 << 10 // of control frames that wait to be written
+	maxRefusedStreams  = 100      // streams refused on one connection
+	maxIdleFrames      = 1000     // frames in a row that are no part of a message and no answer to one, in idleFramesInterval
+	idleFramesInterval = 10 * time.Second
 )
 
 // Options bounds an endpoint. A zero field has its default.
@@ -48,11 +43,11 @@ type Options struct {
 	// WriteTimeout is how long the peer may take, by not reading or by not granting a window, for
 	// each 64 KiB begun of a packet. Default 10 s.
 	WriteTimeout time.Duration
-	// HTTP2 is asked about each connection of a Listener that is no dialler's but speaks HTTP/2. What it returns
+	// HTTP2 is called for each connection of a Listener that is no dialler's but speaks HTTP/2. What it returns
 	// serves the connection, on a goroutine of its own, and closes it; head has been read from it. Nil leaves
 	// it to net/http, and so does no HTTP2.
 	HTTP2 func() (serve func(nc net.Conn, head []byte))
-	// Admit is asked about each connection that a Listener accepts. If it says no, the connection is closed;
+	// Admit is called for each connection that a Listener accepts. If it reports false, the connection is closed;
 	// otherwise release is called when it has ended. Nil admits all.
 	Admit func(nc net.Conn) (release func(), ok bool)
 	// CloseTimeout is how long Close tries to end in order. Default 1 s.
@@ -69,7 +64,7 @@ func (o Options) withDefaults() Options {
 	if o.Window <= 0 {
 		o.Window = 16 << 20
 	}
-	o.Window = min(o.Window, maxWindow)
+	o.Window = min(o.Window, h2core.MaxWindow)
 	if o.HandshakeTimeout <= 0 {
 		o.HandshakeTimeout = 5 * time.Second
 	}

@@ -5,9 +5,8 @@ import (
 	"io"
 
 	"connectrpc.com/connect/v2"
-	"golang.org/x/net/http2"
-	"golang.org/x/net/http2/hpack"
 
+	"github.com/rpcmesh/rpcmesh/runtime/internal/h2/h2core"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/netio"
 )
 
@@ -17,25 +16,37 @@ var (
 	errResponseEnded = errors.New("response ended")
 )
 
-// reader belongs to whoever has Conn.readMu.
+// reader belongs to the goroutine that has locked Conn.readMu.
 type reader struct {
-	in             netio.Input
-	framer         *http2.Framer
-	err            error // why Receive is over
-	controlQueued  bool  // control frames have been queued since the last flush
-	gotSettings    bool  // the peer's first SETTINGS have come
-	settingsAcked  bool  // the peer has acknowledged ours
-	gotResponse    bool  // client: the response's headers have come
-	idleFrames     int   // frames without use, one after the other
-	refusedStreams int   // streams
+	in            netio.Input
+	frames        h2core.FrameReader
+	err           error // why Receive is over
+	controlQueued bool  // control frames have been queued since the last flush
+	settingsAcked bool  // the peer has acknowledged ours
 
+	recv    recvState
 	request *head // server: what opened the call
+	length  h2core.BodyLength
 	data    dataFrame
 	msg     message
 
-	streamRecvWindow, connRecvWindow int // how much the peer may still send
-	streamConsumed, connConsumed     int // how much of it has been read since it was last told
+	streamInflow h2core.Inflow
+	connInflow   h2core.Inflow
+	resets       h2core.ResetStreams // the refused ones
+
+	idleFrames     h2core.FloodCounter // frames that are no part of a message
+	sentBytes      uint64              // flight.sentBytes when there were too many last
+	refusedStreams int
 }
+
+// recvState is how far the peer's half of the call's stream has come.
+type recvState uint8
+
+const (
+	recvHeaders recvState = iota // the request's, or the response's, have not come
+	recvBody
+	recvEnded // END_STREAM or RST_STREAM has come
+)
 
 // dataFrame is how much of the DATA frame that is being read is left.
 type dataFrame struct {
@@ -45,13 +56,15 @@ type dataFrame struct {
 	endStream bool // END_STREAM
 }
 
-func (r *reader) init(src io.Reader, head []byte, idle func()) {
-	r.in = netio.NewInput(src, head, idle)
-	r.framer = http2.NewFramer(nil, &r.in)
-	r.framer.SetMaxReadFrameSize(maxFrame)
-	r.framer.MaxHeaderListSize = maxHeaderList
-	r.framer.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
-	r.connRecvWindow = initialWindow
+func (r *reader) init(src io.Reader, head []byte, beforeRead func(), window int) {
+	r.in = netio.NewInput(src, head, beforeRead)
+	r.frames = h2core.NewFrameReader(&r.in, h2core.ReadLimits{
+		Frame: maxFrame, Parsed: maxParsedFrame, HeaderList: maxHeaderList, HeaderBlock: maxHeaderBlock,
+	})
+	r.length = h2core.UnknownLength()
+	r.streamInflow = h2core.NewUnackedInflow(window)
+	r.connInflow = h2core.NewInflow(max(window, h2core.InitialWindow))
+	r.idleFrames = h2core.NewFloodCounter(maxIdleFrames, idleFramesInterval)
 }
 
 // Receive returns the next message, which is valid until the next Receive. It ends with io.EOF when
@@ -76,7 +89,7 @@ func (c *Conn) Receive() ([]byte, error) {
 			return nil, c.endReading(err)
 		}
 		if done {
-			r.idleFrames = 0
+			r.idleFrames.Reset()
 			c.flush()
 			return msg, nil
 		}
@@ -91,8 +104,7 @@ func (c *Conn) LimitMessage(n int) {
 	}
 }
 
-// endReading makes err the end of reading, and of writing too unless the peer only has no more to
-// say.
+// endReading makes err the end of reading, and of writing too unless the peer has only ended its half of the stream.
 func (c *Conn) endReading(err error) error {
 	r := &c.reading
 	switch {
@@ -113,8 +125,8 @@ func (c *Conn) readData() (msg []byte, whole bool, err error) {
 	for d.remaining > 0 {
 		n, whole, err := r.msg.read(&r.in, d.remaining, c.opts.MaxMessage)
 		d.remaining -= n
-		if e := c.consumed(n, d.endStream); err == nil {
-			err = e
+		if grantErr := c.consumed(n, d.endStream); err == nil {
+			err = grantErr
 		}
 		if err == nil && whole && r.msg.prefix[0] == flagEndStream {
 			err = c.handleEndStreamMessage(r.msg.data)
@@ -145,13 +157,14 @@ func (c *Conn) skipPadding() error {
 	return nil
 }
 
-// discardFrame drops what is left of the DATA frame at hand, otherwise minds the next frame.
+// discardFrame drops what is left of the DATA frame at hand, otherwise acts on the next frame.
 func (c *Conn) discardFrame() error {
 	d := &c.reading.data
 	if !d.open {
 		return c.nextFrame()
 	}
-	d.remaining, d.padding = 0, d.remaining+d.padding
+	d.padding += d.remaining
+	d.remaining = 0
 	if err := c.skipPadding(); err != nil || !d.endStream {
 		return err
 	}
@@ -173,17 +186,18 @@ func (c *Conn) handleEndStream() error {
 }
 
 func (c *Conn) setRemoteClosed() {
+	c.reading.recv = recvEnded
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.state.remoteClosed = true
+	c.state.stream.EndRemote()
 }
 
-// handleEndStreamMessage takes the message that says how the call ended.
+// handleEndStreamMessage takes the message that ends a response, with or without an error.
 func (c *Conn) handleEndStreamMessage(p []byte) error {
 	if !c.client {
 		return connect.NewError(connect.CodeInternal, "the peer sent an end-of-stream message, which is a server's")
 	}
-	c.setRemoteClosed() // whatever HTTP/2 still says
+	c.setRemoteClosed() // also if END_STREAM has not come
 	if err := parseEndStream(p); err != nil {
 		return err
 	}
@@ -192,29 +206,24 @@ func (c *Conn) handleEndStreamMessage(p []byte) error {
 
 // consumed counts n bytes of DATA as read and grants the peer as many again, many at a time.
 func (c *Conn) consumed(n int, last bool) error {
-	r := &c.reading
-	r.streamConsumed += n
-	if 2*r.streamConsumed >= c.opts.Window && !last {
-		grant := uint32(r.streamConsumed)
-		r.streamRecvWindow, r.streamConsumed = r.streamRecvWindow+r.streamConsumed, 0
-		err := c.queue(func(f *http2.Framer) error { return f.WriteWindowUpdate(c.state.streamID, grant) })
-		if err != nil {
+	if !last {
+		if err := c.queueWindowUpdate(c.state.streamID, c.reading.streamInflow.Consume(n)); err != nil {
 			return err
 		}
 	}
 	return c.connConsumed(n)
 }
 
-// connConsumed is eaten for the connection's window.
+// connConsumed is consumed for the connection's window.
 func (c *Conn) connConsumed(n int) error {
-	r := &c.reading
-	r.connConsumed += n
-	if 2*r.connConsumed >= max(initialWindow, c.opts.Window) {
-		grant := uint32(r.connConsumed)
-		r.connRecvWindow, r.connConsumed = r.connRecvWindow+r.connConsumed, 0
-		return c.queue(func(f *http2.Framer) error { return f.WriteWindowUpdate(0, grant) })
+	return c.queueWindowUpdate(0, c.reading.connInflow.Consume(n))
+}
+
+func (c *Conn) queueWindowUpdate(stream uint32, increment int) error {
+	if increment == 0 {
+		return nil
 	}
-	return nil
+	return c.queue(func(b []byte) []byte { return h2core.AppendWindowUpdate(b, stream, increment) })
 }
 
 // Buffered reports whether the next Receive returns without reading from the socket: whether a

@@ -8,9 +8,12 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/h2/h2core"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/netio"
 )
 
-// maxDiscarded is how much of what somebody goes on to say is dropped whose TLS handshake has failed.
+// maxDiscarded is how much is read, and dropped, from a peer whose TLS handshake has failed.
 const maxDiscarded = 64 << 10
 
 // rejectHandshake ends a connection whose TLS handshake has failed by err, so that the other end gets to know why: a socket
@@ -28,20 +31,16 @@ func (l *Listener) rejectHandshake(nc net.Conn, err error) {
 	if d, ok := nc.(*socketConn); ok {
 		nc = d.Conn
 	}
-	if hc, ok := nc.(halfCloser); ok {
-		_ = hc.CloseWrite()
-	}
+	netio.CloseWrite(nc)
 	_ = nc.SetReadDeadline(time.Now().Add(l.opts.CloseTimeout))
 	_, _ = io.CopyN(io.Discard, nc, maxDiscarded)
 }
 
-// sendTLSRequired says in HTTP/2 that it is to be spoken over TLS.
-func sendTLSRequired(nc net.Conn, patience time.Duration) error {
-	var q controlQueue
-	frames := http2.NewFramer(&q, nil)
-	_ = frames.WriteSettings()
-	_ = frames.WriteGoAway(0, http2.ErrCodeInadequateSecurity, []byte("this port speaks TLS: use https"))
-	_ = nc.SetWriteDeadline(time.Now().Add(patience))
-	_, err := nc.Write(q.takeAll())
+// sendTLSRequired answers cleartext HTTP/2 with a GOAWAY: this port speaks TLS.
+func sendTLSRequired(nc net.Conn, timeout time.Duration) error {
+	b := h2core.AppendSettings(nil)
+	b = h2core.AppendGoAway(b, 0, http2.ErrCodeInadequateSecurity, "this port speaks TLS: use https")
+	_ = nc.SetWriteDeadline(time.Now().Add(timeout))
+	_, err := nc.Write(b)
 	return err
 }

@@ -1,7 +1,6 @@
 package h2link
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"net"
@@ -10,14 +9,13 @@ import (
 
 	"connectrpc.com/connect/v2"
 	"golang.org/x/net/http2"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/h2/h2core"
 )
 
-// Accept waits for the call on nc, a TCP or TLS connection from any HTTP/2 client. It refuses any
-// other request with the HTTP status that says why. nc belongs to the Conn; if Accept fails it is
-// closed.
-func Accept(nc net.Conn, o Options) (*Conn, error) { return accept(nc, nil, o) }
-
-// accept is Accept where head has been read from nc already.
+// accept waits for the call on nc, a TCP or TLS connection from any HTTP/2 client, from which head has been read
+// already. It refuses any other request with the HTTP status that says why. nc belongs to the Conn; if accept fails it
+// is closed.
 func accept(nc net.Conn, head []byte, o Options) (*Conn, error) {
 	c := newConn(nc, false, head, o)
 	c.readMu.Lock()
@@ -44,23 +42,15 @@ func (c *Conn) awaitRequest() error {
 			return err
 		}
 		if err := checkTLS(tc.ConnectionState()); err != nil {
-			return connErrorf(http2.ErrCodeInadequateSecurity, "%s", err)
+			return h2core.ConnErrorf(http2.ErrCodeInadequateSecurity, "%s", err)
 		}
 	}
-	c.mu.Lock()
-	_ = c.state.framer.WriteSettings(c.localSettings(
-		http2.Setting{ID: http2.SettingMaxConcurrentStreams, Val: 1},
-	)...)
-	c.queueConnWindowLocked()
-	c.mu.Unlock()
-	c.reading.controlQueued = true
-
-	in := &c.reading.in
-	if err := in.Wait(len(http2.ClientPreface)); err != nil {
+	settings := http2.Setting{ID: http2.SettingMaxConcurrentStreams, Val: 1}
+	if err := c.queue(func(b []byte) []byte { return c.appendSettings(b, settings) }); err != nil {
 		return err
 	}
-	if !bytes.Equal(in.Next(len(http2.ClientPreface)), []byte(http2.ClientPreface)) {
-		return connErrorf(http2.ErrCodeProtocol, "no HTTP/2 preface")
+	if err := c.reading.frames.Preface(); err != nil {
+		return err
 	}
 	for c.reading.request == nil {
 		if err := c.nextFrame(); err != nil {
@@ -75,8 +65,6 @@ func (c *Conn) handleRequest() error {
 	r := c.reading.request
 	path, _, _ := strings.Cut(r.path, "?")
 	switch {
-	case r.method == "" || r.scheme == "" || r.path == "" || r.status != "":
-		return connErrorf(http2.ErrCodeProtocol, "request without its pseudo headers")
 	case r.truncated:
 		return c.rejectRequest("431")
 	case path != c.opts.Path:
@@ -111,10 +99,13 @@ func (c *Conn) rejectRequest(status string, more ...string) error {
 
 func (c *Conn) queueResponse(end bool, pairs ...string) error {
 	block := encodeHeaderBlock(pairs...)
-	return c.queue(func(w *http2.Framer) error {
-		c.state.localClosed = end
-		return w.WriteHeaders(http2.HeadersFrameParam{
-			StreamID: c.state.streamID, BlockFragment: block, EndHeaders: true, EndStream: end,
-		})
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := &c.state
+	if end {
+		s.stream.EndLocal()
+	}
+	return c.queueLocked(func(b []byte) []byte {
+		return h2core.AppendHeaders(b, s.streamID, block, s.peer.MaxFrame, end)
 	})
 }

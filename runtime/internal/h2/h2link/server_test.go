@@ -82,10 +82,11 @@ func TestServerRefusesOtherStreams(t *testing.T) {
 	for range 20 { // far more than the connection's window: it is granted again
 		p.check(p.WriteData(3, false, make([]byte, 10_000)))
 	}
+	p.head(3, true, "x-trailer", "sent before the client knew")
 	p.check(p.WriteRSTStream(3, http2.ErrCodeCancel), p.WriteWindowUpdate(3, 1))
 	p.check(p.WriteData(1, false, envelope(0, "still here")))
 	p.wantData(envelope(0, "still here"))
-	p.head(1, true, "trailer", "x")
+	p.head(1, true, "x-trailer", "x")
 	p.wantData(envelope(flagEndStream, "{}"))
 	_ = p.nc.Close()
 	if err := <-result; err != nil {

@@ -2,6 +2,8 @@ package h2link
 
 import (
 	"golang.org/x/net/http2"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/h2/h2core"
 )
 
 // The mark by which a dialler shows in its first SETTINGS that it is one. Everybody else ignores an
@@ -12,19 +14,15 @@ const (
 	settingLinkValue = 0x6d657368
 )
 
-// localSettings returns what this end's first SETTINGS say.
-func (c *Conn) localSettings(more ...http2.Setting) []http2.Setting {
-	return append(more,
+// appendSettings appends this end's SETTINGS, with those of its role, and grants the connection as much as the stream.
+func (c *Conn) appendSettings(b []byte, ofRole ...http2.Setting) []byte {
+	b = h2core.AppendSettings(b, append(ofRole,
 		http2.Setting{ID: http2.SettingInitialWindowSize, Val: uint32(c.opts.Window)},
 		http2.Setting{ID: http2.SettingMaxFrameSize, Val: maxFrame},
 		http2.Setting{ID: http2.SettingMaxHeaderListSize, Val: maxHeaderList},
-	)
-}
-
-// queueConnWindowLocked grants the connection as much as the stream. Reading has not begun; c.mu is held.
-func (c *Conn) queueConnWindowLocked() {
-	if more := c.opts.Window - initialWindow; more > 0 {
-		_ = c.state.framer.WriteWindowUpdate(0, uint32(more))
-		c.reading.connRecvWindow += more
+	)...)
+	if more := c.opts.Window - h2core.InitialWindow; more > 0 {
+		b = h2core.AppendWindowUpdate(b, 0, more)
 	}
+	return b
 }

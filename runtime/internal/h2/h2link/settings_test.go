@@ -7,6 +7,8 @@ import (
 
 	"connectrpc.com/connect/v2"
 	"golang.org/x/net/http2"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/h2/h2core"
 )
 
 // The peer may send by this end's SETTINGS from when it has them, however late its acknowledgement comes, and by
@@ -18,7 +20,7 @@ func TestSettingsCross(t *testing.T) {
 		overStill int // and then are too many
 	}{
 		"larger window":  {window: 200_000, before: 200_000},
-		"smaller window": {window: 100, before: initialWindow, overStill: 101},
+		"smaller window": {window: 100, before: h2core.InitialWindow, overStill: 101},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -75,7 +77,7 @@ func TestAcknowledgementGoesFirst(t *testing.T) {
 			defer c.Close(errTestOver)
 			p.request()
 			p.check(p.WriteSettings(
-				http2.Setting{ID: http2.SettingInitialWindowSize, Val: maxWindow},
+				http2.Setting{ID: http2.SettingInitialWindowSize, Val: h2core.MaxWindow},
 				http2.Setting{ID: http2.SettingMaxFrameSize, Val: maxFrame},
 			), p.WriteWindowUpdate(0, maxFrame))
 			for range 2 { // as Receive does, before it flushes
@@ -83,12 +85,12 @@ func TestAcknowledgementGoesFirst(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			sent, err := send(c, packet(make([]byte, initialWindow)))
+			sent, err := send(c, packet(make([]byte, h2core.InitialWindow)))
 			if err != nil {
 				t.Fatal(err)
 			}
 			if !sent {
-				if err := c.Send(packet(make([]byte, initialWindow))); err != nil {
+				if err := c.Send(packet(make([]byte, h2core.InitialWindow))); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/h2/h2core"
 )
 
 // protocol is what the first bytes of a connection tell.
@@ -23,7 +25,7 @@ const (
 // No first SETTINGS of a dialler's has more than that many settings.
 const (
 	maxSniffedSettings = 16
-	sniffSize          = len(http2.ClientPreface) + frameHeaderSize + 6*maxSniffedSettings
+	sniffSize          = len(http2.ClientPreface) + h2core.FrameHeaderSize + 6*maxSniffedSettings
 )
 
 // detectProtocol looks for the mark in the first bytes of a connection. It decides once it has sniffSize.
@@ -57,7 +59,7 @@ func detectProtocol(p []byte) protocol {
 }
 
 // sniffConn reads from nc until it can tell whose it is, at most until the deadline, and returns
-// what it has read. Who says nothing is left to net/http, which has timeouts of its own.
+// what it has read. A connection on which nothing comes is left to net/http, which has timeouts of its own.
 func sniffConn(nc net.Conn, deadline time.Time) ([]byte, protocol) {
 	_ = nc.SetReadDeadline(deadline)
 	defer func() { _ = nc.SetReadDeadline(time.Time{}) }()

@@ -11,7 +11,7 @@ import (
 func TestTrySendOfAFullSocket(t *testing.T) {
 	p, _ := clientOf(t, Options{}, func(c *Conn) error {
 		c.mu.Lock() // the answer to the request has been written
-		for c.state.busy {
+		for c.state.socket != socketFree {
 			c.cond.Wait()
 		}
 		before := c.state
@@ -23,7 +23,7 @@ func TestTrySendOfAFullSocket(t *testing.T) {
 		}
 		c.raw = raw
 		c.mu.Lock()
-		if after := c.state; after.streamSendWindow != before.streamSendWindow || after.connSendWindow != before.connSendWindow || after.busy {
+		if after := c.state; after.streamOutflow != before.streamOutflow || after.connOutflow != before.connOutflow || after.socket != socketFree {
 			t.Errorf("before %+v, after %+v", before, after)
 		}
 		c.mu.Unlock()

@@ -52,7 +52,7 @@ func TestTrySendOverTLS(t *testing.T) {
 	}()
 	for _, more := range []bool{false, true} {
 		client.mu.Lock()
-		for client.state.busy || client.state.streamSendWindow < 8<<20 {
+		for client.state.socket != socketFree || client.state.streamOutflow.Available() < 8<<20 {
 			client.cond.Wait()
 		}
 		client.mu.Unlock()

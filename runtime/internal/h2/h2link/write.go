@@ -1,21 +1,21 @@
 package h2link
 
 import (
-	"encoding/binary"
 	"errors"
 	"os"
 	"time"
 
 	"connectrpc.com/connect/v2"
 	"golang.org/x/net/http2"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/h2/h2core"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/netio"
 )
 
-const frameHeaderSize = 9
-
-// writer belongs to whoever has the socket: state.busy.
+// writer belongs to the goroutine that has the socket: state.socket.
 type writer struct {
-	remainder []byte    // what TrySend could not write
-	deadline  time.Time // the socket's, where it outlasts a write
+	remainder []byte // what TrySend could not write
+	deadline  netio.WriteDeadline
 }
 
 // controlQueue holds control frames until somebody who has the socket writes them.
@@ -24,16 +24,11 @@ type controlQueue struct {
 	hasSettingsAck bool // an acknowledgement of SETTINGS is among what waits
 }
 
-// Write is for the Framer, which writes a frame at once.
-func (q *controlQueue) Write(p []byte) (int, error) {
-	q.buf = append(q.buf, p...)
-	return len(p), nil
-}
-
 // takeAll returns what waits, until the next take.
 func (q *controlQueue) takeAll() []byte {
 	b := q.buf
-	q.buf, q.spare = q.spare[:0], b
+	q.buf = q.spare[:0]
+	q.spare = b
 	q.hasSettingsAck = false
 	return b
 }
@@ -59,71 +54,95 @@ func (c *Conn) Send(p []byte) error {
 	if err := putPrefix(p, 0); err != nil {
 		return err
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	s := &c.state
-	for s.sending && s.err == nil {
-		c.cond.Wait()
-	}
-	if s.err != nil {
-		return s.err
-	}
-	s.sending = true
-	err := c.sendFramesLocked(p)
-	s.sending = false
-	c.cond.Broadcast()
-	return err
-}
-
-// sendFramesLocked sends p, whose prefix is in place, in as many DATA frames as it takes. c.mu is held,
-// but not while it writes or waits.
-func (c *Conn) sendFramesLocked(p []byte) error {
-	s := &c.state
-	patience := c.writeTimeout(len(p))
-	var stall *time.Timer
-	for off := prefixOffset; off < len(p); {
-		c.flushSettingsAckLocked()
-		n := 0
-		if s.err == nil && !s.busy {
-			n = c.takeWindowLocked(len(p) - off)
-			if n == 0 && stall == nil {
-				stall = time.AfterFunc(patience, c.windowTimeout)
-				defer stall.Stop() //nolint:revive // once: it is nil but here
-			}
-		}
-		if s.err != nil {
-			s.partialMessage = off > prefixOffset
-			return s.err
-		}
-		if n == 0 {
-			c.cond.Wait()
-			continue
-		}
-		s.busy = true
-		s.flight.pingIfDue(s.framer)
-		frame := p[off-frameHeaderSize : off+n]
-		if off+n == len(p) { // otherwise there is data behind it
-			frame = s.control.appendTo(frame)
-		}
-		c.mu.Unlock()
-		err := c.writeData(frame, n, false, patience)
-		c.mu.Lock()
-		c.releaseLocked()
+	m := outMessage{p: p, off: prefixOffset, timeout: c.writeTimeout(len(p))}
+	defer m.stopTimer()
+	for m.off < len(p) {
+		frame, n, err := c.takeFrame(&m)
 		if err != nil {
 			return err
 		}
-		off += n
+		if n > 0 {
+			err = c.writeData(frame, n, false, m.timeout)
+		}
+		m.off += n
+		c.releaseSocket(err != nil || m.off == len(p))
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-// flushSettingsAckLocked writes the acknowledgement of the peer's SETTINGS, if one waits: until it has that, the peer may
-// hold what is sent to the old ones.
-func (c *Conn) flushSettingsAckLocked() {
-	if s := &c.state; s.control.hasSettingsAck && !s.busy && s.err == nil {
-		s.busy = true
-		c.releaseLocked()
+// outMessage is a message that Send sends, in one DATA frame or more.
+type outMessage struct {
+	p       []byte
+	off     int // how much of p has been sent
+	turn    bool
+	timeout time.Duration
+	timer   *time.Timer // while there is no window; nil: it has not been needed
+}
+
+func (m *outMessage) stopTimer() {
+	if m.timer != nil {
+		m.timer.Stop()
 	}
+}
+
+// takeFrame waits until some of m can be sent, and takes the socket and the windows for it. The frame has n bytes of
+// m, and perhaps control frames behind them. Where n is 0, the control frames that wait are to be written first, by
+// releaseSocket.
+func (c *Conn) takeFrame(m *outMessage) (frame []byte, n int, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := &c.state
+	for !m.turn && s.message == messageSending && s.err == nil {
+		c.cond.Wait()
+	}
+	if s.err == nil {
+		m.turn = true
+		s.message = messageSending
+	}
+	for s.err == nil {
+		if s.socket == socketFree {
+			if s.control.hasSettingsAck { // until it has that, the peer may hold what is sent to its old settings
+				s.socket = socketBusy
+				return nil, 0, nil
+			}
+			if n := c.takeWindowLocked(len(m.p) - m.off); n > 0 {
+				return c.frameLocked(m, n), n, nil
+			}
+			if m.timer == nil {
+				m.timer = time.AfterFunc(m.timeout, c.windowTimeout)
+			}
+		}
+		c.cond.Wait()
+	}
+	c.endMessageLocked(m)
+	return nil, 0, s.err
+}
+
+// frameLocked takes the socket for the next n bytes of m, and returns the frame that is to be written.
+func (c *Conn) frameLocked(m *outMessage, n int) []byte {
+	s := &c.state
+	s.socket = socketBusy
+	s.flight.pingIfDue(&s.control)
+	frame := m.p[m.off-h2core.FrameHeaderSize : m.off+n]
+	if m.off+n == len(m.p) { // otherwise there is data behind it
+		frame = s.control.appendTo(frame)
+	}
+	return frame
+}
+
+// endMessageLocked ends the turn of a message that cannot be sent, or not to its end.
+func (c *Conn) endMessageLocked(m *outMessage) {
+	if !m.turn {
+		return
+	}
+	c.state.message = noMessage
+	if m.off > prefixOffset {
+		c.state.message = messageCut
+	}
+	c.cond.Broadcast()
 }
 
 // TrySend is Send for one who may not wait, a reader above all. It reports whether the packet has
@@ -134,102 +153,128 @@ func (c *Conn) TrySend(p []byte) (bool, error) {
 	if err := putPrefix(p, 0); err != nil {
 		return false, err
 	}
+	frame, err := c.tryTakeFrame(p)
+	if frame == nil {
+		return false, err
+	}
+	size := len(p) - prefixOffset
+	h2core.PutFrameHeader(frame, size, http2.FrameData, 0, c.state.streamID)
+	n, err := c.tryWrite(frame)
+	switch {
+	case err != nil:
+		c.releaseSocket(false)
+		return false, err
+	case n == 0:
+		c.undoFrame(size, frame[h2core.FrameHeaderSize+size:])
+		c.handOver(nil)
+		return false, nil
+	case n < len(frame):
+		c.writing.remainder = append(c.writing.remainder[:0], frame[n:]...)
+		c.handOver(c.writing.remainder)
+	default:
+		c.handOver(nil)
+	}
+	return true, nil
+}
+
+// tryTakeFrame takes the socket and the windows for p, and returns the frame that is to be written, nil where that
+// would have to wait.
+func (c *Conn) tryTakeFrame(p []byte) (frame []byte, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := &c.state
 	if s.err != nil {
-		return false, s.err
+		return nil, s.err
 	}
 	size := len(p) - prefixOffset
-	if c.raw == nil && c.tlsSocket == nil || s.busy || s.sending || s.control.hasSettingsAck || int64(size) > c.windowLocked() {
-		return false, nil
+	if c.raw == nil && c.tlsSocket == nil || s.socket != socketFree || s.message == messageSending ||
+		s.control.hasSettingsAck || int64(size) > c.windowLocked() {
+		return nil, nil
 	}
 	c.takeWindowLocked(size)
-	s.busy = true
-	s.flight.pingIfDue(s.framer)
-	frame := s.control.appendTo(p[prefixOffset-frameHeaderSize:])
-	c.mu.Unlock()
-	putDataHeader(frame, size, false, s.streamID)
-	n, err := c.tryWrite(frame)
-	if n > 0 && n < len(frame) {
-		c.writing.remainder = append(c.writing.remainder[:0], frame[n:]...)
-	}
+	s.socket = socketBusy
+	s.flight.pingIfDue(&s.control)
+	return s.control.appendTo(p[prefixOffset-h2core.FrameHeaderSize:]), nil
+}
+
+// undoFrame gives the windows back that were taken for a frame of which nothing was written, nor of the control frames
+// behind it.
+func (c *Conn) undoFrame(size int, control []byte) {
 	c.mu.Lock()
-	switch {
-	case err != nil:
-		c.releaseLocked()
-		return false, err
-	case n == 0:
-		s.streamSendWindow += int64(size)
-		s.connSendWindow += int64(size)
-		s.flight.undo(size)
-		c.updateCongestedLocked()
-		_, _ = s.control.Write(frame[frameHeaderSize+size:]) // never fails
-		c.handOverLocked(nil)
-		return false, nil
-	case n < len(frame):
-		c.handOverLocked(c.writing.remainder)
-	default:
-		c.handOverLocked(nil)
-	}
-	return true, nil
+	defer c.mu.Unlock()
+	s := &c.state
+	s.streamOutflow.Add(int64(size))
+	s.connOutflow.Add(int64(size))
+	s.flight.undo(size)
+	c.updateCongestedLocked()
+	s.control.buf = append(s.control.buf, control...)
 }
 
 // windowLocked returns how long a DATA frame may be now; less than 1 where none may be sent.
 func (c *Conn) windowLocked() int64 {
 	s := &c.state
-	return min(int64(s.maxFrame), s.streamSendWindow, s.connSendWindow, s.flight.allowance())
+	return min(c.maxDataLocked(), s.streamOutflow.Available(), s.connOutflow.Available())
 }
 
-// takeWindowLocked takes up to n bytes from the windows and returns how many. c.mu is held.
+// maxDataLocked returns how long a DATA frame may be for all that is not a window.
+func (c *Conn) maxDataLocked() int64 {
+	return min(int64(c.state.peer.MaxFrame), maxFrame, c.state.flight.allowance())
+}
+
+// takeWindowLocked takes up to n bytes from the windows and returns how many.
 func (c *Conn) takeWindowLocked(n int) int {
 	s := &c.state
-	n = int(max(0, min(int64(n), c.windowLocked())))
+	n = h2core.TakeOutflow(int(min(int64(n), c.maxDataLocked())), &s.streamOutflow, &s.connOutflow)
 	if n > 0 {
-		s.streamSendWindow -= int64(n)
-		s.connSendWindow -= int64(n)
 		s.flight.sentBytes += uint64(n)
 		s.flight.notifySent()
 		c.updateCongestedLocked()
-		s.progress = true
 	}
 	return n
 }
 
-// releaseLocked gives the socket back, after the control frames that wait. c.mu is held, but not while
-// it writes.
-func (c *Conn) releaseLocked() {
-	s := &c.state
-	s.flight.pingIfDue(s.framer)
-	for len(s.control.buf) > 0 && !s.writeBroken {
-		b := s.control.takeAll()
-		c.mu.Unlock()
+// releaseSocket writes the control frames that wait, and gives the socket back; with endMessage the turn to send as well.
+func (c *Conn) releaseSocket(endMessage bool) {
+	for b := c.nextControl(endMessage); b != nil; b = c.nextControl(endMessage) {
 		_ = c.write(b, c.opts.WriteTimeout)
-		c.mu.Lock()
 	}
-	s.busy = false
-	c.cond.Broadcast()
 }
 
-// handOverLocked writes rest and gives the socket back as release does, but leaves what does not go at
-// once to a goroutine. c.mu is held, but not while it writes.
-func (c *Conn) handOverLocked(rest []byte) {
+// nextControl takes the control frames that wait. If there are none, it gives the socket back and returns nil.
+func (c *Conn) nextControl(endMessage bool) []byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	s := &c.state
-	s.flight.pingIfDue(s.framer)
+	s.flight.pingIfDue(&s.control)
+	if len(s.control.buf) > 0 && s.writeErr == nil {
+		return s.control.takeAll()
+	}
+	s.socket = socketFree
+	if endMessage {
+		s.message = noMessage
+	}
+	c.cond.Broadcast()
+	return nil
+}
+
+// handOver writes rest and gives the socket back as releaseSocket does, but leaves what does not go at
+// once to a goroutine.
+func (c *Conn) handOver(rest []byte) {
 	for {
-		if len(rest) == 0 {
-			rest = s.control.takeAll()
+		if len(rest) == 0 && !c.tlsPending() {
+			rest = c.nextControl(false)
+			if rest == nil {
+				return
+			}
 		}
-		if len(rest) == 0 && !c.tlsPending() || s.writeBroken {
-			s.busy = false
-			c.cond.Broadcast()
+		n, err := c.tryWrite(rest)
+		if err != nil {
+			c.releaseSocket(false)
 			return
 		}
-		c.mu.Unlock()
-		n, _ := c.tryWrite(rest)
-		c.mu.Lock()
-		if rest = rest[n:]; (len(rest) > 0 || c.tlsPending()) && !s.writeBroken {
-			left := rest // captured in rest's place, which would cost each call an allocation
+		rest = rest[n:]
+		if len(rest) > 0 || c.tlsPending() {
+			left := rest // rest, captured, would cost each call an allocation
 			c.wg.Go(func() { c.finishWrite(left) })
 			return
 		}
@@ -239,9 +284,7 @@ func (c *Conn) handOverLocked(rest []byte) {
 // finishWrite writes rest and gives the socket back.
 func (c *Conn) finishWrite(rest []byte) {
 	_ = c.write(rest, c.opts.WriteTimeout)
-	c.mu.Lock()
-	c.releaseLocked()
-	c.mu.Unlock()
+	c.releaseSocket(false)
 }
 
 // flush sees to it that the control frames which the reader has queued are written. It does not
@@ -251,40 +294,58 @@ func (c *Conn) flush() {
 		return
 	}
 	c.reading.controlQueued = false
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if s := &c.state; !s.busy && s.err == nil {
-		s.busy = true
-		c.handOverLocked(nil)
+	if b := c.tryTakeControl(); b != nil {
+		c.handOver(b)
 	}
 }
 
-// queue queues a control frame of the reader's.
-func (c *Conn) queue(write func(*http2.Framer) error) error {
+// tryTakeControl takes the socket and the control frames that wait; nil: there are none, or somebody else writes them.
+func (c *Conn) tryTakeControl() []byte {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.queueLocked(write)
+	s := &c.state
+	if s.socket != socketFree || s.err != nil || s.writeErr != nil {
+		return nil
+	}
+	s.flight.pingIfDue(&s.control)
+	if len(s.control.buf) == 0 {
+		return nil
+	}
+	s.socket = socketBusy
+	return s.control.takeAll()
 }
 
-func (c *Conn) queueLocked(write func(*http2.Framer) error) error {
+// queue queues a control frame of the reader's, which appendFrame appends.
+func (c *Conn) queue(appendFrame func(b []byte) []byte) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.queueLocked(appendFrame)
+}
+
+func (c *Conn) queueLocked(appendFrame func(b []byte) []byte) error {
 	s := &c.state
-	if s.closed {
+	if s.phase != phaseOpen {
 		return nil
 	}
 	if len(s.control.buf) > maxControl {
-		return connErrorf(http2.ErrCodeEnhanceYourCalm, "control frames are asked for faster than read")
+		return h2core.ConnErrorf(http2.ErrCodeEnhanceYourCalm, "control frames are asked for faster than read")
 	}
 	c.reading.controlQueued = true
-	return write(s.framer)
+	s.control.buf = appendFrame(s.control.buf)
+	return nil
 }
 
 // writeData writes a DATA frame of n bytes, and what follows it. Its header goes over what stands at its beginning and
 // has been sent, which is put back. The caller has the socket.
-func (c *Conn) writeData(frame []byte, n int, end bool, patience time.Duration) error {
-	var sent [frameHeaderSize]byte
+func (c *Conn) writeData(frame []byte, n int, end bool, timeout time.Duration) error {
+	var sent [h2core.FrameHeaderSize]byte
 	copy(sent[:], frame)
-	putDataHeader(frame, n, end, c.state.streamID)
-	err := c.write(frame, patience)
+	var flags http2.Flags
+	if end {
+		flags = http2.FlagDataEndStream
+	}
+	h2core.PutFrameHeader(frame, n, http2.FrameData, flags, c.state.streamID)
+	err := c.write(frame, timeout)
 	copy(frame, sent[:])
 	return err
 }
@@ -299,7 +360,7 @@ func (c *Conn) tryWrite(p []byte) (n int, err error) {
 	case c.raw != nil:
 		n, err = c.raw.TryWrite(p)
 	case c.tlsSocket != nil && !c.tlsPending():
-		c.setWriteDeadline(c.opts.WriteTimeout)
+		c.writing.deadline.Extend(c.nc, c.opts.WriteTimeout)
 		c.tlsSocket.nonblocking.Store(true)
 		n, err = c.nc.Write(p)
 		c.tlsSocket.nonblocking.Store(false)
@@ -311,7 +372,7 @@ func (c *Conn) tryWrite(p []byte) (n int, err error) {
 }
 
 // write writes p. The caller has the socket.
-func (c *Conn) write(p []byte, patience time.Duration) error {
+func (c *Conn) write(p []byte, timeout time.Duration) error {
 	switch {
 	case len(p) == 0 && !c.tlsPending():
 		return nil
@@ -320,10 +381,10 @@ func (c *Conn) write(p []byte, patience time.Duration) error {
 		if p = p[n:]; err != nil || len(p) == 0 {
 			return err
 		}
-		_ = c.nc.SetWriteDeadline(time.Now().Add(patience))
-		defer func() { _ = c.nc.SetWriteDeadline(time.Time{}) }()
+		c.writing.deadline.Extend(c.nc, timeout)
+		defer c.writing.deadline.Clear(c.nc)
 	default:
-		c.setWriteDeadline(patience)
+		c.writing.deadline.Extend(c.nc, timeout)
 	}
 	if c.tlsPending() {
 		if err := c.tlsSocket.flush(); err != nil {
@@ -339,18 +400,9 @@ func (c *Conn) write(p []byte, patience time.Duration) error {
 	return nil
 }
 
-// setWriteDeadline lets writes take patience. Each setting of it costs: it is set ahead, and not cleared, since
-// a link writes often.
-func (c *Conn) setWriteDeadline(patience time.Duration) {
-	if now := time.Now(); c.writing.deadline.Sub(now) < patience {
-		c.writing.deadline = now.Add(patience + patience/4) // short: no user sets it
-		_ = c.nc.SetWriteDeadline(c.writing.deadline)
-	}
-}
-
 func (c *Conn) writeFailed(err error) error {
 	c.mu.Lock()
-	c.state.writeBroken = true
+	c.state.writeErr = err
 	c.mu.Unlock()
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
@@ -365,18 +417,9 @@ func (c *Conn) writeFailed(err error) error {
 func (c *Conn) windowTimeout() {
 	const reason = "no window was granted for too long"
 	_ = c.failWith(connect.NewError(connect.CodeUnavailable, "to the peer "+reason),
-		&connError{code: http2.ErrCodeFlowControl, reason: reason})
+		&h2core.ConnError{Code: http2.ErrCodeFlowControl, Reason: reason})
 }
 
 func (c *Conn) writeTimeout(n int) time.Duration {
 	return c.opts.WriteTimeout * time.Duration(1+n>>16) // short: no user sets it, and n is that of a packet
-}
-
-func putDataHeader(p []byte, n int, end bool, stream uint32) {
-	binary.BigEndian.PutUint32(p, uint32(n)<<8|uint32(http2.FrameData))
-	p[4] = 0
-	if end {
-		p[4] = byte(http2.FlagDataEndStream)
-	}
-	binary.BigEndian.PutUint32(p[5:], stream)
 }

@@ -8,6 +8,8 @@ import (
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/h2/h2core"
 )
 
 // BufferedHandler takes requests that are short. It belongs to one connection and one BufferedHandlers value; the connection's reader
@@ -55,7 +57,7 @@ type Response struct {
 	Head []hpack.HeaderField
 	// Body is the body, in pieces. Respond changes the slice, and none of the pieces.
 	Body [][]byte
-	// Kept says that the pieces stay as they are: they need not be copied to wait for the client's windows.
+	// Kept means that nobody changes the pieces: they need not be copied to wait for the client's windows.
 	Kept bool
 	// Trailer must not be empty.
 	Trailer []hpack.HeaderField
@@ -76,7 +78,7 @@ func (r *Request) TLS() *tls.ConnectionState { return r.st.c.tls }
 func (r *Request) OnCancel(f func()) {
 	c := r.st.c
 	c.mu.Lock()
-	over := r.st.closed
+	over := r.st.closedLocked()
 	if !over {
 		r.st.onCancel = f
 	}
@@ -95,10 +97,12 @@ func (r *Request) Respond(resp *Response) {
 	c := st.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if st.closed || st.responded {
+	if st.closedLocked() || st.serving != undecided {
 		return
 	}
-	st.responded, st.onCancel = true, nil
+	st.serving = responded
+	st.onCancel = nil
+	c.state.progress = true
 	if len(c.out) >= maxOutput {
 		// Answers without bodies have no window to wait for. Held, they keep their streams, of which there are
 		// only so many.
@@ -145,7 +149,7 @@ func (c *Conn) putBodyLocked(st *stream, resp *Response) []byte {
 		if n == 0 {
 			break
 		}
-		c.out = appendFrameHeader(c.out, n, http2.FrameData, 0, st.id)
+		c.out = h2core.AppendFrameHeader(c.out, n, http2.FrameData, 0, st.id)
 		left -= n
 		for n > 0 {
 			p := pieces[0][from:]

@@ -33,16 +33,16 @@ type Conn struct {
 	mu    sync.Mutex // never held while reading, writing or calling a BufferedHandler
 	state state      // guarded by mu, as all below
 
-	deadline time.Time // of writing; whoever writes has it
+	deadline netio.WriteDeadline // belongs to the writer
 
 	out          []byte // frames that wait to be written
 	spare        []byte
 	writing      bool // somebody writes
 	broken       bool // nothing more can be written
-	controlBytes int  // bytes of out that the client has had this end say
+	controlBytes int  // bytes of out that are answers to control frames
 	cond         sync.Cond
 
-	drainTimer *time.Timer // once the client was asked to leave
+	drainTimer *time.Timer // once the first GOAWAY has been sent
 
 	hpackBuf bytes.Buffer // of the encoder
 	encoder  *hpack.Encoder
@@ -54,21 +54,19 @@ type Conn struct {
 
 // state is of the protocol.
 type state struct {
-	err          error // why the connection is over
-	drain        drainState
-	lastStream   uint32 // the last stream that is served, once leaving is gone
-	connErr      *connError
-	streams      map[uint32]*stream
-	open         int                          // streams, and handlers that still run
-	lastOpened   uint32                       // the highest stream that the client has opened
-	recentResets [maxRecentResets]recentReset // the streams that this end has reset last
-	nextReset    int                          // where the next one goes
+	err        error // why the connection is over
+	drain      drainState
+	lastStream uint32 // the last stream that is served, once leaving is gone
+	connErr    *h2core.ConnError
+	streams    map[uint32]*stream
+	open       int    // streams, and handlers that still run
+	lastOpened uint32 // the highest stream that the client has opened
+	resets     h2core.ResetStreams
 
-	maxFrame             int   // longest frame that the client takes
-	initialWindow        int64 // the client's SETTINGS_INITIAL_WINDOW_SIZE
-	sendWindow           int64 // how much the client takes on the connection
-	progress             bool  // DATA has come or gone, or something was answered, since the reader last looked
-	recvWindow, consumed int   // how much the client may still send on it, and what has been read since that was told
+	peer     h2core.Settings
+	outflow  h2core.Outflow // of the connection, as inflow
+	inflow   h2core.Inflow
+	progress bool // DATA has come or gone, or something was answered, since the reader last looked
 }
 
 // Serve serves nc until it ends, or ctx does, from which the requests' contexts derive. head is what has been
@@ -107,9 +105,8 @@ func newConn(ctx context.Context, nc net.Conn, head []byte, o Options) *Conn {
 		src, c.raw = s, s
 	}
 	c.state = state{
-		streams: map[uint32]*stream{}, maxFrame: initialMaxFrame,
-		initialWindow: initialWindow, sendWindow: initialWindow,
-		recvWindow: o.ConnWindow,
+		streams: map[uint32]*stream{}, peer: h2core.InitialSettings(),
+		outflow: h2core.NewOutflow(h2core.InitialWindow), inflow: h2core.NewInflow(o.ConnWindow),
 	}
 	c.encoder = hpack.NewEncoder(&c.hpackBuf)
 	c.reading.init(c, src, head)
@@ -127,19 +124,12 @@ func (c *Conn) handshake() error {
 		}
 		state := tc.ConnectionState()
 		if err := h2core.CheckTLS(state); err != nil {
-			return connErrorf(http2.ErrCodeInadequateSecurity, "%s", err)
+			return h2core.ConnErrorf(http2.ErrCodeInadequateSecurity, "%s", err)
 		}
 		c.tls = &state
 	}
 	c.sendSettings()
-	in := &c.reading.in
-	if err := in.Wait(len(http2.ClientPreface)); err != nil {
-		return err
-	}
-	if !bytes.Equal(in.Next(len(http2.ClientPreface)), []byte(http2.ClientPreface)) {
-		return connErrorf(http2.ErrCodeProtocol, "no HTTP/2 preface")
-	}
-	return nil
+	return c.reading.frames.Preface()
 }
 
 // fail ends the connection with err, unless it has ended already, and returns what it ended with. It does
@@ -151,7 +141,7 @@ func (c *Conn) fail(err error) error {
 		return c.state.err
 	}
 	c.state.err = err
-	c.state.connErr, _ = errors.AsType[*connError](err)
+	c.state.connErr, _ = errors.AsType[*h2core.ConnError](err)
 	_ = c.nc.SetReadDeadline(time.Unix(1, 0))
 	var canceled []func()
 	for _, st := range c.state.streams {
@@ -166,7 +156,7 @@ func (c *Conn) fail(err error) error {
 	return err
 }
 
-// close tells the client that the connection ends, and closes it.
+// close sends a GOAWAY and closes the connection.
 func (c *Conn) close() {
 	kill := time.AfterFunc(closeTimeout, func() { _ = c.tcpConn().Close() })
 	defer kill.Stop()
@@ -176,7 +166,7 @@ func (c *Conn) close() {
 	}
 	b := c.state.connErr
 	if b == nil {
-		b = &connError{code: http2.ErrCodeNo}
+		b = &h2core.ConnError{Code: http2.ErrCodeNo}
 	}
 	c.putGoAwayLocked(c.lastServedLocked(), b)
 	c.writing = true // for good
@@ -192,14 +182,10 @@ func (c *Conn) close() {
 	_ = c.nc.Close()
 }
 
-// halfCloser is a connection that can end writing alone.
-type halfCloser interface{ CloseWrite() error }
-
-// lingerClose lets the client read what was said last: a socket that is closed while there is something to read takes
-// what it has not delivered with it.
+// lingerClose lets the client read the last frames: closing a socket that has unread input resets the connection, and
+// discards what has not been delivered.
 func (c *Conn) lingerClose() {
-	hc, ok := c.nc.(halfCloser)
-	if !ok || errors.Is(c.state.err, io.EOF) || hc.CloseWrite() != nil {
+	if errors.Is(c.state.err, io.EOF) || !netio.CloseWrite(c.nc) {
 		return
 	}
 	_ = c.nc.SetReadDeadline(time.Now().Add(closeTimeout))

@@ -4,74 +4,74 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/h2/h2core"
 )
 
 func (c *Conn) settings(f *http2.SettingsFrame) error {
 	r := &c.reading
 	if f.IsAck() {
 		if r.settingsAcked {
-			return connErrorf(http2.ErrCodeProtocol, "acknowledgement of SETTINGS that were not sent")
+			return h2core.ConnErrorf(http2.ErrCodeProtocol, "acknowledgement of SETTINGS that were not sent")
 		}
 		r.settingsAcked = true
 		return c.countIdleFrame()
 	}
-	if !r.gotSettings {
-		r.gotSettings = true
+	if r.handshaking {
+		r.handshaking = false
 		c.setDeadline(time.Time{}) // that of the handshake
 	}
-	if n := f.NumSettings(); n > maxSettings {
-		return connErrorf(http2.ErrCodeEnhanceYourCalm, "%d settings", n)
-	}
-	c.mu.Lock()
-	err := f.ForeachSetting(c.applySettingLocked)
-	if err == nil {
-		c.putSettingsLocked(true)
-		err = c.countControlLocked(frameHeaderSize)
-	}
-	c.sendPendingLocked()
-	c.mu.Unlock()
-	if err != nil {
+	if err := c.applySettings(f); err != nil {
 		return err
 	}
 	return c.countIdleFrame()
 }
 
-// applySettingLocked takes one of the client's settings. Those that bound what this end never does need nothing. c.mu is
-// held.
-func (c *Conn) applySettingLocked(s http2.Setting) error {
-	if err := s.Valid(); err != nil {
+// applySettings takes the client's settings, acknowledges them and sends what they allow.
+func (c *Conn) applySettings(f *http2.SettingsFrame) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := &c.state
+	before := s.peer
+	if err := s.peer.Apply(f, false); err != nil {
 		return err
 	}
-	switch s.ID {
-	case http2.SettingHeaderTableSize:
-		c.encoder.SetMaxDynamicTableSizeLimit(s.Val)
-		c.encoder.SetMaxDynamicTableSize(min(s.Val, headerTable))
-	case http2.SettingMaxFrameSize:
-		c.state.maxFrame = int(min(s.Val, 4*maxFrame))
-	case http2.SettingInitialWindowSize:
-		change := int64(s.Val) - c.state.initialWindow
-		c.state.initialWindow = int64(s.Val)
-		for _, st := range c.state.streams {
-			st.sendWindow += change
-			if st.sendWindow > maxWindow {
-				return connErrorf(http2.ErrCodeFlowControl, "setting %s makes the window of stream %d too large", s, st.id)
-			}
-			st.cond.Broadcast()
-		}
+	if s.peer.HeaderTable != before.HeaderTable {
+		c.encoder.SetMaxDynamicTableSizeLimit(s.peer.HeaderTable)
+		c.encoder.SetMaxDynamicTableSize(min(s.peer.HeaderTable, h2core.InitialHeaderTable))
 	}
-	return nil
+	change := s.peer.InitialWindow - before.InitialWindow
+	for _, st := range s.streams {
+		if !st.outflow.Add(change) {
+			return h2core.ConnErrorf(http2.ErrCodeFlowControl, "SETTINGS_INITIAL_WINDOW_SIZE makes the window of stream %d too large", st.id)
+		}
+		st.cond.Broadcast()
+	}
+	c.out = h2core.AppendSettingsAck(c.out)
+	err := c.countControlLocked(h2core.FrameHeaderSize)
+	c.sendPendingLocked()
+	return err
 }
 
 func (c *Conn) windowUpdate(f *http2.WindowUpdateFrame) error {
 	if err := c.countIdleFrame(); err != nil {
 		return err
 	}
+	err := c.growOutflow(f)
+	if se, ok := err.(http2.StreamError); ok { //nolint:errorlint // growOutflow wraps nothing
+		return c.streamError(se.StreamID, se.Code)
+	}
+	return err
+}
+
+// growOutflow adds to the window of a stream, or of the connection. It fails with a stream error where a stream's is too
+// large then.
+func (c *Conn) growOutflow(f *http2.WindowUpdateFrame) error {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	if f.StreamID == 0 {
-		defer c.mu.Unlock()
-		c.state.sendWindow += int64(f.Increment)
-		if c.state.sendWindow > maxWindow {
-			return connErrorf(http2.ErrCodeFlowControl, "WINDOW_UPDATE makes the window too large")
+		if !c.state.outflow.Add(int64(f.Increment)) {
+			return h2core.ConnErrorf(http2.ErrCodeFlowControl, "WINDOW_UPDATE makes the window too large")
 		}
 		for _, st := range c.state.streams {
 			st.cond.Broadcast()
@@ -81,26 +81,20 @@ func (c *Conn) windowUpdate(f *http2.WindowUpdateFrame) error {
 	}
 	st := c.state.streams[f.StreamID]
 	if st == nil {
-		defer c.mu.Unlock()
 		return c.checkIdleStreamLocked(f.StreamID)
 	}
-	st.sendWindow += int64(f.Increment)
-	tooLarge := st.sendWindow > maxWindow
+	if !st.outflow.Add(int64(f.Increment)) {
+		return http2.StreamError{StreamID: st.id, Code: http2.ErrCodeFlowControl}
+	}
 	st.cond.Broadcast()
-	if !tooLarge {
-		c.sendPendingLocked()
-	}
-	c.mu.Unlock()
-	if tooLarge {
-		return c.streamError(f.StreamID, http2.ErrCodeFlowControl)
-	}
+	c.sendPendingLocked()
 	return nil
 }
 
 // checkIdleStreamLocked fails for a frame of an idle stream (RFC 9113 section 5.1): only HEADERS may open it.
 func (c *Conn) checkIdleStreamLocked(id uint32) error {
 	if id%2 == 0 || id > c.state.lastOpened {
-		return connErrorf(http2.ErrCodeProtocol, "frame of stream %d, which nobody opened", id)
+		return h2core.ConnErrorf(http2.ErrCodeProtocol, "frame of stream %d, which nobody opened", id)
 	}
 	return nil
 }
@@ -131,8 +125,8 @@ func (c *Conn) ping(f *http2.PingFrame) error {
 		return c.countIdleFrame()
 	}
 	c.mu.Lock()
-	c.putPingAckLocked(f.Data)
-	err := c.countControlLocked(frameHeaderSize + len(f.Data))
+	c.out = h2core.AppendPing(c.out, true, f.Data)
+	err := c.countControlLocked(h2core.FrameHeaderSize + len(f.Data))
 	c.mu.Unlock()
 	if err != nil {
 		return err

@@ -5,6 +5,8 @@ import (
 	"slices"
 
 	"golang.org/x/net/http2"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/h2/h2core"
 )
 
 // verdict is what remains to be done with a DATA frame without the lock.
@@ -29,7 +31,7 @@ func (c *Conn) data(f *http2.DataFrame) error {
 	case v == frameReset:
 		return c.streamError(f.StreamID, code)
 	case v == frameBuffer:
-		return c.bufferMore(st, f.Data())
+		return c.bufferMore(st, f)
 	case v == frameIdle:
 		return c.countIdleFrame()
 	}
@@ -38,38 +40,38 @@ func (c *Conn) data(f *http2.DataFrame) error {
 
 // dataLocked counts a DATA frame and keeps its data for the Handler.
 func (c *Conn) dataLocked(st *stream, f *http2.DataFrame) (verdict, http2.ErrCode, error) {
-	n, p, s := int(f.Length), f.Data(), &c.state
-	if n > s.recvWindow {
-		return 0, 0, connErrorf(http2.ErrCodeFlowControl, "DATA beyond the connection's window")
+	n := int(f.Length)
+	p := f.Data()
+	s := &c.state
+	if !s.inflow.Take(n) {
+		return 0, 0, h2core.ConnErrorf(http2.ErrCodeFlowControl, "DATA beyond the connection's window")
 	}
-	s.recvWindow -= n
-	if st == nil || st.remoteEnd || n > st.recvWindow {
+	if st == nil || !st.state.CanReceive() || !st.inflow.Take(n) {
 		return c.strayDataLocked(st, f.StreamID, n)
 	}
-	st.recvWindow -= n
-	st.received += int64(len(p))
-	if st.contentLength >= 0 && (st.received > st.contentLength || f.StreamEnded() && st.received != st.contentLength) {
+	if !st.length.Add(len(p), f.StreamEnded()) {
 		c.connConsumedLocked(n)
 		return frameReset, http2.ErrCodeProtocol, nil
 	}
-	st.remoteEnd = f.StreamEnded()
+	if f.StreamEnded() {
+		c.endRemoteLocked(st)
+	}
 	s.progress = s.progress || len(p) > 0
-	if st.buffering {
+	if c.reading.buffering[st.id] != nil {
 		c.consumedLocked(st, n)
 		return frameBuffer, 0, nil
 	}
 	c.consumedLocked(st, n-len(p))
-	if st.discarding {
+	if st.bodyState == bodyDiscarded {
 		c.consumedLocked(st, len(p))
 	} else {
 		st.keepLocked(p)
 	}
-	ended := st.remoteEnd
-	if ended && st.localEnd {
+	if st.closedLocked() {
 		c.removeStreamLocked(st)
 	}
 	st.cond.Broadcast()
-	if len(p) == 0 && !ended {
+	if len(p) == 0 && !f.StreamEnded() {
 		return frameIdle, 0, nil
 	}
 	return frameDone, 0, nil
@@ -83,14 +85,12 @@ func (c *Conn) strayDataLocked(st *stream, id uint32, n int) (verdict, http2.Err
 			return 0, 0, err
 		}
 	}
-	was := c.recentResetLocked(id)
 	switch {
-	case was != nil && 0 < n && n <= was.unacked:
-		was.unacked -= n
+	case n > 0 && c.state.resets.TakeData(id, n):
 		return frameDone, 0, nil
-	case st != nil && !st.remoteEnd:
+	case st != nil && st.state.CanReceive():
 		return frameReset, http2.ErrCodeFlowControl, nil
-	case st == nil && was != nil:
+	case st == nil && c.state.resets.Has(id):
 		return frameIdle, 0, nil
 	}
 	return frameReset, http2.ErrCodeStreamClosed, nil
@@ -116,35 +116,31 @@ func appendDoubling(b, p []byte) []byte {
 // consumedLocked counts n bytes of a stream as read, unless they have been counted, and lets the client send as many
 // again, many at a time.
 func (c *Conn) consumedLocked(st *stream, n int) {
-	paid := min(n, st.precounted)
-	st.precounted -= paid
-	n -= paid
-	st.consumed += n
-	if !st.remoteEnd && !st.closed && 2*st.consumed >= st.maxRecvWindow {
-		c.putWindowUpdateLocked(st.id, st.consumed)
-		st.recvWindow, st.consumed = st.recvWindow+st.consumed, 0
+	counted := min(n, st.precounted)
+	st.precounted -= counted
+	n -= counted
+	if st.state.CanReceive() {
+		c.putWindowUpdateLocked(st.id, st.inflow.Consume(n))
 	}
 	c.connConsumedLocked(n)
 }
 
 // connConsumedLocked is consumedLocked for the connection's window.
 func (c *Conn) connConsumedLocked(n int) {
-	s := &c.state
-	s.consumed += n
-	if 2*s.consumed >= c.opts.ConnWindow && s.err == nil {
-		c.putWindowUpdateLocked(0, s.consumed)
-		s.recvWindow, s.consumed = s.recvWindow+s.consumed, 0
+	if c.state.err == nil {
+		c.putWindowUpdateLocked(0, c.state.inflow.Consume(n))
 	}
 }
 
 // bufferMore takes a piece of the body of a request that a BufferedHandler wants.
-func (c *Conn) bufferMore(st *stream, p []byte) error {
+func (c *Conn) bufferMore(st *stream, f *http2.DataFrame) error {
 	r := &c.reading
+	p := f.Data()
 	if len(st.body)+len(p) > MaxBufferedBody || r.bufferedBytes+len(p) > maxBuffering {
 		c.serveBuffered(st, p)
 		return nil
 	}
-	if !st.remoteEnd {
+	if !f.StreamEnded() {
 		had := cap(st.body)
 		st.body = appendDoubling(c.makeRoom(st, p), p)
 		st.bufferedBytes += cap(st.body) - had
@@ -183,8 +179,8 @@ func (c *Conn) countIdleFrameIf(idle bool) error {
 func (c *Conn) handleBuffered(st *stream, body []byte) {
 	r := &c.reading
 	c.mu.Lock()
-	over := st.closed
-	st.buffering, st.body = false, nil
+	over := st.closedLocked()
+	st.body = nil
 	c.mu.Unlock()
 	c.stopBuffering(st)
 	if over {
@@ -205,10 +201,9 @@ func (c *Conn) handleBuffered(st *stream, body []byte) {
 func (c *Conn) serveBuffered(st *stream, piece []byte) {
 	c.stopBuffering(st)
 	c.mu.Lock()
-	st.buffering = false
 	st.body = bytes.Join([][]byte{st.body, piece}, nil)
 	st.precounted = len(st.body)
-	over := st.closed
+	over := st.closedLocked()
 	c.mu.Unlock()
 	if !over {
 		c.serve(st)
@@ -227,9 +222,9 @@ func (c *Conn) stopBuffering(st *stream) {
 // serveSlow leaves to the Handler what has not come whole in time, and does not come quickly.
 func (c *Conn) serveSlow() {
 	for _, st := range c.reading.buffering {
-		if st.received-st.lastReceived < minBufferRate {
+		if st.length.Received()-st.lastReceived < minBufferRate {
 			c.serveBuffered(st, nil)
 		}
-		st.lastReceived = st.received
+		st.lastReceived = st.length.Received()
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/h2/h2core"
 )
 
 // drainState is how far a connection has come to its end in order (RFC 9113 section 6.8).
@@ -12,13 +14,13 @@ type drainState uint8
 
 const (
 	notDraining drainState = iota
-	// goAwaySent: the client was told to open no more streams. Those that it opens before it knows are served.
+	// goAwaySent: the first GOAWAY has been sent. Streams that the client opens before it has read that are served.
 	goAwaySent
-	// finalGoAwaySent: the client was told which stream was the last. No later one is served.
+	// finalGoAwaySent: the second GOAWAY has been sent, with the last stream. No later one is served.
 	finalGoAwaySent
 )
 
-// drainPing is the data of the PING behind the first GOAWAY: its answer says that the client has read that.
+// drainPing is the data of the PING behind the first GOAWAY: its acknowledgement shows that the client has read that.
 var drainPing = [8]byte{'g', 'o', ' ', 'a', 'w', 'a', 'y', '.'}
 
 // goAway asks the client to open no more streams on the connection, which ends when the last one has.
@@ -29,15 +31,14 @@ func (c *Conn) goAway() {
 		return
 	}
 	c.state.drain = goAwaySent
-	c.putGoAwayLocked(math.MaxInt32, &connError{code: http2.ErrCodeNo})
-	c.out = appendFrameHeader(c.out, len(drainPing), http2.FramePing, 0, 0)
-	c.out = append(c.out, drainPing[:]...)
+	c.putGoAwayLocked(math.MaxInt32, &h2core.ConnError{Code: http2.ErrCodeNo})
+	c.out = h2core.AppendPing(c.out, false, drainPing)
 	c.drainTimer = time.AfterFunc(drainPingTimeout, c.sendFinalGoAway)
 	c.mu.Unlock()
 	c.FlushNow()
 }
 
-// sendFinalGoAway says which stream was the last: later ones are refused, and so have not begun.
+// sendFinalGoAway sends the second GOAWAY, with the last stream: later ones are refused, and so have not begun.
 func (c *Conn) sendFinalGoAway() {
 	c.mu.Lock()
 	if c.state.err != nil || c.state.drain != goAwaySent {
@@ -46,7 +47,7 @@ func (c *Conn) sendFinalGoAway() {
 	}
 	c.drainTimer.Stop()
 	c.state.drain, c.state.lastStream = finalGoAwaySent, c.state.lastOpened
-	c.putGoAwayLocked(c.state.lastStream, &connError{code: http2.ErrCodeNo})
+	c.putGoAwayLocked(c.state.lastStream, &h2core.ConnError{Code: http2.ErrCodeNo})
 	c.endIfDrainedLocked()
 	c.mu.Unlock()
 	c.FlushNow()

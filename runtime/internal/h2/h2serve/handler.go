@@ -44,30 +44,31 @@ func (c *Conn) serveStatus(st *stream, status int) {
 func (c *Conn) run(st *stream, r *http.Request, h http.Handler) {
 	ctx, cancel := context.WithCancel(c.ctx)
 	c.mu.Lock()
-	if st.closed {
+	if st.closedLocked() {
 		c.mu.Unlock()
 		cancel()
 		return
 	}
-	st.handling, st.cancel = true, cancel
-	if more := c.opts.BodyWindow - st.maxRecvWindow; more > 0 && !st.remoteEnd {
-		c.putWindowUpdateLocked(st.id, more)
-		st.recvWindow, st.maxRecvWindow = st.recvWindow+more, c.opts.BodyWindow
+	st.serving = handling
+	st.cancel = cancel
+	if st.state.CanReceive() {
+		c.putWindowUpdateLocked(st.id, st.inflow.Grow(c.opts.BodyWindow))
 	}
 	c.mu.Unlock()
 	r = r.WithContext(ctx)
 	c.wg.Go(func() {
 		defer cancel()
-		w, returned := newResponse(st, r), false
-		defer func() { c.returned(st, w, returned) }() // after runtime.Goexit too
-		returned = c.call(w, r, h)
+		w := newResponse(st, r)
+		ok := false
+		defer func() { c.handlerReturned(st, w, ok) }() // after runtime.Goexit too
+		ok = c.call(w, r, h)
 	})
 }
 
-// call calls the handler and reports whether it has returned.
-func (c *Conn) call(w *response, r *http.Request, h http.Handler) (returned bool) {
+// call calls the handler and reports whether it has returned, and not panicked.
+func (c *Conn) call(w *response, r *http.Request, h http.Handler) (ok bool) {
 	defer func() {
-		if returned {
+		if ok {
 			return
 		}
 		if p := recover(); p != nil && p != http.ErrAbortHandler { //nolint:errorlint // it is a sentinel
@@ -78,21 +79,22 @@ func (c *Conn) call(w *response, r *http.Request, h http.Handler) (returned bool
 	return true
 }
 
-// returned ends the stream of a handler that has returned.
-func (c *Conn) returned(st *stream, w *response, properly bool) {
-	if properly {
+// handlerReturned ends the stream of a handler that has returned, ok unless it has panicked.
+func (c *Conn) handlerReturned(st *stream, w *response, ok bool) {
+	if ok {
 		w.finish()
 	}
 	c.mu.Lock()
 	st.discardBodyLocked()
-	st.handling, st.cancel = false, nil
+	st.serving = returned
+	st.cancel = nil
 	switch {
-	case st.closed:
+	case st.closedLocked():
 		c.streamClosedLocked(st)
 	case st.pending != nil: // for windows, without a goroutine
-	case !st.localEnd:
+	case st.state.CanSend():
 		c.resetStreamLocked(st, http2.ErrCodeInternal)
-	case !st.remoteEnd:
+	default:
 		// RFC 9113 section 8.1: the response is whole, the rest of the request is not needed.
 		c.resetStreamLocked(st, http2.ErrCodeNo)
 	}
@@ -106,7 +108,7 @@ func (c *Conn) httpRequest(st *stream) (*http.Request, error) {
 	r := &http.Request{
 		Method: head.Method, Host: head.Authority, RequestURI: head.Path,
 		Proto: "HTTP/2.0", ProtoMajor: 2, Header: make(http.Header, len(head.Fields)),
-		RemoteAddr: c.addr, TLS: c.tls, ContentLength: st.contentLength,
+		RemoteAddr: c.addr, TLS: c.tls, ContentLength: st.length.Declared(),
 	}
 	var cookies []string
 	for _, f := range head.Fields {
@@ -140,7 +142,7 @@ func (c *Conn) httpRequest(st *stream) (*http.Request, error) {
 func (c *Conn) giveBody(st *stream, r *http.Request) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if st.remoteEnd && len(st.body) == 0 && st.received == 0 {
+	if st.bodyState == bodyComplete && len(st.body) == 0 && st.length.Received() == 0 {
 		r.Body, r.ContentLength = http.NoBody, 0
 		return
 	}

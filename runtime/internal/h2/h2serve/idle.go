@@ -2,18 +2,18 @@ package h2serve
 
 import "time"
 
-// idleTicks is in how many parts the time is counted for which nothing is asked. Requests note no times: each would
-// cost one a look at the clock.
+// idleTicks is into how many parts IdleTimeout is divided. A tick compares what there was at the one before: requests
+// need not read the clock.
 const idleTicks = 4
 
-// idleTimer is how long nothing has been asked.
+// idleTimer counts for how long there has been no request.
 type idleTimer struct {
 	timer      *time.Timer
 	lastOpened uint32 // the highest stream there was
 	ticks      int    // ticks since
 }
 
-// watchIdle ends the connection once nothing has been asked for IdleTimeout, until the function that it returns is
+// watchIdle ends the connection once there has been no request for IdleTimeout, until the function that it returns is
 // called.
 func (c *Conn) watchIdle() (stop func()) {
 	if c.opts.IdleTimeout < 0 {

@@ -3,12 +3,13 @@ package h2serve
 import (
 	"context"
 	"log/slog"
-	"math"
 	"net/http"
 	"time"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/h2/h2core"
 )
 
-// Options says how connections are served and bounds what a client may make this end hold or do. It is not
+// Options configures how connections are served, and bounds what a client may make this end hold or do. It is not
 // changed while connections are served.
 type Options struct {
 	// Handler serves every request that no BufferedHandler takes, on a goroutine of its own. Required.
@@ -34,7 +35,7 @@ type Options struct {
 	// WindowTimeout is how long the client may take to grant the windows for each 64 KiB begun of a response that
 	// waits for them; then the stream is reset. Default 1 min.
 	WindowTimeout time.Duration
-	// IdleTimeout is how long a connection is kept on which nothing is asked, or a quarter longer. Default 3 min;
+	// IdleTimeout is how long a connection is kept without a request, or a quarter longer. Default 3 min;
 	// negative: for ever.
 	IdleTimeout time.Duration
 	// Drain ends when no more requests are to come: see the package's documentation. May be nil.
@@ -48,10 +49,10 @@ func (o Options) withDefaults() Options {
 		if *n <= 0 {
 			*n = otherwise
 		}
-		*n = min(max(*n, least), maxWindow)
+		*n = min(max(*n, least), h2core.MaxWindow)
 	}
 	set(&o.MaxStreams, 1, 250)
-	set(&o.StreamWindow, initialWindow, 256<<10)
+	set(&o.StreamWindow, h2core.InitialWindow, 256<<10)
 	set(&o.BodyWindow, o.StreamWindow, 1<<20)
 	set(&o.ConnWindow, o.StreamWindow, 1<<20)
 	set(&o.MaxHeader, 1<<10, 1<<20)
@@ -84,25 +85,15 @@ const (
 	maxFrame         = 16 << 10  // longest frame taken: what RFC 9113 section 4.2 demands at least
 	maxOutput        = 256 << 10 // of what waits to be written, beyond which handlers wait
 	bulkThreshold    = 64 << 10  // of what waits to be written, beyond which answers wait, so that short ones go before
-	maxControl       = 64 << 10  // of what the client has had this end say, since it was last written
-	maxSettings      = 100       // in one frame
-	maxIdleFrames    = 2000      // frames without use, one after the other, in calmTime
-	maxResets        = 5000      // of streams that were not answered yet, in resetInterval
-	resetInterval    = 10 * time.Second
+	maxControl       = 64 << 10  // of answers to control frames that wait to be written
+	maxIdleFrames    = 2000      // frames without use, one after the other, in floodInterval
+	maxResets        = 5000      // of streams that were not answered yet, in floodInterval
+	floodInterval    = 10 * time.Second
 	writePiece       = 64 << 10
 	bufferTimeout    = 20 * time.Millisecond // how long a BufferedHandler's request may take to come, and
 	minBufferRate    = 16 << 10              // how much of it must come in as long again, where it is a long one
 	maxBeforeFlush   = 16                    // requests that a BufferedHandler handles between two flushes
 	maxYields        = 8                     // how often one who is about to write lets others go before
-	maxRecentResets  = 128                   // streams reset by this end of which frames may still come
 	closeTimeout     = time.Second           // how long the end of a connection may take
-	drainPingTimeout = time.Second           // how long a client may take to answer that it was told to go away
-)
-
-// What holds before SETTINGS change it: RFC 9113 section 6.5.2.
-const (
-	initialWindow   = 65535
-	initialMaxFrame = 16 << 10
-	maxWindow       = math.MaxInt32
-	headerTable     = 4096
+	drainPingTimeout = time.Second           // how long a client may take to acknowledge drainPing
 )

@@ -7,17 +7,17 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
-	"golang.org/x/net/http2/hpack"
 
+	"github.com/rpcmesh/rpcmesh/runtime/internal/h2/h2core"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/netio"
 )
 
 // reader belongs to the goroutine that reads.
 type reader struct {
 	in            netio.Input
-	frames        *http2.Framer
+	frames        h2core.FrameReader
 	buffered      map[BufferedHandlers]BufferedHandler
-	gotSettings   bool // the client's first SETTINGS have come
+	handshaking   bool // the client's first SETTINGS have not come
 	settingsAcked bool // it has acknowledged ours
 
 	retryOnTimeout bool // reading can go on after a deadline
@@ -26,31 +26,30 @@ type reader struct {
 	bufferedBytes  int // bytes of their bodies
 	sinceFlush     int // requests since the BufferedHandlers have flushed
 
-	idleFrames   int       // frames without use, one after the other
-	resets       int       // of streams that were not answered, since
-	countedSince time.Time // the two are counted
+	idleFrames h2core.FloodCounter // frames that do nothing for a request
+	resets     h2core.FloodCounter // of streams that were not answered
 }
 
 func (r *reader) init(c *Conn, src io.Reader, head []byte) {
 	r.in = netio.NewInput(src, head, c.beforeRead)
-	r.frames = http2.NewFramer(nil, &r.in)
-	r.frames.SetMaxReadFrameSize(maxFrame)
-	r.frames.MaxHeaderListSize = uint32(c.opts.MaxHeader)
-	r.frames.ReadMetaHeaders = hpack.NewDecoder(headerTable, nil)
+	r.frames = h2core.NewFrameReader(&r.in, h2core.ReadLimits{
+		Frame: maxFrame, Parsed: maxFrame, HeaderList: c.opts.MaxHeader, HeaderBlock: 2*c.opts.MaxHeader + maxFrame,
+	})
+	r.handshaking = true
 	r.buffering = map[uint32]*stream{}
-	r.countedSince = time.Now()
+	r.idleFrames = h2core.NewFloodCounter(maxIdleFrames, floodInterval)
+	r.resets = h2core.NewFloodCounter(maxResets, floodInterval)
 }
 
-// read handles frames until there are no more, and says why.
+// read handles frames until that fails.
 func (c *Conn) read() error {
-	r := &c.reading
 	for {
-		err := c.await(frameHeaderSize)
+		err := c.await(h2core.FrameHeaderSize)
 		if err == nil {
 			err = c.nextFrame()
 		}
 		if err != nil {
-			return framerError(r.frames, err)
+			return err
 		}
 	}
 }
@@ -136,22 +135,14 @@ func (c *Conn) flushBuffered() {
 // nextFrame acts on the next frame, whose header is there.
 func (c *Conn) nextFrame() error {
 	r := &c.reading
-	fh, err := r.frames.ReadFrameHeader()
+	fh, err := r.frames.Header()
 	if err != nil {
 		return err
-	}
-	if !r.gotSettings && (fh.Type != http2.FrameSettings || fh.Flags.Has(http2.FlagSettingsAck)) {
-		return connErrorf(http2.ErrCodeProtocol, "first frame is %s, not SETTINGS", fh.Type)
 	}
 	if err := c.await(int(fh.Length)); err != nil {
 		return err
 	}
-	if fh.Type == http2.FrameHeaders {
-		// The Framer goes on to read CONTINUATION frames.
-		r.in.Limit = 2*c.opts.MaxHeader + maxFrame
-		defer func() { r.in.Limit = -1 }()
-	}
-	f, err := r.frames.ReadFrameForHeader(fh)
+	f, err := r.frames.Payload(fh)
 	if se, ok := errors.AsType[http2.StreamError](err); ok {
 		if fh.Type == http2.FrameHeaders {
 			c.noteMalformed(se.StreamID)
@@ -183,7 +174,7 @@ func (c *Conn) frame(f http2.Frame) error {
 			return c.streamError(f.StreamID, http2.ErrCodeProtocol)
 		}
 	case *http2.PushPromiseFrame:
-		return connErrorf(http2.ErrCodeProtocol, "PUSH_PROMISE from a client")
+		return h2core.ConnErrorf(http2.ErrCodeProtocol, "PUSH_PROMISE from a client")
 	}
 	return c.countIdleFrame()
 }
@@ -191,9 +182,7 @@ func (c *Conn) frame(f http2.Frame) error {
 // countIdleFrame counts a frame that does nothing for a request: a client that sends nothing else only costs work.
 func (c *Conn) countIdleFrame() error {
 	r := &c.reading
-	c.resetCounters()
-	r.idleFrames++
-	if r.idleFrames <= maxIdleFrames {
+	if !r.idleFrames.Add() {
 		return nil
 	}
 	c.mu.Lock()
@@ -201,41 +190,25 @@ func (c *Conn) countIdleFrame() error {
 	c.state.progress = false
 	c.mu.Unlock()
 	if !progress {
-		return connErrorf(http2.ErrCodeEnhanceYourCalm, "%d frames in a row without use", r.idleFrames)
+		return h2core.ConnErrorf(http2.ErrCodeEnhanceYourCalm, "%d frames in a row without use", r.idleFrames.Count())
 	}
-	r.idleFrames = 0
+	r.idleFrames.Reset()
 	return nil
-}
-
-// resetCounters begins to count anew after a time.
-func (c *Conn) resetCounters() {
-	r := &c.reading
-	if r.idleFrames > 0 && r.idleFrames%64 != 0 { // the clock is not looked at each time
-		return
-	}
-	if now := time.Now(); now.Sub(r.countedSince) > resetInterval {
-		r.idleFrames, r.resets, r.countedSince = 0, 0, now
-	}
 }
 
 // countReset counts a reset of a stream that was not answered: each has cost a request.
 func (c *Conn) countReset() error {
-	r := &c.reading
-	if now := time.Now(); now.Sub(r.countedSince) > resetInterval {
-		r.idleFrames, r.resets, r.countedSince = 0, 0, now
-	}
-	r.resets++
-	if r.resets > maxResets {
-		return connErrorf(http2.ErrCodeEnhanceYourCalm, "%d resets in %v", r.resets, resetInterval)
+	if r := &c.reading.resets; r.Add() {
+		return h2core.ConnErrorf(http2.ErrCodeEnhanceYourCalm, "%d resets in %v", r.Count(), floodInterval)
 	}
 	return nil
 }
 
-// countControlLocked counts n bytes that the client has this end say.
+// countControlLocked counts n bytes of answers to the client's control frames.
 func (c *Conn) countControlLocked(n int) error {
 	c.controlBytes += n
 	if c.controlBytes > maxControl {
-		return connErrorf(http2.ErrCodeEnhanceYourCalm, "frames are asked for faster than read")
+		return h2core.ConnErrorf(http2.ErrCodeEnhanceYourCalm, "frames are asked for faster than read")
 	}
 	return nil
 }
@@ -250,18 +223,19 @@ func (c *Conn) noteMalformed(id uint32) {
 // streamError resets a stream that the client has made a mistake of.
 func (c *Conn) streamError(id uint32, code http2.ErrCode) error {
 	c.mu.Lock()
-	st, after := c.state.streams[id], func() {}
+	st := c.state.streams[id]
+	after := func() {}
 	switch {
 	case st != nil:
 		after = c.resetStreamLocked(st, code)
 		c.stopBuffering(st)
 	case id%2 == 0 || id > c.state.lastOpened && code != http2.ErrCodeProtocol:
 		c.mu.Unlock()
-		return connErrorf(code, "frame of stream %d, which nobody opened", id)
+		return h2core.ConnErrorf(code, "frame of stream %d, which nobody opened", id)
 	default:
 		c.sendResetLocked(id, code, c.opts.StreamWindow)
 	}
-	err := c.countControlLocked(frameHeaderSize + 4)
+	err := c.countControlLocked(h2core.FrameHeaderSize + 4)
 	c.mu.Unlock()
 	after()
 	return errors.Join(err, c.countReset())

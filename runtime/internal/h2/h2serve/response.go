@@ -20,9 +20,9 @@ type response struct {
 	r      *http.Request
 	header http.Header
 
-	status   int         // 0: not said yet
-	head     http.Header // as it was when the status was said
-	sent     bool        // so were the headers
+	status   int         // 0: WriteHeader has not been called
+	head     http.Header // a copy, as of WriteHeader
+	sent     bool        // the headers have been put
 	done     bool        // the handler has returned
 	buf      []byte
 	length   int64 // what content-length says; -1: nothing
@@ -119,13 +119,13 @@ func (w *response) FlushError() error {
 
 // SetReadDeadline is http.ResponseController's.
 func (w *response) SetReadDeadline(t time.Time) error {
-	w.st.setDeadline(&w.st.readTimer, &w.st.readExpired, t)
+	w.st.setDeadline(&w.st.readDeadline, t)
 	return nil
 }
 
 // SetWriteDeadline is http.ResponseController's.
 func (w *response) SetWriteDeadline(t time.Time) error {
-	w.st.setDeadline(&w.st.writeTimer, &w.st.writeExpired, t)
+	w.st.setDeadline(&w.st.writeDeadline, t)
 	return nil
 }
 

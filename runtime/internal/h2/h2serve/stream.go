@@ -7,6 +7,8 @@ import (
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/h2/h2core"
 )
 
 // stream is one request and its response. The connection's lock guards it, but for what is fixed.
@@ -14,46 +16,70 @@ type stream struct {
 	c  *Conn
 	id uint32
 
-	closed               bool // nothing more comes or goes
-	err                  error
-	remoteEnd            bool  // the client has sent all
-	localEnd             bool  // so has this end
-	sendWindow           int64 // how much the client takes; may be negative
-	maxRecvWindow        int   // how much the client may have under way
-	recvWindow, consumed int   // how much it may still send, and what has been read since that was told
-	contentLength        int64 // what content-length says of the body; -1: nothing
-	received             int64 // of the body
+	state   h2core.StreamState
+	err     error // why it is closed
+	outflow h2core.Outflow
+	inflow  h2core.Inflow
+	serving servingState
+	request Request
 
-	// Of a request that a BufferedHandler has or may get.
-	request       Request
+	// Of a request that a BufferedHandler has or may get. The reader alone has length, bufferedBytes and lastReceived.
+	length        h2core.BodyLength
 	buffered      BufferedHandler
-	buffering     bool  // its body is being buffered
-	bufferedBytes int   // how much memory that takes, for the reader
-	lastReceived  int64 // what had been received when the reader last looked, who alone writes both
-	responded     bool
+	bufferedBytes int   // how much memory its body takes while that is buffered
+	lastReceived  int64 // what had been received when the reader last looked
 	onCancel      func()
-	heldResponse  *Response     // the answer, for the client to read others
-	pending       *pendingWrite // the answer, for windows
+	heldResponse  *Response     // it waits until less is to be written
+	pending       *pendingWrite // it waits for windows
 
 	// Of one that the Handler has.
-	handling   bool // it has not returned
 	headSent   bool // the response's head has been put
 	cancel     context.CancelFunc
-	body       []byte // what has come, and is not read: from read
+	bodyState  bodyState
+	body       []byte // what has come, and is not read: from bodyRead
 	bodyRead   int
-	precounted int  // how much of it has been counted as read already
-	discarding bool // the body is closed
+	precounted int // how much of it has been counted as read already
 	trailer    []hpack.HeaderField
 	cond       sync.Cond // for those who read the body, or wait for a window
 
-	readTimer, writeTimer     *time.Timer
-	readExpired, writeExpired bool
-	windowTimer               *time.Timer // while the response waits for a window
+	readDeadline, writeDeadline deadline
+	windowTimer                 *time.Timer // while the response waits for a window
 }
+
+// servingState is how far the serving of a request has come.
+//
+//	undecided --- Respond ------> responded
+//	    '-------- the Handler --> handling ---> returned
+//
+// A stream may be closed in each; the context of a Handler that runs then is canceled.
+type servingState uint8
+
+const (
+	undecided servingState = iota // its body is being buffered, or a BufferedHandler has it
+	responded                     // by a BufferedHandler; some of the response may wait
+	handling                      // the Handler has not returned
+	returned                      // it has; the rest of the response may wait for windows
+)
+
+// bodyState is what the Handler may still read of a request's body.
+//
+//	receiving -- END_STREAM --> complete
+//	    '---------- Close ---------+---> discarded
+type bodyState uint8
+
+const (
+	bodyReceiving bodyState = iota
+	bodyComplete            // up to its end
+	bodyDiscarded           // nothing: what has come, and what comes, is dropped
+)
 
 // newStreamLocked opens a stream.
 func (c *Conn) newStreamLocked(id uint32) *stream {
-	st := &stream{c: c, id: id, sendWindow: c.state.initialWindow, recvWindow: c.opts.StreamWindow, maxRecvWindow: c.opts.StreamWindow, contentLength: -1}
+	st := &stream{
+		c: c, id: id, outflow: h2core.NewOutflow(c.state.peer.InitialWindow), inflow: h2core.NewInflow(c.opts.StreamWindow),
+		length: h2core.UnknownLength(),
+	}
+	st.state.Open()
 	st.cond.L = &c.mu
 	st.request.st = st
 	c.state.streams[id] = st
@@ -61,10 +87,13 @@ func (c *Conn) newStreamLocked(id uint32) *stream {
 	return st
 }
 
-// closeStreamLocked ends a stream with err, and returns what is to be called for that without the lock.
+func (st *stream) closedLocked() bool { return st.state == h2core.StreamClosed }
+
+// closeStreamLocked closes a stream with err, and returns what is to be called for that without the lock.
 func (c *Conn) closeStreamLocked(st *stream, err error) func() {
 	st.err = err
-	canceled, cancel := st.onCancel, st.cancel
+	canceled := st.onCancel
+	cancel := st.cancel
 	st.onCancel, st.heldResponse = nil, nil
 	c.dropPendingLocked(st)
 	c.removeStreamLocked(st)
@@ -78,147 +107,72 @@ func (c *Conn) closeStreamLocked(st *stream, err error) func() {
 	}
 }
 
-// removeStreamLocked ends a stream.
+// removeStreamLocked closes a stream.
 func (c *Conn) removeStreamLocked(st *stream) {
-	if st.closed {
+	if c.state.streams[st.id] != st {
 		return
 	}
-	st.closed = true
+	st.state.Close()
 	if st.err == nil {
 		st.err = errStream
 	}
 	delete(c.state.streams, st.id)
-	c.state.progress = c.state.progress || st.localEnd || st.responded
-	if !st.handling {
+	if st.serving != handling {
 		c.streamClosedLocked(st)
 	}
 	c.connConsumedLocked(len(st.body) - st.bodyRead - st.precounted)
-	st.body, st.bodyRead, st.precounted = nil, 0, 0
+	st.body = nil
+	st.bodyRead = 0
+	st.precounted = 0
 	st.cond.Broadcast()
 	c.cond.Broadcast()
 }
 
-// resetStreamLocked ends a stream from this end, and returns what is to be called without the lock.
-func (c *Conn) resetStreamLocked(st *stream, code http2.ErrCode) func() {
-	c.sendResetLocked(st.id, code, st.recvWindow)
-	return c.closeStreamLocked(st, errStream)
-}
-
-// recentReset is a stream that this end has reset.
-type recentReset struct {
-	id      uint32
-	unacked int // how much the client may have sent before it knew
-}
-
-// sendResetLocked resets a stream of which that much more may have been sent.
-func (c *Conn) sendResetLocked(id uint32, code http2.ErrCode, left int) {
-	c.putResetLocked(id, code)
-	s := &c.state
-	s.recentResets[s.nextReset] = recentReset{id: id, unacked: left}
-	s.nextReset = (s.nextReset + 1) % maxRecentResets
-}
-
-// recentResetLocked returns what is known of a stream that this end has reset lately, or nil.
-func (c *Conn) recentResetLocked(id uint32) *recentReset {
-	for i := range c.state.recentResets {
-		if r := &c.state.recentResets[i]; r.id == id {
-			return r
-		}
+// endRemoteLocked notes that the client has sent all.
+func (c *Conn) endRemoteLocked(st *stream) {
+	st.state.EndRemote()
+	if st.bodyState == bodyReceiving {
+		st.bodyState = bodyComplete
 	}
-	return nil
-}
-
-// takeWindowLocked takes up to n bytes from the windows, as many as go in one frame, and returns how many.
-func (c *Conn) takeWindowLocked(st *stream, n int) int {
-	n = int(max(0, min(int64(n), int64(c.state.maxFrame), st.sendWindow, c.state.sendWindow)))
-	st.sendWindow -= int64(n)
-	c.state.sendWindow -= int64(n)
-	c.state.progress = c.state.progress || n > 0
-	return n
-}
-
-// send puts p as DATA. It waits for windows, and while too much waits to be written.
-func (st *stream) send(p []byte) error {
-	c := st.c
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	defer st.stopWindowTimerLocked()
-	for {
-		if err := st.sendErrLocked(); err != nil {
-			return err
-		}
-		if len(c.out) >= maxOutput {
-			c.waitOutputLocked()
-			continue
-		}
-		n := c.takeWindowLocked(st, len(p))
-		switch {
-		case n == 0 && len(p) > 0 && len(c.out) > 0 && !c.writing:
-			c.writing = true // the client must have what it has a window for
-			c.writeAllLocked()
-			continue
-		case n == 0 && len(p) > 0:
-			st.startWindowTimerLocked(len(p))
-			st.cond.Wait()
-			continue
-		}
-		c.putDataLocked(st.id, p[:n], false)
-		if p = p[n:]; len(p) == 0 {
-			return nil
-		}
-	}
-}
-
-// waitOutputLocked writes, or waits for who does. It unlocks while it waits.
-func (c *Conn) waitOutputLocked() {
-	if c.writing {
-		c.cond.Wait()
-		return
-	}
-	c.writing = true
-	c.writeAllLocked()
-}
-
-// sendErrLocked says what keeps a handler from sending.
-func (st *stream) sendErrLocked() error {
-	switch {
-	case st.writeExpired:
-		return errTimeout
-	case st.closed:
-		return st.err
-	case st.localEnd:
-		return errStream
-	}
-	return nil
-}
-
-// sendHead puts headers of a handler's, with the end of the stream if they are the last.
-func (st *stream) sendHead(fields []hpack.HeaderField, end bool) error {
-	c := st.c
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for len(c.out) >= maxOutput && st.sendErrLocked() == nil {
-		c.waitOutputLocked()
-	}
-	if err := st.sendErrLocked(); err != nil {
-		return err
-	}
-	informational := fields[0].Name == ":status" && fields[0].Value < "2"
-	if informational && st.headSent {
-		return nil // one who reads may be late with 100 (Continue)
-	}
-	st.headSent = !informational
-	c.putHeadersLocked(st.id, fields, end)
-	if end {
-		c.endLocalLocked(st)
-	}
-	return nil
 }
 
 // endLocalLocked notes that this end has sent all.
 func (c *Conn) endLocalLocked(st *stream) {
-	st.localEnd = true
-	if st.remoteEnd {
+	st.state.EndLocal()
+	c.state.progress = true
+	if st.closedLocked() {
 		c.removeStreamLocked(st)
 	}
+}
+
+// resetStreamLocked closes a stream by RST_STREAM, and returns what is to be called without the lock.
+func (c *Conn) resetStreamLocked(st *stream, code http2.ErrCode) func() {
+	c.sendResetLocked(st.id, code, st.inflow.Available())
+	return c.closeStreamLocked(st, errStream)
+}
+
+// sendResetLocked resets a stream of which the client may have sent that much that has not come yet.
+func (c *Conn) sendResetLocked(id uint32, code http2.ErrCode, window int) {
+	c.out = h2core.AppendRSTStream(c.out, id, code)
+	c.state.resets.Add(id, window)
+}
+
+// takeWindowLocked takes up to n bytes from the windows, as many as go in one frame, and returns how many.
+func (c *Conn) takeWindowLocked(st *stream, n int) int {
+	n = h2core.TakeOutflow(min(n, c.maxFrameLocked()), &st.outflow, &c.state.outflow)
+	c.state.progress = c.state.progress || n > 0
+	return n
+}
+
+// sendErrLocked returns what keeps a handler from sending.
+func (st *stream) sendErrLocked() error {
+	switch {
+	case st.writeDeadline.expired:
+		return errTimeout
+	case st.closedLocked():
+		return st.err
+	case !st.state.CanSend():
+		return errStream
+	}
+	return nil
 }

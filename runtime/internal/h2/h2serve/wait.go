@@ -33,7 +33,7 @@ func (c *Conn) dropPendingLocked(st *stream) {
 // sendPendingLocked puts what waits for windows, a frame of each stream in turn, while there is room.
 func (c *Conn) sendPendingLocked() {
 	c.respondHeldLocked()
-	for stuck := 0; stuck < len(c.pending) && len(c.out) < bulkThreshold && c.state.sendWindow > 0; {
+	for stuck := 0; stuck < len(c.pending) && len(c.out) < bulkThreshold && c.state.outflow.Available() > 0; {
 		st := c.pending[0]
 		copy(c.pending, c.pending[1:])
 		c.pending[len(c.pending)-1] = st
@@ -61,37 +61,9 @@ func (c *Conn) endPendingLocked(st *stream) {
 		c.putHeadersLocked(st.id, trailer, true)
 	}
 	c.endLocalLocked(st)
-	if !st.closed && !st.handling {
+	if !st.closedLocked() && st.serving != handling {
 		c.resetStreamLocked(st, http2.ErrCodeNo) // see returned
 	}
-}
-
-// sendLast puts the rest of a handler's response, of one frame at most, and the end of the stream behind it. What there
-// are no windows for waits without the handler.
-func (st *stream) sendLast(p []byte, trailer []hpack.HeaderField) error {
-	c := st.c
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for len(c.out) >= maxOutput && st.sendErrLocked() == nil {
-		c.waitOutputLocked()
-	}
-	if err := st.sendErrLocked(); err != nil {
-		return err
-	}
-	n := c.takeWindowLocked(st, len(p))
-	whole := n == len(p)
-	if n > 0 || whole && len(trailer) == 0 {
-		c.putDataLocked(st.id, p[:n], whole && len(trailer) == 0)
-	}
-	if !whole {
-		c.queuePendingLocked(st, pendingWrite{data: p[n:], trailer: trailer})
-		return nil
-	}
-	if len(trailer) > 0 {
-		c.putHeadersLocked(st.id, trailer, true)
-	}
-	c.endLocalLocked(st)
-	return nil
 }
 
 // startWindowTimerLocked begins the time that the client has to grant windows for n bytes, unless it has begun.
@@ -116,8 +88,8 @@ func (st *stream) windowTimeout(own **time.Timer) {
 	c := st.c
 	after := func() {}
 	c.mu.Lock()
-	if st.windowTimer == *own && !st.closed {
-		c.sendResetLocked(st.id, http2.ErrCodeCancel, st.recvWindow)
+	if st.windowTimer == *own && !st.closedLocked() {
+		c.sendResetLocked(st.id, http2.ErrCodeCancel, st.inflow.Available())
 		after = c.closeStreamLocked(st, errTimeout)
 	}
 	c.mu.Unlock()

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"golang.org/x/net/http2"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/h2/h2core"
 )
 
 // Streams that are reset while their answers wait for the connection's window leave nothing behind: a client could
@@ -16,7 +18,7 @@ func TestResetWhileWaiting(t *testing.T) {
 	c := newConn(t.Context(), far, nil, Options{}.withDefaults())
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.state.sendWindow = 0
+	c.state.outflow = h2core.NewOutflow(0)
 	for id := uint32(1); id < 1000; id += 2 {
 		st, other := c.newStreamLocked(id), c.newStreamLocked(id+1)
 		c.queuePendingLocked(st, pendingWrite{data: []byte("answer")})
