@@ -36,8 +36,8 @@ func (ns *Namespace) callFast(ctx context.Context, spec connect.Spec, req, res a
 	if !ok || !isPlain(ctx) || ns.node.life.ctx.Err() != nil {
 		return false, nil
 	}
-	w := ns.fastPath(spec.Procedure)
-	if w == nil || proto.Size(m) > maxFastRequest {
+	p := ns.fastPath(spec.Procedure)
+	if p == nil || proto.Size(m) > maxFastRequest {
 		return false, nil
 	}
 	u := ns.node.calls.getUnary()
@@ -50,8 +50,8 @@ func (ns *Namespace) callFast(ctx context.Context, spec connect.Spec, req, res a
 	if !c.setDeadline() {
 		return false, nil
 	}
-	i := ns.node.calls.balancer.pickIndex(spec.Procedure, w.policy, w.targets)
-	return c.do(w.links[i], &w.routes[i], res)
+	i := ns.node.calls.balancer.pickIndex(spec.Procedure, p.policy, p.targets)
+	return c.do(p.links[i], &p.routes[i], res)
 }
 
 // isPlain reports whether ctx has not ended and has nothing that the fast path cannot do.

@@ -38,28 +38,28 @@ func (ns *Namespace) fastPath(procedure string) *fastPath {
 	if known != nil && known.table == table && known.sessions == sessions {
 		byProcedure = known.byProcedure
 	}
-	w, ok := byProcedure[procedure]
+	p, ok := byProcedure[procedure]
 	if !ok && len(byProcedure) < maxFastPaths {
-		w = ns.newFastPath(table, *sessions, procedure)
-		ns.storeFastPath(known, &fastPaths{table, sessions, byProcedure}, procedure, w)
+		p = ns.newFastPath(table, *sessions, procedure)
+		ns.storeFastPath(known, &fastPaths{table, sessions, byProcedure}, procedure, p)
 	}
-	if w == nil || len(w.targets) == 0 {
+	if p == nil || len(p.targets) == 0 {
 		return nil
 	}
-	return w
+	return p
 }
 
 // storeFastPath replaces known by now, with one more fast path. Of several concurrent updates one wins; the others
 // are repeated by later calls.
-func (ns *Namespace) storeFastPath(known, now *fastPaths, procedure string, w *fastPath) {
-	if w == nil {
+func (ns *Namespace) storeFastPath(known, now *fastPaths, procedure string, p *fastPath) {
+	if p == nil {
 		return
 	}
 	now.byProcedure = maps.Clone(now.byProcedure)
 	if now.byProcedure == nil {
 		now.byProcedure = map[string]*fastPath{}
 	}
-	now.byProcedure[procedure] = w
+	now.byProcedure[procedure] = p
 	n := ns.node
 	if ns.fastPaths.CompareAndSwap(known, now) && (n.table.snapshot.Load() != now.table || n.table.sessions.Load() != now.sessions) {
 		ns.fastPaths.CompareAndSwap(now, nil) // forgetFastPathsLocked may have come too early
@@ -79,7 +79,7 @@ func (ns *Namespace) newFastPath(table *mesh.Snapshot, sessions map[mesh.LinkID]
 	if !ok || connect.StreamType(choice.Function.StreamType) != connect.StreamTypeUnary {
 		return nil
 	}
-	w := &fastPath{policy: choice.Policy, targets: choice.Targets}
+	p := &fastPath{policy: choice.Policy, targets: choice.Targets}
 	for _, t := range choice.Targets {
 		session := sessions[t.Link]
 		if t.Local || session == nil {
@@ -93,7 +93,7 @@ func (ns *Namespace) newFastPath(table *mesh.Snapshot, sessions map[mesh.LinkID]
 		if Policy(choice.Policy) == LeastPending {
 			r.pending = ns.node.calls.balancer.pendingAt(t.Node)
 		}
-		w.routes, w.links = append(w.routes, r), append(w.links, to)
+		p.routes, p.links = append(p.routes, r), append(p.links, to)
 	}
-	return w
+	return p
 }

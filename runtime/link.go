@@ -286,6 +286,9 @@ func (l *Link) connect(ctx context.Context) (carrier.Conn, error) {
 	return dialer.Open(ctx, l.url)
 }
 
+// dialledURL is the URL that the link dials.
+func (l *Link) dialledURL() string { return l.url.String() }
+
 // onUp records a new session.
 func (l *Link) onUp(s *session) {
 	l.mu.Lock()
@@ -394,7 +397,7 @@ type LinkInfo struct {
 // is dialling.
 func (n *Node) Links() iter.Seq[LinkInfo] {
 	var infos []LinkInfo
-	up := map[*Link]bool{}
+	up := map[sessionOwner]bool{}
 	for _, s := range n.table.upSessions() {
 		infos = append(infos, s.info())
 		up[s.owner] = true

@@ -184,7 +184,7 @@ func (l *linker) linkLimits() link.Limits {
 }
 
 // startSession adds a link that is up. The caller must run it.
-func (l *linker) startSession(ls *link.Session, addr string, local []*linkv1.LinkNamespace, owner *Link) (*session, error) {
+func (l *linker) startSession(ls *link.Session, addr string, local []*linkv1.LinkNamespace, owner sessionOwner) (*session, error) {
 	peer := ls.Peer()
 	s := &session{
 		table: l.table, router: l.router, log: l.log, link: ls, owner: owner, addr: addr, since: time.Now(), ended: make(chan struct{}),

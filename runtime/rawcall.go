@@ -167,9 +167,9 @@ func (r *RawCaller) Flush() {
 // rawCompletion is a RawCall as its first attempt sees it.
 type rawCompletion RawCall
 
-// CallDone implements [link.Waiter].
-func (w *rawCompletion) CallDone() link.Output {
-	c := (*RawCall)(w)
+// CallDone implements [link.Completion].
+func (r *rawCompletion) CallDone() link.Output {
+	c := (*RawCall)(r)
 	a := &c.stream.attempts
 	b, err := a.first.Result()
 	if err == nil {

@@ -27,32 +27,32 @@ type routeVersion struct {
 const maxCachedRoutes = 512
 
 // lookup returns the cached route to a callee.
-func (w *routeCache) lookup(rt *router, to *link.Callee) (link.Route, bool) {
+func (c *routeCache) lookup(rt *router, to *link.Callee) (link.Route, bool) {
 	now := routeVersion{table: rt.table.snapshot.Load(), sessions: rt.table.sessions.Load(), changes: rt.origins.changes.Load()}
-	if now != w.version {
-		*w = routeCache{version: now}
+	if now != c.version {
+		*c = routeCache{version: now}
 	}
 	if rt.origins.draining.Load() || !rt.relaying.Load() {
 		return link.Route{}, false
 	}
-	if to == w.lastCallee {
-		return w.lastRoute, true
+	if to == c.lastCallee {
+		return c.lastRoute, true
 	}
-	r, ok := w.routes[to]
+	r, ok := c.routes[to]
 	if ok {
-		w.lastCallee, w.lastRoute = to, r
+		c.lastCallee, c.lastRoute = to, r
 	}
 	return r, ok
 }
 
 // store caches the route that was decided on after lookup had found none.
-func (w *routeCache) store(to *link.Callee, r link.Route) {
+func (c *routeCache) store(to *link.Callee, r link.Route) {
 	if !to.Cached {
 		return
 	}
-	if w.routes == nil || len(w.routes) >= maxCachedRoutes {
-		w.routes = map[*link.Callee]link.Route{}
+	if c.routes == nil || len(c.routes) >= maxCachedRoutes {
+		c.routes = map[*link.Callee]link.Route{}
 	}
-	w.routes[to] = r
-	w.lastCallee, w.lastRoute = to, r
+	c.routes[to] = r
+	c.lastCallee, c.lastRoute = to, r
 }

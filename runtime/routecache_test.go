@@ -7,7 +7,7 @@ import (
 	"github.com/rpcmesh/rpcmesh/runtime/internal/mesh"
 )
 
-// TestRouteCache: a way is known as long as all holds that it was decided by, and only then.
+// TestRouteCache: a route is cached as long as all that it depends on stays the same, and only then.
 func TestRouteCache(t *testing.T) {
 	rt := newRouter(new(identity), newLifetime(), new(table), new(origins))
 	var w routeCache
@@ -24,7 +24,7 @@ func TestRouteCache(t *testing.T) {
 		rt.origins.draining.Store(false)
 		rt.relaying.Store(true)
 		if _, ok := w.lookup(rt, a); ok {
-			t.Fatalf("before %s: a way that nobody has found", what)
+			t.Fatalf("before %s: a route that nobody stored", what)
 		}
 		w.store(a, toA)
 		w.store(b, toB)
@@ -38,14 +38,14 @@ func TestRouteCache(t *testing.T) {
 		f()
 		for _, to := range []*link.Callee{b, a} {
 			if _, ok := w.lookup(rt, to); ok {
-				t.Errorf("a way is known though it depends on %s", what)
+				t.Errorf("a route is cached though it depends on %s", what)
 			}
 		}
 		change["the links"]()
 	}
 }
 
-// TestRouteCacheIsBounded: neither what is called once nor ever new functions fill a link's ways.
+// TestRouteCacheIsBounded: neither callees that are called once nor ever new ones fill a link's cache.
 func TestRouteCacheIsBounded(t *testing.T) {
 	rt := newRouter(new(identity), newLifetime(), new(table), new(origins))
 	rt.relaying.Store(true)
@@ -55,7 +55,7 @@ func TestRouteCacheIsBounded(t *testing.T) {
 		w.lookup(rt, once)
 		w.store(once, link.Route{})
 		if _, ok := w.lookup(rt, once); ok {
-			t.Fatal("what is called once is kept")
+			t.Fatal("a callee that is called once is cached")
 		}
 		w.store(to, link.Route{})
 		if _, ok := w.lookup(rt, to); !ok || len(w.routes) > maxCachedRoutes {

@@ -13,6 +13,15 @@ import (
 	"github.com/rpcmesh/rpcmesh/runtime/internal/mesh"
 )
 
+// sessionOwner is told how its sessions come and go: a [Link]. It must not use the table.
+type sessionOwner interface {
+	onUp(s *session)
+	onSynced(s *session)
+	onPeerSynced(s *session)
+	onEnded(s *session, cause *link.Ended)
+	dialledURL() string
+}
+
 // session is one link that is up. It is the [link.Handler] of its session in package link.
 type session struct {
 	table        *table
@@ -20,7 +29,7 @@ type session struct {
 	log          *logger
 	id           mesh.LinkID
 	link         *link.Session
-	owner        *Link // nil where the other end dialled
+	owner        sessionOwner // nil where the other end dialled
 	namespaces   []string
 	carried      []string // the namespaces that calls over the link may name, sorted
 	addr         string
@@ -90,7 +99,7 @@ func (s *session) info() LinkInfo {
 		Addr: s.addr, Namespaces: s.namespaces, Since: s.since, Refused: s.refused.Load(),
 	}
 	if s.owner != nil {
-		info.URL = s.owner.url.String()
+		info.URL = s.owner.dialledURL()
 	}
 	return info
 }

@@ -95,3 +95,12 @@
 // [Config.MaxCallsPerCaller] those of one caller; what the server bounds (connections, the size of all headers, the
 // time that they may take) is the server's.
 package gateway
+
+// Words of the package's insides:
+//
+//	target          what a request calls: a namespace and a procedure
+//	built-in        of the gateway's own services: health and reflection
+//	buffered call   a short unary gRPC call that the node's HTTP/2 server hands over complete, without a goroutine
+//	client          whose calls are counted together: the holders of one token, or one address
+//	public error    an error of the mesh in the form that callers outside see
+//	memory budget   what all conversions to JSON and back may take at once

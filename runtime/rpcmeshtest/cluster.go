@@ -17,7 +17,7 @@ import (
 // Secret is what the nodes of a [Cluster] prove to each other, unless a test sets another.
 const Secret = "rpcmeshtest"
 
-// waitTimeout bounds the waits of a Cluster that a working one ends at once.
+// waitTimeout bounds the waits of a Cluster that end at once when all is well.
 const waitTimeout = 10 * time.Second
 
 // Cluster is a set of nodes on a [Network] of their own, one to a host of the node's name. Its methods

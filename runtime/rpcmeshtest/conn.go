@@ -13,7 +13,7 @@ import (
 
 // connection is two ends and a stream of bytes each way.
 type connection struct {
-	limit  int               // bytes that a stream holds
+	limit  int               // bytes that a stream buffers
 	forget func(*connection) // called once, when both ends are closed
 	ends   [2]*end           // the one that dialled first
 
@@ -26,14 +26,14 @@ type connection struct {
 
 // stream is one direction: the in of one end and the out of the other.
 type stream struct {
-	moved   sync.Cond // whenever it may be worth looking again
+	moved   sync.Cond // signalled when the stream or a deadline changes
 	buf     bytes.Buffer
-	arrived int  // how much of buf can be read
+	arrived int  // how many bytes of buf have arrived
 	fin     bool // no more arrives
 	due     []arrival
 }
 
-// arrival is what has been written and arrives later: bytes, or the end.
+// arrival is something sent that arrives later: bytes, or the end of the stream.
 type arrival struct {
 	at    time.Time
 	bytes int

@@ -14,3 +14,10 @@
 //
 // The end of the test closes everything. It fails if a node has left a connection open.
 package rpcmeshtest
+
+// Words of the package's insides:
+//
+//	path       two hosts, in either direction
+//	fault      what is wrong with a path
+//	stream     one direction of a connection
+//	arrival    bytes, or the end of a stream, that were sent and arrive later

@@ -251,10 +251,9 @@ func (n *Network) resetMatchingLocked(match func(path) bool) {
 	}
 }
 
-// leftOpen waits until every connection has been closed by both of its ends, for at most patience, and
-// says which ends have not.
-func (n *Network) leftOpen(patience time.Duration) []string {
-	limit := time.NewTimer(patience)
+// leftOpen waits until both ends of every connection are closed, for at most timeout, and returns those that are not.
+func (n *Network) leftOpen(timeout time.Duration) []string {
+	limit := time.NewTimer(timeout)
 	defer limit.Stop()
 	for {
 		n.mu.Lock()

@@ -7,9 +7,9 @@ import (
 	"google.golang.org/protobuf/types/descriptorpb"
 )
 
-// check holds files to the limits and to the order of a set, before they are built: the builder takes
-// exponential time over public imports and quadratic time over long names, and exits the process over
-// some editions. It returns how many bytes of names there are.
+// check enforces the limits and the order of a set before its files are built: the builder takes exponential time for
+// public imports and quadratic time for long names, and some editions make it exit the process. It returns the number
+// of bytes in all names.
 func check(files *descriptorpb.FileDescriptorSet) (names int, err error) {
 	n := len(files.GetFile())
 	switch {
@@ -33,7 +33,7 @@ type checker struct {
 	steps int // of resolving public imports
 }
 
-// imports is what a file brings to those that import it.
+// imports is what a file contributes to the limits of those that import it.
 type imports struct {
 	depth int
 	steps int
@@ -62,8 +62,8 @@ func (ck *checker) file(f *descriptorpb.FileDescriptorProto) error {
 	return ck.definitions(f)
 }
 
-// imports checks that all that a file imports came before it, so that no file imports itself, and how far
-// it leads.
+// imports checks that all imports of a file came before it, so that no file imports itself, and how long the chains of
+// imports are.
 func (ck *checker) imports(f *descriptorpb.FileDescriptorProto) error {
 	own := &imports{}
 	for _, path := range f.GetDependency() {
@@ -93,11 +93,11 @@ func (ck *checker) imports(f *descriptorpb.FileDescriptorProto) error {
 
 var errName = &LimitError{What: "bytes in a name", Limit: MaxName}
 
-// name counts the full name of what is called name in something with a full name of scope bytes, and
-// returns its length.
+// name counts the full name of something called name within a scope whose full name has scope bytes, and returns its
+// length.
 func (ck *checker) name(scope int, name string) (int, error) {
 	full := scope + 1 + len(name)
-	if full > MaxName+1 { // there may be no scope
+	if full > MaxName+1 { // the scope may be empty
 		return 0, errName
 	}
 	return full, ck.count(full)
@@ -112,7 +112,7 @@ func (ck *checker) count(n int) error {
 	return nil
 }
 
-// jsonName checks and counts what a field is called in JSON: whoever spells a message so writes it for each field.
+// jsonName checks and counts a field's name in JSON, which is written with each message.
 func (ck *checker) jsonName(name string) error {
 	if len(name) > MaxName {
 		return errName
@@ -120,8 +120,8 @@ func (ck *checker) jsonName(name string) error {
 	return ck.count(len(name))
 }
 
-// reference checks the name of a type: a full one, as compilers write it, takes one look-up, another one
-// that many as it has parts.
+// reference checks the name of a type. A full name, as compilers write it, takes one look-up; any other takes one for
+// each of its parts.
 func reference(name string) error {
 	if len(name) > MaxName {
 		return errName

@@ -50,8 +50,8 @@ func idempotency(m protoreflect.MethodDescriptor) descriptorpb.MethodOptions_Ide
 	return options.GetIdempotencyLevel()
 }
 
-// comparison goes through the messages that can be reached, each once, the nearer ones first. Messages in one
-// place have one name, so a name stands for both.
+// comparison visits the messages that can be reached, each once, breadth first. Messages in corresponding places have
+// the same name, so one name stands for both.
 type comparison struct {
 	seen map[protoreflect.FullName]bool
 	todo []pair
@@ -93,7 +93,7 @@ func (w *comparison) message(there, here protoreflect.MessageDescriptor) string 
 	return ""
 }
 
-// nameOf names a field for people.
+// nameOf names a field in texts.
 func nameOf(f protoreflect.FieldDescriptor) string {
 	return fmt.Sprintf("field %d (%s) of %s", f.Number(), f.Name(), f.Parent().FullName())
 }
@@ -121,7 +121,7 @@ func (w *comparison) field(t, h protoreflect.FieldDescriptor) string {
 	return ""
 }
 
-// typeText is a field's cardinality and type for people.
+// typeText is a field's cardinality and type in texts.
 func typeText(f protoreflect.FieldDescriptor) string {
 	kind := f.Kind().String()
 	switch {
@@ -133,7 +133,7 @@ func typeText(f protoreflect.FieldDescriptor) string {
 	return f.Cardinality().String() + " " + kind
 }
 
-// oneofText says which oneof a field is in. The one that a proto3 optional field has to itself is none.
+// oneofText says which oneof a field is in. The synthetic oneof of a proto3 optional field does not count.
 func oneofText(f protoreflect.FieldDescriptor) string {
 	if o := f.ContainingOneof(); o != nil && !o.IsSynthetic() {
 		return "in oneof " + string(o.Name())
@@ -141,8 +141,8 @@ func oneofText(f protoreflect.FieldDescriptor) string {
 	return "in no oneof"
 }
 
-// wireGroups has a number for each group of kinds that read each other's encoding; a kind without one is
-// alone.
+// wireGroups maps kinds that can decode each other's encoding to one number. A kind without a number is compatible
+// with itself only.
 var wireGroups = map[protoreflect.Kind]int{
 	protoreflect.Int32Kind: 1, protoreflect.Int64Kind: 1, protoreflect.Uint32Kind: 1, protoreflect.Uint64Kind: 1, protoreflect.BoolKind: 1,
 	protoreflect.Sint32Kind: 2, protoreflect.Sint64Kind: 2,
@@ -155,7 +155,7 @@ func compatible(there, here protoreflect.Kind) bool {
 	case there == here:
 		return true
 	case there == protoreflect.StringKind && here == protoreflect.BytesKind:
-		return true // not the other way round: not all bytes are text
+		return true // but not the other way round: not all bytes are UTF-8
 	}
 	return wireGroups[there] != 0 && wireGroups[there] == wireGroups[here]
 }

@@ -6,3 +6,10 @@
 // global registry alone. [Difference] says whether two versions of a function can stand in for one
 // another.
 package schema
+
+// Words of the package's insides:
+//
+//	set        a file and all that it imports
+//	root       the file that a set was made for
+//	element    a message, or a string of a list, in a set's encoding: what memory is estimated by
+//	symbol     the hash of a name that a file defines

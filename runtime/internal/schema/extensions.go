@@ -7,8 +7,8 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 )
 
-// extensions are those that the files of a set define, by the message that they extend and their field
-// number; of several with one number the first by name.
+// extensions are the extensions that a set's files define, by the extended message and field number. Of several with
+// one number, the first by name counts.
 type extensions map[protoreflect.FullName]map[protoreflect.FieldNumber]protoreflect.ExtensionDescriptor
 
 // Extension returns the extension of a message that has a field number, or nil.

@@ -5,8 +5,8 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 )
 
-// index finds what the files of a set refer to. A [protoregistry.Files] alone takes a look at every enum of a
-// message to find a name in it, for each reference anew.
+// index resolves references among a set's files. [protoregistry.Files] alone would examine every enum of a message
+// for each reference.
 type index struct {
 	*protoregistry.Files
 
@@ -17,7 +17,7 @@ func newIndex() *index {
 	return &index{Files: new(protoregistry.Files), types: map[protoreflect.FullName]protoreflect.Descriptor{}}
 }
 
-// FindDescriptorByName finds a message or an enum, which is all that files refer to.
+// FindDescriptorByName finds a message or an enum; files refer to nothing else.
 func (x *index) FindDescriptorByName(name protoreflect.FullName) (protoreflect.Descriptor, error) {
 	if d, ok := x.types[name]; ok {
 		return d, nil
@@ -25,7 +25,7 @@ func (x *index) FindDescriptorByName(name protoreflect.FullName) (protoreflect.D
 	return nil, protoregistry.NotFound
 }
 
-// add registers a file. It fails where one that is there has something of the same name.
+// add registers a file. It fails where another file defines the same name.
 func (x *index) add(file protoreflect.FileDescriptor) error {
 	if err := x.RegisterFile(file); err != nil {
 		return err
@@ -34,7 +34,7 @@ func (x *index) add(file protoreflect.FileDescriptor) error {
 	return nil
 }
 
-// addTypes notes the types that are declared in a file or message.
+// addTypes adds the types that a file or message declares.
 func (x *index) addTypes(scope interface {
 	Messages() protoreflect.MessageDescriptors
 	Enums() protoreflect.EnumDescriptors

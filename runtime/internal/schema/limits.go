@@ -42,17 +42,16 @@ func (e *LimitError) Error() string {
 	return fmt.Sprintf("descriptors may have %d %s at most", e.Limit, e.What)
 }
 
-// elementWeight is how many bytes of memory an element takes, with all that is made of it: what an empty message
-// was seen to take, which is most.
+// elementWeight is how many bytes of memory one element takes with all that is built for it: as measured for an empty
+// message, which takes most.
 const elementWeight = 1 << 10
 
-// estimateMemory returns about how many bytes of memory a set takes that has so many elements and bytes of names.
+// estimateMemory returns about how many bytes of memory a set takes.
 func estimateMemory(encoded []byte, elements, names int) int {
 	return elementWeight*elements + names + 2*len(encoded)
 }
 
-// countElements holds an encoding to the limits that must hold before memory is taken for what is in it, and returns
-// how many elements that are.
+// countElements enforces the limits that must hold before an encoding is decoded, and returns its number of elements.
 func countElements(encoded []byte) (elements int, err error) {
 	m := elementCounter{}
 	err = m.countMessage(encoded, (*descriptorpb.FileDescriptorSet)(nil).ProtoReflect().Descriptor(), 0)

@@ -64,7 +64,7 @@ func Of(file protoreflect.FileDescriptor) (*Set, error) {
 	if len(encoded) > MaxBytes {
 		return nil, &LimitError{What: "bytes", Limit: MaxBytes}
 	}
-	// What every other node would refuse is not to be offered.
+	// Do not offer what every other node would refuse.
 	elements, err := countElements(encoded)
 	if err != nil {
 		return nil, err
@@ -79,7 +79,7 @@ func Of(file protoreflect.FileDescriptor) (*Set, error) {
 	}, nil
 }
 
-// collection gathers files, imports before importers.
+// collection collects files, imports before their importers.
 type collection struct {
 	files    []*descriptorpb.FileDescriptorProto
 	done     map[string]bool
@@ -115,7 +115,7 @@ func (c *collection) add(file protoreflect.FileDescriptor, depth int) error {
 	return c.registry.RegisterFile(file)
 }
 
-// optionImports returns the files that are there of those that a file imports for its options alone.
+// optionImports returns those files that a file imports only for its options, as far as they are there.
 func optionImports(file protoreflect.FileDescriptor) (files []protoreflect.FileDescriptor) {
 	f, ok := file.(interface {
 		OptionImports() protoreflect.FileImports
@@ -146,7 +146,7 @@ func Parse(encoded []byte, hash Hash) (*Set, error) {
 		return nil, err
 	}
 	files := new(descriptorpb.FileDescriptorSet)
-	// Options that are extensions stay bytes: no code of this process is to interpret them.
+	// Extensions in options stay undecoded: no code of this process interprets them.
 	if err := (proto.UnmarshalOptions{Resolver: new(protoregistry.Types)}).Unmarshal(encoded, files); err != nil {
 		return nil, invalid(err)
 	}
@@ -204,7 +204,7 @@ func kindOf(client, server bool) string {
 	return "unary"
 }
 
-// invalid says of bytes that they are no set, in not too many words of the peer's.
+// invalid is the error for bytes that are no valid set. It quotes little of what the peer sent.
 func invalid(err error) error {
 	return fmt.Errorf("the descriptors are not valid: %.300s", err.Error())
 }

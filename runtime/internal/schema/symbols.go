@@ -54,7 +54,7 @@ func (s *Set) Symbols() []FileSymbols {
 	for _, file := range s.files.GetFile() {
 		encoded, err := proto.MarshalOptions{Deterministic: true}.Marshal(file)
 		if err != nil {
-			continue // it was part of an encoding, so it has one
+			continue // cannot happen: it was decoded from an encoding
 		}
 		c := symbolCollector{PathSymbol(file.GetName())}
 		all = append(all, FileSymbols{Content: sha256.Sum256(encoded), Symbols: c.file(file)})
