@@ -121,7 +121,7 @@ func (a *absence) describe(metadata map[string]string) string {
 
 func (a *absence) describeWithdrawn(text *strings.Builder, metadata map[string]string) {
 	at := a.withdrawal.Withdrawn.UTC().Format(time.RFC3339Nano)
-	metadata["origin"], metadata["origin_id"] = a.withdrawal.Name, NodeID(a.withdrawal.Node).String()
+	metadata["origin"], metadata["origin_id"] = a.withdrawal.Name, a.withdrawal.Node.String()
 	metadata["gone"], metadata["cause"] = at, a.withdrawal.Cause
 	fmt.Fprintf(text, "%s of node %q was withdrawn from namespace %q at %s: %s", a.procedure, a.withdrawal.Name, a.namespace, at, a.withdrawal.Cause)
 }

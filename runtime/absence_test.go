@@ -24,7 +24,7 @@ func wantInfo(t *testing.T, err error, code connect.Code, reason rpcmesh.Reason,
 	t.Helper()
 	info, ok := rpcmesh.ErrorInfoOf(err)
 	failure, _ := rpcmesh.FailureOf(err)
-	if connect.CodeOf(err) != code || !ok || info.Reason != reason || failure.GetCertainty() != notStarted {
+	if connect.CodeOf(err) != code || !ok || info.Reason != reason || failure.Certainty != notStarted {
 		t.Errorf("got error %v for %+v, %v; want %v for %s", err, info, failure, code, reason)
 		return
 	}

@@ -37,8 +37,8 @@ type attempts struct {
 
 	// Of the goroutine that retries, or opens the first attempt:
 	route  route
-	number int           // of attempts
-	tried  []mesh.NodeID // since all origins were
+	number int      // of attempts
+	tried  []NodeID // since all origins were
 }
 
 // start counts the call among the node's own, until release.
@@ -349,7 +349,7 @@ func (a *attempts) openLocalLocked(call *link.ClientCall) error {
 func (a *attempts) openParams(t *mesh.Target) link.Open {
 	return link.Open{
 		Namespace: t.LinkNamespace, Procedure: a.spec.Procedure,
-		Origin: link.NodeID(t.Node), OriginNamespace: t.Namespace,
+		Origin: NodeID(t.Node), OriginNamespace: t.Namespace,
 		Hops: link.MaxHops, StreamType: a.spec.StreamType, Deadline: a.deadline.at,
 		CallerBlocks: a.callerBlocks, Completion: a.completion, Caller: a.caller,
 		Header: a.info.RequestHeader(), ResponseHeader: a.info.ResponseHeader(), ResponseTrailer: a.info.ResponseTrailer(),

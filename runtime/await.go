@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"connectrpc.com/connect/v2"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/coded"
 )
 
 type waitForReadyKey struct{}
@@ -74,7 +76,7 @@ func (c *calls) awaitFunction(
 		case <-timeUp:
 			return a.failure(connect.CodeDeadlineExceeded, waitTimeoutText).WithCause(context.DeadlineExceeded)
 		case <-ctx.Done():
-			return a.failure(codeOfContext(ctx), waitTimeoutText).WithCause(context.Cause(ctx))
+			return a.failure(coded.OfContext(ctx.Err()), waitTimeoutText).WithCause(context.Cause(ctx))
 		}
 	}
 }

@@ -77,7 +77,7 @@ func TestNamespaceOutOfBounds(t *testing.T) {
 			ns := n.Namespace(name)
 			_, errRegister := ns.Register(work("/test.v1.At/A", "a"))
 			_, errServer := ns.RegisterServer(connect.NewServer())
-			_, errReplicated := ns.Replicated(rpcmesh.Random).Register(work("/test.v1.At/A", "a"))
+			_, errReplicated := ns.Replicated(rpcmesh.PolicyRandom).Register(work("/test.v1.At/A", "a"))
 			_, errCall := greet(t.Context(), ns, "Ada")
 			_, errLink := n.Link(rpcmeshtest.URL("b"), "public", name)
 			_, errGroup := n.Group(name, []string{"public"})

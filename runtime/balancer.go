@@ -11,7 +11,7 @@ import (
 // balancer distributes a node's calls over the origins of replicated functions.
 type balancer struct {
 	turns   sync.Map // procedure to *atomic.Uint64
-	pending sync.Map // mesh.NodeID to *atomic.Int64: calls in progress
+	pending sync.Map // NodeID to *atomic.Int64: calls in progress
 }
 
 func (b *balancer) pick(procedure string, policy mesh.Policy, targets []mesh.Target) mesh.Target {
@@ -23,10 +23,10 @@ func (b *balancer) pickIndex(procedure string, policy mesh.Policy, targets []mes
 	if len(targets) == 1 {
 		return 0
 	}
-	switch Policy(policy) {
-	case Random:
+	switch policy {
+	case PolicyRandom:
 		return rand.IntN(len(targets))
-	case LeastPending:
+	case PolicyLeastPending:
 		i := rand.IntN(len(targets))
 		j := rand.IntN(len(targets) - 1)
 		if j >= i {
@@ -36,13 +36,13 @@ func (b *balancer) pickIndex(procedure string, policy mesh.Policy, targets []mes
 			i = j
 		}
 		return i
-	case Nearest:
+	case PolicyNearest:
 		near := 1
 		for near < len(targets) && targets[near].Hops == targets[0].Hops {
 			near++
 		}
 		return b.nextTurn(procedure, near)
-	case Single, RoundRobin:
+	case PolicySingle, PolicyRoundRobin:
 	}
 	return b.nextTurn(procedure, len(targets))
 }
@@ -56,7 +56,7 @@ func (b *balancer) nextTurn(procedure string, n int) int {
 	return int((v.(*atomic.Uint64).Add(1) - 1) % uint64(n))
 }
 
-func (b *balancer) pendingAt(node mesh.NodeID) *atomic.Int64 {
+func (b *balancer) pendingAt(node NodeID) *atomic.Int64 {
 	v, ok := b.pending.Load(node)
 	if !ok {
 		v, _ = b.pending.LoadOrStore(node, new(atomic.Int64))

@@ -13,28 +13,29 @@ import (
 
 	greetv1 "github.com/rpcmesh/rpcmesh/gen/example/greet/v1"
 	"github.com/rpcmesh/rpcmesh/gen/example/greet/v1/greetv1rpcmesh"
-	rpcmeshv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/v1"
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
 	"github.com/rpcmesh/rpcmesh/runtime/rpcmeshtest"
+	"github.com/rpcmesh/rpcmesh/runtime/stub"
 )
 
+// Certainties, untyped: those of package rpcmesh and of the wire.
 const (
-	notStarted = rpcmeshv1.CallFailure_CERTAINTY_NOT_STARTED
-	unknown    = rpcmeshv1.CallFailure_CERTAINTY_UNKNOWN
-	started    = rpcmeshv1.CallFailure_CERTAINTY_STARTED
+	notStarted = iota + 1
+	unknown
+	started
 )
 
 // wantFailure fails the test unless err is of a call that failed in the mesh, with a certainty, at node.
-func wantFailure(t testing.TB, err error, certainty rpcmeshv1.CallFailure_Certainty, node string) {
+func wantFailure(t testing.TB, err error, certainty rpcmesh.Certainty, node string) {
 	t.Helper()
 	failure, ok := rpcmesh.FailureOf(err)
 	if !ok {
 		t.Errorf("got %v, want a failure of the mesh", err)
 		return
 	}
-	if connect.CodeOf(err) != connect.CodeUnavailable || failure.GetCertainty() != certainty || failure.GetNodeName() != node {
+	if connect.CodeOf(err) != connect.CodeUnavailable || failure.Certainty != certainty || failure.NodeName != node {
 		t.Errorf("got %v, %v at %q; want unavailable, %v at %q",
-			err, failure.GetCertainty(), failure.GetNodeName(), certainty, node)
+			err, failure.Certainty, failure.NodeName, certainty, node)
 	}
 }
 
@@ -111,7 +112,7 @@ func mustSendAndReceive(t testing.TB, stream chatStream, line string) {
 }
 
 // chatSpec is a function like Chat, at a procedure of its own.
-func chatSpec(procedure string) rpcmesh.MethodSpec {
+func chatSpec(procedure string) stub.MethodSpec {
 	return func() (connect.Spec, error) {
 		return connect.Spec{Procedure: procedure, StreamType: connect.StreamTypeBidi}, nil
 	}
@@ -119,7 +120,7 @@ func chatSpec(procedure string) rpcmesh.MethodSpec {
 
 // chatMethod answers each line with itself.
 func chatMethod(procedure string) connect.Method {
-	method, _ := rpcmesh.BidiStreamMethod(chatSpec(procedure),
+	method, _ := stub.BidiStreamMethod(chatSpec(procedure),
 		func(_ struct{}, ctx context.Context, stream greetv1rpcmesh.GreeterChatServerStream) error {
 			return echo(ctx, stream)
 		},
@@ -129,8 +130,8 @@ func chatMethod(procedure string) connect.Method {
 
 func openChat(t testing.TB, through connect.Transport, procedure string) chatStream {
 	t.Helper()
-	stream, err := rpcmesh.CallBidiStream[greetv1.ChatRequest, greetv1.ChatResponse](
-		t.Context(), connect.NewClient(through), chatSpec(procedure))
+	stream, err := stub.CallBidiStream[greetv1.ChatRequest, greetv1.ChatResponse](
+		t.Context(), stub.NewClient(through), chatSpec(procedure))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -233,7 +234,7 @@ func testIdempotentCallIsRepeated(t *testing.T, from callerOf) {
 				var runs atomic.Int32
 				for _, name := range []string{"a", "b"} {
 					c.Node(name).Namespace("public")
-					mustRegister(t, c.Node(name).Namespace("public").Replicated(rpcmesh.RoundRobin),
+					mustRegister(t, c.Node(name).Namespace("public").Replicated(rpcmesh.PolicyRoundRobin),
 						unary(spec, func(ctx context.Context, _ string) (string, error) {
 							if runs.Add(1) == 1 {
 								c.Cut(name, "c")
@@ -278,7 +279,7 @@ func testNotStartedIsRepeated(t *testing.T, from callerOf) {
 		c.Link("b", "c", "public")
 		c.Link("d", "c", "public")
 		offer := func(name string) *rpcmesh.Origin {
-			return mustRegister(t, c.Node(name).Namespace("public").Replicated(rpcmesh.Nearest),
+			return mustRegister(t, c.Node(name).Namespace("public").Replicated(rpcmesh.PolicyNearest),
 				worker(func(context.Context, string) (string, error) { return name, nil }), chatMethod("/test.v1.At/Chat"))
 		}
 		onlyA := offer("a")
@@ -374,7 +375,7 @@ func TestCallsDuringBreaks(t *testing.T) {
 			case code == connect.CodeUnavailable || code == connect.CodeDeadlineExceeded:
 				failed++
 				failure, _ := rpcmesh.FailureOf(err)
-				if failure.GetCertainty() == notStarted && runs[i].Load() != 0 {
+				if failure.Certainty == notStarted && runs[i].Load() != 0 {
 					t.Errorf("call %d was not started, says %v, and ran", i, err)
 				}
 			default:

@@ -13,10 +13,16 @@ import (
 // been meant; with unavailable where it may yet come, or the node is closed. [ErrorInfoOf] tells more, and
 // [WaitForReady] has calls wait for what may come. A unary
 // call without a deadline gets [Config.CallTimeout]. A call that fails in the mesh carries a
-// [rpcmeshv1.CallFailure], see [FailureOf]; one that certainly did not start, or that its method allows
+// [Failure], see [FailureOf]; one that certainly did not start, or that its method allows
 // to repeat, is tried again within its deadline: see Retries in the package's documentation. The stream's
 // Send returns io.EOF where the call has ended; Receive says how.
 func (ns *Namespace) NewClientStream(ctx context.Context, spec connect.Spec) (connect.ClientStream, error) {
+	return ns.newClientStream(ctx, spec, false)
+}
+
+// newClientStream is NewClientStream. With callerBlocks, the caller is in Send or Receive until the call has ended, and then
+// closes the stream.
+func (ns *Namespace) newClientStream(ctx context.Context, spec connect.Spec, callerBlocks bool) (connect.ClientStream, error) {
 	if ns.err != nil {
 		return nil, ns.node.identity.failedBy(ns.err, notStarted)
 	}
@@ -30,7 +36,7 @@ func (ns *Namespace) NewClientStream(ctx context.Context, spec connect.Spec) (co
 	info.Spec = spec
 	info.Protocol, info.Codec = protocolName, connect.CodecNameProto
 	info.RequestEncoding, info.ResponseEncoding = connect.CompressionNameIdentity, connect.CompressionNameIdentity
-	s := &clientStream{attempts: attempts{calls: ns.node.calls, namespace: ns.name, ctx: ctx, spec: spec, info: info}}
+	s := &clientStream{attempts: attempts{calls: ns.node.calls, namespace: ns.name, ctx: ctx, spec: spec, info: info, callerBlocks: callerBlocks}}
 	deadline, limited := ctx.Deadline()
 	if limited {
 		s.attempts.deadline.at = deadline

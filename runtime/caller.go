@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/rawcall"
 )
 
 // Caller is who made a call, as its handler may know: see [CallerFrom]. The zero Caller is one that nobody told of.
@@ -73,7 +74,7 @@ func callerOf(c *link.Caller) Caller {
 		return Caller{}
 	}
 	return Caller{
-		Node: NodeID(c.Node), NodeName: c.Name, Proxy: c.Proxy,
+		Node: c.Node, NodeName: c.Name, Proxy: c.Proxy,
 		Outside: Outside{Gateway: c.Gateway, Token: c.Token, Addr: c.Address},
 	}
 }
@@ -131,31 +132,8 @@ func peerAddr(c *link.Caller) string {
 	return c.Name
 }
 
-type outsideKey struct{}
-
-// outsideContext is a context of [WithOutside]. It takes one allocation, where context.WithValue would take two.
-type outsideContext struct {
-	context.Context
-
-	outside Outside
-}
-
-// Value implements context.Context.
-func (c *outsideContext) Value(key any) any {
-	if key == (outsideKey{}) {
-		return &c.outside
-	}
-	return c.Context.Value(key)
-}
-
-// WithOutside has the calls that are made in ctx come from outside, as handlers see it: it is for gateways, which let
-// calls in that others make. A text of more than 256 bytes is cut; a Gateway without a name is called gateway. See [RawCall.Outside] for calls of that kind.
-func WithOutside(ctx context.Context, o Outside) context.Context {
-	return &outsideContext{ctx, o}
-}
-
 // externalCaller returns the caller of a call that this node admits from outside.
-func (i *identity) externalCaller(o *Outside) link.Caller {
+func (i *identity) externalCaller(o *rawcall.Outside) link.Caller {
 	c := i.caller
 	c.Gateway = cmp.Or(link.CallerText(o.Gateway), "gateway")
 	c.Token, c.Address = link.CallerText(o.Token), link.CallerText(o.Addr)
@@ -167,7 +145,7 @@ func (i *identity) callerFor(ctx context.Context) *link.Caller {
 	if i.proxy {
 		return nil
 	}
-	if o, ok := ctx.Value(outsideKey{}).(*Outside); ok {
+	if o := rawcall.OutsideOf(ctx); o != nil {
 		c := i.externalCaller(o)
 		return &c
 	}
@@ -180,7 +158,7 @@ func (i *identity) proxyCaller(peer link.Peer, addr string) *link.Caller {
 		return nil
 	}
 	c := i.caller
-	c.Proxy = cmp.Or(link.CallerText(peer.Join.GetInfo().GetName()), NodeID(peer.Node).String())
+	c.Proxy = cmp.Or(link.CallerText(peer.Join.GetInfo().GetName()), peer.Node.String())
 	c.Address = link.CallerText(addr)
 	return &c
 }

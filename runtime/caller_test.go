@@ -14,6 +14,7 @@ import (
 
 	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/rawcall"
 	"github.com/rpcmesh/rpcmesh/runtime/rpcmeshtest"
 )
 
@@ -122,16 +123,16 @@ func TestCallerOutside(t *testing.T) {
 			want := callerAt(name)
 			want.Outside = outside
 			ns := c.Node(name).Namespace("public")
-			if caller, addr := got.from(rpcmesh.WithOutside(t.Context(), outside), ns); caller != want || addr != outside.Addr || caller.IsMember() {
+			if caller, addr := got.from(rawcall.WithOutside(t.Context(), rawcall.Outside(outside)), ns); caller != want || addr != outside.Addr || caller.IsMember() {
 				t.Errorf("got %+v at %s", caller, addr)
 			}
 			caller, _ := got.by(func() error {
 				over := make(chan error, 1)
-				call := &rpcmesh.RawCall{Procedure: whoProcedure, Outside: &outside, Done: func(c *rpcmesh.RawCall) rpcmesh.Output {
+				call := &rawcall.Call{Procedure: whoProcedure, Outside: (*rawcall.Outside)(&outside), Owner: rawDone(func(c *rawcall.Call) rawcall.Output {
 					over <- c.Err
 					return nil
-				}}
-				r := c.Node(name).NewRawCaller()
+				})}
+				r := rawcall.NewCaller()
 				if !r.Begin(ns, call) {
 					t.Fatal("the call was not begun")
 				}
@@ -141,12 +142,12 @@ func TestCallerOutside(t *testing.T) {
 			if caller != want {
 				t.Errorf("raw: got %+v", caller)
 			}
-			caller, _ = got.from(rpcmesh.WithOutside(t.Context(), rpcmesh.Outside{}), ns)
+			caller, _ = got.from(rawcall.WithOutside(t.Context(), rawcall.Outside{}), ns)
 			if caller.Gateway != "gateway" || caller.IsMember() {
 				t.Errorf("from nowhere: got %+v", caller)
 			}
-			long := rpcmesh.Outside{Gateway: "x\n" + strings.Repeat("ü", 300), Token: "\xff"}
-			caller, _ = got.from(rpcmesh.WithOutside(t.Context(), long), ns)
+			long := rawcall.Outside{Gateway: "x\n" + strings.Repeat("ü", 300), Token: "\xff"}
+			caller, _ = got.from(rawcall.WithOutside(t.Context(), long), ns)
 			if want := "x" + strings.Repeat("ü", 127); caller.Gateway != want || caller.Token != "" {
 				t.Errorf("got %q and %q", caller.Gateway, caller.Token)
 			}
@@ -216,7 +217,7 @@ func TestCallerIntercepted(t *testing.T) {
 		}))
 		synctest.Wait()
 		outside := rpcmesh.Outside{Gateway: "door", Token: "ci", Addr: "192.0.2.1:7"}
-		_, err := do(rpcmesh.WithOutside(t.Context(), outside), c.Node("b").Namespace("public"), connect.Spec{Procedure: fails}, "")
+		_, err := do(rawcall.WithOutside(t.Context(), rawcall.Outside(outside)), c.Node("b").Namespace("public"), connect.Spec{Procedure: fails}, "")
 		wantError(t, err, connect.CodeInternal, "failed")
 		if got.inner.NodeName != "b" || got.inner.Token != "ci" {
 			t.Errorf("the interceptor knows %+v", got.inner)

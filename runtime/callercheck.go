@@ -56,13 +56,13 @@ func (s *session) checkClaim(table *mesh.Snapshot, c callerClaim) *link.Caller {
 			said = &own
 		}
 	}
-	from := mesh.NodeID(peer.Node)
-	name, ok := table.Behind(c.namespace, from, mesh.NodeID(said.Node))
+	from := peer.Node
+	name, ok := table.Behind(c.namespace, from, said.Node)
 	if !ok || name != "" && name != said.Name {
 		return nil
 	}
 	// The claim must not use the name of a node that is elsewhere, whatever the id.
-	if named := mesh.NodeID(idOf(said.Name)); named != mesh.NodeID(said.Node) {
+	if named := NodeID(idOf(said.Name)); named != NodeID(said.Node) {
 		if _, ok := table.Behind(c.namespace, from, named); !ok {
 			return nil
 		}

@@ -13,8 +13,8 @@ import (
 
 	greetv1 "github.com/rpcmesh/rpcmesh/gen/example/greet/v1"
 	"github.com/rpcmesh/rpcmesh/gen/example/greet/v1/greetv1rpcmesh"
-	rpcmeshv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/v1"
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/rawcall"
 	"github.com/rpcmesh/rpcmesh/runtime/rpcmeshtest"
 )
 
@@ -22,7 +22,7 @@ import (
 type place struct {
 	name      string
 	code      connect.Code
-	certainty rpcmeshv1.CallFailure_Certainty
+	certainty rpcmesh.Certainty
 	at        string // the node that ended it, or those that may have
 	fail      func(t *testing.T, c *rpcmeshtest.Cluster, from callerOf) error
 }
@@ -62,10 +62,10 @@ func lastingEcho(ctx context.Context, stream greetv1rpcmesh.GreeterChatServerStr
 	return err
 }
 
-func wantTold(t *testing.T, err error, code connect.Code, certainty rpcmeshv1.CallFailure_Certainty, at string) {
+func wantTold(t *testing.T, err error, code connect.Code, certainty rpcmesh.Certainty, at string) {
 	t.Helper()
 	failure, ok := rpcmesh.FailureOf(err)
-	if connect.CodeOf(err) != code || !ok || failure.GetCertainty() != certainty || !slices.Contains(strings.Fields(at), failure.GetNodeName()) || len(failure.GetNode()) != 16 {
+	if connect.CodeOf(err) != code || !ok || failure.Certainty != certainty || !slices.Contains(strings.Fields(at), failure.NodeName) || failure.Node == (rpcmesh.NodeID{}) {
 		t.Errorf("told %v, %v; want %v, %v at %s", err, failure, code, certainty, at)
 	}
 }
@@ -279,7 +279,7 @@ func TestCertaintyUnderWay(t *testing.T) {
 		return stream
 	}
 	type lose = func(c *rpcmeshtest.Cluster)
-	losing := func(name, at string, certainty rpcmeshv1.CallFailure_Certainty, lose lose) place {
+	losing := func(name, at string, certainty rpcmesh.Certainty, lose lose) place {
 		return place{name, connect.CodeUnavailable, certainty, at, func(t *testing.T, c *rpcmeshtest.Cluster, from callerOf) error {
 			if certainty == started {
 				stream := answered(t, from(c, "c"))
@@ -292,8 +292,8 @@ func TestCertaintyUnderWay(t *testing.T) {
 		}}
 	}
 	var places []place
-	for _, certainty := range []rpcmeshv1.CallFailure_Certainty{unknown, started} {
-		name := map[rpcmeshv1.CallFailure_Certainty]string{unknown: ", unanswered", started: ", answered"}[certainty]
+	for _, certainty := range []rpcmesh.Certainty{unknown, started} {
+		name := map[rpcmesh.Certainty]string{unknown: ", unanswered", started: ", answered"}[certainty]
 		places = append(places,
 			losing("its first link breaks"+name, "c", certainty, func(c *rpcmeshtest.Cluster) { c.Cut("b", "c") }),
 			losing("its last link breaks"+name, "b", certainty, func(c *rpcmeshtest.Cluster) { c.Cut("a", "b") }),
@@ -345,7 +345,7 @@ func TestCertaintyUnderWay(t *testing.T) {
 	}
 	places = append(places, place{"a response of another type", connect.CodeInternal, started, "c", func(t *testing.T, c *rpcmeshtest.Cluster, _ callerOf) error {
 		mustRegister(t, c.Node("a").Namespace("public"), connect.Method{Spec: workSpec(), Handler: func(_ context.Context, _ connect.Spec, s connect.ServerStream) error {
-			return s.Send(&rpcmesh.Raw{B: []byte{0xff}})
+			return s.Send(&rawcall.Message{B: []byte{0xff}})
 		}})
 		synctest.Wait()
 		stream, err := c.Node("c").Namespace("public").NewClientStream(t.Context(), workSpec())
@@ -379,7 +379,7 @@ func TestCertaintyIsOfTheCall(t *testing.T) {
 		mustRegister(w, w.origin, work("/test.v1.At/Other", ""))
 		client := w.serve(funcs{greet: func(ctx context.Context, req *greetv1.GreetRequest) (*greetv1.GreetResponse, error) {
 			err := nested[req.GetName()](ctx)
-			if f, ok := rpcmesh.FailureOf(err); !ok || f.GetCertainty() != notStarted {
+			if f, ok := rpcmesh.FailureOf(err); !ok || f.Certainty != notStarted {
 				return nil, errors.New("the nested call did not fail as it should")
 			}
 			return nil, err

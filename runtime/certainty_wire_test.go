@@ -112,7 +112,7 @@ func TestCertaintyOfBadAnswers(t *testing.T) {
 							if c.atRelay {
 								at = "a"
 							}
-							wantTold(t, <-got, c.code, c.certainty, at)
+							wantTold(t, <-got, c.code, rpcmesh.Certainty(c.certainty), at)
 						})
 					})
 				}

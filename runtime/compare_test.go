@@ -27,7 +27,7 @@ func replica(t testing.TB, c *rpcmeshtest.Cluster, name string, md protoreflect.
 	if md != nil {
 		spec.Schema = md
 	}
-	return mustRegister(t, c.Node(name).Namespace("public").Replicated(rpcmesh.RoundRobin),
+	return mustRegister(t, c.Node(name).Namespace("public").Replicated(rpcmesh.PolicyRoundRobin),
 		unary(spec, func(context.Context, string) (string, error) { return name, nil }))
 }
 
@@ -162,7 +162,7 @@ func TestReplicaOfManyFunctions(t *testing.T) {
 				methods = append(methods, unary(connect.Spec{Procedure: fmt.Sprintf("/p.S%d/Do", i), Schema: do},
 					func(context.Context, string) (string, error) { return name, nil }))
 			}
-			mustRegister(t, c.Node(name).Namespace("public").Replicated(rpcmesh.RoundRobin), methods...)
+			mustRegister(t, c.Node(name).Namespace("public").Replicated(rpcmesh.PolicyRoundRobin), methods...)
 		}
 		register("a", described(t, text(fields("M", 1))))
 		time.Sleep(time.Second) // fake time
@@ -188,7 +188,7 @@ func TestReplicaOfALiar(t *testing.T) {
 		var log lockedBuffer
 		c.Node("a", func(cfg *rpcmesh.Config) { cfg.Logger = slog.New(slog.NewTextHandler(&log, nil)) }).Namespace("public")
 		hash := sha256.Sum256([]byte("x"))
-		im := impersonate(t, c, "liar", "a", hash[:], func(call *link.ServerCall) { answer(call, []byte("y")) }, rpcmesh.RoundRobin)
+		im := impersonate(t, c, "liar", "a", hash[:], func(call *link.ServerCall) { answer(call, []byte("y")) }, rpcmesh.PolicyRoundRobin)
 		time.Sleep(time.Second) // fake time
 		replica(t, c, "a", described(t, fields("M", 1)))
 		time.Sleep(5 * time.Minute) // fake time
@@ -228,7 +228,7 @@ func TestComparingEndsWithTheNode(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *rpcmeshtest.Cluster) {
 		c.Node("a").Namespace("public")
 		hash := sha256.Sum256([]byte("x"))
-		im := impersonate(t, c, "silent", "a", hash[:], func(call *link.ServerCall) { <-call.Context().Done() }, rpcmesh.RoundRobin)
+		im := impersonate(t, c, "silent", "a", hash[:], func(call *link.ServerCall) { <-call.Context().Done() }, rpcmesh.PolicyRoundRobin)
 		time.Sleep(time.Second) // fake time
 		replica(t, c, "a", described(t, fields("M", 1)))
 		synctest.Wait()

@@ -25,8 +25,8 @@ const (
 	DefaultNodeMemory  = 256 << 20
 	DefaultMaxConns    = 8192
 	DefaultIdleTimeout = 2 * time.Minute
-	DefaultRedialFirst = 100 * time.Millisecond
-	DefaultRedialLast  = 10 * time.Second
+	DefaultRedialMin   = 100 * time.Millisecond
+	DefaultRedialMax   = 10 * time.Second
 )
 
 const (

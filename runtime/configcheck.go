@@ -85,8 +85,8 @@ func (cfg *Config) setTimeDefaults() error {
 		{&cfg.CallTimeout, DefaultCallTimeout},
 		{&cfg.Keepalive, DefaultKeepalive},
 		{&cfg.IdleTimeout, DefaultIdleTimeout},
-		{&cfg.RedialMin, DefaultRedialFirst},
-		{&cfg.RedialMax, max(DefaultRedialLast, cfg.RedialMin)},
+		{&cfg.RedialMin, DefaultRedialMin},
+		{&cfg.RedialMax, max(DefaultRedialMax, cfg.RedialMin)},
 	} {
 		if *t.value == 0 {
 			*t.value = t.def

@@ -52,7 +52,7 @@ func TestDrainOvertaken(t *testing.T) {
 		t.Run(fmt.Sprintf("replica %v", replica), func(t *testing.T) {
 			inBubble(t, func(t *testing.T, c *rpcmeshtest.Cluster) {
 				serve := func(name string) {
-					mustRegister(t, c.Node(name).Namespace("public").Replicated(rpcmesh.RoundRobin),
+					mustRegister(t, c.Node(name).Namespace("public").Replicated(rpcmesh.PolicyRoundRobin),
 						worker(func(_ context.Context, number string) (string, error) { return number, nil }))
 				}
 				for _, name := range []string{"caller", "hub", "other", "leaving", "around", "about"} {
@@ -131,7 +131,7 @@ func newDrains(t *testing.T, c *rpcmeshtest.Cluster, seed uint64) *drains {
 	d.rnd = d.rand(0)
 	size := 5 + d.rnd.IntN(5)
 	d.replicas = 2 + d.rnd.IntN(size-drainCallers-1)
-	policy := rpcmesh.RoundRobin + rpcmesh.Policy(d.rnd.IntN(4))
+	policy := rpcmesh.PolicyRoundRobin + rpcmesh.Policy(d.rnd.IntN(4))
 	for i := range size {
 		name := fmt.Sprintf("n%d", i)
 		d.nodes = append(d.nodes, name)

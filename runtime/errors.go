@@ -26,7 +26,7 @@ func asConnect(err error) error {
 	text := "rpcmesh: " + strings.TrimPrefix(err.Error(), "mesh: ")
 	if e, ok := errors.AsType[*mesh.PolicyError](err); ok {
 		text = fmt.Sprintf("rpcmesh: %s is registered in namespace %q by %q with the policy %v, not %v: give all origins of a function one policy",
-			e.Procedure, e.Namespace, e.OwnerName, Policy(e.Want), Policy(e.Got))
+			e.Procedure, e.Namespace, e.OwnerName, e.Want, e.Got)
 	}
 	return connect.NewError(codeOfMesh(err), text)
 }

@@ -263,7 +263,7 @@ func ExampleNamespace_Replicated() {
 	b := exampleLinked(ctx, "b", url, "public")
 	defer b.Close()
 	for _, node := range []*rpcmesh.Node{a, b} {
-		reg := node.Namespace("public").Replicated(rpcmesh.RoundRobin)
+		reg := node.Namespace("public").Replicated(rpcmesh.PolicyRoundRobin)
 		if _, err := greetv1rpcmesh.RegisterGreeterOrigin(reg, exampleGreeter{name: node.Name()}); err != nil {
 			log.Fatal(err)
 		}

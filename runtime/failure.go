@@ -23,26 +23,6 @@ const (
 
 type certainty = rpcmeshv1.CallFailure_Certainty
 
-// FailureOf returns how far a call had come that the mesh ended, whatever for: no way to its function, a link
-// that broke, a limit, the end of its time or of its context. It returns false for every other error: its
-// handler's own verdict, say.
-func FailureOf(err error) (*rpcmeshv1.CallFailure, bool) {
-	e, ok := errors.AsType[*connect.Error](err)
-	if !ok {
-		return nil, false
-	}
-	for _, d := range e.Details() {
-		if d.Type != failureType {
-			continue
-		}
-		failure := new(rpcmeshv1.CallFailure)
-		if proto.Unmarshal(d.Value, failure) == nil {
-			return failure, true
-		}
-	}
-	return nil, false
-}
-
 // failed is the error of a call that this node ends. All such errors are made by it, so that each says how far its
 // call had come: a linter forbids the files that make calls to create errors directly.
 func (i *identity) failed(code connect.Code, c certainty, text string) *connect.Error {

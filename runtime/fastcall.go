@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/rawcall"
 )
 
 // pooledUnary is the memory of a unary call on the fast path: one with a short request, over a link, that only its
@@ -29,9 +30,32 @@ func (c *calls) getUnary() *pooledUnary {
 // maxFastRequest is the longest request, in bytes, on the fast path.
 const maxFastRequest = 8 << 10
 
-// callFast makes a unary call on the fast path. It reports whether it could: otherwise it has done nothing. What is
-// unusual about the call's end is handled as for any other call.
-func (ns *Namespace) callFast(ctx context.Context, spec connect.Spec, req, res any) (done bool, err error) {
+// stubTransport is a namespace as generated clients call it.
+type stubTransport Namespace
+
+func stubTransportOf(t connect.Transport) (rawcall.StubTransport, bool) {
+	switch t := t.(type) {
+	case *Namespace:
+		if t != nil {
+			return (*stubTransport)(t), true
+		}
+	case *Proxy:
+		if t != nil {
+			return (*stubTransport)(t.ns), true
+		}
+	}
+	return nil, false
+}
+
+// NewClientStream implements [rawcall.StubTransport].
+func (t *stubTransport) NewClientStream(ctx context.Context, spec connect.Spec) (connect.ClientStream, error) {
+	return (*Namespace)(t).newClientStream(ctx, spec, spec.StreamType == connect.StreamTypeUnary)
+}
+
+// CallUnary implements [rawcall.StubTransport]: it makes a call on the fast path. What is unusual about the call's end
+// is handled as for any other call.
+func (t *stubTransport) CallUnary(ctx context.Context, spec connect.Spec, req, res any) (done bool, err error) {
+	ns := (*Namespace)(t)
 	m, ok := req.(proto.Message)
 	if !ok || !isPlain(ctx) || ns.node.life.ctx.Err() != nil {
 		return false, nil
@@ -59,7 +83,7 @@ func isPlain(ctx context.Context) bool {
 	if _, asked := connect.CallInfoForClientContext(ctx); asked {
 		return false
 	}
-	return ctx.Value(outsideKey{}) == nil && ctx.Err() == nil
+	return rawcall.OutsideOf(ctx) == nil && ctx.Err() == nil
 }
 
 // fastCall is one call on the fast path. It stays on its caller's stack.

@@ -17,14 +17,19 @@ import (
 	greetv1 "github.com/rpcmesh/rpcmesh/gen/example/greet/v1"
 	"github.com/rpcmesh/rpcmesh/gen/example/greet/v1/greetv1rpcmesh"
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/rawcall"
 	"github.com/rpcmesh/rpcmesh/runtime/rpcmeshtest"
+	"github.com/rpcmesh/rpcmesh/runtime/stub"
 )
 
 // stubGreet makes a call as generated code does, of the method that spec has.
-func stubGreet(ctx context.Context, client rpcmesh.CallOpener, spec connect.Spec, name string) (string, error) {
-	res, err := rpcmesh.CallUnary[greetv1.GreetResponse](ctx, client, func() (connect.Spec, error) { return spec, nil }, &greetv1.GreetRequest{Name: name})
+func stubGreet(ctx context.Context, client *stub.Client, spec connect.Spec, name string) (string, error) {
+	res, err := stub.CallUnary[greetv1.GreetResponse](ctx, client, func() (connect.Spec, error) { return spec, nil }, &greetv1.GreetRequest{Name: name})
 	return res.GetGreeting(), err
 }
+
+// otherTransport is one that generated clients do not know.
+type otherTransport struct{ connect.Transport }
 
 // toldOf is all that the caller of a failed call can see.
 func toldOf(err error) string {
@@ -40,8 +45,8 @@ func toldOf(err error) string {
 	return text
 }
 
-// TestUnaryEndsAlike: what comes of a call is the same for a stub of today, which makes it in one go where it can, a
-// stub that was generated earlier and one that looks at its CallInfo or has an interceptor.
+// TestUnaryEndsAlike: what comes of a call is the same for a stub that makes it in one go where it can, one whose
+// transport is behind another, and one that looks at its CallInfo or has an interceptor.
 func TestUnaryEndsAlike(t *testing.T) {
 	handlers := map[string]func(ctx context.Context, stream connect.ServerStream) error{
 		"an answer": func(_ context.Context, s connect.ServerStream) error {
@@ -58,7 +63,7 @@ func TestUnaryEndsAlike(t *testing.T) {
 		},
 		"no answer": func(context.Context, connect.ServerStream) error { return nil },
 		"a bad answer": func(_ context.Context, s connect.ServerStream) error {
-			return s.Send(&rpcmesh.Raw{B: []byte{10, 1, 0xff}})
+			return s.Send(&rawcall.Message{B: []byte{10, 1, 0xff}})
 		},
 		"a panic":     func(context.Context, connect.ServerStream) error { panic("handler") },
 		"an error":    func(context.Context, connect.ServerStream) error { return errDown },
@@ -89,12 +94,12 @@ func TestUnaryEndsAlike(t *testing.T) {
 				}
 			}
 			withInfo, _ := connect.NewClientContext(w.Context())
-			want, wantErr := stubGreet(w.Context(), connect.NewClient(w.caller), spec, "Ada")
+			want, wantErr := stubGreet(w.Context(), stub.NewClient(otherTransport{w.caller}), spec, "Ada")
 			for how, call := range map[string]func() (string, error){
-				"in one go":       func() (string, error) { return stubGreet(w.Context(), rpcmesh.NewClient(w.caller), spec, "Ada") },
-				"with a CallInfo": func() (string, error) { return stubGreet(withInfo, rpcmesh.NewClient(w.caller), spec, "Ada") },
+				"in one go":       func() (string, error) { return stubGreet(w.Context(), stub.NewClient(w.caller), spec, "Ada") },
+				"with a CallInfo": func() (string, error) { return stubGreet(withInfo, stub.NewClient(w.caller), spec, "Ada") },
 				"with an interceptor": func() (string, error) {
-					return stubGreet(w.Context(), rpcmesh.NewClient(w.caller, interceptor), spec, "Ada")
+					return stubGreet(w.Context(), stub.NewClient(w.caller, interceptor), spec, "Ada")
 				},
 			} {
 				if got, err := call(); got != want || toldOf(err) != toldOf(wantErr) {
@@ -173,7 +178,7 @@ func TestUnaryPending(t *testing.T) {
 				var release [2]chan struct{}
 				for i, name := range []string{"a", "b"} {
 					release[i] = make(chan struct{})
-					register(t, c.Node(name).Namespace("public").Replicated(rpcmesh.LeastPending),
+					register(t, c.Node(name).Namespace("public").Replicated(rpcmesh.PolicyLeastPending),
 						funcs{greet: func(context.Context, *greetv1.GreetRequest) (*greetv1.GreetResponse, error) {
 							busy[i].Add(1)
 							defer busy[i].Add(-1)
@@ -218,7 +223,7 @@ func TestUnaryEarnsRetries(t *testing.T) {
 		var down atomic.Bool
 		var handled atomic.Int64
 		for _, name := range []string{"a", "b"} {
-			register(t, c.Node(name).Namespace("public").Replicated(rpcmesh.RoundRobin),
+			register(t, c.Node(name).Namespace("public").Replicated(rpcmesh.PolicyRoundRobin),
 				funcs{greet: func(context.Context, *greetv1.GreetRequest) (*greetv1.GreetResponse, error) {
 					handled.Add(1)
 					if down.Load() {

@@ -90,7 +90,7 @@ func (ns *Namespace) newFastPath(table *mesh.Snapshot, sessions map[mesh.LinkID]
 			return new(fastPath)
 		}
 		r := route{table: table, target: t}
-		if Policy(choice.Policy) == LeastPending {
+		if choice.Policy == PolicyLeastPending {
 			r.pending = ns.node.calls.balancer.pendingAt(t.Node)
 		}
 		p.routes, p.links = append(p.routes, r), append(p.links, to)

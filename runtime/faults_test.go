@@ -16,6 +16,7 @@ import (
 
 	greetv1 "github.com/rpcmesh/rpcmesh/gen/example/greet/v1"
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/rawcall"
 	"github.com/rpcmesh/rpcmesh/runtime/rpcmeshtest"
 )
 
@@ -235,19 +236,19 @@ func TestFaultsOfCalls(t *testing.T) {
 		for _, n := range []*rpcmesh.Node{a, b} {
 			log.Reset()
 			callerLog.Reset()
-			caller := n.NewRawCaller()
+			caller := rawcall.NewCaller()
 			done := make(chan struct{})
-			call := &rpcmesh.RawCall{Procedure: "/test.v1.At/A", Done: func(*rpcmesh.RawCall) rpcmesh.Output {
+			call := &rawcall.Call{Procedure: "/test.v1.At/A", Owner: rawDone(func(*rawcall.Call) rawcall.Output {
 				defer close(done)
 				panic(password)
-			}}
+			})}
 			if !caller.Begin(n.Namespace("public"), call) {
 				t.Fatal("it has not begun")
 			}
 			caller.Flush()
 			<-done
 			synctest.Wait()
-			if text := log.String() + callerLog.String(); !strings.Contains(text, "1234") || !strings.Contains(text, "RawCall.Done") {
+			if text := log.String() + callerLog.String(); !strings.Contains(text, "1234") || !strings.Contains(text, "Owner.Done") {
 				t.Errorf("the log has %s", text)
 			}
 		}

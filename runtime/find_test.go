@@ -24,11 +24,11 @@ func TestFind(t *testing.T) {
 		t.Fatal(err)
 	}
 	f, ok := ns.Find(greetv1rpcmesh.GreeterGreetProcedure)
-	if !ok || f.Procedure != greetv1rpcmesh.GreeterGreetProcedure || f.Kind != connect.StreamTypeUnary ||
+	if !ok || f.Procedure != greetv1rpcmesh.GreeterGreetProcedure || f.StreamType != connect.StreamTypeUnary ||
 		f.Idempotency != connect.IdempotencyNoSideEffects || f.OriginName != "b" || f.Hops != 1 {
 		t.Errorf("got %+v, %v", f, ok)
 	}
-	if f, _ := ns.Find(greetv1rpcmesh.GreeterChatProcedure); f.Kind != connect.StreamTypeBidi || f.Idempotency != connect.IdempotencyUnknown {
+	if f, _ := ns.Find(greetv1rpcmesh.GreeterChatProcedure); f.StreamType != connect.StreamTypeBidi || f.Idempotency != connect.IdempotencyUnknown {
 		t.Errorf("got %+v", f)
 	}
 	for listed := range ns.Functions() {

@@ -3,15 +3,13 @@ package rpcmesh
 import (
 	"crypto/rand"
 	"crypto/sha256"
-	"encoding/hex"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/nodeid"
 )
 
-// NodeID names a node in its mesh. It follows from [Config.Name] where one is set, so that a restart
-// is the same node again, and is random otherwise.
-type NodeID [16]byte
-
-// String returns the id as 32 hexadecimal digits.
-func (id NodeID) String() string { return hex.EncodeToString(id[:]) }
+// NodeID identifies a node in its mesh: 16 bytes, which String returns as 32 hexadecimal digits. It follows
+// from [Config.Name] where one is set, so that a restart is the same node again, and is random otherwise.
+type NodeID = nodeid.ID
 
 // idOf derives a node's id from its configured name.
 func idOf(name string) NodeID {

@@ -34,7 +34,7 @@ func shakeAs(t *testing.T, c *rpcmeshtest.Cluster, host, to string, id rpcmesh.N
 	workers := link.NewWorkers()
 	defer workers.Wait()
 	s, err := link.Dial(t.Context(), conn, link.Config{
-		Node: link.NodeID(id), Name: host, Incarnation: incarnation, Key: key, Secret: []byte(rpcmeshtest.Secret), Workers: workers,
+		Node: id, Name: host, Incarnation: incarnation, Key: key, Secret: []byte(rpcmeshtest.Secret), Workers: workers,
 	}, &linkv1.Join{Info: &linkv1.NodeInfo{Name: host}, Namespaces: []*linkv1.LinkNamespace{{Name: "public"}}})
 	if err == nil {
 		s.Close(&linkv1.Goodbye{})
@@ -163,7 +163,7 @@ func TestTwinThatWaits(t *testing.T) {
 		time.Sleep(time.Minute) // fake time
 		wantAnswers(t, c, "x", "a", "b")
 		c.Stop("x")
-		ctx, cancel := context.WithTimeout(t.Context(), rpcmesh.DefaultRedialLast+time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), rpcmesh.DefaultRedialMax+time.Second)
 		defer cancel()
 		if err := c.Node("b").Namespace("public").WaitFor(ctx, "/test.v1.At/twin"); err != nil {
 			t.Error(err)

@@ -27,7 +27,7 @@ type impostor struct {
 	mu      sync.Mutex
 	core    *mesh.Core
 	session *link.Session
-	policy  mesh.Policy
+	policy  rpcmesh.Policy
 	serve   func(*link.ServerCall)
 	lies    []*linkv1.Table // told before what the core has
 	lied    bool            // the core does not know what was told, and is told no more
@@ -42,9 +42,9 @@ func impersonate(
 	t.Helper()
 	im := &impostor{serve: serve}
 	for _, p := range policy {
-		im.policy = mesh.Policy(p)
+		im.policy = p
 	}
-	id, info := mesh.NodeID([]byte(name + strings.Repeat(".", 16))[:16]), &linkv1.NodeInfo{Name: name}
+	id, info := rpcmesh.NodeID([]byte(name + strings.Repeat(".", 16))[:16]), &linkv1.NodeInfo{Name: name}
 	im.core = mesh.New(mesh.Config{ID: id, Incarnation: 1, Info: info})
 	now := time.Now()
 	if err := im.core.Declare(now, "public"); err != nil {
@@ -63,14 +63,14 @@ func impersonate(
 	join := &linkv1.Join{Info: info, Namespaces: []*linkv1.LinkNamespace{{Name: "public"}}}
 	workers := link.NewWorkers()
 	im.session, err = link.Dial(t.Context(), conn, link.Config{
-		Node: link.NodeID(id), Name: name, Incarnation: 1, Secret: []byte(rpcmeshtest.Secret), Workers: workers,
+		Node: id, Name: name, Incarnation: 1, Secret: []byte(rpcmeshtest.Secret), Workers: workers,
 	}, join)
 	if err != nil {
 		t.Fatal(err)
 	}
 	peer := im.session.Peer()
 	if err := im.core.LinkUp(now, 1, mesh.Peer{
-		ID: mesh.NodeID(peer.Node), Incarnation: peer.Incarnation, Info: peer.Join.GetInfo(), Local: join.GetNamespaces(), Remote: peer.Join.GetNamespaces(),
+		ID: peer.Node, Incarnation: peer.Incarnation, Info: peer.Join.GetInfo(), Local: join.GetNamespaces(), Remote: peer.Join.GetNamespaces(),
 	}); err != nil {
 		t.Fatal(err)
 	}

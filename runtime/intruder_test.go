@@ -40,7 +40,7 @@ func intruderJoin(proxy bool, namespaces []*linkv1.LinkNamespace) *linkv1.Join {
 func (in *intruder) config() (cfg link.Config, done func()) {
 	workers := link.NewWorkers()
 	return link.Config{
-		Node: link.NodeID([]byte("the intruder's id")[:16]), Name: "intruder", Incarnation: 1,
+		Node: rpcmesh.NodeID([]byte("the intruder's id")[:16]), Name: "intruder", Incarnation: 1,
 		Secret: []byte(rpcmeshtest.Secret), Workers: workers,
 	}, workers.Wait
 }

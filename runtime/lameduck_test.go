@@ -17,9 +17,9 @@ import (
 
 	greetv1 "github.com/rpcmesh/rpcmesh/gen/example/greet/v1"
 	"github.com/rpcmesh/rpcmesh/gen/example/greet/v1/greetv1rpcmesh"
-	rpcmeshv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/v1"
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/h2/h2serve"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/rawcall"
 	"github.com/rpcmesh/rpcmesh/runtime/rpcmeshtest"
 )
 
@@ -34,7 +34,7 @@ func TestLameDuck(t *testing.T) {
 		synctest.Wait()
 		ready := func() int { return readiness(t, a) }
 		state := func() [3]bool {
-			return [3]bool{closed(a.Stopping()), closed(a.Draining()), a.Admit(t.Context()) != nil}
+			return [3]bool{closed(a.Stopping()), closed(a.Draining()), rawcall.GatewayNodeOf(a).Admit(t.Context()) != nil}
 		}
 		if ready() != http.StatusOK || state() != [3]bool{} {
 			t.Errorf("before: %d, %v", ready(), state())
@@ -65,9 +65,9 @@ func TestLameDuck(t *testing.T) {
 		if ready() != http.StatusServiceUnavailable || state() != [3]bool{true, true, true} {
 			t.Errorf("afterwards: %d, %v", ready(), state())
 		}
-		err := a.Admit(t.Context())
+		err := rawcall.GatewayNodeOf(a).Admit(t.Context())
 		wantError(t, err, connect.CodeUnavailable, "shutting down")
-		if failure, ok := rpcmesh.FailureOf(err); !ok || failure.GetCertainty() != rpcmeshv1.CallFailure_CERTAINTY_NOT_STARTED {
+		if failure, ok := rpcmesh.FailureOf(err); !ok || failure.Certainty != rpcmesh.CertaintyNotStarted {
 			t.Errorf("a call that is not admitted: %v", failure)
 		}
 	})
@@ -195,7 +195,7 @@ func TestDrainingTellsStreams(t *testing.T) {
 				}
 				_, err := stream.Receive()
 				wantError(w.T, err, connect.CodeUnavailable, "shutting down")
-				if failure, _ := rpcmesh.FailureOf(err); failure.GetCertainty() != rpcmeshv1.CallFailure_CERTAINTY_STARTED {
+				if failure, _ := rpcmesh.FailureOf(err); failure.Certainty != rpcmesh.CertaintyStarted {
 					w.Errorf("the call's failure: %v", failure)
 				}
 				if err := <-unary; err != nil {
@@ -246,18 +246,20 @@ func TestDrainingHandlers(t *testing.T) {
 	}
 }
 
-// noWhole is an h2serve.BufferedHandlers, for which a node serves HTTP/2 itself.
-type noWhole struct{ http.Handler }
+// noBuffers are the handlers of a gateway that nobody calls.
+type noBuffers struct{}
 
-func (noWhole) NewBufferedHandler() h2serve.BufferedHandler { return nil }
+func (noBuffers) NewBufferedHandler() h2serve.BufferedHandler { return nil }
 
 // TestShutdownBehindProxy: a link that comes by a connection for HTTP is no caller to wait for, and carries the calls
 // that run to their ends.
 func TestShutdownBehindProxy(t *testing.T) {
-	for name, handler := range map[string]http.Handler{"net/http": http.NotFoundHandler(), "own": noWhole{}} {
+	for _, name := range []string{"net/http", "own"} {
 		t.Run(name, func(t *testing.T) {
 			a, backend := serveNode(t, rpcmesh.Config{Name: "a", Secret: "s"})
-			a.Handle("/nothing", handler)
+			if name == "own" { // a node with a gateway serves HTTP/2 itself
+				rawcall.GatewayNodeOf(a).MountGateway(http.NotFoundHandler(), noBuffers{})
+			}
 			register(t, a.Namespace("public"), funcs{chat: echo})
 			target, err := url.Parse(backend)
 			if err != nil {

@@ -28,8 +28,8 @@ const (
 	dialTimeout = 10 * time.Second
 )
 
-// Link is a node's lasting wish to be linked to another: it dials, and dials again whenever the link
-// is lost. Its node owns it. All methods may be called concurrently.
+// Link maintains a connection to another node: it dials, and dials again whenever the connection is lost. Its node
+// owns it. All methods may be called concurrently.
 type Link struct {
 	linker     *linker
 	url        *url.URL

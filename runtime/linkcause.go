@@ -9,6 +9,7 @@ import (
 	"connectrpc.com/connect/v2"
 
 	"github.com/rpcmesh/rpcmesh/runtime/internal/carrier"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/coded"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
 )
 
@@ -45,7 +46,7 @@ func (l *Link) downCause() error {
 
 // notReady is the error of Ready when ctx has ended.
 func (l *Link) notReady(ctx context.Context) error {
-	return connect.Errorf(codeOfContext(ctx), "rpcmesh: the link to %s is not up: %v", l.url, l.downCause()).
+	return connect.Errorf(coded.OfContext(ctx.Err()), "rpcmesh: the link to %s is not up: %v", l.url, l.downCause()).
 		WithCause(context.Cause(ctx))
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"connectrpc.com/connect/v2"
+
 	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/guard"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
@@ -159,7 +160,7 @@ func (l *linker) evictEarlierStart(peer link.Peer) bool {
 
 func (l *linker) linkConfig() link.Config {
 	cfg := link.Config{
-		Node: link.NodeID(l.identity.id), Name: l.identity.name, Incarnation: l.identity.incarnation,
+		Node: NodeID(l.identity.id), Name: l.identity.name, Incarnation: l.identity.incarnation,
 		AcceptAnyone: true, AcceptOldProofs: l.cfg.AcceptOldProofs, Key: l.identity.key,
 		Limits:            l.linkLimits(),
 		Budget:            l.budget,

@@ -11,6 +11,7 @@ import (
 
 	"connectrpc.com/connect/v2"
 
+	"github.com/rpcmesh/rpcmesh/runtime/internal/coded"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/mesh"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/schema"
 )
@@ -195,7 +196,7 @@ func (ns *Namespace) fetchDefining(ctx context.Context, l *schemaListing, symbol
 	for chunk := range slices.Chunk(closest(l.schemas, name), schemaFetches) {
 		ns.fetchSymbols(ctx, chunk)
 		if ctx.Err() != nil {
-			return connect.Errorf(codeOfContext(ctx), "rpcmesh: the schemas of namespace %q did not come in time", ns.name).
+			return connect.Errorf(coded.OfContext(ctx.Err()), "rpcmesh: the schemas of namespace %q did not come in time", ns.name).
 				WithCause(context.Cause(ctx))
 		}
 		for _, s := range chunk {

@@ -19,7 +19,7 @@ func attrAddr(addr string) slog.Attr           { return slog.String("addr", addr
 func attrRedial(pause time.Duration) slog.Attr { return slog.Duration("redial_within", pause) }
 
 func attrPeer(p link.Peer) slog.Attr {
-	return slog.Group("peer", "name", p.Join.GetInfo().GetName(), "id", NodeID(p.Node).String())
+	return slog.Group("peer", "name", p.Join.GetInfo().GetName(), "id", p.Node.String())
 }
 
 // attrError logs an error with its cause, which the peer does not see.

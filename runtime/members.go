@@ -37,14 +37,14 @@ func (n *Node) Members() iter.Seq[Member] {
 
 func memberOf(info mesh.MemberInfo) Member {
 	m := Member{
-		ID: NodeID(info.ID), Name: info.Info.GetName(), Version: info.Info.GetVersion(),
+		ID: info.ID, Name: info.Info.GetName(), Version: info.Info.GetVersion(),
 		Addresses: info.Info.GetAddresses(), Metadata: info.Info.GetMetadata(),
 		Incarnation: info.Incarnation, Neighbours: make(map[string][]NodeID, len(info.Namespaces)),
 	}
 	for _, ns := range info.Namespaces {
 		ids := make([]NodeID, len(ns.Neighbours))
 		for i, nb := range ns.Neighbours {
-			ids[i] = NodeID(nb.ID)
+			ids[i] = nb.ID
 		}
 		m.Neighbours[ns.Namespace] = ids
 	}
@@ -71,7 +71,7 @@ func (ns *Namespace) Route(procedure string) []Hop {
 	}
 	target := choice.Targets[0]
 	path := table.Path(target)
-	names := map[mesh.NodeID]string{mesh.NodeID(ns.node.identity.id): ns.node.identity.name, target.Node: target.Name}
+	names := map[NodeID]string{NodeID(ns.node.identity.id): ns.node.identity.name, target.Node: target.Name}
 	for m := range table.Members() {
 		if slices.Contains(path, m.ID) {
 			names[m.ID] = m.Info.GetName()
@@ -79,7 +79,7 @@ func (ns *Namespace) Route(procedure string) []Hop {
 	}
 	route := make([]Hop, len(path))
 	for i, id := range path {
-		route[i] = Hop{Node: NodeID(id), Name: names[id]}
+		route[i] = Hop{Node: id, Name: names[id]}
 	}
 	return route
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/rpcmesh/rpcmesh/gen/example/greet/v1/greetv1rpcmesh"
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/errortest"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/rawcall"
 	"github.com/rpcmesh/rpcmesh/runtime/rpcmeshtest"
 )
 
@@ -144,7 +145,7 @@ func TestMistakesOfCalls(t *testing.T) {
 		"received-text": between(func(p *pair) error {
 			p.serve(says("b"))
 			spec := connect.Spec{Procedure: greetv1rpcmesh.GreeterGreetProcedure}
-			return connect.NewClient(p.caller()).CallUnary(p.Context(), spec, &rpcmesh.Raw{B: []byte{10, 1, 0xff}}, new(rpcmesh.Raw))
+			return connect.NewClient(p.caller()).CallUnary(p.Context(), spec, &rawcall.Message{B: []byte{10, 1, 0xff}}, new(rawcall.Message))
 		}),
 		"nil-request": between(func(p *pair) error {
 			p.serve(says("b"))

@@ -150,9 +150,9 @@ func TestMistakesOfNames(t *testing.T) {
 			return err
 		}),
 		"policy": met(func(t *testing.T, a, b *rpcmesh.Node) error {
-			register(t, a.Namespace("public").Replicated(rpcmesh.Random), says("a"))
+			register(t, a.Namespace("public").Replicated(rpcmesh.PolicyRandom), says("a"))
 			synctest.Wait()
-			_, err := greetv1rpcmesh.RegisterGreeterOrigin(b.Namespace("public").Replicated(rpcmesh.Nearest), says("b"))
+			_, err := greetv1rpcmesh.RegisterGreeterOrigin(b.Namespace("public").Replicated(rpcmesh.PolicyNearest), says("b"))
 			return err
 		}),
 		"policy-met": policiesMet,
@@ -197,9 +197,9 @@ func policiesMet(t *testing.T) (o outcome) {
 		var log lockedBuffer
 		a, b := c.Node("a", logTo(&log)), c.Node("b")
 		method := worker(func(context.Context, string) (string, error) { return "", nil })
-		mustRegister(t, a.Namespace("public").Replicated(rpcmesh.Random), method)
+		mustRegister(t, a.Namespace("public").Replicated(rpcmesh.PolicyRandom), method)
 		time.Sleep(time.Minute) // fake time
-		mustRegister(t, b.Namespace("public").Replicated(rpcmesh.Nearest), method)
+		mustRegister(t, b.Namespace("public").Replicated(rpcmesh.PolicyNearest), method)
 		c.Link("b", "a", "public")
 		synctest.Wait()
 		o = outcome{Log: log.String()}

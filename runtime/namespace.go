@@ -2,7 +2,6 @@ package rpcmesh
 
 import (
 	"context"
-	"errors"
 	"iter"
 	"maps"
 	"slices"
@@ -11,6 +10,7 @@ import (
 
 	"connectrpc.com/connect/v2"
 
+	"github.com/rpcmesh/rpcmesh/runtime/internal/coded"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/mesh"
 )
 
@@ -44,8 +44,8 @@ func (ns *Namespace) Name() string { return ns.name }
 type Function struct {
 	// Procedure is "/pkg.Service/Method".
 	Procedure string
-	// Kind tells how many messages go each way.
-	Kind connect.StreamType
+	// StreamType tells how many messages go each way.
+	StreamType connect.StreamType
 	// Idempotency says whether calls may be repeated, as the origin registered it.
 	Idempotency connect.IdempotencyLevel
 	// Origin and OriginName are those of the node that holds it.
@@ -87,11 +87,11 @@ func functionOf(f mesh.FunctionInfo) Function {
 	return d
 }
 
-func newFunction(f *mesh.Function, registered int64, node mesh.NodeID, name string, hops int) Function {
+func newFunction(f *mesh.Function, registered int64, node NodeID, name string, hops int) Function {
 	return Function{
-		Procedure: f.Procedure, Kind: connect.StreamType(f.StreamType),
+		Procedure: f.Procedure, StreamType: connect.StreamType(f.StreamType),
 		Idempotency: connect.IdempotencyLevel(f.Idempotency),
-		Origin:      NodeID(node), OriginName: name, Hops: hops, Policy: Policy(f.Policy),
+		Origin:      node, OriginName: name, Hops: hops, Policy: f.Policy,
 		Schema: schemaHash(f.Schema), Registered: time.Unix(0, min(registered, time.Now().UnixNano())),
 	}
 }
@@ -155,7 +155,7 @@ func (ns *Namespace) WaitFor(ctx context.Context, procedures ...string) error {
 			remind.log("WaitFor waits", "namespace", ns.name, "procedure", missing, "why", why.String())
 		case <-ctx.Done():
 			why := ns.node.calls.absence(table, ns.name, missing, links)
-			return connect.Errorf(codeOfContext(ctx), "rpcmesh: %v", &why).WithCause(context.Cause(ctx))
+			return connect.Errorf(coded.OfContext(ctx.Err()), "rpcmesh: %v", &why).WithCause(context.Cause(ctx))
 		}
 	}
 }
@@ -168,12 +168,4 @@ func (ns *Namespace) WaitVisible(ctx context.Context) error {
 		return ns.err
 	}
 	return ns.node.table.waitVisible(ctx, ns.name)
-}
-
-// codeOfContext is the code of an operation that ended because ctx did.
-func codeOfContext(ctx context.Context) connect.Code {
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return connect.CodeDeadlineExceeded
-	}
-	return connect.CodeCanceled
 }

@@ -169,8 +169,10 @@ func (n *Node) closeNow() {
 	n.linker.workers.Wait()
 }
 
-// Version is the version of rpcmesh that this process runs, as its build says.
-var Version = sync.OnceValue(func() string {
+// Version returns the version of rpcmesh that this process runs, as its build says: "unknown" where that does not.
+func Version() string { return version() }
+
+var version = sync.OnceValue(func() string {
 	const path = "github.com/rpcmesh/rpcmesh"
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
@@ -185,4 +187,4 @@ var Version = sync.OnceValue(func() string {
 		}
 	}
 	return "unknown"
-})()
+})

@@ -15,13 +15,13 @@ import (
 // and by [FailureOf] that the call has not started. A handler that has sent something cannot take that
 // back: its call has started, whatever it says. nil stays nil.
 func NotStarted(err error) error {
-	return WithCertainty(err, rpcmeshv1.CallFailure_CERTAINTY_NOT_STARTED)
+	return WithCertainty(err, CertaintyNotStarted)
 }
 
 // WithCertainty is [NotStarted] for handlers that pass their calls on to where the mesh does not reach, and
 // have lost one there: it says of it what the mesh says of those that it loses itself. A call of unknown
 // outcome is repeated where its method's idempotency level allows that.
-func WithCertainty(err error, certainty rpcmeshv1.CallFailure_Certainty) error {
+func WithCertainty(err error, certainty Certainty) error {
 	if err == nil {
 		return nil
 	}
@@ -32,7 +32,7 @@ func WithCertainty(err error, certainty rpcmeshv1.CallFailure_Certainty) error {
 // detail of the error: those of another call's error may be passed on by a handler that did begin.
 type certainError struct {
 	error
-	certainty rpcmeshv1.CallFailure_Certainty
+	certainty Certainty
 }
 
 func (e *certainError) Unwrap() error { return e.error }
@@ -40,7 +40,7 @@ func (e *certainError) Unwrap() error { return e.error }
 // handlerFailure is what a handler's error says about how far its call has come; nil if it says nothing.
 func (i *identity) handlerFailure(err error) *rpcmeshv1.CallFailure {
 	if e, ok := errors.AsType[*certainError](err); ok {
-		return &rpcmeshv1.CallFailure{Certainty: e.certainty, Node: i.id[:], NodeName: i.name, ByHandler: true}
+		return &rpcmeshv1.CallFailure{Certainty: rpcmeshv1.CallFailure_Certainty(e.certainty), Node: i.id[:], NodeName: i.name, ByHandler: true}
 	}
 	return nil
 }
@@ -51,5 +51,5 @@ func (i *identity) drainingError(err error) error {
 	if !errors.Is(err, ErrDraining) && !errors.Is(err, context.Canceled) && connect.CodeOf(err) != connect.CodeCanceled {
 		return err
 	}
-	return WithCertainty(ErrDraining, started)
+	return WithCertainty(ErrDraining, CertaintyStarted)
 }

@@ -27,7 +27,7 @@ func TestNotStartedGoesElsewhere(t *testing.T) { eachCaller(t, testNotStartedGoe
 
 func testNotStartedGoesElsewhere(t *testing.T, from callerOf) {
 	for _, at := range []string{"x", "m", "a", "b"} {
-		for _, policy := range []rpcmesh.Policy{rpcmesh.RoundRobin, rpcmesh.Random, rpcmesh.LeastPending, rpcmesh.Nearest} {
+		for _, policy := range []rpcmesh.Policy{rpcmesh.PolicyRoundRobin, rpcmesh.PolicyRandom, rpcmesh.PolicyLeastPending, rpcmesh.PolicyNearest} {
 			t.Run(fmt.Sprint("from ", at, " by ", policy), func(t *testing.T) {
 				inBubble(t, func(t *testing.T, c *rpcmeshtest.Cluster) {
 					var declined, served atomic.Int32
@@ -59,7 +59,7 @@ func testNotStartedGoesElsewhere(t *testing.T, from callerOf) {
 					if n := served.Load(); n != calls {
 						t.Errorf("%d calls were served %d times", calls, n)
 					}
-					if n := declined.Load(); n > calls || n < 10 && policy == rpcmesh.Random {
+					if n := declined.Load(); n > calls || n < 10 && policy == rpcmesh.PolicyRandom {
 						t.Errorf("%d calls were declined %d times", calls, n)
 					}
 					if took := time.Since(begin); took > 0 {
@@ -102,7 +102,7 @@ func TestNotStartedAlone(t *testing.T) {
 					w.Errorf("got %v; want %v: %s", err, test.code, test.text)
 				}
 				f, _ := rpcmesh.FailureOf(err)
-				if f.GetCertainty() != rpcmeshv1.CallFailure_CERTAINTY_NOT_STARTED || !f.GetByHandler() || f.GetNodeName() != w.path[w.links()] {
+				if f.Certainty != rpcmesh.CertaintyNotStarted || !f.ByHandler || f.NodeName != w.path[w.links()] {
 					w.Errorf("failure %v", f)
 				}
 				if called.Load() != 1 || time.Since(begin) > 0 {
@@ -131,7 +131,7 @@ func TestNotStartedStream(t *testing.T) {
 			},
 			"b": echo,
 		} {
-			register(t, c.Node(name).Namespace("public").Replicated(rpcmesh.RoundRobin), funcs{chat: chat})
+			register(t, c.Node(name).Namespace("public").Replicated(rpcmesh.PolicyRoundRobin), funcs{chat: chat})
 			c.Link(name, "m", "public")
 		}
 		synctest.Wait()
@@ -162,7 +162,7 @@ func TestNotStartedTooLate(t *testing.T) {
 				var called atomic.Int32
 				c.Node("m")
 				for _, name := range []string{"a", "b"} {
-					register(t, c.Node(name).Namespace("public").Replicated(rpcmesh.RoundRobin), funcs{
+					register(t, c.Node(name).Namespace("public").Replicated(rpcmesh.PolicyRoundRobin), funcs{
 						chat: func(_ context.Context, stream greetv1rpcmesh.GreeterChatServerStream) error {
 							called.Add(1)
 							if err := answer(stream); err != nil {
@@ -185,7 +185,7 @@ func TestNotStartedTooLate(t *testing.T) {
 						_, err = stream.Receive()
 					}
 					wantError(t, err, errDown.Code(), errDown.Message())
-					if f, _ := rpcmesh.FailureOf(err); f.GetCertainty() != rpcmeshv1.CallFailure_CERTAINTY_STARTED {
+					if f, _ := rpcmesh.FailureOf(err); f.Certainty != rpcmesh.CertaintyStarted {
 						t.Errorf("failure %v", f)
 					}
 					if got := called.Load(); got != int32(i+1) {
@@ -201,7 +201,7 @@ func TestNotStartedTooLate(t *testing.T) {
 // has not begun itself.
 func TestNotStartedSecondHand(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *rpcmeshtest.Cluster) {
-		value, err := proto.Marshal(&rpcmeshv1.CallFailure{Certainty: rpcmeshv1.CallFailure_CERTAINTY_NOT_STARTED})
+		value, err := proto.Marshal(&rpcmeshv1.CallFailure{Certainty: notStarted})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -209,7 +209,7 @@ func TestNotStartedSecondHand(t *testing.T) {
 		var called atomic.Int32
 		c.Node("m")
 		for _, name := range []string{"a", "b"} {
-			register(t, c.Node(name).Namespace("public").Replicated(rpcmesh.RoundRobin), funcs{
+			register(t, c.Node(name).Namespace("public").Replicated(rpcmesh.PolicyRoundRobin), funcs{
 				greet: func(context.Context, *greetv1.GreetRequest) (*greetv1.GreetResponse, error) {
 					called.Add(1)
 					return nil, connect.NewError(connect.CodeUnavailable, "half done").WithDetail(detail)
@@ -232,9 +232,9 @@ func TestWithCertainty(t *testing.T) {
 				spec := connect.Spec{Procedure: "/test.v1.Worker/Work", IdempotencyLevel: level}
 				c.Node("m")
 				for _, name := range []string{"a", "b"} {
-					mustRegister(t, c.Node(name).Namespace("public").Replicated(rpcmesh.RoundRobin), unary(spec, func(context.Context, string) (string, error) {
+					mustRegister(t, c.Node(name).Namespace("public").Replicated(rpcmesh.PolicyRoundRobin), unary(spec, func(context.Context, string) (string, error) {
 						if name == "a" {
-							return "", rpcmesh.WithCertainty(connect.NewError(connect.CodeUnavailable, "lost"), rpcmeshv1.CallFailure_CERTAINTY_UNKNOWN)
+							return "", rpcmesh.WithCertainty(connect.NewError(connect.CodeUnavailable, "lost"), rpcmesh.CertaintyUnknown)
 						}
 						return name, nil
 					}))
@@ -248,7 +248,7 @@ func TestWithCertainty(t *testing.T) {
 						continue
 					}
 					failed++
-					if f, _ := rpcmesh.FailureOf(err); f.GetCertainty() != rpcmeshv1.CallFailure_CERTAINTY_UNKNOWN || f.GetNodeName() != "a" {
+					if f, _ := rpcmesh.FailureOf(err); f.Certainty != rpcmesh.CertaintyUnknown || f.NodeName != "a" {
 						t.Errorf("failure %v", f)
 					}
 				}

@@ -23,32 +23,23 @@ type Registrar interface {
 	Register(methods ...connect.Method) (*Origin, error)
 }
 
-// Policy says how calls are spread over the origins of a replicated function.
-type Policy uint8
+// Policy says how calls are spread over the origins of a replicated function. Its String is the policy's name.
+type Policy = mesh.Policy
 
 // The policies. All origins of a function must be registered with the same one.
 const (
-	// Single is that of a function that is not replicated: one origin takes all calls.
-	Single Policy = iota
-	// RoundRobin takes the origins in turn, each caller for itself.
-	RoundRobin
-	// Random takes any of the origins.
-	Random
-	// LeastPending takes the one of two random origins that has fewer calls of this caller under way
+	// PolicySingle is that of a function that is not replicated: one origin takes all calls.
+	PolicySingle = mesh.PolicySingle
+	// PolicyRoundRobin takes the origins in turn, each caller for itself.
+	PolicyRoundRobin = mesh.PolicyRoundRobin
+	// PolicyRandom takes any of the origins.
+	PolicyRandom = mesh.PolicyRandom
+	// PolicyLeastPending takes the one of two random origins that has fewer calls of this caller under way
 	// (Mitzenmacher, The Power of Two Choices in Randomized Load Balancing, 2001).
-	LeastPending
-	// Nearest takes the origin with the fewest links between, in turn among equals.
-	Nearest
+	PolicyLeastPending = mesh.PolicyLeastPending
+	// PolicyNearest takes the origin with the fewest links between, in turn among equals.
+	PolicyNearest = mesh.PolicyNearest
 )
-
-// String returns the policy's name.
-func (p Policy) String() string {
-	names := [...]string{"single", "round-robin", "random", "least-pending", "nearest"}
-	if int(p) < len(names) {
-		return names[p]
-	}
-	return "unknown"
-}
 
 // Origin is a set of functions that were registered together. Its methods may be called concurrently.
 type Origin struct {
@@ -84,7 +75,7 @@ func (o *Origin) Unregister() error {
 // registered with that schema: see [Namespace.Schema]. A schema that is longer than 4 MiB, or lacks a file
 // that it imports, is left out, and the log says so.
 func (ns *Namespace) Register(methods ...connect.Method) (*Origin, error) {
-	return ns.register(Single, methods)
+	return ns.register(PolicySingle, methods)
 }
 
 // Replicated returns a registrar for functions of which several nodes have an origin: calls are spread
@@ -116,7 +107,7 @@ func (ns *Namespace) RegisterServer(s *connect.Server) (*Origin, error) {
 	for spec := range s.Specs() {
 		methods = append(methods, connect.Method{Spec: spec, Handler: dispatch(s)})
 	}
-	return ns.register(Single, methods)
+	return ns.register(PolicySingle, methods)
 }
 
 func dispatch(s *connect.Server) connect.ServerFunc {
@@ -157,7 +148,7 @@ func (o *Origin) register(policy Policy, server *connect.Server, methods []conne
 		functions[i] = mesh.Function{
 			Procedure: m.Spec.Procedure, StreamType: uint8(m.Spec.StreamType),
 			Idempotency: uint8(m.Spec.IdempotencyLevel),
-			Registered:  now.UnixNano(), Policy: mesh.Policy(policy),
+			Registered:  now.UnixNano(), Policy: policy,
 		}
 		if s := o.schemas[i]; s != nil {
 			functions[i].Schema = hashBytes(s)
@@ -167,8 +158,8 @@ func (o *Origin) register(policy Policy, server *connect.Server, methods []conne
 }
 
 func checkMethods(policy Policy, methods []connect.Method) error {
-	if policy > Nearest {
-		return connect.Errorf(connect.CodeInvalidArgument, "rpcmesh: there is no policy %d: use Single, RoundRobin, Random, LeastPending or Nearest", policy)
+	if policy > PolicyNearest {
+		return connect.Errorf(connect.CodeInvalidArgument, "rpcmesh: there is no policy %d: use PolicySingle, PolicyRoundRobin, PolicyRandom, PolicyLeastPending or PolicyNearest", policy)
 	}
 	if len(methods) > maxMethods {
 		return connect.Errorf(connect.CodeInvalidArgument, "rpcmesh: register %d methods at a time at most", maxMethods)

@@ -17,10 +17,11 @@ import (
 	greetv1 "github.com/rpcmesh/rpcmesh/gen/example/greet/v1"
 	"github.com/rpcmesh/rpcmesh/gen/example/greet/v1/greetv1rpcmesh"
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/rawcall"
 	"github.com/rpcmesh/rpcmesh/runtime/rpcmeshtest"
 )
 
-// rawTransport makes unary calls by RawCall, so that what other tests ask of calls is asked of those too.
+// rawTransport makes unary calls by [rawcall.Call], so that what other tests ask of calls is asked of those too.
 type rawTransport struct {
 	*rpcmesh.Namespace
 	node *rpcmesh.Node
@@ -34,6 +35,11 @@ func (t rawTransport) NewClientStream(ctx context.Context, spec connect.Spec) (c
 	return &rawStream{ClientStream: ordinary, t: t, ctx: ctx, spec: spec, done: make(chan struct{})}, nil
 }
 
+// rawDone is a [rawcall.Owner] of one function.
+type rawDone func(c *rawcall.Call) rawcall.Output
+
+func (f rawDone) Done(c *rawcall.Call) rawcall.Output { return f(c) }
+
 // rawStream is a unary call. ClientStream is for where it cannot be begun.
 type rawStream struct {
 	connect.ClientStream
@@ -43,7 +49,7 @@ type rawStream struct {
 
 	begun    bool
 	over     bool
-	call     rpcmesh.RawCall
+	call     rawcall.Call
 	stop     func() bool
 	done     chan struct{}
 	response []byte
@@ -67,14 +73,14 @@ func (s *rawStream) Send(msg any) error {
 	c.Procedure, c.Idempotency, c.Request = s.spec.Procedure, s.spec.IdempotencyLevel, request
 	c.Deadline, _ = s.ctx.Deadline()
 	for key, values := range info.RequestHeader().All() {
-		c.RequestHeader().SetValues(key, values)
+		c.Info.RequestHeader().SetValues(key, values)
 	}
-	c.Done = func(c *rpcmesh.RawCall) rpcmesh.Output {
+	c.Owner = rawDone(func(c *rawcall.Call) rawcall.Output {
 		s.response = bytes.Clone(c.Response)
 		close(s.done)
 		return s
-	}
-	caller := s.t.node.NewRawCaller()
+	})
+	caller := rawcall.NewCaller()
 	if s.begun = caller.Begin(s.t.Namespace, c); !s.begun {
 		return s.ClientStream.Send(msg)
 	}
@@ -95,10 +101,10 @@ func (s *rawStream) Receive(msg any) error {
 	<-s.done
 	s.stop()
 	info, _ := connect.CallInfoForClientContext(s.ctx)
-	for key, values := range s.call.ResponseHeader().All() {
+	for key, values := range s.call.Info.ResponseHeader().All() {
 		info.ResponseHeader().SetValues(key, values)
 	}
-	for key, values := range s.call.ResponseTrailer().All() {
+	for key, values := range s.call.Info.ResponseTrailer().All() {
 		info.ResponseTrailer().SetValues(key, values)
 	}
 	if s.call.Err != nil {
@@ -119,7 +125,7 @@ func (s *rawStream) Close() error {
 	return s.ClientStream.Close()
 }
 
-// raw returns a way to call from a node of c by RawCall.
+// raw returns a way to call from a node of c by a [rawcall.Call].
 func raw(c *rpcmeshtest.Cluster, node string) connect.Transport {
 	n := c.Node(node)
 	return rawTransport{n.Namespace("public"), n}
@@ -143,19 +149,19 @@ func TestIdempotentCallIsRepeated(t *testing.T) { eachCaller(t, testIdempotentCa
 func TestNotStartedIsRepeated(t *testing.T) { eachCaller(t, testNotStartedIsRepeated) }
 
 // rawGreet begins a call of Greet and returns it with what tells of its end.
-func rawGreet(t testing.TB, n *rpcmesh.Node, name string) (c *rpcmesh.RawCall, done chan error) {
+func rawGreet(t testing.TB, n *rpcmesh.Node, name string) (c *rawcall.Call, done chan error) {
 	t.Helper()
 	request, err := proto.Marshal(&greetv1.GreetRequest{Name: name})
 	if err != nil {
 		t.Fatal(err)
 	}
 	done = make(chan error, 2) // a second end would be a mistake
-	c = &rpcmesh.RawCall{Procedure: greetv1rpcmesh.GreeterGreetProcedure, Request: request}
-	c.Done = func(c *rpcmesh.RawCall) rpcmesh.Output {
+	c = &rawcall.Call{Procedure: greetv1rpcmesh.GreeterGreetProcedure, Request: request}
+	c.Owner = rawDone(func(c *rawcall.Call) rawcall.Output {
 		done <- c.Err
 		return nil
-	}
-	caller := n.NewRawCaller()
+	})
+	caller := rawcall.NewCaller()
 	if !caller.Begin(n.Namespace("public"), c) {
 		t.Fatal("the call was not begun")
 	}
@@ -190,7 +196,7 @@ func TestRawCallsTogether(t *testing.T) {
 		mustRegister(t, c.Node("b").Namespace("public"), worker(func(_ context.Context, name string) (string, error) { return name, nil }))
 		synctest.Wait()
 		n := c.Node("b")
-		caller := n.NewRawCaller()
+		caller := rawcall.NewCaller()
 		var ended atomic.Int32
 		request, _ := proto.Marshal(&greetv1.GreetRequest{Name: "Ada"})
 		for i := range 200 {
@@ -198,14 +204,14 @@ func TestRawCallsTogether(t *testing.T) {
 			if i%2 == 0 {
 				procedure = workSpec().Procedure
 			}
-			call := &rpcmesh.RawCall{Procedure: procedure, Request: request, Done: func(c *rpcmesh.RawCall) rpcmesh.Output {
+			call := &rawcall.Call{Procedure: procedure, Request: request, Owner: rawDone(func(c *rawcall.Call) rawcall.Output {
 				res := new(greetv1.GreetResponse)
 				if err := proto.Unmarshal(c.Response, res); c.Err != nil || err != nil || !strings.HasSuffix(res.GetGreeting(), "Ada") {
 					t.Errorf("got %v, %v, %v", res, c.Err, err)
 				}
 				ended.Add(1)
 				return nil
-			}}
+			})}
 			if !caller.Begin(n.Namespace("public"), call) {
 				t.Fatal("not begun")
 			}
@@ -255,12 +261,12 @@ func TestRawCallCanceledBefore(t *testing.T) {
 		synctest.Wait()
 		for _, node := range []string{"a", "b"} {
 			n := c.Node(node)
-			call := &rpcmesh.RawCall{Procedure: greetv1rpcmesh.GreeterGreetProcedure, Done: func(*rpcmesh.RawCall) rpcmesh.Output {
+			call := &rawcall.Call{Procedure: greetv1rpcmesh.GreeterGreetProcedure, Owner: rawDone(func(*rawcall.Call) rawcall.Output {
 				t.Error("it has ended, too")
 				return nil
-			}}
+			})}
 			call.Cancel()
-			if n.NewRawCaller().Begin(n.Namespace("public"), call) {
+			if rawcall.NewCaller().Begin(n.Namespace("public"), call) {
 				t.Error("the call was begun")
 			}
 			synctest.Wait()

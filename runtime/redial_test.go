@@ -54,7 +54,7 @@ func TestFlappingLink(t *testing.T) {
 			if err := link.Ready(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			if took := time.Since(began); took > rpcmesh.DefaultRedialFirst {
+			if took := time.Since(began); took > rpcmesh.DefaultRedialMin {
 				t.Errorf("after %d breaks it took %v to be back", i+1, took)
 			}
 		}
@@ -89,7 +89,7 @@ func TestRedialForACall(t *testing.T) {
 		if got, err := do(rpcmesh.WaitForReady(t.Context()), ns, atA, ""); got != "a" || err != nil {
 			t.Errorf("got %q, %v", got, err)
 		}
-		if took := time.Since(began); took > rpcmesh.DefaultRedialFirst {
+		if took := time.Since(began); took > rpcmesh.DefaultRedialMin {
 			t.Errorf("it took %v", took)
 		}
 	})
@@ -119,7 +119,7 @@ func TestRedialAsTheNetworkComesBack(t *testing.T) {
 			for up() == 0 {
 				time.Sleep(10 * time.Millisecond) // fake time
 			}
-			time.Sleep(rpcmesh.DefaultRedialFirst) // fake time
+			time.Sleep(rpcmesh.DefaultRedialMin) // fake time
 			if n := up(); n != len(nodes) {
 				t.Errorf("%d links of %d are up", n, len(nodes))
 			}

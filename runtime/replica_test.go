@@ -47,7 +47,7 @@ func tally(t testing.TB, through connect.Transport, count int) map[string]int {
 
 func TestRoundRobin(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *rpcmeshtest.Cluster) {
-		ns := star(t, c, "m", rpcmesh.RoundRobin, "a", "b", "c")
+		ns := star(t, c, "m", rpcmesh.PolicyRoundRobin, "a", "b", "c")
 		if got := tally(t, ns, 300); got["a"] != 100 || got["b"] != 100 || got["c"] != 100 {
 			t.Errorf("300 calls went to %v", got)
 		}
@@ -56,7 +56,7 @@ func TestRoundRobin(t *testing.T) {
 
 func TestRandom(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *rpcmeshtest.Cluster) {
-		ns := star(t, c, "m", rpcmesh.Random, "a", "b", "c")
+		ns := star(t, c, "m", rpcmesh.PolicyRandom, "a", "b", "c")
 		got := tally(t, ns, 300)
 		for _, name := range []string{"a", "b", "c"} {
 			if got[name] < 50 { // of a hundred expected: once in 10^9
@@ -73,7 +73,7 @@ func TestLeastPending(t *testing.T) {
 		open := map[string]*atomic.Int32{"a": new(atomic.Int32), "b": new(atomic.Int32)}
 		release := map[string]chan struct{}{"a": make(chan struct{}), "b": make(chan struct{})}
 		for name, count := range open {
-			register(t, c.Node(name).Namespace("public").Replicated(rpcmesh.LeastPending),
+			register(t, c.Node(name).Namespace("public").Replicated(rpcmesh.PolicyLeastPending),
 				funcs{chat: func(ctx context.Context, _ greetv1rpcmesh.GreeterChatServerStream) error {
 					count.Add(1)
 					defer count.Add(-1)
@@ -123,7 +123,7 @@ func TestNearest(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *rpcmeshtest.Cluster) {
 		nodes := chain(c, 5, "public")
 		for _, name := range []string{"a", "d", "e"} {
-			register(t, c.Node(name).Namespace("public").Replicated(rpcmesh.Nearest), says(name))
+			register(t, c.Node(name).Namespace("public").Replicated(rpcmesh.PolicyNearest), says(name))
 		}
 		synctest.Wait()
 		want := map[string]map[string]int{
@@ -135,7 +135,7 @@ func TestNearest(t *testing.T) {
 				t.Errorf("from %s: %v, want %v", from, got, want[from])
 			}
 		}
-		register(t, c.Node("b").Namespace("public").Replicated(rpcmesh.Nearest), says("b"))
+		register(t, c.Node("b").Namespace("public").Replicated(rpcmesh.PolicyNearest), says("b"))
 		synctest.Wait()
 		if got := tally(t, c.Node("c").Namespace("public"), 10); got["b"] != 5 || got["d"] != 5 {
 			t.Errorf("from c, with b as near as d: %v", got)
@@ -146,7 +146,7 @@ func TestNearest(t *testing.T) {
 // TestReplicaLocal: a node's own origin is one of the replicas like the others, and the nearest.
 func TestReplicaLocal(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *rpcmeshtest.Cluster) {
-		star(t, c, "m", rpcmesh.RoundRobin, "a", "b")
+		star(t, c, "m", rpcmesh.PolicyRoundRobin, "a", "b")
 		if got := tally(t, c.Node("a").Namespace("public"), 10); got["a"] != 5 || got["b"] != 5 {
 			t.Errorf("10 calls from a went to %v", got)
 		}
@@ -155,7 +155,7 @@ func TestReplicaLocal(t *testing.T) {
 
 // TestReplicaGoes: one that is lost, withdrawn or shut down drops out at once.
 func TestReplicaGoes(t *testing.T) {
-	for _, policy := range []rpcmesh.Policy{rpcmesh.RoundRobin, rpcmesh.Random, rpcmesh.LeastPending, rpcmesh.Nearest} {
+	for _, policy := range []rpcmesh.Policy{rpcmesh.PolicyRoundRobin, rpcmesh.PolicyRandom, rpcmesh.PolicyLeastPending, rpcmesh.PolicyNearest} {
 		t.Run(policy.String(), func(t *testing.T) {
 			inBubble(t, func(t *testing.T, c *rpcmeshtest.Cluster) {
 				ns := star(t, c, "m", policy, "a", "b", "c", "d")
@@ -194,10 +194,10 @@ func TestReplicaGoes(t *testing.T) {
 func TestReplicasMustAgree(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *rpcmeshtest.Cluster) {
 		chain(c, 2, "public")
-		register(t, c.Node("a").Namespace("public").Replicated(rpcmesh.Random), greeter{})
+		register(t, c.Node("a").Namespace("public").Replicated(rpcmesh.PolicyRandom), greeter{})
 		synctest.Wait()
 		ns := c.Node("b").Namespace("public")
-		_, err := greetv1rpcmesh.RegisterGreeterOrigin(ns.Replicated(rpcmesh.Nearest), greeter{})
+		_, err := greetv1rpcmesh.RegisterGreeterOrigin(ns.Replicated(rpcmesh.PolicyNearest), greeter{})
 		wantError(t, err, connect.CodeFailedPrecondition, "random")
 		wantError(t, err, connect.CodeFailedPrecondition, "a")
 		if _, err = greetv1rpcmesh.RegisterGreeterOrigin(ns, greeter{}); err == nil {
@@ -205,7 +205,7 @@ func TestReplicasMustAgree(t *testing.T) {
 		}
 		_, err = greetv1rpcmesh.RegisterGreeterOrigin(ns.Replicated(99), greeter{})
 		wantError(t, err, connect.CodeInvalidArgument, "99")
-		register(t, ns.Replicated(rpcmesh.Random), greeter{})
+		register(t, ns.Replicated(rpcmesh.PolicyRandom), greeter{})
 	})
 }
 

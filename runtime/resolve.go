@@ -20,7 +20,7 @@ type route struct {
 
 // resolve picks the origin for a call of spec, other than at the nodes in but. It fails with errAbsent where there is
 // none.
-func (c *calls) resolve(namespace string, spec connect.Spec, but ...mesh.NodeID) (route, error) {
+func (c *calls) resolve(namespace string, spec connect.Spec, but ...NodeID) (route, error) {
 	table := c.table.snapshot.Load()
 	choice, ok := table.Find(namespace, spec.Procedure)
 	if !ok {
@@ -38,7 +38,7 @@ func (c *calls) resolve(namespace string, spec connect.Spec, but ...mesh.NodeID)
 	}
 	b := c.balancer
 	r := route{table: table, target: b.pick(spec.Procedure, choice.Policy, targets)}
-	if Policy(choice.Policy) == LeastPending {
+	if choice.Policy == PolicyLeastPending {
 		r.pending = b.pendingAt(r.target.Node)
 	}
 	return r, nil

@@ -101,7 +101,7 @@ func wantWhole(t *testing.T, c *rpcmeshtest.Cluster, nodes []string) {
 	for _, name := range nodes {
 		procedures = append(procedures, "/test.v1.At/"+name)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), rpcmesh.DefaultRedialLast+time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), rpcmesh.DefaultRedialMax+time.Second)
 	defer cancel()
 	for _, name := range nodes {
 		if err := c.Node(name).Namespace("public").WaitFor(ctx, procedures...); err != nil {

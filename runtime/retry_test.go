@@ -11,7 +11,6 @@ import (
 
 	"connectrpc.com/connect/v2"
 
-	rpcmeshv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/v1"
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
 	"github.com/rpcmesh/rpcmesh/runtime/rpcmeshtest"
 )
@@ -65,7 +64,7 @@ func TestOverloadIsToldAtOnce(t *testing.T) {
 func TestRetryBudget(t *testing.T) {
 	for name, failure := range map[string]func(error) error{
 		"not started": rpcmesh.NotStarted,
-		"unknown":     func(err error) error { return rpcmesh.WithCertainty(err, rpcmeshv1.CallFailure_CERTAINTY_UNKNOWN) },
+		"unknown":     func(err error) error { return rpcmesh.WithCertainty(err, rpcmesh.CertaintyUnknown) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, c *rpcmeshtest.Cluster) {
@@ -73,7 +72,7 @@ func TestRetryBudget(t *testing.T) {
 				var handled atomic.Int64
 				c.Node("m")
 				for _, name := range []string{"a", "b", "c"} {
-					mustRegister(t, c.Node(name).Namespace("public").Replicated(rpcmesh.RoundRobin), unary(spec, func(context.Context, string) (string, error) {
+					mustRegister(t, c.Node(name).Namespace("public").Replicated(rpcmesh.PolicyRoundRobin), unary(spec, func(context.Context, string) (string, error) {
 						handled.Add(1)
 						return "", failure(errDown)
 					}))
@@ -117,7 +116,7 @@ func TestLostCallsNeedNoBudget(t *testing.T) {
 		c.Node("m")
 		var reached atomic.Int64
 		for _, name := range []string{"a", "b"} {
-			mustRegister(t, c.Node(name).Namespace("public").Replicated(rpcmesh.RoundRobin), worker(func(context.Context, string) (string, error) {
+			mustRegister(t, c.Node(name).Namespace("public").Replicated(rpcmesh.PolicyRoundRobin), worker(func(context.Context, string) (string, error) {
 				reached.Add(1)
 				return name, nil
 			}))

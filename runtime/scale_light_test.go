@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
+	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/carrier"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/mesh"
@@ -35,7 +36,7 @@ type lightMember struct {
 
 // newLightMember returns the i-th member, which knows of all others by indexes.
 func newLightMember(t testing.TB, name string, i int, hub *url.URL, indexes *sync.Map) *lightMember {
-	id := mesh.NodeID([]byte(name + strings.Repeat(".", 16))[:16])
+	id := rpcmesh.NodeID([]byte(name + strings.Repeat(".", 16))[:16])
 	indexes.Store(id, i)
 	m := &lightMember{name: name, hub: hub, indexes: indexes}
 	m.core = mesh.New(mesh.Config{ID: id, Incarnation: 1, Info: &linkv1.NodeInfo{Name: name}})
@@ -87,9 +88,9 @@ func (m *lightMember) once(ctx context.Context) error {
 	if keepalive == 0 {
 		keepalive = 3 * time.Second
 	}
-	id := mesh.NodeID([]byte(m.name + strings.Repeat(".", 16))[:16])
+	id := rpcmesh.NodeID([]byte(m.name + strings.Repeat(".", 16))[:16])
 	session, err := link.Dial(ctx, &lightConn{Conn: conn, member: m}, link.Config{
-		Node: link.NodeID(id), Name: m.name, Incarnation: 1, Secret: []byte(rpcmeshtestSecret), Workers: workers,
+		Node: id, Name: m.name, Incarnation: 1, Secret: []byte(rpcmeshtestSecret), Workers: workers,
 		KeepaliveInterval: keepalive / 3, KeepaliveTimeout: keepalive,
 	}, join)
 	if err != nil {
@@ -101,7 +102,7 @@ func (m *lightMember) once(ctx context.Context) error {
 	m.knows.Store(0)
 	m.id++
 	err = m.core.LinkUp(time.Now(), m.id, mesh.Peer{
-		ID: mesh.NodeID(peer.Node), Incarnation: peer.Incarnation, Info: peer.Join.GetInfo(), Local: join.GetNamespaces(), Remote: peer.Join.GetNamespaces(),
+		ID: peer.Node, Incarnation: peer.Incarnation, Info: peer.Join.GetInfo(), Local: join.GetNamespaces(), Remote: peer.Join.GetNamespaces(),
 	})
 	m.mu.Unlock()
 	if err != nil {
@@ -156,10 +157,10 @@ func withoutRecords(to, b []byte, path []protowire.Number, note func([]byte)) []
 // noteRecord notes whom a record is of.
 func (m *lightMember) noteRecord(record []byte) {
 	num, _, n := protowire.ConsumeTag(record)
-	if node, size := protowire.ConsumeBytes(record[max(n, 0):]); num == 1 && size > 0 && len(node) == len(mesh.NodeID{}) {
+	if node, size := protowire.ConsumeBytes(record[max(n, 0):]); num == 1 && size > 0 && len(node) == len(rpcmesh.NodeID{}) {
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		m.note(mesh.NodeID(node))
+		m.note(rpcmesh.NodeID(node))
 	}
 }
 
@@ -170,7 +171,7 @@ func (m *lightMember) Table(t *linkv1.Table) error {
 	return m.core.Receive(time.Now(), m.id, t)
 }
 
-func (m *lightMember) note(id mesh.NodeID) {
+func (m *lightMember) note(id rpcmesh.NodeID) {
 	v, ok := m.indexes.Load(id)
 	if !ok {
 		return

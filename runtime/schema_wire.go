@@ -42,7 +42,7 @@ func (rt *router) routeSchema(in *link.Incoming) link.Route {
 			connect.CodeUnimplemented, "the node serves no such function")
 	}
 	procedure := header.Get(schemaFunction)
-	d := rt.table.snapshot.Load().RouteLead(in.Namespace, mesh.NodeID(in.Origin), in.OriginNamespace, procedure)
+	d := rt.table.snapshot.Load().RouteLead(in.Namespace, NodeID(in.Origin), in.OriginNamespace, procedure)
 	switch d.Action {
 	case mesh.Local:
 		if m := rt.origins.lookup(d.Namespace, procedure); m != nil {
@@ -130,7 +130,7 @@ func (ss *schemaStore) fetchEncoded(ctx context.Context, w schemaSource) ([]byte
 	header.Set(schemaFunction, w.procedure)
 	call, err := s.link.NewCall(ctx, link.Open{
 		Namespace: w.from.LinkNamespace, Procedure: schemaProcedure,
-		Origin: link.NodeID(w.from.Node), OriginNamespace: w.from.Namespace,
+		Origin: w.from.Node, OriginNamespace: w.from.Namespace,
 		Hops: link.MaxHops, StreamType: connect.StreamTypeServer, Header: &header,
 	})
 	if err != nil {

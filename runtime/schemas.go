@@ -8,6 +8,8 @@ import (
 	"connectrpc.com/connect/v2"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"github.com/rpcmesh/rpcmesh/runtime/internal/coded"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/rawcall"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/schema"
 )
 
@@ -80,7 +82,7 @@ func (ss *schemaStore) register(methods []connect.Method) (adopted []*Schema, fa
 func descriptorOf(spec connect.Spec) protoreflect.MethodDescriptor {
 	md, ok := spec.Schema.(protoreflect.MethodDescriptor)
 	if !ok || md.ParentFile() == nil || md.Parent() == nil ||
-		spec.Procedure != "/"+string(md.Parent().FullName())+"/"+string(md.Name()) || spec.StreamType != streamTypeOfMethod(md) {
+		spec.Procedure != rawcall.ProcedureOf(md) || spec.StreamType != rawcall.StreamTypeOf(md) {
 		return nil
 	}
 	return md
@@ -196,7 +198,7 @@ func (ss *schemaStore) get(ctx context.Context, w schemaSource) (*schema.Set, er
 		case <-f.done:
 		case <-ctx.Done():
 			ss.leaveFlight(f)
-			return nil, connect.Errorf(codeOfContext(ctx), "rpcmesh: the schema of %s did not come in time from node %q", w.procedure, w.from.Name).
+			return nil, connect.Errorf(coded.OfContext(ctx.Err()), "rpcmesh: the schema of %s did not come in time from node %q", w.procedure, w.from.Name).
 				WithCause(context.Cause(ctx))
 		}
 		if f.err == nil || f.wanted.from == w.from {

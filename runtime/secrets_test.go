@@ -74,6 +74,7 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 		n.Close() // to look at what nobody changes
 		proxy := rpcmesh.ProxyConfig{Name: "visible", Secret: cfg.Secret, Secrets: cfg.Secrets}
 		show(cfg, &cfg, proxy, &proxy, []rpcmesh.Config{cfg}, struct{ C *rpcmesh.Config }{&cfg}, n)
+		show(struct{ C rpcmesh.Config }{cfg}, struct{ P rpcmesh.ProxyConfig }{proxy}, map[string]rpcmesh.Config{"a": cfg})
 	}
 	text := out.String()
 	for _, secret := range []string{one, other} {

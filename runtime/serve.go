@@ -8,9 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/url"
-	"strings"
-	"sync"
 	"time"
 
 	"connectrpc.com/connect/v2"
@@ -46,9 +43,6 @@ func (n *Node) Mount(mux connecthttp.ServeMux) {
 func (n *Node) Handle(pattern string, handler http.Handler) {
 	defer explainPanic("Node.Handle: it must be given a pattern of http.ServeMux that it has not been given before, and a handler")
 	n.server.handlers.Handle(pattern, handler)
-	if _, ok := handler.(h2serve.BufferedHandlers); ok {
-		n.server.hasBuffered.Store(true)
-	}
 }
 
 // explainPanic, deferred, adds to a mux's panic what to do about it.
@@ -121,12 +115,12 @@ func (n *Node) Serve(ctx context.Context, l net.Listener) error {
 	return fmt.Errorf("rpcmesh: the listener failed: %w", err)
 }
 
-// serveHTTP2 returns what serves connections that are no links of our own endpoint's: where a handler is an
-// [h2serve.BufferedHandlers], the server that knows of those, otherwise net/http's.
+// serveHTTP2 returns what serves connections that are no links of our own endpoint's: where the node has a gateway, the
+// server that offers it requests in one piece, otherwise net/http's.
 func (srv *server) serveHTTP2(ctx context.Context) func() func(nc net.Conn, head []byte) {
 	buffers := carrier.ServerConfig()
 	options := h2serve.Options{
-		Handler: srv.countRequests(&srv.handlers), Buffered: srv.bufferedHandlers, Drain: srv.life.shutdown.draining,
+		Handler: srv.countRequests(&srv.handlers), Buffered: srv.handlers.buffers, Drain: srv.life.shutdown.draining,
 		MaxStreams: maxStreams, BodyWindow: buffers.MaxReceiveBufferPerStream, ConnWindow: buffers.MaxReceiveBufferPerConnection,
 		HandshakeTimeout: headerTimeout, IdleTimeout: srv.cfg.IdleTimeout, Log: srv.log.Logger,
 	}
@@ -138,27 +132,11 @@ func (srv *server) serveHTTP2(ctx context.Context) func() func(nc net.Conn, head
 		srv.log.limited.Log(slog.LevelDebug, "connection ended", hostOf(addr), attrAddr(addr), attrError(err))
 	}
 	return func() func(net.Conn, []byte) {
-		if !srv.hasBuffered.Load() {
+		if !srv.handlers.hasGateway() {
 			return nil
 		}
 		return serve
 	}
-}
-
-// probes are requests by which handlers are looked up.
-var probes = sync.Pool{New: func() any { return &http.Request{URL: new(url.URL)} }}
-
-// bufferedHandlers returns the handler of a request if it is an [h2serve.BufferedHandlers].
-func (srv *server) bufferedHandlers(r *h2serve.Request) h2serve.BufferedHandlers {
-	probe, _ := probes.Get().(*http.Request)
-	defer probes.Put(probe)
-	path, _, _ := strings.Cut(r.Path, "?")
-	probe.Method = r.Method
-	probe.Host = r.Authority
-	probe.URL.Path = path
-	handler, _ := srv.handlers.Handler(probe)
-	source, _ := handler.(h2serve.BufferedHandlers)
-	return source
 }
 
 var errStopped = connect.NewError(connect.CodeUnavailable, "the node has stopped listening")

@@ -1,10 +1,5 @@
 package rpcmesh
 
-import (
-	"net/http"
-	"sync/atomic"
-)
-
 // server serves a node's listeners: links, and what else was registered with [Node.Handle].
 type server struct {
 	identity *identity
@@ -13,10 +8,9 @@ type server struct {
 	cfg      *Config
 	linker   *linker
 
-	handlers    http.ServeMux // what is served besides links: see Node.Handle
-	hasBuffered atomic.Bool   // one of them is an h2serve.BufferedHandlers
-	external    externalTraffic
-	conns       connections
+	handlers nodeMux // what is served besides links: see Node.Handle
+	external externalTraffic
+	conns    connections
 }
 
 func newServer(i *identity, life *lifetime, log *logger, cfg *Config, l *linker) *server {

@@ -10,6 +10,7 @@ import (
 	rpcmeshv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/v1"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/guard"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/rawcall"
 )
 
 // protocolName is the [connect.CallInfo.Protocol] of calls through the mesh.
@@ -178,7 +179,7 @@ var marshalOptions = proto.MarshalOptions{UseCachedSize: true}
 
 // marshal returns the encoded message, which the caller must free.
 func marshal(msg any) (*link.Buffer, error) {
-	if raw, ok := msg.(*Raw); ok {
+	if raw, ok := msg.(*rawcall.Message); ok {
 		return link.CopyBuffer(raw.B), nil
 	}
 	m, ok := msg.(proto.Message)
@@ -195,7 +196,7 @@ func marshal(msg any) (*link.Buffer, error) {
 }
 
 func unmarshal(b []byte, msg any) error {
-	if raw, ok := msg.(*Raw); ok {
+	if raw, ok := msg.(*rawcall.Message); ok {
 		raw.B = append(raw.B[:0], b...)
 		return nil
 	}

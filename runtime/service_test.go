@@ -12,6 +12,7 @@ import (
 	greetv1 "github.com/rpcmesh/rpcmesh/gen/example/greet/v1"
 	"github.com/rpcmesh/rpcmesh/gen/example/greet/v1/greetv1rpcmesh"
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
+	"github.com/rpcmesh/rpcmesh/runtime/stub"
 )
 
 // funcs is a Greeter of the functions that a test gives it; the others are unimplemented.
@@ -122,7 +123,7 @@ func do(ctx context.Context, t connect.Transport, spec connect.Spec, name string
 		err := connect.NewClient(t).CallUnary(ctx, spec, req, res)
 		return res.GetGreeting(), err
 	}
-	res, err := rpcmesh.CallUnary[greetv1.GreetResponse](ctx, rpcmesh.NewClient(t), func() (connect.Spec, error) { return spec, nil }, req)
+	res, err := stub.CallUnary[greetv1.GreetResponse](ctx, stub.NewClient(t), func() (connect.Spec, error) { return spec, nil }, req)
 	return res.GetGreeting(), err
 }
 

@@ -95,7 +95,7 @@ func (s *session) refuseNotCarried(namespace string) link.Route {
 func (s *session) info() LinkInfo {
 	peer := s.link.Peer()
 	info := LinkInfo{
-		Up: true, Peer: NodeID(peer.Node), PeerName: peer.Join.GetInfo().GetName(), Proxy: peer.Join.GetProxy(),
+		Up: true, Peer: peer.Node, PeerName: peer.Join.GetInfo().GetName(), Proxy: peer.Join.GetProxy(),
 		Addr: s.addr, Namespaces: s.namespaces, Since: s.since, Refused: s.refused.Load(),
 	}
 	if s.owner != nil {

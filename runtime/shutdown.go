@@ -69,9 +69,8 @@ func (ls *linkSet) dials() bool {
 	return len(ls.dialled) > 0
 }
 
-// Admit returns nil where a call from outside the mesh may begin at the node, and what to tell its caller where the
-// node is shutting down: unavailable, and not started. Gateways ask it for each call, with its request's context.
-func (n *Node) Admit(ctx context.Context) error {
+// Admit implements [rawcall.GatewayNode].
+func (n *gatewayNode) Admit(ctx context.Context) error {
 	if _, own := ctx.Value(httpRequestKey{}).(*httpRequest); !own && !n.server.external.otherServers.Load() {
 		n.server.external.otherServers.Store(true)
 	}

@@ -149,7 +149,7 @@ func mustNode(t testing.TB, cfg rpcmesh.Config) *rpcmesh.Node {
 // TestRollingRestart: the replicas of a function are shut down and started again, one after the other, while
 // callers call a method that must not be repeated. No call is lost.
 func TestRollingRestart(t *testing.T) {
-	for _, policy := range []rpcmesh.Policy{rpcmesh.RoundRobin, rpcmesh.Random, rpcmesh.LeastPending, rpcmesh.Nearest} {
+	for _, policy := range []rpcmesh.Policy{rpcmesh.PolicyRoundRobin, rpcmesh.PolicyRandom, rpcmesh.PolicyLeastPending, rpcmesh.PolicyNearest} {
 		t.Run(policy.String(), func(t *testing.T) {
 			inBubble(t, func(t *testing.T, c *rpcmeshtest.Cluster) {
 				replicas := []string{"a", "b", "c"}

@@ -206,7 +206,7 @@ func (s *storm) call(rnd *rand.Rand) {
 		}
 		return
 	case code == connect.CodeUnavailable, code == connect.CodeDeadlineExceeded:
-		if failure, ok := rpcmesh.FailureOf(err); ok && failure.GetCertainty() == notStarted {
+		if failure, ok := rpcmesh.FailureOf(err); ok && failure.Certainty == notStarted {
 			s.never.Store(number, what)
 		}
 	default:
@@ -223,7 +223,7 @@ func (s *storm) waitWhole() {
 	for _, name := range s.nodes {
 		procedures = append(procedures, s.spec(name, connect.IdempotencyUnknown).Procedure)
 	}
-	ctx, cancel := context.WithTimeout(s.t.Context(), rpcmesh.DefaultRedialLast+5*time.Second)
+	ctx, cancel := context.WithTimeout(s.t.Context(), rpcmesh.DefaultRedialMax+5*time.Second)
 	defer cancel()
 	for _, name := range s.nodes {
 		if err := s.c.Node(name).Namespace("public").WaitFor(ctx, procedures...); err != nil {

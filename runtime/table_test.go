@@ -27,7 +27,7 @@ func functionsOf(ns *rpcmesh.Namespace) []string {
 	var lines []string
 	for f := range ns.Functions() {
 		line := fmt.Sprintf("%s at %s, %d hops", f.Procedure, f.OriginName, f.Hops)
-		if f.Policy != rpcmesh.Single {
+		if f.Policy != rpcmesh.PolicySingle {
 			line += ", " + f.Policy.String()
 		}
 		if f.Shadowed {
@@ -88,7 +88,7 @@ func TestFunctionFields(t *testing.T) {
 		levels := []connect.IdempotencyLevel{connect.IdempotencyUnknown, connect.IdempotencyNoSideEffects, connect.IdempotencyNoSideEffects, connect.IdempotencyUnknown}
 		for i, procedure := range greeterProcedures { // sorted
 			want[i] = rpcmesh.Function{
-				Procedure: procedure, Kind: kinds[i], Idempotency: levels[i], Origin: c.Node("a").ID(), OriginName: "a", Hops: 2,
+				Procedure: procedure, StreamType: kinds[i], Idempotency: levels[i], Origin: c.Node("a").ID(), OriginName: "a", Hops: 2,
 				Schema: schema, Registered: begin,
 			}
 		}
@@ -215,7 +215,7 @@ func TestAbsenceExplainsItself(t *testing.T) {
 		ns := c.Node("c").Namespace("public")
 		_, err := greet(t.Context(), ns, "Ada")
 		wantError(t, err, connect.CodeUnimplemented, "no node that can be reached")
-		if f, ok := rpcmesh.FailureOf(err); !ok || f.GetCertainty() != notStarted {
+		if f, ok := rpcmesh.FailureOf(err); !ok || f.Certainty != notStarted {
 			t.Errorf("a call of an unknown function did not start, says %v", f)
 		}
 
@@ -341,7 +341,7 @@ func TestMembers(t *testing.T) {
 			t.Fatalf("members: %v", got)
 		}
 		a, b := members["a"], members["b"]
-		if a.ID != id("a") || a.Version != rpcmesh.Version || a.Incarnation >= b.Incarnation {
+		if a.ID != id("a") || a.Version != rpcmesh.Version() || a.Incarnation >= b.Incarnation {
 			t.Errorf("a: %+v", a)
 		}
 		if diff := cmp.Diff([]string{"a:8220", "10.0.0.1:8220"}, a.Addresses); diff != "" {

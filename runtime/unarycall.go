@@ -124,7 +124,7 @@ func (u *unaryCall) decode(b []byte, msg any) error {
 	return decodeRequest(b, msg)
 }
 
-// StopReceiving implements [ReceiveStopper].
+// StopReceiving implements [rawcall.ReceiveStopper].
 func (u *unaryCall) StopReceiving() {
 	u.recvStopped.Store(true)
 	u.call.StopReceiving()

@@ -17,6 +17,7 @@ import (
 
 	greetv1 "github.com/rpcmesh/rpcmesh/gen/example/greet/v1"
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/rawcall"
 	"github.com/rpcmesh/rpcmesh/runtime/rpcmeshtest"
 )
 
@@ -102,7 +103,7 @@ func useLeaked(ctx context.Context, t *testing.T, stream connect.ServerStream, w
 	if !ok || info != again || info.PeerAddr != "a" || info.Spec.Procedure != leakSpec.Procedure {
 		t.Errorf("the call's info is %+v, %v", info, ok)
 	}
-	if s, ok := info.TransportInfo.(rpcmesh.ReceiveStopper); ok && wait {
+	if s, ok := info.TransportInfo.(rawcall.ReceiveStopper); ok && wait {
 		s.StopReceiving()
 	}
 	if from, _ := rpcmesh.CallerFrom(ctx); from.NodeName != "a" {
@@ -167,7 +168,7 @@ func TestStopReceivingUnary(t *testing.T) {
 		caller, origin := oneLink(t)
 		mustRegister(t, origin, connect.Method{Spec: leakSpec, Handler: func(ctx context.Context, _ connect.Spec, stream connect.ServerStream) error {
 			info, _ := connect.CallInfoForServerContext(ctx)
-			info.TransportInfo.(rpcmesh.ReceiveStopper).StopReceiving()
+			info.TransportInfo.(rawcall.ReceiveStopper).StopReceiving()
 			if err := stream.Receive(new(greetv1.GreetRequest)); connect.CodeOf(err) != connect.CodeCanceled {
 				t.Errorf("Receive: %v", err)
 			}

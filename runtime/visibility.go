@@ -7,6 +7,7 @@ import (
 
 	"connectrpc.com/connect/v2"
 
+	"github.com/rpcmesh/rpcmesh/runtime/internal/coded"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/mesh"
 )
 
@@ -31,7 +32,7 @@ func (t *table) waitVisible(ctx context.Context, namespaces ...string) error {
 		case <-t.life.ctx.Done():
 			err = errClosed()
 		case <-ctx.Done():
-			err = connect.Errorf(codeOfContext(ctx), "rpcmesh: not every member of %q has seen this node's functions yet", namespaces[unseen]).
+			err = connect.Errorf(coded.OfContext(ctx.Err()), "rpcmesh: not every member of %q has seen this node's functions yet", namespaces[unseen]).
 				WithCause(context.Cause(ctx))
 		}
 	}

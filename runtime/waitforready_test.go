@@ -13,6 +13,7 @@ import (
 	"connectrpc.com/connect/v2"
 
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/rawcall"
 	"github.com/rpcmesh/rpcmesh/runtime/rpcmeshtest"
 )
 
@@ -171,7 +172,7 @@ func TestWaitForReadyOnTheWay(t *testing.T) {
 		}
 		s := lost()
 		ended := make(chan error)
-		go func() { ended <- s.Receive(&rpcmesh.Raw{}) }()
+		go func() { ended <- s.Receive(&rawcall.Message{}) }()
 		time.Sleep(time.Minute) // fake time
 		s.Close()
 		if err := <-ended; err == nil || errors.Is(err, io.EOF) {

@@ -148,14 +148,14 @@ func (t *table) addWatcher(w *watcher) bool {
 		for _, ns := range m.Namespaces {
 			if w.matches(ns.Namespace) {
 				w.queue = append(w.queue, Event{
-					Kind: MemberJoined, Time: now, Namespace: ns.Namespace, Node: NodeID(m.ID), NodeName: m.Info.GetName(),
+					Kind: MemberJoined, Time: now, Namespace: ns.Namespace, Node: m.ID, NodeName: m.Info.GetName(),
 				})
 			}
 		}
 	}
 	for f := range table.Functions(w.ns.name) {
 		w.queue = append(w.queue, Event{
-			Kind: FunctionAdded, Time: now, Namespace: w.ns.name, Node: NodeID(f.Node), NodeName: f.Name, Procedure: f.Function.Procedure,
+			Kind: FunctionAdded, Time: now, Namespace: w.ns.name, Node: f.Node, NodeName: f.Name, Procedure: f.Function.Procedure,
 		})
 	}
 	t.watchers[w] = struct{}{}

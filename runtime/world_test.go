@@ -43,7 +43,7 @@ var distances = []struct {
 	toward  bool
 	proxy   bool // the first of path is a proxy
 	mounted bool // the nodes are mounted on servers of net/http, and do not serve themselves
-	raw     bool // unary calls are RawCalls
+	raw     bool // unary calls are of package rawcall
 }{
 	{"local", []string{"a"}, true, false, false, false},
 	{"one link", []string{"a", "b"}, true, false, false, false},

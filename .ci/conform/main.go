@@ -102,7 +102,7 @@ func newChain(request *conformancev1.ServerCompatRequest) (*chain, error) {
 		}
 		(*n.node).Namespace(namespace)
 	}
-	return c, gateway.Mount(c.entry, c.entry, gateway.Config{
+	return c, gateway.Mount(c.entry, gateway.Config{
 		Open: true, Namespace: namespace, MaxMessage: int(request.GetMessageReceiveLimit()),
 	})
 }

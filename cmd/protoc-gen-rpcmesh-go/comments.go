@@ -74,6 +74,18 @@ func isDeprecatedFile(file protoreflect.FileDescriptor) bool {
 	return opts.GetDeprecated()
 }
 
+// packageDoc makes the comment of a .proto file's package one of the Go package name, which stubs of it go into: as the Go
+// tools want it, it begins with that name.
+func packageDoc(name protogen.GoPackageName, of protoreflect.FullName, doc []string) []string {
+	if len(doc) == 0 {
+		return nil
+	}
+	if rest, ok := strings.CutPrefix(doc[0], " Package "+string(of)+" "); ok {
+		return append([]string{" Package " + string(name) + " " + rest}, doc[1:]...)
+	}
+	return paragraphs([]string{" Package " + string(name) + " has the servers and clients of " + string(of) + "."}, doc)
+}
+
 // headComments returns the comments at a file's syntax or edition line and at its package line: those
 // that stand apart before it, and the one that belongs to it.
 func headComments(file protoreflect.FileDescriptor, field protoreflect.FieldNumber) (detached [][]string, doc []string) {

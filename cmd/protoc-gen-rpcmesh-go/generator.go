@@ -83,12 +83,12 @@ func (g *generator) head(file *protogen.File) {
 		g.comment(lines)
 		g.p()
 	}
-	g.comment(doc)
+	g.comment(packageDoc(g.pkg.name, file.Desc.Package(), doc))
 	g.p("package ", g.pkg.name)
 	g.p()
 	g.p("// This line compiles if this file fits the rpcmesh module in use. If it does not, the module is too old for")
 	g.p("// this file (then upgrade it) or too new (then generate this file again, with the plugin of that version).")
-	g.p("const _ = ", rpcmeshPackage.Ident("GeneratedV2"))
+	g.p("const _ = ", runtimePackage.Ident("GeneratedV1"))
 	g.p()
 }
 

@@ -12,6 +12,7 @@ const (
 	contextPackage      = protogen.GoImportPath("context")
 	connectPackage      = protogen.GoImportPath("connectrpc.com/connect/v2")
 	rpcmeshPackage      = protogen.GoImportPath("github.com/rpcmesh/rpcmesh/runtime")
+	runtimePackage      = protogen.GoImportPath("github.com/rpcmesh/rpcmesh/runtime/stub")
 	protoreflectPackage = protogen.GoImportPath("google.golang.org/protobuf/reflect/protoreflect")
 )
 
@@ -29,6 +30,7 @@ func newImports(messagePackages map[protogen.GoImportPath]protogen.GoPackageName
 			contextPackage:      "context",
 			connectPackage:      "connect",
 			rpcmeshPackage:      "rpcmesh",
+			runtimePackage:      "stub",
 			protoreflectPackage: "protoreflect",
 		},
 		used:  make(map[protogen.GoImportPath]string),
@@ -39,7 +41,7 @@ func newImports(messagePackages map[protogen.GoImportPath]protogen.GoPackageName
 	for name := range declared {
 		imp.taken[name] = true
 	}
-	for _, path := range []protogen.GoImportPath{contextPackage, connectPackage, rpcmeshPackage, protoreflectPackage} {
+	for _, path := range []protogen.GoImportPath{contextPackage, connectPackage, rpcmeshPackage, runtimePackage, protoreflectPackage} {
 		imp.nameOf(path)
 	}
 	for path, name := range messagePackages {

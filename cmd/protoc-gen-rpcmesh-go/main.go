@@ -65,7 +65,8 @@ func main() {
 		flags.PrintDefaults()
 	}
 	printVersion := flags.Bool("version", false, "print the version and exit")
-	switch err := flags.Parse(os.Args[1:]); {
+	err := flags.Parse(os.Args[1:])
+	switch {
 	case errors.Is(err, flag.ErrHelp):
 		return
 	case err != nil:

@@ -17,7 +17,8 @@ const (
 )
 
 func kindOf(method *protogen.Method) kind {
-	switch client, server := method.Desc.IsStreamingClient(), method.Desc.IsStreamingServer(); {
+	client, server := method.Desc.IsStreamingClient(), method.Desc.IsStreamingServer()
+	switch {
 	case client && server:
 		return bidiStream
 	case client:
@@ -31,25 +32,25 @@ func kindOf(method *protogen.Method) kind {
 
 // bind is the function of the runtime that binds a method of this kind to a server.
 func (k kind) bind() protogen.GoIdent {
-	return rpcmeshPackage.Ident([]string{"UnaryMethod", "ClientStreamMethod", "ServerStreamMethod", "BidiStreamMethod"}[k])
+	return runtimePackage.Ident([]string{"UnaryMethod", "ClientStreamMethod", "ServerStreamMethod", "BidiStreamMethod"}[k])
 }
 
 // call is the function of the runtime that calls a method of this kind.
 func (k kind) call() protogen.GoIdent {
-	return rpcmeshPackage.Ident([]string{"CallUnary", "CallClientStream", "CallServerStream", "CallBidiStream"}[k])
+	return runtimePackage.Ident([]string{"CallUnary", "CallClientStream", "CallServerStream", "CallBidiStream"}[k])
 }
 
 var (
 	contextIdent     = contextPackage.Ident("Context")
 	interceptorIdent = connectPackage.Ident("ClientInterceptor")
 	transportIdent   = connectPackage.Ident("Transport")
-	clientIdent      = rpcmeshPackage.Ident("Client")
-	newClientIdent   = rpcmeshPackage.Ident("NewClient")
+	clientIdent      = runtimePackage.Ident("Client")
+	newClientIdent   = runtimePackage.Ident("NewClient")
 	originIdent      = rpcmeshPackage.Ident("Origin")
 	registrarIdent   = rpcmeshPackage.Ident("Registrar")
-	registerIdent    = rpcmeshPackage.Ident("RegisterService")
-	specIdent        = rpcmeshPackage.Ident("NewMethodSpec")
-	notImplIdent     = rpcmeshPackage.Ident("UnimplementedError")
+	registerIdent    = runtimePackage.Ident("RegisterService")
+	specIdent        = runtimePackage.Ident("NewMethodSpec")
+	notImplIdent     = runtimePackage.Ident("UnimplementedError")
 	descriptorIdent  = protoreflectPackage.Ident("ServiceDescriptor")
 )
 
@@ -104,11 +105,14 @@ func (g *generator) unimplemented(service *protogen.Service) {
 
 // serverSignature is the signature of a method of the server interface, its parameters named or not.
 func (g *generator) serverSignature(method *protogen.Method, named bool) []any {
-	ctx, req, stream := "ctx ", "req ", "stream "
-	if !named {
-		ctx, req, stream = "", "", ""
+	var ctx, req, stream string
+	if named {
+		ctx = "ctx "
+		req = "req "
+		stream = "stream "
 	}
-	in, out, streamType := method.Input.GoIdent, method.Output.GoIdent, g.pkg.names.methods[method].serverStream()
+	in, out := method.Input.GoIdent, method.Output.GoIdent
+	streamType := g.pkg.names.methods[method].serverStream()
 	switch kindOf(method) {
 	case clientStream:
 		return []any{"(", ctx, contextIdent, ", ", stream, streamType, ") (*", out, ", error)"}
@@ -145,7 +149,8 @@ func (g *generator) client(service *protogen.Service) {
 }
 
 func (g *generator) clientSignature(method *protogen.Method) []any {
-	in, out, streamType := method.Input.GoIdent, method.Output.GoIdent, g.pkg.names.methods[method].clientStream()
+	in, out := method.Input.GoIdent, method.Output.GoIdent
+	streamType := g.pkg.names.methods[method].clientStream()
 	switch kindOf(method) {
 	case clientStream, bidiStream:
 		return []any{"(ctx ", contextIdent, ") (", streamType, ", error)"}
@@ -164,14 +169,14 @@ func (g *generator) streams(service *protogen.Service) {
 		var server, client []any
 		switch kindOf(method) {
 		case clientStream:
-			server = []any{rpcmeshPackage.Ident("ServerReceiveStream"), "[", in, "]"}
-			client = []any{rpcmeshPackage.Ident("ClientSendStream"), "[", in, ", ", out, "]"}
+			server = []any{runtimePackage.Ident("ServerReceiveStream"), "[", in, "]"}
+			client = []any{runtimePackage.Ident("ClientSendStream"), "[", in, ", ", out, "]"}
 		case serverStream:
-			server = []any{rpcmeshPackage.Ident("ServerSendStream"), "[", out, "]"}
-			client = []any{rpcmeshPackage.Ident("ClientReceiveStream"), "[", out, "]"}
+			server = []any{runtimePackage.Ident("ServerSendStream"), "[", out, "]"}
+			client = []any{runtimePackage.Ident("ClientReceiveStream"), "[", out, "]"}
 		case bidiStream:
-			server = []any{rpcmeshPackage.Ident("ServerBidiStream"), "[", in, ", ", out, "]"}
-			client = []any{rpcmeshPackage.Ident("ClientBidiStream"), "[", in, ", ", out, "]"}
+			server = []any{runtimePackage.Ident("ServerBidiStream"), "[", in, ", ", out, "]"}
+			client = []any{runtimePackage.Ident("ClientBidiStream"), "[", in, ", ", out, "]"}
 		default:
 			continue
 		}

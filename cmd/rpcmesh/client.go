@@ -110,7 +110,7 @@ func printTable(w io.Writer, proxy *rpcmesh.Proxy) error {
 		if fn.Shadowed {
 			policy += ", shadowed"
 		}
-		fmt.Fprintf(table, "%s\t%v\t%s\t%d\t%s\n", plain(fn.Procedure), fn.Kind, plain(fn.OriginName), fn.Hops, policy)
+		fmt.Fprintf(table, "%s\t%v\t%s\t%d\t%s\n", plain(fn.Procedure), fn.StreamType, plain(fn.OriginName), fn.Hops, policy)
 	}
 	return table.Flush()
 }
@@ -119,7 +119,7 @@ func printJSON(w io.Writer, proxy *rpcmesh.Proxy) error {
 	lines := json.NewEncoder(w)
 	for fn := range proxy.Functions() {
 		err := lines.Encode(listed{
-			Procedure: fn.Procedure, Kind: fn.Kind.String(), Origin: fn.OriginName, OriginID: fn.Origin.String(),
+			Procedure: fn.Procedure, Kind: fn.StreamType.String(), Origin: fn.OriginName, OriginID: fn.Origin.String(),
 			Hops: fn.Hops, Policy: fn.Policy.String(), Shadowed: fn.Shadowed, Registered: fn.Registered,
 		})
 		if err != nil {

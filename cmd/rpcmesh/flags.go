@@ -215,7 +215,7 @@ func readPool(path string) (*x509.CertPool, error) {
 // policies are the names of the policies.
 func policies() []string {
 	var names []string
-	for p := rpcmesh.Single; p <= rpcmesh.Nearest; p++ {
+	for p := rpcmesh.PolicySingle; p <= rpcmesh.PolicyNearest; p++ {
 		names = append(names, p.String())
 	}
 	return names
@@ -223,7 +223,7 @@ func policies() []string {
 
 func parsePolicy(name string) (rpcmesh.Policy, error) {
 	if name == "" {
-		return rpcmesh.Single, nil
+		return rpcmesh.PolicySingle, nil
 	}
 	i := slices.Index(policies(), name)
 	if i < 0 {

@@ -18,7 +18,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	greetv1 "github.com/rpcmesh/rpcmesh/gen/example/greet/v1"
-	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
+	"github.com/rpcmesh/rpcmesh/runtime/stub"
 )
 
 // greeter is a server of stock connect-go, with reflection.
@@ -34,7 +34,7 @@ func newGreeter(t *testing.T) *greeter {
 	service := greetv1.File_example_greet_v1_greet_proto.Services().ByName("Greeter")
 	server := connect.NewServer()
 	for name, handler := range map[protoreflect.Name]connect.ServerFunc{"Greet": g.greet, "Count": g.count, "Sum": g.sum} {
-		spec, err := rpcmesh.NewMethodSpec(func() protoreflect.ServiceDescriptor { return service }, name)()
+		spec, err := stub.NewMethodSpec(func() protoreflect.ServiceDescriptor { return service }, name)()
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -61,7 +61,7 @@ func commands() []command {
 		{"call", "make a call, in JSON", runCall},
 		{"token", "make a token for callers from outside", runToken},
 		{"version", "print the version", func(_ context.Context, _ []string, t *terminal) error {
-			_, err := fmt.Fprintln(t.out, rpcmesh.Version)
+			_, err := fmt.Fprintln(t.out, rpcmesh.Version())
 			return err
 		}},
 	}

@@ -131,7 +131,8 @@ func runAdopt(ctx context.Context, args []string, t *terminal) error {
 	if len(links) == 0 && len(cfg.Listen) == 0 {
 		return usagef("the node would be alone: give -link, -listen or both")
 	}
-	cfg.SecretFile, cfg.AcceptAnyone, cfg.LinkTLS = secret.file, secret.anyone, linkTLS
+	cfg.SecretFile, cfg.AcceptAnyone = secret.file, secret.anyone
+	cfg.LinkTLS = linkTLS
 	server.URL, server.TLS = f.Arg(0), serverTLS
 	cfg.Adopt = []adoptConfig{server}
 	for _, url := range links {
@@ -299,7 +300,7 @@ func (r *running) openGateway(c *gatewayConfig) error {
 			return err
 		}
 	}
-	if err := gateway.Mount(r.node, r.node, cfg); err != nil {
+	if err := gateway.Mount(r.node, cfg); err != nil {
 		return &usageError{err}
 	}
 	if tokens != nil {

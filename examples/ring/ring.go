@@ -68,5 +68,5 @@ func (n *node) linkTo(url string) (err error) {
 // open lets callers from outside into the whole ring, on the node's own port. Anyone may call: only this
 // machine reaches it.
 func (n *node) open() error {
-	return gateway.Mount(n, n.Node.Node, gateway.Config{Namespace: n.ring.Name(), Open: true})
+	return gateway.Mount(n.Node.Node, gateway.Config{Namespace: n.ring.Name(), Open: true})
 }

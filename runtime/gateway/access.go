@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -20,7 +22,7 @@ const maxToken = 8 << 10
 type Caller struct {
 	// Token is what follows "Bearer" in the header Authorization, and "" where there is none. It is a
 	// secret: keep it out of logs and errors.
-	Token string
+	Token string `json:"-"`
 	// Namespace and Procedure are of the function that is to be called. Neither need exist.
 	Namespace, Procedure string
 	// RemoteAddr is the network address of the connection's other end, which may be a proxy's.
@@ -30,8 +32,11 @@ type Caller struct {
 // String says who calls what, without the token.
 func (c Caller) String() string { return c.RemoteAddr + " calls " + c.Procedure + " in " + c.Namespace }
 
-// GoString is String, so that no verb shows the token.
-func (c Caller) GoString() string { return c.String() }
+// Format writes [Caller.String], by whatever verb.
+func (c Caller) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, c.String()) }
+
+// LogValue is [Caller.String].
+func (c Caller) LogValue() slog.Value { return slog.StringValue(c.String()) }
 
 // authorize decides whether r's call of t is admitted. It returns the client that the call counts for, which without
 // a token is who, and the token's name, where the gateway knows it.
@@ -74,19 +79,12 @@ func (g *Gateway) askAuthorize(ctx context.Context, c Caller, who client) (clien
 		return who, e
 	}
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
-		return who, connect.NewError(codeOf(ctx.Err()), "the call ended before it was admitted")
+		return who, connect.NewError(coded.OfContext(ctx.Err()), "the call ended before it was admitted")
 	}
 	g.quiet.Log(slog.LevelWarn, "a call was not admitted by an error that its caller is not told", c.Procedure,
 		slog.String("namespace", c.Namespace), slog.String("procedure", c.Procedure), slog.String("addr", c.RemoteAddr),
 		slog.String("error", err.Error()))
 	return who, connect.NewError(connect.CodeUnauthenticated, "the gateway does not admit the call: its log has why")
-}
-
-func codeOf(contextErr error) connect.Code {
-	if errors.Is(contextErr, context.DeadlineExceeded) {
-		return connect.CodeDeadlineExceeded
-	}
-	return connect.CodeCanceled
 }
 
 var errToken = connect.NewError(connect.CodeUnauthenticated, "the header Authorization must be: Bearer TOKEN")

@@ -15,6 +15,7 @@ import (
 	"github.com/rpcmesh/rpcmesh/runtime/gateway/internal/bridge"
 	"github.com/rpcmesh/rpcmesh/runtime/gateway/internal/grpc"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/h2/h2serve"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/rawcall"
 )
 
 // Most calls of services are unary, short and of gRPC, and each would take a goroutine for its request, one for
@@ -22,32 +23,33 @@ import (
 // call goes from the reader of its connection to that of a link, or to the handler's goroutine, and back.
 // Whatever is out of the ordinary about a call is left to ServeHTTP, errors of the gateway's above all.
 
-// front is a gateway as seen by its node's server.
-type front struct{ *Gateway }
+// bufferedHandlers is a gateway as seen by its node's server.
+type bufferedHandlers struct{ *Gateway }
 
-var _ h2serve.BufferedHandlers = front{}
+var _ h2serve.BufferedHandlers = bufferedHandlers{}
 
 // NewBufferedHandler implements [h2serve.BufferedHandlers].
-func (f front) NewBufferedHandler() h2serve.BufferedHandler {
-	return &bufferedCalls{g: f.Gateway, caller: f.node.NewRawCaller(), headerKeys: map[string]string{}}
+func (b bufferedHandlers) NewBufferedHandler() h2serve.BufferedHandler {
+	return &bufferedHandler{g: b.Gateway, caller: rawcall.NewCaller(), headerKeys: map[string]string{}}
 }
 
-// bufferedCalls handles the calls of one connection.
-type bufferedCalls struct {
+// bufferedHandler handles the calls of one connection.
+type bufferedHandler struct {
 	g           *Gateway
-	caller      *rpcmesh.RawCaller
+	caller      rawcall.Caller
 	headerKeys  map[string]string // the canonical forms of header names; empty: the header is dropped
 	anonymous   client            // the client of calls without a token
 	addr        string
-	lastOutside *rpcmesh.Outside // of the last call
+	lastOutside *rawcall.Outside // of the last call
 }
 
-// maxHeaderKeys bounds bufferedCalls.headerKeys.
+// maxHeaderKeys bounds bufferedHandler.headerKeys.
 const maxHeaderKeys = 128
 
 // bufferedCall is one call.
 type bufferedCall struct {
-	rpcmesh.RawCall
+	rawcall.Call
+
 	g       *Gateway
 	request *h2serve.Request
 	ns      *rpcmesh.Namespace
@@ -56,27 +58,27 @@ type bufferedCall struct {
 }
 
 // Wants implements [h2serve.BufferedHandler].
-func (w *bufferedCalls) Wants(r *h2serve.Request) bool {
-	if r.Method != http.MethodPost || w.g.cfg.Authorize != nil && w.g.cfg.Tokens == nil {
+func (h *bufferedHandler) Wants(r *h2serve.Request) bool {
+	if r.Method != http.MethodPost || h.g.cfg.Authorize != nil && h.g.cfg.Tokens == nil {
 		return false
 	}
 	t, ok := parsePath(r.Path)
 	if !ok || strings.ContainsAny(r.Path, "?%") {
 		return false
 	}
-	c := &bufferedCall{g: w.g, request: r}
+	c := &bufferedCall{g: h.g, request: r}
 	if !c.parseHead(&t) {
 		return false
 	}
 	if t.namespace == "" {
-		t.namespace = w.g.cfg.Namespace
+		t.namespace = h.g.cfg.Namespace
 	}
-	ns, ok := w.g.namespace(t.namespace)
-	if !ok || strings.HasPrefix(t.procedure, builtinPrefix) || !w.authorize(c, t) {
+	ns, ok := h.g.namespace(t.namespace)
+	if !ok || strings.HasPrefix(t.procedure, builtinPrefix) || !h.authorize(c, t) {
 		return false
 	}
 	f, ok := ns.Find(t.procedure)
-	if !ok || f.Kind != connect.StreamTypeUnary {
+	if !ok || f.StreamType != connect.StreamTypeUnary {
 		return false
 	}
 	c.ns = ns
@@ -123,83 +125,83 @@ func (c *bufferedCall) parseHead(t *target) bool {
 }
 
 // authorize reports whether a call is admitted, and records its client.
-func (w *bufferedCalls) authorize(c *bufferedCall, t target) bool {
-	if w.addr == "" {
-		w.addr = c.request.RemoteAddr().String()
-		w.anonymous = clientByAddress(w.addr)
+func (h *bufferedHandler) authorize(c *bufferedCall, t target) bool {
+	if h.addr == "" {
+		h.addr = c.request.RemoteAddr().String()
+		h.anonymous = clientByAddress(h.addr)
 	}
-	if w.g.cfg.Open {
-		c.client, c.Outside = w.anonymous, w.outside("")
+	if h.g.cfg.Open {
+		c.client, c.Outside = h.anonymous, h.outside("")
 		return true
 	}
-	token, err := w.g.cfg.Tokens.authorize(Caller{Token: c.token, Namespace: t.namespace, Procedure: t.procedure})
+	token, err := h.g.cfg.Tokens.authorize(Caller{Token: c.token, Namespace: t.namespace, Procedure: t.procedure})
 	if err != nil {
 		return false
 	}
-	c.client, c.Outside = clientByToken(token.hash), w.outside(token.Name)
+	c.client, c.Outside = clientByToken(token.hash), h.outside(token.Name)
 	return true
 }
 
 // outside is [Gateway.outside] for a connection, most of whose calls use one token.
-func (w *bufferedCalls) outside(token string) *rpcmesh.Outside {
-	if w.lastOutside == nil || w.lastOutside.Token != token {
-		from := w.g.outside(token, w.addr)
-		w.lastOutside = &from
+func (h *bufferedHandler) outside(token string) *rawcall.Outside {
+	if h.lastOutside == nil || h.lastOutside.Token != token {
+		from := h.g.outside(token, h.addr)
+		h.lastOutside = &from
 	}
-	return w.lastOutside
+	return h.lastOutside
 }
 
 // Length implements [h2serve.BufferedHandler].
-func (w *bufferedCalls) Length(_ *h2serve.Request, begin []byte) int {
-	return min(grpc.Length(begin), w.g.cfg.MaxMessage)
+func (h *bufferedHandler) Length(_ *h2serve.Request, begin []byte) int {
+	return min(grpc.Length(begin), h.g.cfg.MaxMessage)
 }
 
 // Handle implements [h2serve.BufferedHandler].
-func (w *bufferedCalls) Handle(r *h2serve.Request) bool {
+func (h *bufferedHandler) Handle(r *h2serve.Request) bool {
 	c, _ := r.Data.(*bufferedCall)
 	message, ok := grpc.Message(r.Body)
-	if c == nil || !ok || len(message) > w.g.cfg.MaxMessage {
+	if c == nil || !ok || len(message) > h.g.cfg.MaxMessage {
 		return false
 	}
 	for _, f := range r.Fields {
-		if key := w.headerKey(f.Name); key != "" {
-			c.RequestHeader().Add(key, f.Value)
+		if key := h.headerKey(f.Name); key != "" {
+			c.Info.RequestHeader().Add(key, f.Value)
 		}
 	}
 	c.Request = message
 	c.Owned = r.Owned
-	c.Done = c.respond
-	if w.g.calls.begin(c.client) != nil {
+	c.Owner = c
+	if h.g.calls.begin(c.client) != nil {
 		return false // ServeHTTP reports it
 	}
 	r.OnCancel(c.Cancel)
-	if !w.caller.Begin(c.ns, &c.RawCall) {
-		w.g.calls.end(c.client)
+	if !h.caller.Begin(c.ns, &c.Call) {
+		h.g.calls.end(c.client)
 		return false
 	}
 	return true
 }
 
 // headerKey returns the canonical form of a header's name, or "" where the header is dropped.
-func (w *bufferedCalls) headerKey(name string) string {
-	key, ok := w.headerKeys[name]
+func (h *bufferedHandler) headerKey(name string) string {
+	key, ok := h.headerKeys[name]
 	if !ok {
 		key = textproto.CanonicalMIMEHeaderKey(name)
-		if !bridge.Forwarded(key) || w.g.skip(key) {
+		if !bridge.Forwarded(key) || h.g.skip(key) {
 			key = ""
 		}
-		if len(w.headerKeys) < maxHeaderKeys {
-			w.headerKeys[name] = key
+		if len(h.headerKeys) < maxHeaderKeys {
+			h.headerKeys[name] = key
 		}
 	}
 	return key
 }
 
 // Flush implements [h2serve.BufferedHandler].
-func (w *bufferedCalls) Flush() { w.caller.Flush() }
+func (h *bufferedHandler) Flush() { h.caller.Flush() }
 
 // Close implements [h2serve.BufferedHandler].
-func (w *bufferedCalls) Close() {}
+func (h *bufferedHandler) Close() {}
 
 var (
 	fieldStatus         = hpack.HeaderField{Name: ":status", Value: "200"}
@@ -211,15 +213,15 @@ var (
 // client's flow-control windows.
 const minKeptResponse = 64 << 10
 
-// respond is the call's Done: it sends the response.
-func (c *bufferedCall) respond(*rpcmesh.RawCall) rpcmesh.Output {
+// Done implements [rawcall.Owner]: it sends the response.
+func (c *bufferedCall) Done(*rawcall.Call) rawcall.Output {
 	c.g.calls.end(c.client)
 	var head, trailer [8]hpack.HeaderField
 	var body [2][]byte
 	err := verdict(c.g.publicError(c.Err, c.Procedure))
 	r := h2serve.Response{
-		Head:    appendUser(append(head[:0], fieldStatus, fieldType, fieldAcceptEncoding), c.ResponseHeader()),
-		Trailer: grpc.AppendStatus(appendUser(trailer[:0], c.ResponseTrailer()), err),
+		Head:    appendUser(append(head[:0], fieldStatus, fieldType, fieldAcceptEncoding), c.Info.ResponseHeader()),
+		Trailer: grpc.AppendStatus(appendUser(trailer[:0], c.Info.ResponseTrailer()), err),
 	}
 	if err == nil {
 		prefix := grpc.Prefix(len(c.Response))

@@ -20,6 +20,7 @@ import (
 	greetv1 "github.com/rpcmesh/rpcmesh/gen/example/greet/v1"
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
 	"github.com/rpcmesh/rpcmesh/runtime/gateway"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/rawcall"
 	"github.com/rpcmesh/rpcmesh/runtime/rpcmeshtest"
 )
 
@@ -80,7 +81,7 @@ func newSecretive(t *testing.T) *secretive {
 			at = s.Node("lost-q7").Namespace("public")
 		}
 		origin, err := at.Register(connect.Method{Spec: connect.Spec{Procedure: fails[how]}, Handler: func(ctx context.Context, _ connect.Spec, stream connect.ServerStream) error {
-			var req rpcmesh.Raw
+			var req rawcall.Message
 			if err := stream.Receive(&req); err != nil {
 				return err
 			}

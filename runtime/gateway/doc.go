@@ -6,7 +6,7 @@
 //		Name: "ci", SHA256: "9f86d0…", Namespaces: []string{"public"},
 //	})
 //	...
-//	err = gateway.Mount(node, node, gateway.Config{Namespace: "public", Tokens: tokens})
+//	err = gateway.Mount(node, gateway.Config{Namespace: "public", Tokens: tokens})
 //	...
 //	err = node.Serve(ctx, listener) // links and callers on one port
 //

@@ -17,7 +17,6 @@ import (
 	greetv1 "github.com/rpcmesh/rpcmesh/gen/example/greet/v1"
 	"github.com/rpcmesh/rpcmesh/gen/example/greet/v1/greetv1rpcmesh"
 	healthv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/grpc/health/v1"
-	rpcmeshv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/v1"
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
 	"github.com/rpcmesh/rpcmesh/runtime/gateway"
 	"github.com/rpcmesh/rpcmesh/runtime/rpcmeshtest"
@@ -55,7 +54,7 @@ func drainBubble(t *testing.T, server string, srv greetv1rpcmesh.GreeterServer, 
 		}
 		switch server {
 		case "node":
-			if err := gateway.Mount(d.node, d.node, gateway.Config{Namespace: "public", Open: true}); err != nil {
+			if err := gateway.Mount(d.node, gateway.Config{Namespace: "public", Open: true}); err != nil {
 				t.Fatal(err)
 			}
 		case "node, under a path":
@@ -295,7 +294,7 @@ func TestDrainRefuses(t *testing.T) {
 		for _, w := range ways() {
 			err := greetAs(d.Context(), d.greeter(w.h2, w.options...))
 			failure, _ := rpcmesh.FailureOf(err)
-			if connect.CodeOf(err) != connect.CodeUnavailable || failure.GetCertainty() != rpcmeshv1.CallFailure_CERTAINTY_NOT_STARTED {
+			if connect.CodeOf(err) != connect.CodeUnavailable || failure.Certainty != rpcmesh.CertaintyNotStarted {
 				t.Errorf("%s, HTTP/2 %v: %v, %v", w.protocol, w.h2, err, failure)
 			}
 		}

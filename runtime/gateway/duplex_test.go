@@ -233,7 +233,7 @@ func TestServe(t *testing.T) {
 	if _, err := greetv1rpcmesh.RegisterGreeterOrigin(node.Namespace("public"), greeter{}); err != nil {
 		t.Fatal(err)
 	}
-	if err := gateway.Mount(node, node, public); err != nil {
+	if err := gateway.Mount(node, public); err != nil {
 		t.Fatal(err)
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -34,7 +34,7 @@ func ExampleMount() {
 		log.Fatal(err)
 	}
 	// Open lets anyone call; in life give callers Tokens, or Authorize them.
-	if err := gateway.Mount(node, node, gateway.Config{Namespace: "public", Open: true}); err != nil {
+	if err := gateway.Mount(node, gateway.Config{Namespace: "public", Open: true}); err != nil {
 		log.Fatal(err)
 	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

@@ -17,6 +17,7 @@ import (
 	"github.com/rpcmesh/rpcmesh/runtime/gateway/internal/grpc"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/guard"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/quiet"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/rawcall"
 )
 
 // Gateway lets callers from outside into the namespaces of a node. It is an [http.Handler] and belongs to
@@ -24,6 +25,7 @@ import (
 type Gateway struct {
 	cfg         Config
 	node        *rpcmesh.Node
+	entry       rawcall.GatewayNode                           // node
 	namespaces  map[string]*atomic.Pointer[rpcmesh.Namespace] // nil until the node is seen to be a member
 	pump        bridge.Pump
 	jsonMemory  *memoryBudget // for converting messages to JSON or back
@@ -36,7 +38,7 @@ type Gateway struct {
 	dropHeaders *headerSet // callers' headers that are dropped
 }
 
-// New returns a gateway to namespaces of node. It fails with invalid_argument where cfg has a mistake.
+// New returns a gateway to namespaces of node, as a handler for a server of your own; [Mount] has the node serve it. It fails with invalid_argument where cfg has a mistake.
 //
 // The server that it is part of decides on TLS, versions of HTTP and the size of headers. A middleware
 // between must not hide the deadlines and the flushing of [http.ResponseController] (an Unwrap method
@@ -50,7 +52,7 @@ func New(node *rpcmesh.Node, cfg Config) (*Gateway, error) {
 		return nil, err
 	}
 	g := &Gateway{
-		cfg: cfg, node: node, namespaces: map[string]*atomic.Pointer[rpcmesh.Namespace]{},
+		cfg: cfg, node: node, entry: rawcall.GatewayNodeOf(node), namespaces: map[string]*atomic.Pointer[rpcmesh.Namespace]{},
 		calls: newCalls(cfg.MaxCalls, cfg.MaxCallsPerCaller),
 		quiet: quiet.Logger{To: guard.Logger(cfg.Logger).With("gateway", node.Name())},
 	}
@@ -85,20 +87,20 @@ func New(node *rpcmesh.Node, cfg Config) (*Gateway, error) {
 	return g, nil
 }
 
-// Mount adds a new gateway to namespaces of node to mux: under "/", which leaves to mux's other patterns
-// what they match. With node itself as mux, [rpcmesh.Node.Serve] serves the gateway beside links, and unary
-// gRPC calls cost least. A mux takes one gateway: where "/" is taken it fails with already_exists. See [New].
-func Mount(mux connecthttp.ServeMux, node *rpcmesh.Node, cfg Config) error {
+// Mount adds a new gateway to namespaces of node to what the node serves: [rpcmesh.Node.Serve] has it take what the
+// patterns of [rpcmesh.Node.Handle] leave, beside links, and unary gRPC calls cost least. A node takes one gateway: where
+// it has a handler for "/" Mount fails with already_exists. For a server of your own, see [New].
+func Mount(node *rpcmesh.Node, cfg Config) error {
 	g, err := New(node, cfg)
 	if err != nil {
 		return err
 	}
-	err = guard.Try("the mux", func() error {
-		mux.Handle("/", front{g})
+	err = guard.Try("the node", func() error {
+		g.entry.MountGateway(g, bufferedHandlers{g})
 		return nil
 	})
 	if p, ok := errors.AsType[*guard.PanicError](err); ok {
-		return connect.Errorf(connect.CodeAlreadyExists, "gateway: the mux does not take a gateway at %q (%s): "+
+		return connect.Errorf(connect.CodeAlreadyExists, "gateway: the node does not take a gateway at %q (%s): "+
 			"one gateway serves all that Config.Namespaces names, and another one must be given a mux, or a node, of its own", "/", p.Value)
 	}
 	return nil
@@ -122,7 +124,7 @@ func (g *Gateway) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	who := clientByAddress(r.RemoteAddr) // until its token is known
 	if err == nil {
-		err = g.node.Admit(r.Context())
+		err = g.entry.Admit(r.Context())
 	}
 	if err == nil {
 		err = g.calls.begin(who)
@@ -177,7 +179,7 @@ func (g *Gateway) admitCall(r *http.Request, t target, who *client) (*call, erro
 func lookUpSpec(r *http.Request, ns *rpcmesh.Namespace, procedure string) (connect.Spec, error) {
 	for {
 		if f, ok := ns.Find(procedure); ok {
-			return connect.Spec{Procedure: f.Procedure, StreamType: f.Kind, IdempotencyLevel: f.Idempotency}, nil
+			return connect.Spec{Procedure: f.Procedure, StreamType: f.StreamType, IdempotencyLevel: f.Idempotency}, nil
 		}
 		ctx, cancel := withRequestTimeout(r)
 		stream, err := ns.NewClientStream(ctx, connect.Spec{Procedure: procedure})
@@ -202,8 +204,8 @@ func withRequestTimeout(r *http.Request) (context.Context, context.CancelFunc) {
 }
 
 // outside describes how a call came in; token is the name of the token that admitted it, if any.
-func (g *Gateway) outside(token, addr string) rpcmesh.Outside {
-	return rpcmesh.Outside{Gateway: g.cfg.Name, Token: token, Addr: addr}
+func (g *Gateway) outside(token, addr string) rawcall.Outside {
+	return rawcall.Outside{Gateway: g.cfg.Name, Token: token, Addr: addr}
 }
 
 // publicError is an error of the mesh in the form that callers outside see.
@@ -269,7 +271,7 @@ func (g *Gateway) skip(key string) bool {
 type call struct {
 	ns      *rpcmesh.Namespace
 	spec    connect.Spec
-	from    rpcmesh.Outside
+	from    rawcall.Outside
 	w       http.ResponseWriter
 	r       *http.Request
 	json    *transcoder        // of a JSON call
@@ -327,7 +329,7 @@ type meshTransport struct{}
 
 func (meshTransport) NewClientStream(ctx context.Context, spec connect.Spec) (connect.ClientStream, error) {
 	c := callOf(ctx)
-	return c.ns.NewClientStream(rpcmesh.WithOutside(ctx, c.from), spec)
+	return c.ns.NewClientStream(rawcall.WithOutside(ctx, c.from), spec)
 }
 
 // stopReceiving is the pump's. It works for HTTP/1.1, where closing the body would block, and for HTTP/2.

@@ -186,7 +186,7 @@ var mounted sync.Map
 func openNode(t testing.TB, kind string, node *rpcmesh.Node, cfg gateway.Config) door {
 	t.Helper()
 	if _, had := mounted.LoadOrStore(node, true); !had {
-		if err := gateway.Mount(node, node, cfg); err != nil {
+		if err := gateway.Mount(node, cfg); err != nil {
 			t.Fatal(err)
 		}
 	}

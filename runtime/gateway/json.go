@@ -17,6 +17,7 @@ import (
 
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
 	"github.com/rpcmesh/rpcmesh/runtime/gateway/internal/bridge"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/rawcall"
 )
 
 const (
@@ -39,7 +40,7 @@ var _ connect.Codec = jsonCodec{}
 func (jsonCodec) Name() string { return connect.CodecNameJSON }
 
 func (jsonCodec) MarshalWrite(ctx context.Context, dst io.Writer, msg any) error {
-	if raw, ok := msg.(*rpcmesh.Raw); ok {
+	if raw, ok := msg.(*rawcall.Message); ok {
 		_, err := dst.Write(raw.B) // see jsonStream
 		return err
 	}
@@ -47,7 +48,7 @@ func (jsonCodec) MarshalWrite(ctx context.Context, dst io.Writer, msg any) error
 }
 
 func (jsonCodec) UnmarshalRead(ctx context.Context, src io.Reader, msg any) error {
-	raw, ok := msg.(*rpcmesh.Raw)
+	raw, ok := msg.(*rawcall.Message)
 	if !ok {
 		return connectproto.NewJSONCodec().UnmarshalRead(ctx, src, msg)
 	}
@@ -63,7 +64,7 @@ type jsonStream struct {
 }
 
 func (s jsonStream) Send(msg any) error {
-	raw, ok := msg.(*rpcmesh.Raw)
+	raw, ok := msg.(*rawcall.Message)
 	if !ok {
 		return s.ServerStream.Send(msg)
 	}
@@ -74,7 +75,7 @@ func (s jsonStream) Send(msg any) error {
 		}
 		return err
 	}
-	return s.ServerStream.Send(&rpcmesh.Raw{B: spelled})
+	return s.ServerStream.Send(&rawcall.Message{B: spelled})
 }
 
 // transcoder converts one call's JSON to messages and messages to JSON, as Connect's own codec does.
@@ -123,7 +124,7 @@ func (t publicTypes) FindMessageByURL(url string) (protoreflect.MessageType, err
 	return mt, t.publicError(err, url)
 }
 
-func (t *transcoder) unmarshal(ctx context.Context, src io.Reader, raw *rpcmesh.Raw) (err error) {
+func (t *transcoder) unmarshal(ctx context.Context, src io.Reader, raw *rawcall.Message) (err error) {
 	defer recoverPanic(&err)
 	if err := bridge.ReadAll(src, raw); err != nil { // before memory is acquired: src may be slow
 		return err
@@ -145,7 +146,7 @@ func (t *transcoder) unmarshal(ctx context.Context, src io.Reader, raw *rpcmesh.
 }
 
 // marshal returns a message in JSON.
-func (t *transcoder) marshal(ctx context.Context, raw *rpcmesh.Raw) (spelled []byte, err error) {
+func (t *transcoder) marshal(ctx context.Context, raw *rawcall.Message) (spelled []byte, err error) {
 	defer recoverPanic(&err)
 	s := jsonEstimator{types: t.types(ctx), maxLength: t.limit, maxWeight: t.memory.size}
 	if err := s.estimate(raw.B, t.out.Descriptor()); err != nil {

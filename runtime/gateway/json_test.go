@@ -18,7 +18,7 @@ import (
 	_ "google.golang.org/protobuf/types/known/structpb"
 	_ "google.golang.org/protobuf/types/known/timestamppb"
 
-	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/rawcall"
 	"github.com/rpcmesh/rpcmesh/runtime/rpcmeshtest"
 )
 
@@ -63,7 +63,7 @@ func strangeMethods(t *testing.T) protoreflect.MethodDescriptors {
 func same(ctx context.Context, _ connect.Spec, s connect.ServerStream) error {
 	info, _ := connect.CallInfoForServerContext(ctx)
 	for {
-		var msg rpcmesh.Raw
+		var msg rawcall.Message
 		if err := s.Receive(&msg); errors.Is(err, io.EOF) {
 			return nil
 		} else if err != nil {

@@ -14,7 +14,7 @@ import (
 	"google.golang.org/protobuf/reflect/protodesc"
 	"google.golang.org/protobuf/types/descriptorpb"
 
-	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/rawcall"
 	"github.com/rpcmesh/rpcmesh/runtime/rpcmeshtest"
 )
 
@@ -40,13 +40,13 @@ service { name: "Bomb" method { name: "Get" input_type: ".bomb.v1.Items" output_
 	spec := connect.Spec{Procedure: procedure, Schema: fd.Services().Get(0).Methods().Get(0)}
 	return procedure, connect.Method{Spec: spec, Handler: func(ctx context.Context, _ connect.Spec, s connect.ServerStream) error {
 		info, _ := connect.CallInfoForServerContext(ctx)
-		var msg rpcmesh.Raw
+		var msg rawcall.Message
 		if err := s.Receive(&msg); err != nil {
 			return err
 		}
 		items := 0
 		_, _ = fmt.Sscan(info.RequestHeader().Get("Items"), &items)
-		return s.Send(&rpcmesh.Raw{B: bytes.Repeat([]byte{0x0a, 2, 8, 1}, items)})
+		return s.Send(&rawcall.Message{B: bytes.Repeat([]byte{0x0a, 2, 8, 1}, items)})
 	}}, `{"` + name + `":true}`
 }
 

@@ -25,9 +25,9 @@ import (
 
 	greetv1 "github.com/rpcmesh/rpcmesh/gen/example/greet/v1"
 	"github.com/rpcmesh/rpcmesh/gen/example/greet/v1/greetv1rpcmesh"
-	rpcmeshv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/v1"
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
 	"github.com/rpcmesh/rpcmesh/runtime/gateway/adopt"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/rawcall"
 	"github.com/rpcmesh/rpcmesh/runtime/rpcmeshtest"
 )
 
@@ -135,10 +135,10 @@ func wantCode(t *testing.T, err error, code connect.Code) {
 	}
 }
 
-func wantCertainty(t *testing.T, err error, certainty rpcmeshv1.CallFailure_Certainty) {
+func wantCertainty(t *testing.T, err error, certainty rpcmesh.Certainty) {
 	t.Helper()
 	failure, ok := rpcmesh.FailureOf(err)
-	if !ok || failure.GetCertainty() != certainty {
+	if !ok || failure.Certainty != certainty {
 		t.Errorf("%v: got failure %v, want %v", err, failure, certainty)
 	}
 }
@@ -367,7 +367,7 @@ func headersFirst(t *testing.T, caller *rpcmesh.Namespace, s *stock) {
 	if err := stream.SendHeaders(); err != nil {
 		t.Fatal(err)
 	}
-	if !stream.(rpcmesh.HeaderReceiver).ReceiveHeaders() || info.ResponseHeader().Get("Greeter-Header") != "h1" {
+	if !stream.(rawcall.HeaderReceiver).ReceiveHeaders() || info.ResponseHeader().Get("Greeter-Header") != "h1" {
 		t.Fatalf("the headers have not come: %v", stream.Receive(new(greetv1.ChatResponse)))
 	}
 	<-s.started

@@ -13,9 +13,9 @@ import (
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connecthttp"
 
-	rpcmeshv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/v1"
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
 	"github.com/rpcmesh/rpcmesh/runtime/gateway/internal/bridge"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/rawcall"
 )
 
 // backend makes calls of the server, and says of those that fail on the way how far they had come.
@@ -169,7 +169,7 @@ type stream struct {
 
 type streamKey struct{}
 
-var _ rpcmesh.HeaderReceiver = (*stream)(nil)
+var _ rawcall.HeaderReceiver = (*stream)(nil)
 
 // respond receives the HTTP response to the request that was made in ctx.
 func respond(ctx context.Context, res *http.Response) {
@@ -179,7 +179,7 @@ func respond(ctx context.Context, res *http.Response) {
 	}
 }
 
-// ReceiveHeaders makes the stream a [rpcmesh.HeaderReceiver]. It does not know whether a message has come with
+// ReceiveHeaders makes the stream a [rawcall.HeaderReceiver]. It does not know whether a message has come with
 // the headers.
 func (s *stream) ReceiveHeaders() bool {
 	select {
@@ -226,13 +226,13 @@ func (s *stream) explain(err error) error {
 	case s.conn.Load() == nil:
 		return rpcmesh.NotStarted(errNotConnected.WithCause(err))
 	}
-	certainty := rpcmeshv1.CallFailure_CERTAINTY_UNKNOWN
+	certainty := rpcmesh.CertaintyUnknown
 	var status int
 	if transport, ok := s.info.TransportInfo.(*connecthttp.ClientInfo); ok {
 		status = transport.ResponseStatus()
 	}
 	if status != 0 {
-		certainty = rpcmeshv1.CallFailure_CERTAINTY_STARTED
+		certainty = rpcmesh.CertaintyStarted
 	}
 	switch {
 	case status == 0 && isNotConnected(err):

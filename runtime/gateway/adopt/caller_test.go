@@ -12,6 +12,7 @@ import (
 	"github.com/rpcmesh/rpcmesh/gen/example/greet/v1/greetv1rpcmesh"
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
 	"github.com/rpcmesh/rpcmesh/runtime/gateway/adopt"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/rawcall"
 )
 
 // callerHeaders are the headers by which the server was told who called.
@@ -44,7 +45,7 @@ func TestCaller(t *testing.T) {
 			for _, call := range []struct {
 				ctx  context.Context
 				want map[string]string
-			}{{within(t), inside}, {rpcmesh.WithOutside(within(t), outside), from}} {
+			}{{within(t), inside}, {rawcall.WithOutside(within(t), rawcall.Outside(outside)), from}} {
 				forged, info := connect.NewClientContext(call.ctx)
 				for _, key := range []string{"Rpcmesh-Caller-Id", "Rpcmesh-Caller-Proxy", "Rpcmesh-Caller-Else", "Rpcmesh_caller_token"} {
 					info.RequestHeader().Set(key, "forged")

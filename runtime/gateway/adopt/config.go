@@ -78,7 +78,7 @@ type Config struct {
 	Namespace string
 
 	// Policy registers the functions as replicated, so that several nodes may adopt servers that have
-	// the same ones. Default: [rpcmesh.Single], one origin a function.
+	// the same ones. Default: [rpcmesh.PolicySingle], one origin a function.
 	Policy rpcmesh.Policy
 
 	// Protocol is what the server speaks. Default: [GRPC].
@@ -144,7 +144,8 @@ func resolved(cfg Config) (Config, error) {
 	cfg.Descriptors = slices.Clone(cfg.Descriptors)
 	cfg.Logger = guard.Logger(cfg.Logger)
 	cfg.TLS = guard.TLS(cfg.Logger, "adopt: Config.TLS", cfg.TLS)
-	if cfg.Dial = guard.Dial(cfg.Logger, "adopt: Config.Dial", cfg.Dial); cfg.Dial == nil {
+	cfg.Dial = guard.Dial(cfg.Logger, "adopt: Config.Dial", cfg.Dial)
+	if cfg.Dial == nil {
 		cfg.Dial = (&net.Dialer{}).DialContext
 	}
 	if cfg.Protocol > Connect {

@@ -59,7 +59,8 @@ func (t *connection) detect(ctx context.Context) error {
 	if !alive && w.http1 != nil && !isNotConnected(err) {
 		w.useHTTP1.Store(true)
 		var old error
-		if alive, old = t.probe(ctx); !alive {
+		alive, old = t.probe(ctx)
+		if !alive {
 			w.useHTTP1.Store(false)
 			return connect.Errorf(connect.CodeUnavailable, "%s; and over HTTP/1.1: %s", err.Error(), old.Error())
 		}
@@ -136,7 +137,8 @@ func (t *connection) run(ctx context.Context) error {
 			t.stopWatches()
 			going.pause()
 		case <-going.resumeAt:
-			if err = w.listens(ctx, t.url); err == nil {
+			err = w.listens(ctx, t.url)
+			if err == nil {
 				t.startWatches(ctx)
 			}
 			going.resume()

@@ -34,7 +34,7 @@ func grpcServer() (stop func(), url string) {
 	if _, err := greetv1rpcmesh.RegisterGreeterOrigin(node.Namespace("default"), exampleGreeter{}); err != nil {
 		log.Fatal(err)
 	}
-	if err := gateway.Mount(node, node, gateway.Config{Open: true}); err != nil {
+	if err := gateway.Mount(node, gateway.Config{Open: true}); err != nil {
 		log.Fatal(err)
 	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

@@ -19,7 +19,6 @@ import (
 
 	greetv1 "github.com/rpcmesh/rpcmesh/gen/example/greet/v1"
 	"github.com/rpcmesh/rpcmesh/gen/example/greet/v1/greetv1rpcmesh"
-	rpcmeshv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/v1"
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
 	"github.com/rpcmesh/rpcmesh/runtime/gateway/adopt"
 	"github.com/rpcmesh/rpcmesh/runtime/rpcmeshtest"
@@ -67,7 +66,7 @@ func TestGracefulStopOfReplicas(t *testing.T) {
 				servers[i] = serve(t, "127.0.0.1:0", mux(stocks[i].server()), cfg, false)
 				c.Link(name, "hub", "public")
 				ready(t, c.Node(name), servers[i].url, quick(func(cfg *adopt.Config) {
-					cfg.Policy, cfg.ProbeInterval = rpcmesh.RoundRobin, time.Hour
+					cfg.Policy, cfg.ProbeInterval = rpcmesh.PolicyRoundRobin, time.Hour
 					cfg.TLS = trusting
 				}))
 			}
@@ -199,7 +198,7 @@ func TestUnprocessed(t *testing.T) {
 func wantNotStarted(t *testing.T, what string, err error) {
 	t.Helper()
 	f, _ := rpcmesh.FailureOf(err)
-	if connect.CodeOf(err) != connect.CodeUnavailable || f.GetCertainty() != rpcmeshv1.CallFailure_CERTAINTY_NOT_STARTED || f.GetNodeName() != "lone" {
+	if connect.CodeOf(err) != connect.CodeUnavailable || f.Certainty != rpcmesh.CertaintyNotStarted || f.NodeName != "lone" {
 		t.Errorf("%s: %v (%v)", what, err, f)
 	}
 }

@@ -10,7 +10,7 @@ import (
 	"connectrpc.com/connect/v2/connecthttp"
 	"google.golang.org/protobuf/encoding/protowire"
 
-	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/rawcall"
 )
 
 // state is what grpc.health.v1 says of a service, as its ServingStatus numbers it. A generated package of it
@@ -30,11 +30,11 @@ var (
 	watchSpec = connect.Spec{Procedure: "/grpc.health.v1.Health/Watch", StreamType: connect.StreamTypeServer}
 )
 
-func healthRequest(service string) *rpcmesh.Raw {
+func healthRequest(service string) *rawcall.Message {
 	if service == "" {
-		return &rpcmesh.Raw{}
+		return &rawcall.Message{}
 	}
-	return &rpcmesh.Raw{B: protowire.AppendString(protowire.AppendTag(nil, fieldService, protowire.BytesType), service)}
+	return &rawcall.Message{B: protowire.AppendString(protowire.AppendTag(nil, fieldService, protowire.BytesType), service)}
 }
 
 func healthResponse(b []byte) (state, error) {
@@ -47,7 +47,8 @@ func healthResponse(b []byte) (state, error) {
 		b = b[n:]
 		if number == fieldStatus && kind == protowire.VarintType {
 			var v uint64
-			if v, n = protowire.ConsumeVarint(b); n >= 0 {
+			v, n = protowire.ConsumeVarint(b)
+			if n >= 0 {
 				status = state(min(v, 1<<30))
 			}
 		} else {
@@ -73,14 +74,15 @@ func (h *health) check(ctx context.Context, service string) (s state, known, ali
 	ctx, cancel := context.WithTimeout(ctx, h.timeout)
 	defer cancel()
 	ctx, _ = connect.NewClientContext(ctx)
-	var res rpcmesh.Raw
+	var res rawcall.Message
 	err = connect.NewClient(h.transport).CallUnary(ctx, checkSpec, healthRequest(service), &res)
 	if err == nil {
 		s, err = healthResponse(res.B)
 		return s, err == nil, true, err
 	}
 	info, _ := connecthttp.ClientInfoForContext(ctx)
-	switch code := connect.CodeOf(err); {
+	code := connect.CodeOf(err)
+	switch {
 	case info.ResponseStatus() == 0, code == connect.CodeUnavailable, code == connect.CodeDeadlineExceeded, code == connect.CodeCanceled:
 		return 0, false, false, err
 	case code == connect.CodeNotFound:
@@ -107,8 +109,9 @@ func (h *health) watch(ctx context.Context, service string, report func(state)) 
 		return err
 	}
 	for {
-		var res rpcmesh.Raw
-		switch err := stream.Receive(&res); {
+		var res rawcall.Message
+		err := stream.Receive(&res)
+		switch {
 		case connect.CodeOf(err) == connect.CodeUnimplemented:
 			return errNoWatch
 		case errors.Is(err, io.EOF):

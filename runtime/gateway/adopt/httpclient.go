@@ -174,7 +174,8 @@ func (w *httpClient) dialTLS(protocols http.Protocols) func(ctx context.Context,
 			return nil, err
 		}
 		var cfg *tls.Config
-		if cfg = w.cfg.TLS.Clone(); cfg == nil {
+		cfg = w.cfg.TLS.Clone()
+		if cfg == nil {
 			cfg = new(tls.Config)
 		}
 		if cfg.ServerName == "" {

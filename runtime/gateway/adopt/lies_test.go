@@ -21,6 +21,7 @@ import (
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
 	"github.com/rpcmesh/rpcmesh/runtime/gateway/adopt"
 	"github.com/rpcmesh/rpcmesh/runtime/gateway/internal/bridge"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/rawcall"
 )
 
 // file is a file with one message, M, and a service whose one method is Do.
@@ -97,7 +98,7 @@ func (l *liar) handler() http.Handler {
 
 func (l *liar) serve(_ context.Context, _ connect.Spec, stream connect.ServerStream) error {
 	for {
-		var req rpcmesh.Raw
+		var req rawcall.Message
 		if err := stream.Receive(&req); err != nil {
 			if errors.Is(err, io.EOF) {
 				return nil
@@ -106,7 +107,7 @@ func (l *liar) serve(_ context.Context, _ connect.Spec, stream connect.ServerStr
 		}
 		res := l.respond(req.B)
 		for {
-			if err := stream.Send(&rpcmesh.Raw{B: res}); err != nil {
+			if err := stream.Send(&rawcall.Message{B: res}); err != nil {
 				return err
 			}
 			if !l.floods {
@@ -334,7 +335,7 @@ func TestLimits(t *testing.T) {
 			<-s.started
 			_, err = client.Greet(within(t), &greetv1.GreetRequest{Name: "Ada"})
 			wantCode(t, err, connect.CodeResourceExhausted)
-			if f, ok := rpcmesh.FailureOf(err); !ok || f.GetCertainty().String() != "CERTAINTY_NOT_STARTED" {
+			if f, ok := rpcmesh.FailureOf(err); !ok || f.Certainty != rpcmesh.CertaintyNotStarted {
 				t.Errorf("%v: failure %v", err, f)
 			}
 			cancel()

@@ -123,7 +123,8 @@ func (a *attempt) Read(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for {
-		switch rest := s.kept[min(max(a.at-s.start, 0), len(s.kept)):]; {
+		rest := s.kept[min(max(a.at-s.start, 0), len(s.kept)):]
+		switch {
 		case a.closed:
 			return 0, io.ErrClosedPipe
 		case s.ctx.Err() != nil:

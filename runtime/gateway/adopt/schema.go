@@ -13,7 +13,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/descriptorpb"
 
-	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/rawcall"
 )
 
 // schema is what a server has.
@@ -101,11 +101,7 @@ func serviceOf(files *protoregistry.Files, name string) (service, error) {
 	}
 	s := service{name: name}
 	for i := range sd.Methods().Len() {
-		spec, err := rpcmesh.NewMethodSpec(func() protoreflect.ServiceDescriptor { return sd }, sd.Methods().Get(i).Name())()
-		if err != nil {
-			return service{}, err
-		}
-		s.specs = append(s.specs, spec)
+		s.specs = append(s.specs, rawcall.SpecOf(sd.Methods().Get(i)))
 	}
 	return s, nil
 }

@@ -2,7 +2,6 @@ package adopt
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 	"log/slog"
@@ -14,6 +13,7 @@ import (
 	"connectrpc.com/connect/v2"
 
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/coded"
 )
 
 // Server is a server whose functions a node offers. All its methods may be called concurrently. The caller
@@ -65,7 +65,8 @@ func New(node *rpcmesh.Node, rawURL string, cfg Config) (*Server, error) {
 		monitorDone: make(chan struct{}), origins: map[string]*rpcmesh.Origin{}, states: map[string]state{}, refused: map[string]error{},
 		changed: make(chan struct{}), reconcileSoon: make(chan struct{}, 1),
 	}
-	if a.reg = a.ns; cfg.Policy != rpcmesh.Single {
+	a.reg = a.ns
+	if cfg.Policy != rpcmesh.PolicySingle {
 		a.reg = a.ns.Replicated(cfg.Policy)
 	}
 	if _, err := a.reg.Register(); err != nil {
@@ -111,10 +112,11 @@ func (a *Server) Functions() iter.Seq[string] {
 func (a *Server) Ready(ctx context.Context) error {
 	for {
 		a.mu.Lock()
-		up, err, lasting, changed := a.up, a.err, a.permanent, a.changed
+		up, err := a.up, a.err
+		permanent, changed := a.permanent, a.changed
 		a.mu.Unlock()
 		switch {
-		case lasting:
+		case permanent:
 			return err
 		case up && err == nil:
 			return nil
@@ -130,15 +132,11 @@ func (a *Server) Ready(ctx context.Context) error {
 }
 
 func (a *Server) notReady(ctx context.Context, last error) error {
-	code := connect.CodeCanceled
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		code = connect.CodeDeadlineExceeded
-	}
 	text := fmt.Sprintf("adopt: the server at %s is not up", a.url)
 	if last != nil {
 		text += ": " + last.Error()
 	}
-	return connect.NewError(code, text).WithCause(context.Cause(ctx))
+	return connect.NewError(coded.OfContext(ctx.Err()), text).WithCause(context.Cause(ctx))
 }
 
 // Close withdraws the functions, ends the calls that are with the server (unavailable), closes the
@@ -151,10 +149,11 @@ func (a *Server) Close() error {
 }
 
 // setStatus records how things stand and wakes those who wait for it.
-func (a *Server) setStatus(up bool, err error, lasting bool) {
+func (a *Server) setStatus(up bool, err error, permanent bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.up, a.err, a.permanent = up, err, lasting
+	a.up, a.err = up, err
+	a.permanent = permanent
 	close(a.changed)
 	a.changed = make(chan struct{})
 }

@@ -21,8 +21,8 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	greetv1 "github.com/rpcmesh/rpcmesh/gen/example/greet/v1"
-	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
 	"github.com/rpcmesh/rpcmesh/runtime/gateway/internal/bridge"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/rawcall"
 )
 
 const service = "example.greet.v1.Greeter"
@@ -34,11 +34,7 @@ var greeterMethods = greetv1.File_example_greet_v1_greet_proto.Services().ByName
 
 // spec is what protoc-gen-connect-go gives a method of the Greeter.
 func spec(method protoreflect.Name) connect.Spec {
-	s, err := rpcmesh.NewMethodSpec(func() protoreflect.ServiceDescriptor { return greeterMethods }, method)()
-	if err != nil {
-		panic(err)
-	}
-	return s
+	return rawcall.SpecOf(greeterMethods.Methods().ByName(method))
 }
 
 // seen is what a handler of the stock server was called with.
@@ -200,7 +196,7 @@ func (h *healthy) methods() []connect.Method {
 }
 
 func healthService(stream connect.ServerStream) (string, error) {
-	var req rpcmesh.Raw
+	var req rawcall.Message
 	if err := stream.Receive(&req); err != nil || len(req.B) == 0 {
 		return "", err
 	}
@@ -208,8 +204,8 @@ func healthService(stream connect.ServerStream) (string, error) {
 	return name, protowire.ParseError(min(n, 0))
 }
 
-func healthState(state uint64) *rpcmesh.Raw {
-	return &rpcmesh.Raw{B: protowire.AppendVarint(protowire.AppendTag(nil, 1, protowire.VarintType), state)}
+func healthState(state uint64) *rawcall.Message {
+	return &rawcall.Message{B: protowire.AppendVarint(protowire.AppendTag(nil, 1, protowire.VarintType), state)}
 }
 
 func (h *healthy) check(_ context.Context, _ connect.Spec, stream connect.ServerStream) error {

@@ -16,7 +16,6 @@ import (
 
 	greetv1 "github.com/rpcmesh/rpcmesh/gen/example/greet/v1"
 	"github.com/rpcmesh/rpcmesh/gen/example/greet/v1/greetv1rpcmesh"
-	rpcmeshv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/v1"
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
 	"github.com/rpcmesh/rpcmesh/runtime/gateway/adopt"
 	"github.com/rpcmesh/rpcmesh/runtime/rpcmeshtest"
@@ -55,7 +54,7 @@ func TestRestart(t *testing.T) {
 				server.stop()
 				err := <-failed
 				wantCode(t, err, connect.CodeUnavailable)
-				wantCertainty(t, err, rpcmeshv1.CallFailure_CERTAINTY_UNKNOWN)
+				wantCertainty(t, err, rpcmesh.CertaintyUnknown)
 				gone(t, caller)
 				server = serve(t, server.addr, mux(s.server()), nil, test.old)
 				back(t, caller)
@@ -89,7 +88,7 @@ func TestStreamWhenServerDies(t *testing.T) {
 			server.stop()
 			_, err = stream.Receive()
 			wantCode(t, err, connect.CodeUnavailable)
-			wantCertainty(t, err, rpcmeshv1.CallFailure_CERTAINTY_STARTED)
+			wantCertainty(t, err, rpcmesh.CertaintyStarted)
 			server = serve(outer, server.addr, mux(s.server()), nil, false)
 			if err := a.Close(); err != nil {
 				t.Error(err)
@@ -127,9 +126,9 @@ func TestNotStarted(t *testing.T) {
 			t.Skip("it was withdrawn before it could be called")
 		}
 		wantCode(t, err, connect.CodeUnavailable)
-		if f, ok := rpcmesh.FailureOf(err); ok && f.GetCertainty() == rpcmeshv1.CallFailure_CERTAINTY_NOT_STARTED {
-			if f.GetNodeName() != "lone" {
-				t.Errorf("failed at %q", f.GetNodeName())
+		if f, ok := rpcmesh.FailureOf(err); ok && f.Certainty == rpcmesh.CertaintyNotStarted {
+			if f.NodeName != "lone" {
+				t.Errorf("failed at %q", f.NodeName)
 			}
 			return
 		}
@@ -301,7 +300,7 @@ func TestReplicated(t *testing.T) {
 	stocks := []*stock{newStock(), newStock()}
 	for i, name := range []string{"a", "b"} {
 		server := serve(t, "127.0.0.1:0", mux(stocks[i].server()), nil, false)
-		ready(t, c.Node(name), server.url, quick(func(cfg *adopt.Config) { cfg.Policy = rpcmesh.RoundRobin }))
+		ready(t, c.Node(name), server.url, quick(func(cfg *adopt.Config) { cfg.Policy = rpcmesh.PolicyRoundRobin }))
 	}
 	client := greetv1rpcmesh.NewGreeterClient(c.Node("a").Namespace("public"))
 	for len(stocks[0].calls) == 0 || len(stocks[1].calls) == 0 {
@@ -329,7 +328,7 @@ func TestClose(t *testing.T) {
 	}
 	err := <-failed
 	wantCode(t, err, connect.CodeUnavailable)
-	wantCertainty(t, err, rpcmeshv1.CallFailure_CERTAINTY_UNKNOWN)
+	wantCertainty(t, err, rpcmesh.CertaintyUnknown)
 	gone(t, caller)
 	if err := a.Close(); err != nil {
 		t.Error(err)

@@ -55,7 +55,7 @@ func startWith(t *testing.T, offer func(far *rpcmesh.Node) error) *mesh {
 		t.Fatal(err)
 	}
 	m := &mesh{entry: entry.Namespace(namespace)}
-	if err := gateway.Mount(entry, entry, gateway.Config{
+	if err := gateway.Mount(entry, gateway.Config{
 		Open: true, Namespace: namespace,
 		CORS: &gateway.CORS{
 			Origins: []string{pages}, RequestHeaders: []string{markHeader},

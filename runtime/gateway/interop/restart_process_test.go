@@ -52,7 +52,7 @@ func runReplica(ctx context.Context, args []string) error {
 	}
 	defer node.Close()
 	ns := node.Namespace(namespace)
-	if _, err := interopv1rpcmesh.RegisterWorkServiceOrigin(ns.Replicated(rpcmesh.RoundRobin), worker{}); err != nil {
+	if _, err := interopv1rpcmesh.RegisterWorkServiceOrigin(ns.Replicated(rpcmesh.PolicyRoundRobin), worker{}); err != nil {
 		return err
 	}
 	for _, url := range args[1:] {

@@ -1,5 +1,5 @@
 // Package coded finds the errors that have a code: connect's, and those of gRPC and of connect's first version, which
-// are known by their methods, so that neither is linked for them.
+// are known by their methods, so that neither is linked for them. It also gives the end of a context its code.
 package coded
 
 import (

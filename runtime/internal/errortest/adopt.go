@@ -27,7 +27,7 @@ var AdoptConfiguration = Group{
 		},
 		{
 			ID: "policy", When: "There is no such policy", Code: "invalid_argument",
-			Text: "rpcmesh: there is no policy 9: use Single, RoundRobin, Random, LeastPending or Nearest",
+			Text: "rpcmesh: there is no policy 9: use PolicySingle, PolicyRoundRobin, PolicyRandom, PolicyLeastPending or PolicyNearest",
 			Do:   "Change Config.Policy.",
 		},
 		adoptField("protocol", "An adopted server's protocol is none", "Config.Protocol must be GRPC, GRPCWeb or Connect, and is 9"),

@@ -26,8 +26,8 @@ var GatewayConfiguration = Group{
 			Do:   "Look at the error of what made the node.",
 		},
 		{
-			ID: "mounted-twice", When: "A second gateway is mounted on a node or mux", Code: "already_exists",
-			Text: `gateway: the mux does not take a gateway at "/" (…): one gateway serves all that Config.Namespaces names, ` +
+			ID: "mounted-twice", When: "A second gateway is mounted on a node", Code: "already_exists",
+			Text: `gateway: the node does not take a gateway at "/" (…): one gateway serves all that Config.Namespaces names, ` +
 				`and another one must be given a mux, or a node, of its own`,
 			Do: "Put all namespaces into one gateway's Config. Where two need other rules, serve the second by `gateway.New` on a mux, and a port, of its own.",
 		},

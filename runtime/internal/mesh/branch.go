@@ -1,5 +1,7 @@
 package mesh
 
+import "github.com/rpcmesh/rpcmesh/runtime/internal/nodeid"
+
 // A branch is what of a domain hangs together without this node. A call that comes in over a link comes from
 // the branch of the link's other end, whatever is said of it.
 
@@ -41,7 +43,7 @@ func (d *domain) findBranches() {
 // peer, as far as is known, and by what name the node is known, if it is. Of this node's own it is certain that they
 // cannot; of a node that is not seen in the namespace, or those that are bridged to it here, nothing is: one that
 // holds a group may pass on its calls. It does not allocate.
-func (s *Snapshot) Behind(namespace string, peer, node NodeID) (name string, can bool) {
+func (s *Snapshot) Behind(namespace string, peer, node nodeid.ID) (name string, can bool) {
 	v := s.domain(namespace)
 	switch {
 	case node == s.self:

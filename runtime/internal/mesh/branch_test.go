@@ -4,6 +4,8 @@ import (
 	"math/rand/v2"
 	"testing"
 	"time"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/nodeid"
 )
 
 // TestBehind holds what can be behind a neighbour, in random graphs, to what can be reached from it without the
@@ -78,7 +80,7 @@ func TestBehindBridge(t *testing.T) {
 			t.Errorf("%s behind %s: %v", test.node.name, test.peer.name, can)
 		}
 	}
-	if name, can := s.Behind("one", b.core.cfg.ID, NodeID{1}); !can || name != "" {
+	if name, can := s.Behind("one", b.core.cfg.ID, nodeid.ID{1}); !can || name != "" {
 		t.Errorf("one that is not known: %q, %v", name, can)
 	}
 	if n := testing.AllocsPerRun(100, func() { s.Behind("one", b.core.cfg.ID, far.core.cfg.ID) }); n != 0 {

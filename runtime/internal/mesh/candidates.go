@@ -5,6 +5,8 @@ import (
 	"cmp"
 	"encoding/binary"
 	"slices"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/nodeid"
 )
 
 // candidates are several items of one procedure.
@@ -14,7 +16,7 @@ type candidates struct {
 }
 
 // origin returns the node that registered a function.
-func (d *domain) origin(it *item) NodeID {
+func (d *domain) origin(it *item) nodeid.ID {
 	if it.derivation() != 0 {
 		return it.extra.origin
 	}
@@ -60,7 +62,7 @@ func (d *domain) newCandidates(procedure string, items []*item) *item {
 		if it.removed {
 			break
 		}
-		if p := it.fn.Policy; p != Single && m.set(p, inNamespace) == nil {
+		if p := it.fn.Policy; p != PolicySingle && m.set(p, inNamespace) == nil {
 			for s := inNamespace; s <= fromGroup; s++ {
 				m.sets = append(m.sets, d.sets.of(d, items, p, s))
 			}
@@ -94,7 +96,7 @@ type replica struct {
 	rec        int32
 	derived    bool
 	here       bool // derived here: it may lead, but calls for it are resolved by the group
-	origin     NodeID
+	origin     nodeid.ID
 	schema     int32   // one for each among the set's; 0: unknown, or there is but one
 	compatible []int32 // the others of them that it can stand in for
 }
@@ -249,7 +251,7 @@ func (d *domain) sortedTargets(set *replicaSet) []Target {
 			d.records[a.rec].compare(d.records[b.rec].vertex),
 		)
 	})
-	seen := make(map[NodeID]bool, len(in))
+	seen := make(map[nodeid.ID]bool, len(in))
 	in = slices.DeleteFunc(in, func(m replica) bool {
 		dup := seen[m.origin]
 		seen[m.origin] = true

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/nodeid"
 )
 
 // check is a received table, as far as it has been checked: nothing of it is taken in before all
@@ -130,7 +131,7 @@ func (ck *check) name(node []byte, ns string) error {
 }
 
 func checkID(node []byte) error {
-	if len(node) != len(NodeID{}) {
+	if len(node) != len(nodeid.ID{}) {
 		return broken("a node's id has %d bytes", len(node))
 	}
 	return nil

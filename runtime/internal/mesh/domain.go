@@ -3,6 +3,8 @@ package mesh
 import (
 	"slices"
 	"time"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/nodeid"
 )
 
 // domain is all that is known of a domain: a namespace, or several that are bridged here.
@@ -15,7 +17,7 @@ type domain struct {
 	records         []*record // by index; nil: free
 	freeIndexes     []int32
 	byVertex        map[vertex]*record
-	byNode          map[NodeID][]*record
+	byNode          map[nodeid.ID][]*record
 	functions       index // of functions, removed ones too
 	liveFunctions   int   // live functions of all records
 	stagedFunctions int   // functions of all stages
@@ -38,7 +40,7 @@ type domain struct {
 	links             []*linkDomain
 	encodedRecords    []*record                // with an encoding
 	peers             map[vertex][]*linkDomain // by neighbour; without those to proxies
-	present           map[NodeID]int           // reached records of each node that is not leaving
+	present           map[nodeid.ID]int        // reached records of each node that is not leaving
 
 	routesDirty      bool      // routes are to be found again
 	edgesDirty       []*record // whose edges are, too
@@ -64,9 +66,9 @@ type originChange struct {
 func newDomain(c *Core, names ...string) *domain {
 	return &domain{
 		core: c, id: len(c.domains), namespaces: names,
-		byVertex: map[vertex]*record{}, byNode: map[NodeID][]*record{}, peers: map[vertex][]*linkDomain{},
+		byVertex: map[vertex]*record{}, byNode: map[nodeid.ID][]*record{}, peers: map[vertex][]*linkDomain{},
 		functions: newIndex(), conflicts: map[string]*conflict{}, timed: map[string]struct{}{},
-		ackRequests: map[*record]*ackRequest{}, relayedClaims: map[*record]*relayedClaim{}, present: map[NodeID]int{}, originChanges: map[string][]originChange{},
+		ackRequests: map[*record]*ackRequest{}, relayedClaims: map[*record]*relayedClaim{}, present: map[nodeid.ID]int{}, originChanges: map[string][]originChange{},
 		sets: replicaSets{byKey: map[string]*replicaSet{}}, routesDirty: true, indexesDirty: true, functionsChanged: true,
 	}
 }
@@ -200,7 +202,7 @@ func (d *domain) rederiveAll() {
 }
 
 // markEdgeDirty has it checked again whether r and its neighbour list each other.
-func (d *domain) markEdgeDirty(r *record, id NodeID) {
+func (d *domain) markEdgeDirty(r *record, id nodeid.ID) {
 	o := d.byVertex[vertex{id, r.ns}]
 	if o == nil || o == r {
 		return

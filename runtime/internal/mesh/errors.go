@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/nodeid"
 )
 
 // ErrSelf is what [Core.LinkUp] returns for a link from a node to itself (failed_precondition).
@@ -31,38 +33,38 @@ func (e *UndeclaredError) Error() string {
 // ExistsError is a function that already has an origin in the namespace (already_exists).
 type ExistsError struct {
 	Procedure, Namespace string
-	Owner                NodeID
+	Owner                nodeid.ID
 	OwnerName            string
 }
 
 func (e *ExistsError) Error() string {
 	return fmt.Sprintf("mesh: %s is already registered in namespace %q by %s (%s): give one of the two another namespace, or both a policy",
-		e.Procedure, e.Namespace, e.OwnerName, e.Owner)
+		e.Procedure, e.Namespace, e.OwnerName, e.Owner.Short())
 }
 
 // PolicyError is a replicated function with another policy than that of its earlier origins
 // (failed_precondition).
 type PolicyError struct {
 	Procedure, Namespace string
-	Owner                NodeID
+	Owner                nodeid.ID
 	OwnerName            string
 	Want, Got            Policy // the earlier origin's, the refused one's
 }
 
 func (e *PolicyError) Error() string {
 	return fmt.Sprintf("mesh: %s is registered in namespace %q by %s (%s) with policy %v, not %v",
-		e.Procedure, e.Namespace, e.OwnerName, e.Owner, e.Want, e.Got)
+		e.Procedure, e.Namespace, e.OwnerName, e.Owner.Short(), e.Want, e.Got)
 }
 
 // DuplicateError is a link with another process of the name of one that lives: of this node, or of one
 // that it has a link with (already_exists). It may come once that has gone.
 type DuplicateError struct {
-	Node NodeID
+	Node nodeid.ID
 	Name string
 }
 
 func (e *DuplicateError) Error() string {
-	return fmt.Sprintf("mesh: another living node is named %q (%s): give each node of a mesh a name of its own", e.Name, e.Node)
+	return fmt.Sprintf("mesh: another living node is named %q (%s): give each node of a mesh a name of its own", e.Name, e.Node.Short())
 }
 
 // ClockError is a link with a node that says that it started in the future (failed_precondition).

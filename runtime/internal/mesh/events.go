@@ -1,5 +1,7 @@
 package mesh
 
+import "github.com/rpcmesh/rpcmesh/runtime/internal/nodeid"
+
 // EventKind is what happened.
 type EventKind uint8
 
@@ -26,11 +28,11 @@ const (
 type Event struct {
 	Kind      EventKind
 	Namespace string
-	Node      NodeID // the member, or the function's origin
-	Name      string // the node's
-	Procedure string // of function events
-	Callable  bool   // of function events: the procedure can be called from here now, be it elsewhere
-	Owner     NodeID // of FunctionShadowed and those after it: the origin that serves instead of Node's
+	Node      nodeid.ID // the member, or the function's origin
+	Name      string    // the node's
+	Procedure string    // of function events
+	Callable  bool      // of function events: the procedure can be called from here now, be it elsewhere
+	Owner     nodeid.ID // of FunctionShadowed and those after it: the origin that serves instead of Node's
 	OwnerName string
 	Schema    []byte // of FunctionIncompatible and FunctionDiffers: the hash of Owner's
 	Link      LinkID // of LinkSynced, LinkKnown and RecordsDropped

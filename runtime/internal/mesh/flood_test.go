@@ -7,6 +7,7 @@ import (
 	"time"
 
 	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/nodeid"
 )
 
 // graph is a random connected cluster in one namespace, at rest.
@@ -162,7 +163,7 @@ func TestDigestRepairs(t *testing.T) {
 			c.settle()
 			for _, n := range c.nodes[2:4] {
 				d := n.core.namespaces["default"].domain
-				do(d, d.byVertex[vertex{NodeID(id("n0")), "default"}])
+				do(d, d.byVertex[vertex{nodeid.ID(id("n0")), "default"}])
 				n.core.dirty = true
 			}
 			if _, ok := c.nodes[3].core.Snapshot().Find("default", "/t.N0/Get"); ok {

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/nodeid"
 )
 
 // What happens after a table of FuzzReceive, bit by bit.
@@ -81,12 +82,12 @@ type victim struct {
 func newVictim(t testing.TB) *victim {
 	v := &victim{t: t, now: time.Unix(1_700_000_000, 0)}
 	v.core = New(Config{
-		ID: NodeID(id("node")), Incarnation: uint64(v.now.UnixNano()), Info: &linkv1.NodeInfo{Name: "node"},
+		ID: nodeid.ID(id("node")), Incarnation: uint64(v.now.UnixNano()), Info: &linkv1.NodeInfo{Name: "node"},
 		Limits: Limits{Members: 20, MemberFunctions: 50, Functions: 100, Neighbours: 20},
 	})
 	v.core.keptRemovals = 3
 	v.must(v.core.DeclareGroup(v.now, "group", []string{"default", "other"}, false))
-	v.must(v.core.Register(v.now, "default", []Function{{Procedure: "/t.S/All", Policy: Random}, {Procedure: "/t.S/node"}}))
+	v.must(v.core.Register(v.now, "default", []Function{{Procedure: "/t.S/All", Policy: PolicyRandom}, {Procedure: "/t.S/node"}}))
 	for i := range v.links {
 		v.link(i)
 	}
@@ -108,7 +109,7 @@ func (v *victim) link(i int) {
 	v.links[i] = v.last
 	carried := []*linkv1.LinkNamespace{{Name: "default"}, {Name: "group"}}
 	v.must(v.core.LinkUp(v.now, v.last, Peer{
-		ID: NodeID(id([]string{"evil", "other"}[i])), Incarnation: 1, Info: &linkv1.NodeInfo{Name: "peer"}, Local: carried, Remote: carried,
+		ID: nodeid.ID(id([]string{"evil", "other"}[i])), Incarnation: 1, Info: &linkv1.NodeInfo{Name: "peer"}, Local: carried, Remote: carried,
 	}))
 }
 

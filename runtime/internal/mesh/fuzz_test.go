@@ -71,7 +71,7 @@ func conversation(t testing.TB, seed uint64) []byte {
 		for i := range 3 {
 			c.must(n.core.Register(c.now, "group", []Function{{Procedure: fmt.Sprintf("/t.S/%s%d", name, i), Policy: Policy(i), Schema: []byte("hash")}}))
 		}
-		c.must(n.core.Register(c.now, "group", []Function{{Procedure: "/t.S/All", Policy: Random, Schema: []byte("hash of " + name)}}))
+		c.must(n.core.Register(c.now, "group", []Function{{Procedure: "/t.S/All", Policy: PolicyRandom, Schema: []byte("hash of " + name)}}))
 		n.core.Fit(c.now, "default", "/t.S/All", []byte("hash of "+name), []byte("hash of evil"))
 	}
 	var said bytes.Buffer

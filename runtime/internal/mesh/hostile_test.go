@@ -7,11 +7,12 @@ import (
 	"testing"
 
 	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/nodeid"
 )
 
 // id returns the id of the node of a name, as simulated nodes have it.
 func id(name string) []byte {
-	var id NodeID
+	var id nodeid.ID
 	copy(id[:], name)
 	return id[:]
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/nodeid"
 )
 
 // link is a session with a peer.
@@ -250,7 +251,7 @@ func (c *Core) Retire(now time.Time, id LinkID) {
 }
 
 // updateAdjacency has this node's record in a domain list a neighbour as its links to it are.
-func (c *Core) updateAdjacency(s *namespace, peer NodeID) {
+func (c *Core) updateAdjacency(s *namespace, peer nodeid.ID) {
 	s.domain.routesDirty = true
 	if s.record == nil {
 		return

@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"testing"
 	"time"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/nodeid"
 )
 
 // TestLookUpsDoNotAllocate counts allocations of look-ups of all sorts.
@@ -20,11 +22,11 @@ func TestLookUpsDoNotAllocate(t *testing.T) {
 	c.must(d.register("all", "/t.D/Get"))
 	for _, n := range []*simNode{a, b} {
 		c.settle()
-		c.must(n.core.Register(c.now, "two", []Function{{Procedure: "/t.S/Spread", Policy: Random}}))
+		c.must(n.core.Register(c.now, "two", []Function{{Procedure: "/t.S/Spread", Policy: PolicyRandom}}))
 	}
-	c.must(b.core.Register(c.now, "one", []Function{{Procedure: "/t.S/Kept", Policy: Random, Schema: []byte("b")}}))
+	c.must(b.core.Register(c.now, "one", []Function{{Procedure: "/t.S/Kept", Policy: PolicyRandom, Schema: []byte("b")}}))
 	c.now = c.now.Add(time.Second)
-	c.must(a.core.Register(c.now, "one", []Function{{Procedure: "/t.S/Kept", Policy: Random, Schema: []byte("a")}}))
+	c.must(a.core.Register(c.now, "one", []Function{{Procedure: "/t.S/Kept", Policy: PolicyRandom, Schema: []byte("a")}}))
 	c.settle()
 	s, node, far := a.core.Snapshot(), a.core.cfg.ID, b.core.cfg.ID
 	for name, do := range map[string]func() bool{
@@ -65,11 +67,11 @@ func BenchmarkFind(b *testing.B) {
 	d := n.core.namespaces["default"].domain
 	link := func(r *record, to string, start uint64) {
 		r.version++
-		d.putItem(r, &item{version: r.version, kind: kindNeighbour, extra: &extra{neighbour: NodeID(id(to)), cost: 1, inc: start}})
+		d.putItem(r, &item{version: r.version, kind: kindNeighbour, extra: &extra{neighbour: nodeid.ID(id(to)), cost: 1, inc: start}})
 	}
 	var all []string
 	for i := range 1000 {
-		r := d.addRecord(vertex{NodeID(id(fmt.Sprintf("node%04d", i))), "default"}, hub.started, process{start: hub.started})
+		r := d.addRecord(vertex{nodeid.ID(id(fmt.Sprintf("node%04d", i))), "default"}, hub.started, process{start: hub.started})
 		link(r, "node0000", hub.started)
 		link(r, "node", n.started)
 		if i > 0 {

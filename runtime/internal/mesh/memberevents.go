@@ -3,6 +3,8 @@ package mesh
 import (
 	"maps"
 	"slices"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/nodeid"
 )
 
 // memberChange is what became of a node's records.
@@ -14,19 +16,19 @@ type memberChange struct {
 
 // memberEvents emits an event for each member that came, went or changed.
 func (d *domain) memberEvents() {
-	nodes := map[NodeID]*memberChange{}
+	nodes := map[nodeid.ID]*memberChange{}
 	for _, r := range d.records {
 		if r != nil && r.node != d.core.cfg.ID {
 			d.countMember(r, nodes)
 		}
 	}
-	for _, id := range slices.SortedFunc(maps.Keys(nodes), NodeID.compare) {
+	for _, id := range slices.SortedFunc(maps.Keys(nodes), nodeid.ID.Compare) {
 		d.emitMember(id, nodes[id])
 	}
 }
 
 // countMember notes whether a record came, went or changed.
-func (d *domain) countMember(r *record, nodes map[NodeID]*memberChange) {
+func (d *domain) countMember(r *record, nodes map[nodeid.ID]*memberChange) {
 	p := &r.path
 	was, is := p.counted, p.reached && !r.leaving()
 	changed := was && is && p.countedView != r.view && !p.countedView.same(r.view)
@@ -49,7 +51,7 @@ func (d *domain) countMember(r *record, nodes map[NodeID]*memberChange) {
 }
 
 // emitMember emits the event of one member, if there is one.
-func (d *domain) emitMember(id NodeID, t *memberChange) {
+func (d *domain) emitMember(id nodeid.ID, t *memberChange) {
 	e := Event{Node: id, Name: t.r.name()}
 	switch now := d.present[id]; {
 	case t.before == 0 && now > 0:

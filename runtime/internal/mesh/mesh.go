@@ -1,21 +1,12 @@
 package mesh
 
 import (
-	"bytes"
-	"encoding/hex"
 	"fmt"
 	"time"
 
 	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/nodeid"
 )
-
-// NodeID identifies a node in a mesh.
-type NodeID [16]byte
-
-// String returns the first half of the id in hexadecimal: short, and distinct enough for people.
-func (id NodeID) String() string { return hex.EncodeToString(id[:8]) }
-
-func (id NodeID) compare(o NodeID) int { return bytes.Compare(id[:], o[:]) }
 
 // LinkID identifies a link at one core. The owner chooses it and never uses it again.
 type LinkID uint64
@@ -25,11 +16,11 @@ type Policy uint8
 
 // The policies. All origins of a function must agree on one.
 const (
-	Single       = Policy(linkv1.Policy_POLICY_UNSPECIFIED)   // the earliest registered serves, others are shadowed
-	RoundRobin   = Policy(linkv1.Policy_POLICY_ROUND_ROBIN)   // each in turn
-	Random       = Policy(linkv1.Policy_POLICY_RANDOM)        // any
-	LeastPending = Policy(linkv1.Policy_POLICY_LEAST_PENDING) // the one with the fewest calls open, of two chosen at random
-	Nearest      = Policy(linkv1.Policy_POLICY_NEAREST)       // the one with the cheapest path
+	PolicySingle       = Policy(linkv1.Policy_POLICY_UNSPECIFIED)   // the earliest registered serves, others are shadowed
+	PolicyRoundRobin   = Policy(linkv1.Policy_POLICY_ROUND_ROBIN)   // each in turn
+	PolicyRandom       = Policy(linkv1.Policy_POLICY_RANDOM)        // any
+	PolicyLeastPending = Policy(linkv1.Policy_POLICY_LEAST_PENDING) // the one with the fewest calls open, of two chosen at random
+	PolicyNearest      = Policy(linkv1.Policy_POLICY_NEAREST)       // the one with the cheapest path
 )
 
 // String returns the policy's name.
@@ -53,7 +44,7 @@ type Function struct {
 
 // Config is what a core starts with.
 type Config struct {
-	ID          NodeID
+	ID          nodeid.ID
 	Incarnation uint64           // when the node started, in nanoseconds since 1970
 	Key         []byte           // the public half of the key that it made then; may be empty
 	Info        *linkv1.NodeInfo // must not be changed afterwards
@@ -65,7 +56,7 @@ type Config struct {
 
 // Peer is the other end of a link, and what its Join and ours say.
 type Peer struct {
-	ID          NodeID
+	ID          nodeid.ID
 	Incarnation uint64
 	Key         []byte           // as in Config, proven; empty where the peer has none
 	Info        *linkv1.NodeInfo // must not be changed afterwards

@@ -5,11 +5,13 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/nodeid"
 )
 
 func lonely(t *testing.T, procedures ...string) *Core {
 	t.Helper()
-	c := New(Config{ID: NodeID{1}, Incarnation: 1})
+	c := New(Config{ID: nodeid.ID{1}, Incarnation: 1})
 	now := time.Unix(1, 0)
 	if err := c.Declare(now, "public"); err != nil {
 		t.Fatal(err)
@@ -99,7 +101,7 @@ func TestGraves(t *testing.T) {
 
 func BenchmarkNear(b *testing.B) {
 	const many = 10_000
-	c := New(Config{ID: NodeID{1}, Incarnation: 1})
+	c := New(Config{ID: nodeid.ID{1}, Incarnation: 1})
 	_ = c.Declare(time.Unix(1, 0), "public")
 	for i := range many {
 		_ = c.Register(time.Unix(1, 0), "public", []Function{{Procedure: fmt.Sprintf("/company.product.v1.Service%d/Method", i)}})

@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/nodeid"
 )
 
 // world is what a test did to a cluster, and works out by brute force what must follow from it.
@@ -280,7 +282,7 @@ func (w *world) verifyCall(o *oracle, n *simNode, ns, p string, bad func(string,
 		got[at.name] = true
 		_, there := w.origins[place3{at.name, in, p}]
 		origin := w.mark(place3{at.name, in, p})
-		if !there || origin.policy != want.policy || want.policy == Single && !origin.is(want) || !alike([]byte(origin.schema), []byte(want.schema)) {
+		if !there || origin.policy != want.policy || want.policy == PolicySingle && !origin.is(want) || !alike([]byte(origin.schema), []byte(want.schema)) {
 			bad("%s calls %s in %s by %v and comes to %s/%s (%v), want %v", n.name, p, ns, path, at.name, in, origin, want)
 		}
 		shown := n.core.Snapshot().Path(t)
@@ -323,7 +325,7 @@ func (w *world) verifyLead(n *simNode, ns, p string, want mark, bad func(string,
 // replicas returns the nodes that calls are to be spread over beside the one that leads, if no group has a
 // part in it.
 func (o *oracle) replicas(n *simNode, ns, procedure string, lead mark) map[string]bool {
-	if lead.policy == Single || n.core.namespaces[ns].group != nil {
+	if lead.policy == PolicySingle || n.core.namespaces[ns].group != nil {
 		return nil
 	}
 	nodes := map[string]bool{}
@@ -403,7 +405,7 @@ func (w *world) bridged(names []string, ns string) bool {
 func (r *record) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %d.%d", r.name(), r.inc, r.version)
-	for _, id := range slices.SortedFunc(maps.Keys(r.neighbours), NodeID.compare) {
+	for _, id := range slices.SortedFunc(maps.Keys(r.neighbours), nodeid.ID.Compare) {
 		if it := r.neighbours[id]; !it.removed {
 			fmt.Fprintf(&b, " %s:%d@%d", id, it.extra.cost, it.version)
 		}

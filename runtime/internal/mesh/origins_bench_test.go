@@ -68,7 +68,7 @@ func newThrong(t testing.TB) *throng {
 	c.node, c.peer = c.add("node"), c.add("peer")
 	c.node.declare("default")
 	c.peer.declare("default")
-	c.must(c.node.core.Register(c.now, "default", []Function{{Procedure: contestedFn, Policy: Random, Schema: []byte("own")}}))
+	c.must(c.node.core.Register(c.now, "default", []Function{{Procedure: contestedFn, Policy: PolicyRandom, Schema: []byte("own")}}))
 	c.link = c.cluster.link(c.node, c.peer, "default")
 	c.settle()
 	return c

@@ -6,6 +6,8 @@ import (
 	"iter"
 	"slices"
 	"time"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/nodeid"
 )
 
 // An origin itself says where it ranks among those of its function. When it meets another one it sends
@@ -39,7 +41,7 @@ type rank struct {
 
 // registration names what a node has registered.
 type registration struct {
-	node  NodeID
+	node  nodeid.ID
 	stamp int64
 }
 
@@ -47,7 +49,7 @@ func (a rank) compare(b rank) int {
 	if c := cmp.Or(cmp.Compare(b.level, a.level), cmp.Compare(a.registered, b.registered)); c != 0 {
 		return c
 	}
-	return cmp.Or(a.node.compare(b.node), cmp.Compare(a.stamp, b.stamp))
+	return cmp.Or(a.node.Compare(b.node), cmp.Compare(a.stamp, b.stamp))
 }
 
 // rank returns what an item claims, as far as it can be believed: what a node has itself it has not had
@@ -70,7 +72,7 @@ func (it *item) stamp() int64 {
 
 // mutuallyExclusive reports whether two origins of a function cannot serve beside each other, or may not be able to.
 func mutuallyExclusive(a, b *Function) bool {
-	return a.Policy == Single || a.Policy != b.Policy || len(a.Schema) > 0 && len(b.Schema) > 0 && !bytes.Equal(a.Schema, b.Schema)
+	return a.Policy == PolicySingle || a.Policy != b.Policy || len(a.Schema) > 0 && len(b.Schema) > 0 && !bytes.Equal(a.Schema, b.Schema)
 }
 
 // rivalry is what an origin of this node knows of the others of its function.
@@ -305,7 +307,7 @@ func (s *placement) sameAge(v *rival) bool {
 // lowerID reports whether the other one's node has the lower id.
 func (s *placement) lowerID(v *rival) bool {
 	o := s.d.records[v.item.rec].vertex
-	return cmp.Or(s.d.origin(v.item).compare(s.record.node), cmp.Compare(o.ns, s.record.ns)) < 0
+	return cmp.Or(s.d.origin(v.item).Compare(s.record.node), cmp.Compare(o.ns, s.record.ns)) < 0
 }
 
 // ageTolerance is the difference in age that means nothing.

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/nodeid"
 )
 
 const contestedFn = "/t.S/Contested"
@@ -95,7 +97,7 @@ func (x *incumbency) look(nodes []*simNode) {
 	}
 }
 
-func (x *incumbency) name(id NodeID) string { return strings.TrimRight(string(id[:]), "\x00") }
+func (x *incumbency) name(id nodeid.ID) string { return strings.TrimRight(string(id[:]), "\x00") }
 
 // want checks what nodes saw since the last time: each of them one of these accounts.
 func (x *incumbency) want(what string, nodes []*simNode, accounts ...string) {

@@ -284,14 +284,14 @@ func (x *chaos) register(n *simNode) {
 	}
 	ns := s[x.rnd.IntN(len(s))].name
 	i := x.rnd.IntN(len(x.fns))
-	p, policy, schema := x.fns[i], Single, ""
+	p, policy, schema := x.fns[i], PolicySingle, ""
 	switch i {
 	case 0:
-		policy = RoundRobin
+		policy = PolicyRoundRobin
 	case 1:
 		policy = Policy(x.rnd.IntN(3))
 	case 2:
-		policy, schema = Random, x.schema()
+		policy, schema = PolicyRandom, x.schema()
 	}
 	f := Function{Procedure: p, Policy: policy, Registered: n.wall().UnixNano(), Schema: []byte(schema)}
 	if err := n.core.Register(n.now(), ns, []Function{f}); err != nil {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/nodeid"
 )
 
 // Receive takes in a table from a peer. Errors, upon which the link is to be closed: *ProtocolError, and
@@ -92,7 +93,7 @@ func (ld *linkDomain) vertex(node []byte, ns string) vertex {
 	if ns == "" {
 		ns = ld.name
 	}
-	return vertex{NodeID(node), ns}
+	return vertex{nodeid.ID(node), ns}
 }
 
 // receiveRecord takes in a record, or a part of one.

@@ -1,23 +1,23 @@
 package mesh
 
 import (
-	"bytes"
 	"cmp"
 	"slices"
 	"sort"
 	"time"
 
 	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/nodeid"
 )
 
 // vertex names a record: a node as a member of a namespace.
 type vertex struct {
-	node NodeID
+	node nodeid.ID
 	ns   string
 }
 
 func (v vertex) compare(o vertex) int {
-	return cmp.Or(bytes.Compare(v.node[:], o.node[:]), cmp.Compare(v.ns, o.ns))
+	return cmp.Or(v.node.Compare(o.node), cmp.Compare(v.ns, o.ns))
 }
 
 // record is what a member advertises in a namespace: a set of items, each with the version of
@@ -35,7 +35,7 @@ type record struct {
 
 	about         *item
 	ackRequest    *item
-	neighbours    map[NodeID]*item
+	neighbours    map[nodeid.ID]*item
 	bridges       map[string]*item
 	functions     map[string]*item // its own, removed ones too
 	derived       map[string]*item // those it passes on, likewise
@@ -109,7 +109,7 @@ type item struct {
 
 // extra is what few items have.
 type extra struct {
-	neighbour  NodeID
+	neighbour  nodeid.ID
 	cost       uint32
 	inc        uint64 // the neighbour's, as it started
 	key        []byte // likewise
@@ -117,7 +117,7 @@ type extra struct {
 	info       *linkv1.NodeInfo
 	leaving    bool
 	derivation linkv1.Derivation
-	origin     NodeID        // of a derived function
+	origin     nodeid.ID     // of a derived function
 	group      *group        // of one that was derived here
 	compatible [][]byte      // of a function: schemas besides its own that it can stand in for
 	age        time.Duration // of a function: when it was sent; zero: it had just been registered
@@ -273,7 +273,7 @@ func (r *record) name() string {
 	if n := r.info().GetName(); n != "" {
 		return n
 	}
-	return r.node.String()
+	return r.node.Short()
 }
 
 // listsNeighbour reports whether the record lists a neighbour, in just this life.

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"slices"
 	"time"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/nodeid"
 )
 
 // Register adds origins to a namespace, or to all members of a group: all of them or none. Errors:
@@ -78,7 +80,7 @@ func (s *namespace) checkRegister(fns []Function) error {
 		}
 		owner := v.origin(it)
 		name := s.domain.core.nameOf(owner)
-		if f.Policy == Single || it.fn.Policy == Single || it == s.record.functions[f.Procedure] {
+		if f.Policy == PolicySingle || it.fn.Policy == PolicySingle || it == s.record.functions[f.Procedure] {
 			return &ExistsError{Procedure: f.Procedure, Namespace: s.name, Owner: owner, OwnerName: name}
 		}
 		if it.fn.Policy != f.Policy {
@@ -91,13 +93,13 @@ func (s *namespace) checkRegister(fns []Function) error {
 }
 
 // nameOf returns the name of a node that is known in some domain, else its id.
-func (c *Core) nameOf(id NodeID) string {
+func (c *Core) nameOf(id nodeid.ID) string {
 	for _, d := range c.domains {
 		if name := d.nameOf(id); name != "" {
 			return name
 		}
 	}
-	return id.String()
+	return id.Short()
 }
 
 // Fit has an origin of this node say that its schema, own, can stand in for another one. It does nothing

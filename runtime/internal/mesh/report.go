@@ -5,15 +5,17 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/nodeid"
 )
 
 // exclusion is an origin that another one keeps from serving.
 type exclusion struct {
 	kind       EventKind
-	node       NodeID
+	node       nodeid.ID
 	ns         string // of FunctionDiffers
 	registered int64
-	owner      NodeID
+	owner      nodeid.ID
 	schema     string // the owner's, if that is why
 }
 
@@ -193,7 +195,7 @@ func (d *domain) compareAges(v *rival, born time.Time, serving, own *item) strin
 }
 
 // nameOf returns the name of a node that is a member here, or "".
-func (d *domain) nameOf(id NodeID) string {
+func (d *domain) nameOf(id nodeid.ID) string {
 	if records := d.byNode[id]; len(records) > 0 {
 		return records[0].info().GetName()
 	}

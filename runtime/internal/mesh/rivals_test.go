@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/nodeid"
 )
 
 // hijack is a mesh in which victim has a function, and evil is linked to it.
@@ -96,7 +97,7 @@ func TestClaimDoesNotHijack(t *testing.T) {
 	}
 	for name, claim := range claims {
 		for _, evil := range []string{"a-evil", "z-evil"} {
-			for i, policy := range []Policy{Single, Random, Single, Random} {
+			for i, policy := range []Policy{PolicySingle, PolicyRandom, PolicySingle, PolicyRandom} {
 				age := []time.Duration{10 * time.Second, 600 * time.Millisecond}[i/2] // more than what is taken for the same
 				t.Run(fmt.Sprintf("%s/%s/%v/%v", name, evil, policy, age), func(t *testing.T) {
 					h := newHijack(t, evil, policy, age)
@@ -122,7 +123,7 @@ func TestClaimDoesNotHijack(t *testing.T) {
 
 // TestWitnessedLateness lets a member claim, of a function that it was seen without, that it is old.
 func TestWitnessedLateness(t *testing.T) {
-	h := newHijack(t, "a-evil", Single, 10*time.Second)
+	h := newHijack(t, "a-evil", PolicySingle, 10*time.Second)
 	h.say()
 	for range 10 {
 		h.advance(time.Second)
@@ -209,14 +210,14 @@ func TestManyOriginsOfOneFunction(t *testing.T) {
 		if i == 0 {
 			continue
 		}
-		c.must(n.core.Register(c.now, "default", []Function{{Procedure: contestedFn, Policy: Random, Registered: int64(i)}}))
+		c.must(n.core.Register(c.now, "default", []Function{{Procedure: contestedFn, Policy: PolicyRandom, Registered: int64(i)}}))
 		c.link(n, hub, "default")
 	}
 	c.settle()
 	c.calm()
 	spread := func(from, to int) {
 		t.Helper()
-		want := map[NodeID]bool{}
+		want := map[nodeid.ID]bool{}
 		for _, n := range c.nodes[from:to] {
 			want[n.core.cfg.ID] = true
 		}
@@ -250,7 +251,7 @@ func TestManyOriginsOfOneFunction(t *testing.T) {
 
 // TestOriginsTellLittle has made-up origins come one by one: the one that is there answers them now and then.
 func TestOriginsTellLittle(t *testing.T) {
-	h := newHijack(t, "a-evil", Single, 10*time.Second)
+	h := newHijack(t, "a-evil", PolicySingle, 10*time.Second)
 	h.say()
 	before := h.victim.core.namespaces["default"].record.version
 	for i := range 300 {
@@ -286,7 +287,7 @@ func TestOriginsTellLittle(t *testing.T) {
 // goes on serving.
 func TestCrowdDoesNotPushOut(t *testing.T) {
 	const limit = 5
-	h := newHijack(t, "a-evil", RoundRobin, 10*time.Second)
+	h := newHijack(t, "a-evil", PolicyRoundRobin, 10*time.Second)
 	for _, n := range h.nodes {
 		n.core.cfg.Limits.Origins = limit
 	}

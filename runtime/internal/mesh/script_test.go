@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/nodeid"
 )
 
 var update = flag.Bool("update", false, "rewrite the expected lines of testdata/*.txt")
@@ -229,7 +231,7 @@ func (s *script) functions(args []string) {
 		default:
 			line += fmt.Sprintf(", %d hops", f.Hops)
 		}
-		if f.Function.Policy != Single {
+		if f.Function.Policy != PolicySingle {
 			line += ", " + f.Function.Policy.String()
 		}
 		if len(f.Function.Schema) > 0 {
@@ -245,13 +247,13 @@ func (s *script) functions(args []string) {
 	}
 }
 
-func (s *script) nameOf(id NodeID) string {
+func (s *script) nameOf(id nodeid.ID) string {
 	for _, n := range s.cluster.nodes {
 		if n.core.cfg.ID == id {
 			return n.name
 		}
 	}
-	return id.String()
+	return id.Short()
 }
 
 func (s *script) members(args []string) {

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/nodeid"
 )
 
 // cluster is nodes and links simulated in one goroutine. Tables are delivered in the order that a
@@ -94,7 +95,7 @@ func (n *simNode) bootAs(name string, observer bool) {
 		n.ahead, n.jump = n.c.skew(), n.c.skew()
 	}
 	n.started = uint64(n.wall().UnixNano()) + n.c.boots // no two are at the same nanosecond
-	var id NodeID
+	var id nodeid.ID
 	copy(id[:], name)
 	n.core = New(Config{ID: id, Incarnation: n.started, Key: n.key(), Observer: observer, Info: &linkv1.NodeInfo{Name: name}})
 }
@@ -462,7 +463,7 @@ func (c *cluster) follow(n *simNode, t Target, procedure string) (path []string,
 
 // followBy follows a call that nodes route in that way.
 func (c *cluster) followBy(
-	route func(*Snapshot, string, NodeID, string, string) Decision, n *simNode, t Target, procedure string,
+	route func(*Snapshot, string, nodeid.ID, string, string) Decision, n *simNode, t Target, procedure string,
 ) (path []string, origin *simNode, in string, err error) {
 	path = []string{n.name}
 	for range 200 {

@@ -1,10 +1,14 @@
 package mesh
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/nodeid"
+)
 
 // Snapshot is what a core knew at one moment. It never changes; any number of goroutines may use it.
 type Snapshot struct {
-	self   NodeID
+	self   nodeid.ID
 	name   string
 	places map[string]*place
 	views  []*view
@@ -18,10 +22,10 @@ type place struct {
 
 // Target is an origin as a call gets there.
 type Target struct {
-	Node          NodeID // goes into Open.origin
-	Name          string // the node's
-	Namespace     string // where the node holds it; goes into Open.origin_namespace
-	Local         bool   // it is here; the fields below are zero
+	Node          nodeid.ID // goes into Open.origin
+	Name          string    // the node's
+	Namespace     string    // where the node holds it; goes into Open.origin_namespace
+	Local         bool      // it is here; the fields below are zero
 	Link          LinkID
 	LinkNamespace string // the domain to call it in over Link; goes into Open.namespace
 	Hops          int    // links on the path
@@ -203,7 +207,7 @@ type Decision struct {
 
 // Route resolves a call for an origin that came in over a link that carries linkNamespace. An empty
 // originNamespace means linkNamespace. It does not allocate.
-func (s *Snapshot) Route(linkNamespace string, origin NodeID, originNamespace, procedure string) (d Decision) {
+func (s *Snapshot) Route(linkNamespace string, origin nodeid.ID, originNamespace, procedure string) (d Decision) {
 	if r, ok := s.arrive(&d, linkNamespace, origin, originNamespace, procedure, forCalls); ok {
 		c := r.choice()
 		d = decisionFor(c.Targets[0])
@@ -213,7 +217,7 @@ func (s *Snapshot) Route(linkNamespace string, origin NodeID, originNamespace, p
 }
 
 // RouteLead is Route, but where this node has to choose among origins it is the one that leads.
-func (s *Snapshot) RouteLead(linkNamespace string, origin NodeID, originNamespace, procedure string) (d Decision) {
+func (s *Snapshot) RouteLead(linkNamespace string, origin nodeid.ID, originNamespace, procedure string) (d Decision) {
 	if r, ok := s.arrive(&d, linkNamespace, origin, originNamespace, procedure, toLead); ok {
 		_, to := r.lead()
 		d = decisionFor(to)
@@ -231,7 +235,7 @@ func decisionFor(t Target) Decision {
 // arrive fills in where a call that came in goes on, or returns what it leads to where it has come to an item of
 // this node that is derived by a group.
 func (s *Snapshot) arrive(
-	d *Decision, linkNamespace string, origin NodeID, originNamespace, procedure string, p purpose,
+	d *Decision, linkNamespace string, origin nodeid.ID, originNamespace, procedure string, p purpose,
 ) (r resolved, derived bool) {
 	if originNamespace == "" {
 		originNamespace = linkNamespace
@@ -251,7 +255,7 @@ func (s *Snapshot) arrive(
 
 // hop returns where a call that came in goes on, or the item of this node that it has come to, or
 // neither.
-func (s *Snapshot) hop(linkNamespace string, origin NodeID, originNamespace, procedure string) (*Target, *item) {
+func (s *Snapshot) hop(linkNamespace string, origin nodeid.ID, originNamespace, procedure string) (*Target, *item) {
 	v := s.domain(linkNamespace)
 	if v == nil {
 		return nil, nil
@@ -276,9 +280,9 @@ func (s *Snapshot) domain(name string) *view {
 }
 
 // Path returns the nodes on the way to t, from this one to t's, ends included. It is for showing.
-func (s *Snapshot) Path(t Target) []NodeID {
+func (s *Snapshot) Path(t Target) []nodeid.ID {
 	if t.Local {
-		return []NodeID{s.self}
+		return []nodeid.ID{s.self}
 	}
 	v := s.domain(t.LinkNamespace)
 	if v == nil {
@@ -288,7 +292,7 @@ func (s *Snapshot) Path(t Target) []NodeID {
 	if !ok || !v.reached[i] {
 		return nil
 	}
-	var path []NodeID
+	var path []nodeid.ID
 	for ; i != none; i = v.routes[i].before {
 		path = append(path, v.routes[i].view.node)
 	}

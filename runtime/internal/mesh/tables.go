@@ -8,6 +8,7 @@ import (
 	"time"
 
 	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/nodeid"
 )
 
 // FunctionInfo is an origin of a function within reach.
@@ -16,11 +17,11 @@ type FunctionInfo struct {
 	// Registered is when the origin was registered, in nanoseconds since 1970 by its node's clock; of one
 	// that stands behind another, by that one's.
 	Registered int64
-	Namespace  string // where it is held
-	Node       NodeID // the origin's
-	Name       string // the node's, or Via's where only that is known
-	Via        NodeID // the member that passes calls on to Node, where that is not itself one; else Node
-	Shadowed   bool   // another origin serves
+	Namespace  string    // where it is held
+	Node       nodeid.ID // the origin's
+	Name       string    // the node's, or Via's where only that is known
+	Via        nodeid.ID // the member that passes calls on to Node, where that is not itself one; else Node
+	Shadowed   bool      // another origin serves
 	// Incompatible: the other replicas serve without it, since its schema does not fit that of the first.
 	Incompatible bool
 	Local        bool
@@ -102,7 +103,7 @@ func (v *view) items(procedure string) []*item {
 
 // MemberInfo is a node within reach, this one included.
 type MemberInfo struct {
-	ID          NodeID
+	ID          nodeid.ID
 	Incarnation uint64
 	Info        *linkv1.NodeInfo // not to be changed
 	Namespaces  []Membership     // those seen from here, sorted
@@ -116,14 +117,14 @@ type Membership struct {
 
 // Neighbour is one end of a link as the other end lists it.
 type Neighbour struct {
-	ID   NodeID
+	ID   nodeid.ID
 	Cost uint32
 }
 
 // Members returns the nodes within reach that are not about to leave, sorted by id.
 func (s *Snapshot) Members() iter.Seq[MemberInfo] {
 	return func(yield func(MemberInfo) bool) {
-		members := map[NodeID]*MemberInfo{}
+		members := map[nodeid.ID]*MemberInfo{}
 		for _, v := range s.views {
 			for i, r := range v.routes {
 				if v.reached[i] && !r.view.leaving {
@@ -131,7 +132,7 @@ func (s *Snapshot) Members() iter.Seq[MemberInfo] {
 				}
 			}
 		}
-		for _, id := range slices.SortedFunc(maps.Keys(members), NodeID.compare) {
+		for _, id := range slices.SortedFunc(maps.Keys(members), nodeid.ID.Compare) {
 			m := members[id]
 			slices.SortFunc(m.Namespaces, func(a, b Membership) int { return cmp.Compare(a.Namespace, b.Namespace) })
 			m.Namespaces = slices.CompactFunc(m.Namespaces, func(a, b Membership) bool { return a.Namespace == b.Namespace })
@@ -142,7 +143,7 @@ func (s *Snapshot) Members() iter.Seq[MemberInfo] {
 	}
 }
 
-func (s *memberView) addTo(members map[NodeID]*MemberInfo) {
+func (s *memberView) addTo(members map[nodeid.ID]*MemberInfo) {
 	m := members[s.node]
 	if m == nil {
 		m = &MemberInfo{ID: s.node, Incarnation: s.inc, Info: s.ext.info}
@@ -158,7 +159,7 @@ func (s *memberView) addTo(members map[NodeID]*MemberInfo) {
 type Absence struct {
 	Seen      bool      // it could be called once; else it was never seen here, or too long ago
 	Withdrawn time.Time // when it went
-	Node      NodeID    // its last origin
+	Node      nodeid.ID // its last origin
 	Name      string    // the node's
 	Cause     string    // for people: which link fell, which node left, who withdrew it
 }
@@ -200,9 +201,9 @@ func (v *view) absence(it *item) Absence {
 	return a
 }
 
-// Gone returns the procedures that could be called in a namespace or group once and cannot now, sorted,
+// Withdrawn returns the procedures that could be called in a namespace or group once and cannot now, sorted,
 // and why not, as long as they are remembered.
-func (s *Snapshot) Gone(ns string) iter.Seq2[string, Absence] {
+func (s *Snapshot) Withdrawn(ns string) iter.Seq2[string, Absence] {
 	return func(yield func(string, Absence) bool) {
 		p := s.places[ns]
 		if p == nil {

@@ -3,6 +3,8 @@ package mesh
 import (
 	"bytes"
 	"slices"
+
+	"github.com/rpcmesh/rpcmesh/runtime/internal/nodeid"
 )
 
 // view is a domain as one snapshot has it.
@@ -77,7 +79,7 @@ func (v *view) first(m *candidates, s scope, into *view) (best *item) {
 }
 
 // origin returns the node that registered a function.
-func (v *view) origin(it *item) NodeID {
+func (v *view) origin(it *item) nodeid.ID {
 	if it.derivation() != 0 {
 		return it.extra.origin
 	}
@@ -104,7 +106,7 @@ func (v *view) targets(it *item, many *candidates, s scope) []Target {
 
 // replicas returns the targets of a replicated function, none if it is not one.
 func (v *view) replicas(it *item, many *candidates, s scope) []Target {
-	if many == nil || it.fn.Policy == Single {
+	if many == nil || it.fn.Policy == PolicySingle {
 		return nil
 	}
 	set := many.set(it.fn.Policy, s)
@@ -122,13 +124,13 @@ func (v *view) isShadowed(serving, it *item) bool {
 	if v.registration(it) == v.registration(serving) {
 		return false
 	}
-	return it.fn.Policy == Single || it.fn.Policy != serving.fn.Policy
+	return it.fn.Policy == PolicySingle || it.fn.Policy != serving.fn.Policy
 }
 
 // isIncompatible reports whether an item within reach does not serve because its schema does not fit that of the
 // one that leads.
 func (v *view) isIncompatible(leading, it *item) bool {
-	if leading == nil || it == leading || it.fn.Policy == Single || it.fn.Policy != leading.fn.Policy || !v.serves(it, inNamespace, nil) {
+	if leading == nil || it == leading || it.fn.Policy == PolicySingle || it.fn.Policy != leading.fn.Policy || !v.serves(it, inNamespace, nil) {
 		return false
 	}
 	if v.registration(it) == v.registration(leading) {

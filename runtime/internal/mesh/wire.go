@@ -6,6 +6,7 @@ import (
 	"time"
 
 	linkv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/link/v1"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/nodeid"
 )
 
 // recordBytes is about what a record takes on the wire besides its items.
@@ -80,7 +81,7 @@ func (c *Core) items(w *linkv1.Record) []*item {
 	for _, n := range w.GetNeighbours() {
 		add(n.GetAt(), &item{
 			kind: kindNeighbour, removed: n.GetRemoved(),
-			extra: &extra{neighbour: NodeID(n.GetNode()), cost: n.GetCost(), inc: n.GetIncarnation(), key: n.GetKey()},
+			extra: &extra{neighbour: nodeid.ID(n.GetNode()), cost: n.GetCost(), inc: n.GetIncarnation(), key: n.GetKey()},
 		})
 	}
 	for _, b := range w.GetBridges() {
@@ -104,7 +105,7 @@ func readFunction(f *linkv1.Function) *item {
 	it.fn.StreamType, it.fn.Idempotency = uint8(f.GetStreamType()), uint8(f.GetIdempotency())
 	it.fn.Policy, it.fn.Registered, it.fn.Schema = Policy(f.GetPolicy()), int64(f.GetRegistered()), f.GetSchema()
 	if it.derivation() != 0 {
-		it.extra.origin = NodeID(f.GetOrigin())
+		it.extra.origin = nodeid.ID(f.GetOrigin())
 	}
 	it.hasAge = f.GetAge() != 0
 	if e := it.extra; e != nil {

@@ -26,7 +26,7 @@ func (gatewayPeer) Serve(ctx context.Context, _ string, o Options) (string, erro
 	if _, err := benchv1rpcmesh.RegisterEchoServiceOrigin(node.Namespace(meshNamespace), meshEcho{}); err != nil {
 		return "", err
 	}
-	if err := gateway.Mount(node, node, gatewayConfig); err != nil {
+	if err := gateway.Mount(node, gatewayConfig); err != nil {
 		return "", err
 	}
 	return serveMesh(ctx, node)
@@ -37,7 +37,7 @@ func (gatewayPeer) Relay(ctx context.Context, upstream string, o Options) (strin
 	if err != nil {
 		return "", err
 	}
-	if err := gateway.Mount(node, node, gatewayConfig); err != nil {
+	if err := gateway.Mount(node, gatewayConfig); err != nil {
 		return "", err
 	}
 	return serveMesh(ctx, node)

@@ -24,6 +24,7 @@ import (
 
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
 	"github.com/rpcmesh/rpcmesh/runtime/gateway/internal/bridge"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/rawcall"
 	"github.com/rpcmesh/rpcmesh/runtime/rpcmeshtest"
 )
 
@@ -143,13 +144,13 @@ func beginWith(ctx context.Context, t *testing.T, to connect.Transport, kind con
 
 func send(t *testing.T, s interface{ Send(any) error }, msg string) {
 	t.Helper()
-	if err := s.Send(&rpcmesh.Raw{B: []byte(msg)}); err != nil {
+	if err := s.Send(&rawcall.Message{B: []byte(msg)}); err != nil {
 		t.Errorf("sending %.20q: %v", msg, err)
 	}
 }
 
 func receive(s interface{ Receive(any) error }) (string, error) {
-	var msg rpcmesh.Raw
+	var msg rawcall.Message
 	err := s.Receive(&msg)
 	return string(msg.B), err
 }
@@ -341,7 +342,7 @@ func TestCancelReachesTheFunction(t *testing.T) {
 			<-running
 			cancel()
 		}()
-		_ = s.Send(&rpcmesh.Raw{B: []byte("x")}) // a unary call over HTTP is over when it returns
+		_ = s.Send(&rawcall.Message{B: []byte("x")}) // a unary call over HTTP is over when it returns
 		if _, err := receive(s); connect.CodeOf(err) != connect.CodeCanceled && !errors.Is(err, context.Canceled) {
 			t.Errorf("the caller got %v", err)
 		}
@@ -360,7 +361,7 @@ func TestDeadline(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		defer cancel()
 		s, _ := beginWith(ctx, t, to, kind)
-		_ = s.Send(&rpcmesh.Raw{})
+		_ = s.Send(&rawcall.Message{})
 		if _, err := receive(s); connect.CodeOf(err) != connect.CodeDeadlineExceeded && !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("the caller got %v", err)
 		}
@@ -376,7 +377,7 @@ func TestBackpressure(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var sent atomic.Int64
 				flood := func(s interface{ Send(any) error }) {
-					for s.Send(&rpcmesh.Raw{B: make([]byte, size)}) == nil {
+					for s.Send(&rawcall.Message{B: make([]byte, size)}) == nil {
 						sent.Add(1)
 					}
 				}

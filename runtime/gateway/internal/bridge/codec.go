@@ -8,10 +8,10 @@ import (
 	"connectrpc.com/connect/v2"
 	"connectrpc.com/connect/v2/connectproto"
 
-	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/rawcall"
 )
 
-// Codec is the codec "proto" for messages that stay encoded. Besides *[rpcmesh.Raw] it takes what the
+// Codec is the codec "proto" for messages that stay encoded. Besides *[rawcall.Message] it takes what the
 // codec of that name takes otherwise: the gRPC protocols encode errors with it.
 type Codec struct{ connectproto.BinaryCodec }
 
@@ -19,7 +19,7 @@ var _ connect.Codec = (*Codec)(nil)
 
 // MarshalWrite writes the message as it is.
 func (c *Codec) MarshalWrite(ctx context.Context, dst io.Writer, msg any) error {
-	if raw, ok := msg.(*rpcmesh.Raw); ok {
+	if raw, ok := msg.(*rawcall.Message); ok {
 		_, err := dst.Write(raw.B)
 		return err
 	}
@@ -28,7 +28,7 @@ func (c *Codec) MarshalWrite(ctx context.Context, dst io.Writer, msg any) error 
 
 // MarshalWriteStable is MarshalWrite for a message that is encoded already.
 func (c *Codec) MarshalWriteStable(ctx context.Context, dst io.Writer, msg any) error {
-	if _, ok := msg.(*rpcmesh.Raw); ok {
+	if _, ok := msg.(*rawcall.Message); ok {
 		return c.MarshalWrite(ctx, dst, msg)
 	}
 	return c.BinaryCodec.MarshalWriteStable(ctx, dst, msg)
@@ -36,14 +36,14 @@ func (c *Codec) MarshalWriteStable(ctx context.Context, dst io.Writer, msg any) 
 
 // UnmarshalRead reads the message as it is.
 func (c *Codec) UnmarshalRead(ctx context.Context, src io.Reader, msg any) error {
-	if raw, ok := msg.(*rpcmesh.Raw); ok {
+	if raw, ok := msg.(*rawcall.Message); ok {
 		return ReadAll(src, raw)
 	}
 	return c.BinaryCodec.UnmarshalRead(ctx, src, msg)
 }
 
 // ReadAll reads src to its end into raw, whose memory it uses again. src has a bound of its own.
-func ReadAll(src io.Reader, raw *rpcmesh.Raw) error {
+func ReadAll(src io.Reader, raw *rawcall.Message) error {
 	if b, ok := src.(*bytes.Buffer); ok {
 		raw.B = append(raw.B[:0], b.Bytes()...)
 		b.Reset()

@@ -28,8 +28,8 @@ func Discreet(err error, procedure string) error {
 		return err
 	}
 	text := e.Message()
-	if !failure.GetByHandler() {
-		text = saying(e.Code(), failure.GetCertainty(), procedure)
+	if !failure.ByHandler {
+		text = saying(e.Code(), failure.Certainty, procedure)
 	}
 	told := connect.NewError(e.Code(), text).WithCause(err)
 	for _, d := range e.Details() {
@@ -38,7 +38,7 @@ func Discreet(err error, procedure string) error {
 			if d, ok := anonymous(failure); ok {
 				told = told.WithDetail(d)
 			}
-		case failure.GetByHandler():
+		case failure.ByHandler:
 			told = told.WithDetail(d)
 		case d.Type == infoType:
 			told = told.WithDetail(&connect.ErrorDetail{Type: d.Type, Value: withoutMetadata(d.Value)})
@@ -69,7 +69,7 @@ func DiscreetSchema(err error, name string) error {
 }
 
 // saying is what the mesh says of a call to those outside.
-func saying(code connect.Code, certainty rpcmeshv1.CallFailure_Certainty, procedure string) string {
+func saying(code connect.Code, certainty rpcmesh.Certainty, procedure string) string {
 	switch code {
 	case connect.CodeUnimplemented:
 		return procedure + " cannot be called here: no such function is known"
@@ -84,17 +84,17 @@ func saying(code connect.Code, certainty rpcmeshv1.CallFailure_Certainty, proced
 		return "the call of " + procedure + " was refused or has failed on its way"
 	}
 	switch certainty {
-	case rpcmeshv1.CallFailure_CERTAINTY_NOT_STARTED:
+	case rpcmesh.CertaintyNotStarted:
 		return procedure + " cannot be reached now: the call has not started, try again"
-	case rpcmeshv1.CallFailure_CERTAINTY_STARTED:
+	case rpcmesh.CertaintyStarted:
 		return "the call of " + procedure + " was lost after it had started"
 	}
 	return "the call of " + procedure + " was lost: it may have started"
 }
 
 // anonymous is a detail that says what failure does, but not where.
-func anonymous(failure *rpcmeshv1.CallFailure) (*connect.ErrorDetail, bool) {
-	value, err := proto.Marshal(&rpcmeshv1.CallFailure{Certainty: failure.GetCertainty(), ByHandler: failure.GetByHandler()})
+func anonymous(failure rpcmesh.Failure) (*connect.ErrorDetail, bool) {
+	value, err := proto.Marshal(&rpcmeshv1.CallFailure{Certainty: rpcmeshv1.CallFailure_Certainty(failure.Certainty), ByHandler: failure.ByHandler})
 	return &connect.ErrorDetail{Type: failureType, Value: value}, err == nil
 }
 

@@ -43,7 +43,7 @@ func TestDiscreet(t *testing.T) {
 					t.Errorf("%v, %v: %v", code, certainty, told)
 				}
 				failure, ok := rpcmesh.FailureOf(told)
-				if want := (&rpcmeshv1.CallFailure{Certainty: certainty}); !ok || !proto.Equal(failure, want) {
+				if want := (rpcmesh.Failure{Certainty: rpcmesh.Certainty(certainty)}); !ok || failure != want {
 					t.Errorf("%v: it says %v", code, failure)
 				}
 				details := told.Details()
@@ -62,7 +62,7 @@ func TestDiscreetLeavesHandlers(t *testing.T) {
 	if told.Message() != e.Message() || len(told.Details()) != 3 || !bytes.Equal(told.Details()[1].Value, e.Details()[1].Value) {
 		t.Errorf("got %v with %v", told, told.Details())
 	}
-	if failure, _ := rpcmesh.FailureOf(told); len(failure.GetNode()) > 0 || failure.GetNodeName() != "" || !failure.GetByHandler() {
+	if failure, _ := rpcmesh.FailureOf(told); failure.Node != (rpcmesh.NodeID{}) || failure.NodeName != "" || !failure.ByHandler {
 		t.Errorf("it says %v", failure)
 	}
 	own := connect.NewError(connect.CodeUnavailable, "hidden")

@@ -10,5 +10,5 @@
 // details, see [Verdict]. The deadline and the end of the call's context go along.
 //
 // The headers of a stream of responses go on when they come, where what calls are made through shows them
-// before there is a response, as the mesh does ([rpcmesh.HeaderReceiver]).
+// before there is a response, as the mesh does ([rawcall.HeaderReceiver]).
 package bridge

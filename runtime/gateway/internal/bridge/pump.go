@@ -9,13 +9,13 @@ import (
 
 	"connectrpc.com/connect/v2"
 
-	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/rawcall"
 )
 
 // Pump passes calls on. Its fields are set before its first call and not changed. It may be used
 // concurrently.
 type Pump struct {
-	// To is where calls go. Its streams take *[rpcmesh.Raw].
+	// To is where calls go. Its streams take *[rawcall.Message].
 	To connect.Transport
 	// Skip drops request headers besides those that are not [Forwarded], by their canonical keys. It may
 	// be nil.
@@ -30,7 +30,7 @@ type Pump struct {
 var _ connect.ServerFunc = (*Pump)(nil).Call
 
 // Call is a handler that passes its call on and answers with what comes back. Its stream takes
-// *[rpcmesh.Raw]. It returns when the called function has ended the call, whether or not its caller has
+// *[rawcall.Message]. It returns when the called function has ended the call, whether or not its caller has
 // sent all, or when one of the two ends fails; nothing of the call runs after that.
 func (p *Pump) Call(ctx context.Context, spec connect.Spec, stream connect.ServerStream) error {
 	info, ok := connect.CallInfoForServerContext(ctx)
@@ -96,7 +96,7 @@ func (p *Pump) single(ctx context.Context, c *call) error {
 const receiveTime = time.Minute
 
 // receiveOnly receives the request of a call that has one, in the call's time.
-func (p *Pump) receiveOnly(ctx context.Context, c *call, msg *rpcmesh.Raw) error {
+func (p *Pump) receiveOnly(ctx context.Context, c *call, msg *rawcall.Message) error {
 	limited, cancel := context.WithTimeoutCause(ctx, receiveTime, errSlow)
 	defer cancel()
 	stopped := make(chan struct{})
@@ -118,15 +118,17 @@ func (p *Pump) receiveOnly(ctx context.Context, c *call, msg *rpcmesh.Raw) error
 var errSlow = connect.Errorf(connect.CodeDeadlineExceeded, "the request has not come within %v", receiveTime)
 
 // receiveOnly receives the request of a call that has one.
-func (c *call) receiveOnly(msg *rpcmesh.Raw) error {
-	switch err := c.request(msg); {
+func (c *call) receiveOnly(msg *rawcall.Message) error {
+	err := c.request(msg)
+	switch {
 	case errors.Is(err, io.EOF):
 		return connect.Errorf(connect.CodeUnimplemented, "%s takes one request, and got none", c.spec.Procedure)
 	case err != nil:
 		return err
 	}
-	var more rpcmesh.Raw
-	switch err := c.request(&more); {
+	var more rawcall.Message
+	err = c.request(&more)
+	switch {
 	case err == nil:
 		return connect.Errorf(connect.CodeUnimplemented, "%s takes one request, and got more", c.spec.Procedure)
 	case !errors.Is(err, io.EOF):
@@ -136,13 +138,13 @@ func (c *call) receiveOnly(msg *rpcmesh.Raw) error {
 }
 
 // request receives a request. One that is empty may leave msg as it was.
-func (c *call) request(msg *rpcmesh.Raw) error {
+func (c *call) request(msg *rawcall.Message) error {
 	msg.B = msg.B[:0]
 	return c.server.Receive(msg)
 }
 
 // receive receives a response, and passes on the headers that have come with it.
-func (c *call) receive(msg *rpcmesh.Raw) error {
+func (c *call) receive(msg *rawcall.Message) error {
 	msg.B = msg.B[:0]
 	err := c.client.Receive(msg)
 	c.passHeaders()
@@ -158,7 +160,7 @@ func (c *call) passHeaders() {
 }
 
 // answer ends a call with one response, msg, or the error that came in its place.
-func (c *call) answer(err error, msg *rpcmesh.Raw) error {
+func (c *call) answer(err error, msg *rawcall.Message) error {
 	copyHeaders(c.info.ResponseTrailer(), c.sent.ResponseTrailer(), nil)
 	if errors.Is(err, io.EOF) {
 		return connect.Errorf(connect.CodeUnimplemented, "%s has one response, and gave none", c.spec.Procedure)
@@ -170,15 +172,16 @@ func (c *call) answer(err error, msg *rpcmesh.Raw) error {
 }
 
 // respond passes on the responses until the call has ended.
-func (c *call) respond(msg *rpcmesh.Raw) error {
-	if h, ok := c.client.(rpcmesh.HeaderReceiver); ok && h.ReceiveHeaders() {
+func (c *call) respond(msg *rawcall.Message) error {
+	if h, ok := c.client.(rawcall.HeaderReceiver); ok && h.ReceiveHeaders() {
 		c.passHeaders()
 		if err := c.server.SendHeaders(); err != nil {
 			return err
 		}
 	}
 	for {
-		switch err := c.receive(msg); {
+		err := c.receive(msg)
+		switch {
 		case errors.Is(err, io.EOF):
 			copyHeaders(c.info.ResponseTrailer(), c.sent.ResponseTrailer(), nil)
 			return nil
@@ -268,14 +271,16 @@ func (r *requests) pass() error {
 	c, msg := r.call, takeRaw()
 	defer giveRaw(msg)
 	for {
-		switch err := c.request(msg); {
+		err := c.request(msg)
+		switch {
 		case errors.Is(err, io.EOF):
 			_ = c.client.CloseSend() // Receive says what is wrong with the call
 			return nil
 		case err != nil:
 			return Verdict(err)
 		}
-		switch err := c.client.Send(msg); {
+		err = c.client.Send(msg)
+		switch {
 		case errors.Is(err, io.EOF):
 			return nil
 		case err != nil:
@@ -287,11 +292,11 @@ func (r *requests) pass() error {
 // maxSpare bounds, in bytes, what is kept of a message's memory for another one.
 const maxSpare = 64 << 10
 
-var spares = sync.Pool{New: func() any { return new(rpcmesh.Raw) }}
+var spares = sync.Pool{New: func() any { return new(rawcall.Message) }}
 
-func takeRaw() *rpcmesh.Raw { return spares.Get().(*rpcmesh.Raw) }
+func takeRaw() *rawcall.Message { return spares.Get().(*rawcall.Message) }
 
-func giveRaw(msg *rpcmesh.Raw) {
+func giveRaw(msg *rawcall.Message) {
 	if cap(msg.B) <= maxSpare {
 		spares.Put(msg)
 	}

@@ -10,11 +10,11 @@ import (
 	"google.golang.org/protobuf/types/descriptorpb"
 
 	healthv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/grpc/health/v1"
-	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
+	"github.com/rpcmesh/rpcmesh/runtime/stub"
 )
 
-func spec(method protoreflect.Name) rpcmesh.MethodSpec {
-	return rpcmesh.NewMethodSpec(official, method)
+func spec(method protoreflect.Name) stub.MethodSpec {
+	return stub.NewMethodSpec(official, method)
 }
 
 // official describes the service under its official name, which the generated code has to avoid; see

@@ -10,6 +10,7 @@ import (
 
 	healthv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/grpc/health/v1"
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
+	"github.com/rpcmesh/rpcmesh/runtime/stub"
 )
 
 // maxListed bounds the services that one answer lists.
@@ -27,10 +28,10 @@ const (
 // concurrently.
 func Methods(ns *rpcmesh.Namespace, stopping <-chan struct{}) []connect.Method {
 	s := &server{ns: ns, stopping: stopping}
-	bind := []rpcmesh.ServiceMethod[*server]{
-		rpcmesh.UnaryMethod(spec("Check"), (*server).check),
-		rpcmesh.UnaryMethod(spec("List"), (*server).list),
-		rpcmesh.ServerStreamMethod(spec("Watch"), (*server).watch),
+	bind := []stub.ServiceMethod[*server]{
+		stub.UnaryMethod(spec("Check"), (*server).check),
+		stub.UnaryMethod(spec("List"), (*server).list),
+		stub.ServerStreamMethod(spec("Watch"), (*server).watch),
 	}
 	methods := make([]connect.Method, len(bind))
 	for i, method := range bind {
@@ -73,7 +74,7 @@ func (s *server) status(service string) healthv1.HealthCheckResponse_ServingStat
 	if _, ok := s.ns.FindService(service); ok {
 		return serving
 	}
-	for f := range s.ns.Gone() {
+	for f := range s.ns.Withdrawn() {
 		if serviceOf(f.Procedure) == service {
 			return notServing
 		}
@@ -83,7 +84,7 @@ func (s *server) status(service string) healthv1.HealthCheckResponse_ServingStat
 
 func (s *server) list(context.Context, *healthv1.HealthListRequest) (*healthv1.HealthListResponse, error) {
 	statuses := map[string]*healthv1.HealthCheckResponse{"": {Status: s.as(serving)}}
-	for f := range s.ns.Gone() {
+	for f := range s.ns.Withdrawn() {
 		statuses[serviceOf(f.Procedure)] = &healthv1.HealthCheckResponse{Status: notServing}
 	}
 	for service := range s.ns.Services() {

@@ -8,9 +8,10 @@ import (
 
 	healthv1 "github.com/rpcmesh/rpcmesh/gen/rpcmesh/grpc/health/v1"
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
+	"github.com/rpcmesh/rpcmesh/runtime/stub"
 )
 
-type stream = rpcmesh.ServerSendStream[healthv1.HealthCheckResponse]
+type stream = stub.ServerSendStream[healthv1.HealthCheckResponse]
 
 // watch tells a service's status now and after each change, until the caller leaves or the node is closed.
 func (s *server) watch(ctx context.Context, req *healthv1.HealthCheckRequest, stream stream) error {

@@ -3,10 +3,10 @@ package h2link
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"net"
 
 	"connectrpc.com/connect/v2"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/coded"
 	"golang.org/x/net/http2"
 
 	"github.com/rpcmesh/rpcmesh/runtime/internal/h2/h2core"
@@ -71,15 +71,8 @@ func (c *Conn) sendPreface(ctx context.Context, block []byte) error {
 	stop := context.AfterFunc(ctx, c.abort)
 	err := c.write(b, c.opts.HandshakeTimeout)
 	if !stop() {
-		return connect.NewError(contextCode(ctx), "the call was not opened in time").WithCause(context.Cause(ctx))
+		return connect.NewError(coded.OfContext(ctx.Err()), "the call was not opened in time").WithCause(context.Cause(ctx))
 	}
 	c.releaseSocket(false)
 	return err
-}
-
-func contextCode(ctx context.Context) connect.Code {
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return connect.CodeDeadlineExceeded
-	}
-	return connect.CodeCanceled
 }

@@ -8,12 +8,13 @@ import (
 	connect "connectrpc.com/connect/v2"
 	context "context"
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
+	stub "github.com/rpcmesh/rpcmesh/runtime/stub"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 )
 
 // This line compiles if this file fits the rpcmesh module in use. If it does not, the module is too old for
 // this file (then upgrade it) or too new (then generate this file again, with the plugin of that version).
-const _ = rpcmesh.GeneratedV2
+const _ = stub.GeneratedV1
 
 // Pinger_Name is the name of the service golden.same.Pinger.
 const Pinger_Name = "golden.same.Pinger"
@@ -37,19 +38,19 @@ type Pinger_Server interface {
 type UnimplementedPinger_Server struct{}
 
 func (UnimplementedPinger_Server) Ping(context.Context, *Ping) (*Ping, error) {
-	return nil, rpcmesh.UnimplementedError(Pinger_PingProcedure)
+	return nil, stub.UnimplementedError(Pinger_PingProcedure)
 }
 
 func (UnimplementedPinger_Server) Pings(context.Context, Pinger_PingsServerStream) error {
-	return rpcmesh.UnimplementedError(Pinger_PingsProcedure)
+	return stub.UnimplementedError(Pinger_PingsProcedure)
 }
 
 // RegisterPinger_Origin registers srv at reg, a namespace or a group, as an origin of every function of
 // golden.same.Pinger: of all of them or, if it fails, of none.
 func RegisterPinger_Origin(reg rpcmesh.Registrar, srv Pinger_Server) (*rpcmesh.Origin, error) {
-	return rpcmesh.RegisterService(reg, srv,
-		rpcmesh.UnaryMethod(pinger_PingSpec, Pinger_Server.Ping),
-		rpcmesh.BidiStreamMethod(pinger_PingsSpec, Pinger_Server.Pings),
+	return stub.RegisterService(reg, srv,
+		stub.UnaryMethod(pinger_PingSpec, Pinger_Server.Ping),
+		stub.BidiStreamMethod(pinger_PingsSpec, Pinger_Server.Pings),
 	)
 }
 
@@ -62,32 +63,32 @@ type Pinger_Client interface {
 // NewPinger_Client returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewPinger_Client(t connect.Transport, interceptors ...connect.ClientInterceptor) Pinger_Client {
-	return &pinger_Client{client: rpcmesh.NewClient(t, interceptors...)}
+	return &pinger_Client{client: stub.NewClient(t, interceptors...)}
 }
 
 // Pinger_PingsServerStream is the handler's end of a call of golden.same.Pinger.Pings.
-type Pinger_PingsServerStream = rpcmesh.ServerBidiStream[Ping, Ping]
+type Pinger_PingsServerStream = stub.ServerBidiStream[Ping, Ping]
 
 // Pinger_PingsClientStream is the caller's end of a call of golden.same.Pinger.Pings.
-type Pinger_PingsClientStream = rpcmesh.ClientBidiStream[Ping, Ping]
+type Pinger_PingsClientStream = stub.ClientBidiStream[Ping, Ping]
 
 func pinger_Service() protoreflect.ServiceDescriptor {
 	return File_same_same_proto.Services().ByName("Pinger")
 }
 
 var (
-	pinger_PingSpec  = rpcmesh.NewMethodSpec(pinger_Service, "Ping")
-	pinger_PingsSpec = rpcmesh.NewMethodSpec(pinger_Service, "Pings")
+	pinger_PingSpec  = stub.NewMethodSpec(pinger_Service, "Ping")
+	pinger_PingsSpec = stub.NewMethodSpec(pinger_Service, "Pings")
 )
 
-type pinger_Client struct{ client *rpcmesh.Client }
+type pinger_Client struct{ client *stub.Client }
 
 func (c *pinger_Client) Ping(ctx context.Context, req *Ping) (*Ping, error) {
-	return rpcmesh.CallUnary[Ping](ctx, c.client, pinger_PingSpec, req)
+	return stub.CallUnary[Ping](ctx, c.client, pinger_PingSpec, req)
 }
 
 func (c *pinger_Client) Pings(ctx context.Context) (Pinger_PingsClientStream, error) {
-	return rpcmesh.CallBidiStream[Ping, Ping](ctx, c.client, pinger_PingsSpec)
+	return stub.CallBidiStream[Ping, Ping](ctx, c.client, pinger_PingsSpec)
 }
 
 // Ponger_Name is the name of the service golden.same.Ponger.
@@ -109,14 +110,14 @@ type Ponger_Server interface {
 type UnimplementedPonger_Server struct{}
 
 func (UnimplementedPonger_Server) Pong(context.Context, *Ping) (*Ping, error) {
-	return nil, rpcmesh.UnimplementedError(Ponger_PongProcedure)
+	return nil, stub.UnimplementedError(Ponger_PongProcedure)
 }
 
 // RegisterPonger_Origin registers srv at reg, a namespace or a group, as an origin of every function of
 // golden.same.Ponger: of all of them or, if it fails, of none.
 func RegisterPonger_Origin(reg rpcmesh.Registrar, srv Ponger_Server) (*rpcmesh.Origin, error) {
-	return rpcmesh.RegisterService(reg, srv,
-		rpcmesh.UnaryMethod(ponger_PongSpec, Ponger_Server.Pong),
+	return stub.RegisterService(reg, srv,
+		stub.UnaryMethod(ponger_PongSpec, Ponger_Server.Pong),
 	)
 }
 
@@ -128,7 +129,7 @@ type Ponger_Client interface {
 // NewPonger_Client returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewPonger_Client(t connect.Transport, interceptors ...connect.ClientInterceptor) Ponger_Client {
-	return &ponger_Client{client: rpcmesh.NewClient(t, interceptors...)}
+	return &ponger_Client{client: stub.NewClient(t, interceptors...)}
 }
 
 func ponger_Service() protoreflect.ServiceDescriptor {
@@ -136,13 +137,13 @@ func ponger_Service() protoreflect.ServiceDescriptor {
 }
 
 var (
-	ponger_PongSpec = rpcmesh.NewMethodSpec(ponger_Service, "Pong")
+	ponger_PongSpec = stub.NewMethodSpec(ponger_Service, "Pong")
 )
 
-type ponger_Client struct{ client *rpcmesh.Client }
+type ponger_Client struct{ client *stub.Client }
 
 func (c *ponger_Client) Pong(ctx context.Context, req *Ping) (*Ping, error) {
-	return rpcmesh.CallUnary[Ping](ctx, c.client, ponger_PongSpec, req)
+	return stub.CallUnary[Ping](ctx, c.client, ponger_PongSpec, req)
 }
 
 // DongerName is the name of the service golden.same.Donger.
@@ -169,19 +170,19 @@ type DongerServer interface {
 type UnimplementedDongerServer struct{}
 
 func (UnimplementedDongerServer) Tick(context.Context, *Ping) (*Ping, error) {
-	return nil, rpcmesh.UnimplementedError(DongerTickProcedure)
+	return nil, stub.UnimplementedError(DongerTickProcedure)
 }
 
 func (UnimplementedDongerServer) Tock(context.Context, Donger_TockServerStream) error {
-	return rpcmesh.UnimplementedError(Donger_TockProcedure)
+	return stub.UnimplementedError(Donger_TockProcedure)
 }
 
 // RegisterDongerOrigin registers srv at reg, a namespace or a group, as an origin of every function of
 // golden.same.Donger: of all of them or, if it fails, of none.
 func RegisterDongerOrigin(reg rpcmesh.Registrar, srv DongerServer) (*rpcmesh.Origin, error) {
-	return rpcmesh.RegisterService(reg, srv,
-		rpcmesh.UnaryMethod(dongerTickSpec, DongerServer.Tick),
-		rpcmesh.BidiStreamMethod(donger_TockSpec, DongerServer.Tock),
+	return stub.RegisterService(reg, srv,
+		stub.UnaryMethod(dongerTickSpec, DongerServer.Tick),
+		stub.BidiStreamMethod(donger_TockSpec, DongerServer.Tock),
 	)
 }
 
@@ -196,30 +197,30 @@ type DongerClient interface {
 // NewDongerClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewDongerClient(t connect.Transport, interceptors ...connect.ClientInterceptor) DongerClient {
-	return &dongerClient{client: rpcmesh.NewClient(t, interceptors...)}
+	return &dongerClient{client: stub.NewClient(t, interceptors...)}
 }
 
 // Donger_TockServerStream is the handler's end of a call of golden.same.Donger.Tock.
-type Donger_TockServerStream = rpcmesh.ServerBidiStream[Ping, Ping]
+type Donger_TockServerStream = stub.ServerBidiStream[Ping, Ping]
 
 // Donger_TockClientStream is the caller's end of a call of golden.same.Donger.Tock.
-type Donger_TockClientStream = rpcmesh.ClientBidiStream[Ping, Ping]
+type Donger_TockClientStream = stub.ClientBidiStream[Ping, Ping]
 
 func dongerService() protoreflect.ServiceDescriptor {
 	return File_same_same_proto.Services().ByName("Donger")
 }
 
 var (
-	dongerTickSpec  = rpcmesh.NewMethodSpec(dongerService, "Tick")
-	donger_TockSpec = rpcmesh.NewMethodSpec(dongerService, "Tock")
+	dongerTickSpec  = stub.NewMethodSpec(dongerService, "Tick")
+	donger_TockSpec = stub.NewMethodSpec(dongerService, "Tock")
 )
 
-type dongerClient struct{ client *rpcmesh.Client }
+type dongerClient struct{ client *stub.Client }
 
 func (c *dongerClient) Tick(ctx context.Context, req *Ping) (*Ping, error) {
-	return rpcmesh.CallUnary[Ping](ctx, c.client, dongerTickSpec, req)
+	return stub.CallUnary[Ping](ctx, c.client, dongerTickSpec, req)
 }
 
 func (c *dongerClient) Tock(ctx context.Context) (Donger_TockClientStream, error) {
-	return rpcmesh.CallBidiStream[Ping, Ping](ctx, c.client, donger_TockSpec)
+	return stub.CallBidiStream[Ping, Ping](ctx, c.client, donger_TockSpec)
 }

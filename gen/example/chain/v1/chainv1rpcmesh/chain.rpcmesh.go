@@ -2,7 +2,7 @@
 //
 // Source: example/chain/v1/chain.proto
 
-// Package example.chain.v1 has one service for each of the three nodes of a chain, A <- B <- C. Each
+// Package chainv1rpcmesh has one service for each of the three nodes of a chain, A <- B <- C. Each
 // node offers its own service and calls those of the other two.
 package chainv1rpcmesh
 
@@ -11,12 +11,13 @@ import (
 	context "context"
 	chainv1 "github.com/rpcmesh/rpcmesh/gen/example/chain/v1"
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
+	stub "github.com/rpcmesh/rpcmesh/runtime/stub"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 )
 
 // This line compiles if this file fits the rpcmesh module in use. If it does not, the module is too old for
 // this file (then upgrade it) or too new (then generate this file again, with the plugin of that version).
-const _ = rpcmesh.GeneratedV2
+const _ = stub.GeneratedV1
 
 // AName is the name of the service example.chain.v1.A.
 const AName = "example.chain.v1.A"
@@ -40,14 +41,14 @@ type AServer interface {
 type UnimplementedAServer struct{}
 
 func (UnimplementedAServer) Shout(context.Context, *chainv1.ShoutRequest) (*chainv1.ShoutResponse, error) {
-	return nil, rpcmesh.UnimplementedError(AShoutProcedure)
+	return nil, stub.UnimplementedError(AShoutProcedure)
 }
 
 // RegisterAOrigin registers srv at reg, a namespace or a group, as an origin of every function of
 // example.chain.v1.A: of all of them or, if it fails, of none.
 func RegisterAOrigin(reg rpcmesh.Registrar, srv AServer) (*rpcmesh.Origin, error) {
-	return rpcmesh.RegisterService(reg, srv,
-		rpcmesh.UnaryMethod(aShoutSpec, AServer.Shout),
+	return stub.RegisterService(reg, srv,
+		stub.UnaryMethod(aShoutSpec, AServer.Shout),
 	)
 }
 
@@ -62,7 +63,7 @@ type AClient interface {
 // NewAClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewAClient(t connect.Transport, interceptors ...connect.ClientInterceptor) AClient {
-	return &aClient{client: rpcmesh.NewClient(t, interceptors...)}
+	return &aClient{client: stub.NewClient(t, interceptors...)}
 }
 
 func aService() protoreflect.ServiceDescriptor {
@@ -70,13 +71,13 @@ func aService() protoreflect.ServiceDescriptor {
 }
 
 var (
-	aShoutSpec = rpcmesh.NewMethodSpec(aService, "Shout")
+	aShoutSpec = stub.NewMethodSpec(aService, "Shout")
 )
 
-type aClient struct{ client *rpcmesh.Client }
+type aClient struct{ client *stub.Client }
 
 func (c *aClient) Shout(ctx context.Context, req *chainv1.ShoutRequest) (*chainv1.ShoutResponse, error) {
-	return rpcmesh.CallUnary[chainv1.ShoutResponse](ctx, c.client, aShoutSpec, req)
+	return stub.CallUnary[chainv1.ShoutResponse](ctx, c.client, aShoutSpec, req)
 }
 
 // BName is the name of the service example.chain.v1.B.
@@ -106,19 +107,19 @@ type BServer interface {
 type UnimplementedBServer struct{}
 
 func (UnimplementedBServer) Spell(context.Context, *chainv1.SpellRequest, BSpellServerStream) error {
-	return rpcmesh.UnimplementedError(BSpellProcedure)
+	return stub.UnimplementedError(BSpellProcedure)
 }
 
 func (UnimplementedBServer) Divide(context.Context, *chainv1.DivideRequest) (*chainv1.DivideResponse, error) {
-	return nil, rpcmesh.UnimplementedError(BDivideProcedure)
+	return nil, stub.UnimplementedError(BDivideProcedure)
 }
 
 // RegisterBOrigin registers srv at reg, a namespace or a group, as an origin of every function of
 // example.chain.v1.B: of all of them or, if it fails, of none.
 func RegisterBOrigin(reg rpcmesh.Registrar, srv BServer) (*rpcmesh.Origin, error) {
-	return rpcmesh.RegisterService(reg, srv,
-		rpcmesh.ServerStreamMethod(bSpellSpec, BServer.Spell),
-		rpcmesh.UnaryMethod(bDivideSpec, BServer.Divide),
+	return stub.RegisterService(reg, srv,
+		stub.ServerStreamMethod(bSpellSpec, BServer.Spell),
+		stub.UnaryMethod(bDivideSpec, BServer.Divide),
 	)
 }
 
@@ -136,32 +137,32 @@ type BClient interface {
 // NewBClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewBClient(t connect.Transport, interceptors ...connect.ClientInterceptor) BClient {
-	return &bClient{client: rpcmesh.NewClient(t, interceptors...)}
+	return &bClient{client: stub.NewClient(t, interceptors...)}
 }
 
 // BSpellServerStream is the handler's end of a call of example.chain.v1.B.Spell.
-type BSpellServerStream = rpcmesh.ServerSendStream[chainv1.SpellResponse]
+type BSpellServerStream = stub.ServerSendStream[chainv1.SpellResponse]
 
 // BSpellClientStream is the caller's end of a call of example.chain.v1.B.Spell.
-type BSpellClientStream = rpcmesh.ClientReceiveStream[chainv1.SpellResponse]
+type BSpellClientStream = stub.ClientReceiveStream[chainv1.SpellResponse]
 
 func bService() protoreflect.ServiceDescriptor {
 	return chainv1.File_example_chain_v1_chain_proto.Services().ByName("B")
 }
 
 var (
-	bSpellSpec  = rpcmesh.NewMethodSpec(bService, "Spell")
-	bDivideSpec = rpcmesh.NewMethodSpec(bService, "Divide")
+	bSpellSpec  = stub.NewMethodSpec(bService, "Spell")
+	bDivideSpec = stub.NewMethodSpec(bService, "Divide")
 )
 
-type bClient struct{ client *rpcmesh.Client }
+type bClient struct{ client *stub.Client }
 
 func (c *bClient) Spell(ctx context.Context, req *chainv1.SpellRequest) (BSpellClientStream, error) {
-	return rpcmesh.CallServerStream[chainv1.SpellResponse](ctx, c.client, bSpellSpec, req)
+	return stub.CallServerStream[chainv1.SpellResponse](ctx, c.client, bSpellSpec, req)
 }
 
 func (c *bClient) Divide(ctx context.Context, req *chainv1.DivideRequest) (*chainv1.DivideResponse, error) {
-	return rpcmesh.CallUnary[chainv1.DivideResponse](ctx, c.client, bDivideSpec, req)
+	return stub.CallUnary[chainv1.DivideResponse](ctx, c.client, bDivideSpec, req)
 }
 
 // CName is the name of the service example.chain.v1.C.
@@ -186,14 +187,14 @@ type CServer interface {
 type UnimplementedCServer struct{}
 
 func (UnimplementedCServer) Average(context.Context, CAverageServerStream) error {
-	return rpcmesh.UnimplementedError(CAverageProcedure)
+	return stub.UnimplementedError(CAverageProcedure)
 }
 
 // RegisterCOrigin registers srv at reg, a namespace or a group, as an origin of every function of
 // example.chain.v1.C: of all of them or, if it fails, of none.
 func RegisterCOrigin(reg rpcmesh.Registrar, srv CServer) (*rpcmesh.Origin, error) {
-	return rpcmesh.RegisterService(reg, srv,
-		rpcmesh.BidiStreamMethod(cAverageSpec, CServer.Average),
+	return stub.RegisterService(reg, srv,
+		stub.BidiStreamMethod(cAverageSpec, CServer.Average),
 	)
 }
 
@@ -208,25 +209,25 @@ type CClient interface {
 // NewCClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewCClient(t connect.Transport, interceptors ...connect.ClientInterceptor) CClient {
-	return &cClient{client: rpcmesh.NewClient(t, interceptors...)}
+	return &cClient{client: stub.NewClient(t, interceptors...)}
 }
 
 // CAverageServerStream is the handler's end of a call of example.chain.v1.C.Average.
-type CAverageServerStream = rpcmesh.ServerBidiStream[chainv1.AverageRequest, chainv1.AverageResponse]
+type CAverageServerStream = stub.ServerBidiStream[chainv1.AverageRequest, chainv1.AverageResponse]
 
 // CAverageClientStream is the caller's end of a call of example.chain.v1.C.Average.
-type CAverageClientStream = rpcmesh.ClientBidiStream[chainv1.AverageRequest, chainv1.AverageResponse]
+type CAverageClientStream = stub.ClientBidiStream[chainv1.AverageRequest, chainv1.AverageResponse]
 
 func cService() protoreflect.ServiceDescriptor {
 	return chainv1.File_example_chain_v1_chain_proto.Services().ByName("C")
 }
 
 var (
-	cAverageSpec = rpcmesh.NewMethodSpec(cService, "Average")
+	cAverageSpec = stub.NewMethodSpec(cService, "Average")
 )
 
-type cClient struct{ client *rpcmesh.Client }
+type cClient struct{ client *stub.Client }
 
 func (c *cClient) Average(ctx context.Context) (CAverageClientStream, error) {
-	return rpcmesh.CallBidiStream[chainv1.AverageRequest, chainv1.AverageResponse](ctx, c.client, cAverageSpec)
+	return stub.CallBidiStream[chainv1.AverageRequest, chainv1.AverageResponse](ctx, c.client, cAverageSpec)
 }

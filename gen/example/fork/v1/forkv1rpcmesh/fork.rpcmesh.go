@@ -2,7 +2,7 @@
 //
 // Source: example/fork/v1/fork.proto
 
-// Package example.fork.v1 is a small shop, with one service for each of its departments.
+// Package forkv1rpcmesh is a small shop, with one service for each of its departments.
 package forkv1rpcmesh
 
 import (
@@ -10,12 +10,13 @@ import (
 	context "context"
 	forkv1 "github.com/rpcmesh/rpcmesh/gen/example/fork/v1"
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
+	stub "github.com/rpcmesh/rpcmesh/runtime/stub"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 )
 
 // This line compiles if this file fits the rpcmesh module in use. If it does not, the module is too old for
 // this file (then upgrade it) or too new (then generate this file again, with the plugin of that version).
-const _ = rpcmesh.GeneratedV2
+const _ = stub.GeneratedV1
 
 // StockName is the name of the service example.fork.v1.Stock.
 const StockName = "example.fork.v1.Stock"
@@ -39,14 +40,14 @@ type StockServer interface {
 type UnimplementedStockServer struct{}
 
 func (UnimplementedStockServer) Reserve(context.Context, *forkv1.ReserveRequest) (*forkv1.ReserveResponse, error) {
-	return nil, rpcmesh.UnimplementedError(StockReserveProcedure)
+	return nil, stub.UnimplementedError(StockReserveProcedure)
 }
 
 // RegisterStockOrigin registers srv at reg, a namespace or a group, as an origin of every function of
 // example.fork.v1.Stock: of all of them or, if it fails, of none.
 func RegisterStockOrigin(reg rpcmesh.Registrar, srv StockServer) (*rpcmesh.Origin, error) {
-	return rpcmesh.RegisterService(reg, srv,
-		rpcmesh.UnaryMethod(stockReserveSpec, StockServer.Reserve),
+	return stub.RegisterService(reg, srv,
+		stub.UnaryMethod(stockReserveSpec, StockServer.Reserve),
 	)
 }
 
@@ -61,7 +62,7 @@ type StockClient interface {
 // NewStockClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewStockClient(t connect.Transport, interceptors ...connect.ClientInterceptor) StockClient {
-	return &stockClient{client: rpcmesh.NewClient(t, interceptors...)}
+	return &stockClient{client: stub.NewClient(t, interceptors...)}
 }
 
 func stockService() protoreflect.ServiceDescriptor {
@@ -69,13 +70,13 @@ func stockService() protoreflect.ServiceDescriptor {
 }
 
 var (
-	stockReserveSpec = rpcmesh.NewMethodSpec(stockService, "Reserve")
+	stockReserveSpec = stub.NewMethodSpec(stockService, "Reserve")
 )
 
-type stockClient struct{ client *rpcmesh.Client }
+type stockClient struct{ client *stub.Client }
 
 func (c *stockClient) Reserve(ctx context.Context, req *forkv1.ReserveRequest) (*forkv1.ReserveResponse, error) {
-	return rpcmesh.CallUnary[forkv1.ReserveResponse](ctx, c.client, stockReserveSpec, req)
+	return stub.CallUnary[forkv1.ReserveResponse](ctx, c.client, stockReserveSpec, req)
 }
 
 // PricesName is the name of the service example.fork.v1.Prices.
@@ -100,14 +101,14 @@ type PricesServer interface {
 type UnimplementedPricesServer struct{}
 
 func (UnimplementedPricesServer) Quote(context.Context, *forkv1.QuoteRequest) (*forkv1.QuoteResponse, error) {
-	return nil, rpcmesh.UnimplementedError(PricesQuoteProcedure)
+	return nil, stub.UnimplementedError(PricesQuoteProcedure)
 }
 
 // RegisterPricesOrigin registers srv at reg, a namespace or a group, as an origin of every function of
 // example.fork.v1.Prices: of all of them or, if it fails, of none.
 func RegisterPricesOrigin(reg rpcmesh.Registrar, srv PricesServer) (*rpcmesh.Origin, error) {
-	return rpcmesh.RegisterService(reg, srv,
-		rpcmesh.UnaryMethod(pricesQuoteSpec, PricesServer.Quote),
+	return stub.RegisterService(reg, srv,
+		stub.UnaryMethod(pricesQuoteSpec, PricesServer.Quote),
 	)
 }
 
@@ -122,7 +123,7 @@ type PricesClient interface {
 // NewPricesClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewPricesClient(t connect.Transport, interceptors ...connect.ClientInterceptor) PricesClient {
-	return &pricesClient{client: rpcmesh.NewClient(t, interceptors...)}
+	return &pricesClient{client: stub.NewClient(t, interceptors...)}
 }
 
 func pricesService() protoreflect.ServiceDescriptor {
@@ -130,13 +131,13 @@ func pricesService() protoreflect.ServiceDescriptor {
 }
 
 var (
-	pricesQuoteSpec = rpcmesh.NewMethodSpec(pricesService, "Quote")
+	pricesQuoteSpec = stub.NewMethodSpec(pricesService, "Quote")
 )
 
-type pricesClient struct{ client *rpcmesh.Client }
+type pricesClient struct{ client *stub.Client }
 
 func (c *pricesClient) Quote(ctx context.Context, req *forkv1.QuoteRequest) (*forkv1.QuoteResponse, error) {
-	return rpcmesh.CallUnary[forkv1.QuoteResponse](ctx, c.client, pricesQuoteSpec, req)
+	return stub.CallUnary[forkv1.QuoteResponse](ctx, c.client, pricesQuoteSpec, req)
 }
 
 // RatesName is the name of the service example.fork.v1.Rates.
@@ -161,14 +162,14 @@ type RatesServer interface {
 type UnimplementedRatesServer struct{}
 
 func (UnimplementedRatesServer) Convert(context.Context, *forkv1.ConvertRequest) (*forkv1.ConvertResponse, error) {
-	return nil, rpcmesh.UnimplementedError(RatesConvertProcedure)
+	return nil, stub.UnimplementedError(RatesConvertProcedure)
 }
 
 // RegisterRatesOrigin registers srv at reg, a namespace or a group, as an origin of every function of
 // example.fork.v1.Rates: of all of them or, if it fails, of none.
 func RegisterRatesOrigin(reg rpcmesh.Registrar, srv RatesServer) (*rpcmesh.Origin, error) {
-	return rpcmesh.RegisterService(reg, srv,
-		rpcmesh.UnaryMethod(ratesConvertSpec, RatesServer.Convert),
+	return stub.RegisterService(reg, srv,
+		stub.UnaryMethod(ratesConvertSpec, RatesServer.Convert),
 	)
 }
 
@@ -183,7 +184,7 @@ type RatesClient interface {
 // NewRatesClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewRatesClient(t connect.Transport, interceptors ...connect.ClientInterceptor) RatesClient {
-	return &ratesClient{client: rpcmesh.NewClient(t, interceptors...)}
+	return &ratesClient{client: stub.NewClient(t, interceptors...)}
 }
 
 func ratesService() protoreflect.ServiceDescriptor {
@@ -191,13 +192,13 @@ func ratesService() protoreflect.ServiceDescriptor {
 }
 
 var (
-	ratesConvertSpec = rpcmesh.NewMethodSpec(ratesService, "Convert")
+	ratesConvertSpec = stub.NewMethodSpec(ratesService, "Convert")
 )
 
-type ratesClient struct{ client *rpcmesh.Client }
+type ratesClient struct{ client *stub.Client }
 
 func (c *ratesClient) Convert(ctx context.Context, req *forkv1.ConvertRequest) (*forkv1.ConvertResponse, error) {
-	return rpcmesh.CallUnary[forkv1.ConvertResponse](ctx, c.client, ratesConvertSpec, req)
+	return stub.CallUnary[forkv1.ConvertResponse](ctx, c.client, ratesConvertSpec, req)
 }
 
 // OrdersName is the name of the service example.fork.v1.Orders.
@@ -222,14 +223,14 @@ type OrdersServer interface {
 type UnimplementedOrdersServer struct{}
 
 func (UnimplementedOrdersServer) Place(context.Context, *forkv1.PlaceRequest) (*forkv1.PlaceResponse, error) {
-	return nil, rpcmesh.UnimplementedError(OrdersPlaceProcedure)
+	return nil, stub.UnimplementedError(OrdersPlaceProcedure)
 }
 
 // RegisterOrdersOrigin registers srv at reg, a namespace or a group, as an origin of every function of
 // example.fork.v1.Orders: of all of them or, if it fails, of none.
 func RegisterOrdersOrigin(reg rpcmesh.Registrar, srv OrdersServer) (*rpcmesh.Origin, error) {
-	return rpcmesh.RegisterService(reg, srv,
-		rpcmesh.UnaryMethod(ordersPlaceSpec, OrdersServer.Place),
+	return stub.RegisterService(reg, srv,
+		stub.UnaryMethod(ordersPlaceSpec, OrdersServer.Place),
 	)
 }
 
@@ -244,7 +245,7 @@ type OrdersClient interface {
 // NewOrdersClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewOrdersClient(t connect.Transport, interceptors ...connect.ClientInterceptor) OrdersClient {
-	return &ordersClient{client: rpcmesh.NewClient(t, interceptors...)}
+	return &ordersClient{client: stub.NewClient(t, interceptors...)}
 }
 
 func ordersService() protoreflect.ServiceDescriptor {
@@ -252,13 +253,13 @@ func ordersService() protoreflect.ServiceDescriptor {
 }
 
 var (
-	ordersPlaceSpec = rpcmesh.NewMethodSpec(ordersService, "Place")
+	ordersPlaceSpec = stub.NewMethodSpec(ordersService, "Place")
 )
 
-type ordersClient struct{ client *rpcmesh.Client }
+type ordersClient struct{ client *stub.Client }
 
 func (c *ordersClient) Place(ctx context.Context, req *forkv1.PlaceRequest) (*forkv1.PlaceResponse, error) {
-	return rpcmesh.CallUnary[forkv1.PlaceResponse](ctx, c.client, ordersPlaceSpec, req)
+	return stub.CallUnary[forkv1.PlaceResponse](ctx, c.client, ordersPlaceSpec, req)
 }
 
 // ParcelsName is the name of the service example.fork.v1.Parcels.
@@ -283,14 +284,14 @@ type ParcelsServer interface {
 type UnimplementedParcelsServer struct{}
 
 func (UnimplementedParcelsServer) Track(context.Context, *forkv1.TrackRequest, ParcelsTrackServerStream) error {
-	return rpcmesh.UnimplementedError(ParcelsTrackProcedure)
+	return stub.UnimplementedError(ParcelsTrackProcedure)
 }
 
 // RegisterParcelsOrigin registers srv at reg, a namespace or a group, as an origin of every function of
 // example.fork.v1.Parcels: of all of them or, if it fails, of none.
 func RegisterParcelsOrigin(reg rpcmesh.Registrar, srv ParcelsServer) (*rpcmesh.Origin, error) {
-	return rpcmesh.RegisterService(reg, srv,
-		rpcmesh.ServerStreamMethod(parcelsTrackSpec, ParcelsServer.Track),
+	return stub.RegisterService(reg, srv,
+		stub.ServerStreamMethod(parcelsTrackSpec, ParcelsServer.Track),
 	)
 }
 
@@ -305,25 +306,25 @@ type ParcelsClient interface {
 // NewParcelsClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewParcelsClient(t connect.Transport, interceptors ...connect.ClientInterceptor) ParcelsClient {
-	return &parcelsClient{client: rpcmesh.NewClient(t, interceptors...)}
+	return &parcelsClient{client: stub.NewClient(t, interceptors...)}
 }
 
 // ParcelsTrackServerStream is the handler's end of a call of example.fork.v1.Parcels.Track.
-type ParcelsTrackServerStream = rpcmesh.ServerSendStream[forkv1.TrackResponse]
+type ParcelsTrackServerStream = stub.ServerSendStream[forkv1.TrackResponse]
 
 // ParcelsTrackClientStream is the caller's end of a call of example.fork.v1.Parcels.Track.
-type ParcelsTrackClientStream = rpcmesh.ClientReceiveStream[forkv1.TrackResponse]
+type ParcelsTrackClientStream = stub.ClientReceiveStream[forkv1.TrackResponse]
 
 func parcelsService() protoreflect.ServiceDescriptor {
 	return forkv1.File_example_fork_v1_fork_proto.Services().ByName("Parcels")
 }
 
 var (
-	parcelsTrackSpec = rpcmesh.NewMethodSpec(parcelsService, "Track")
+	parcelsTrackSpec = stub.NewMethodSpec(parcelsService, "Track")
 )
 
-type parcelsClient struct{ client *rpcmesh.Client }
+type parcelsClient struct{ client *stub.Client }
 
 func (c *parcelsClient) Track(ctx context.Context, req *forkv1.TrackRequest) (ParcelsTrackClientStream, error) {
-	return rpcmesh.CallServerStream[forkv1.TrackResponse](ctx, c.client, parcelsTrackSpec, req)
+	return stub.CallServerStream[forkv1.TrackResponse](ctx, c.client, parcelsTrackSpec, req)
 }

@@ -2,7 +2,7 @@
 //
 // Source: example/greet/v1/greet.proto
 
-// Package example.greet.v1 is the smallest service that has a method of every kind.
+// Package greetv1rpcmesh is the smallest service that has a method of every kind.
 package greetv1rpcmesh
 
 import (
@@ -10,12 +10,13 @@ import (
 	context "context"
 	greetv1 "github.com/rpcmesh/rpcmesh/gen/example/greet/v1"
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
+	stub "github.com/rpcmesh/rpcmesh/runtime/stub"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 )
 
 // This line compiles if this file fits the rpcmesh module in use. If it does not, the module is too old for
 // this file (then upgrade it) or too new (then generate this file again, with the plugin of that version).
-const _ = rpcmesh.GeneratedV2
+const _ = stub.GeneratedV1
 
 // GreeterName is the name of the service example.greet.v1.Greeter.
 const GreeterName = "example.greet.v1.Greeter"
@@ -51,29 +52,29 @@ type GreeterServer interface {
 type UnimplementedGreeterServer struct{}
 
 func (UnimplementedGreeterServer) Greet(context.Context, *greetv1.GreetRequest) (*greetv1.GreetResponse, error) {
-	return nil, rpcmesh.UnimplementedError(GreeterGreetProcedure)
+	return nil, stub.UnimplementedError(GreeterGreetProcedure)
 }
 
 func (UnimplementedGreeterServer) Count(context.Context, *greetv1.CountRequest, GreeterCountServerStream) error {
-	return rpcmesh.UnimplementedError(GreeterCountProcedure)
+	return stub.UnimplementedError(GreeterCountProcedure)
 }
 
 func (UnimplementedGreeterServer) Sum(context.Context, GreeterSumServerStream) (*greetv1.SumResponse, error) {
-	return nil, rpcmesh.UnimplementedError(GreeterSumProcedure)
+	return nil, stub.UnimplementedError(GreeterSumProcedure)
 }
 
 func (UnimplementedGreeterServer) Chat(context.Context, GreeterChatServerStream) error {
-	return rpcmesh.UnimplementedError(GreeterChatProcedure)
+	return stub.UnimplementedError(GreeterChatProcedure)
 }
 
 // RegisterGreeterOrigin registers srv at reg, a namespace or a group, as an origin of every function of
 // example.greet.v1.Greeter: of all of them or, if it fails, of none.
 func RegisterGreeterOrigin(reg rpcmesh.Registrar, srv GreeterServer) (*rpcmesh.Origin, error) {
-	return rpcmesh.RegisterService(reg, srv,
-		rpcmesh.UnaryMethod(greeterGreetSpec, GreeterServer.Greet),
-		rpcmesh.ServerStreamMethod(greeterCountSpec, GreeterServer.Count),
-		rpcmesh.ClientStreamMethod(greeterSumSpec, GreeterServer.Sum),
-		rpcmesh.BidiStreamMethod(greeterChatSpec, GreeterServer.Chat),
+	return stub.RegisterService(reg, srv,
+		stub.UnaryMethod(greeterGreetSpec, GreeterServer.Greet),
+		stub.ServerStreamMethod(greeterCountSpec, GreeterServer.Count),
+		stub.ClientStreamMethod(greeterSumSpec, GreeterServer.Sum),
+		stub.BidiStreamMethod(greeterChatSpec, GreeterServer.Chat),
 	)
 }
 
@@ -94,52 +95,52 @@ type GreeterClient interface {
 // NewGreeterClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewGreeterClient(t connect.Transport, interceptors ...connect.ClientInterceptor) GreeterClient {
-	return &greeterClient{client: rpcmesh.NewClient(t, interceptors...)}
+	return &greeterClient{client: stub.NewClient(t, interceptors...)}
 }
 
 // GreeterCountServerStream is the handler's end of a call of example.greet.v1.Greeter.Count.
-type GreeterCountServerStream = rpcmesh.ServerSendStream[greetv1.CountResponse]
+type GreeterCountServerStream = stub.ServerSendStream[greetv1.CountResponse]
 
 // GreeterCountClientStream is the caller's end of a call of example.greet.v1.Greeter.Count.
-type GreeterCountClientStream = rpcmesh.ClientReceiveStream[greetv1.CountResponse]
+type GreeterCountClientStream = stub.ClientReceiveStream[greetv1.CountResponse]
 
 // GreeterSumServerStream is the handler's end of a call of example.greet.v1.Greeter.Sum.
-type GreeterSumServerStream = rpcmesh.ServerReceiveStream[greetv1.SumRequest]
+type GreeterSumServerStream = stub.ServerReceiveStream[greetv1.SumRequest]
 
 // GreeterSumClientStream is the caller's end of a call of example.greet.v1.Greeter.Sum.
-type GreeterSumClientStream = rpcmesh.ClientSendStream[greetv1.SumRequest, greetv1.SumResponse]
+type GreeterSumClientStream = stub.ClientSendStream[greetv1.SumRequest, greetv1.SumResponse]
 
 // GreeterChatServerStream is the handler's end of a call of example.greet.v1.Greeter.Chat.
-type GreeterChatServerStream = rpcmesh.ServerBidiStream[greetv1.ChatRequest, greetv1.ChatResponse]
+type GreeterChatServerStream = stub.ServerBidiStream[greetv1.ChatRequest, greetv1.ChatResponse]
 
 // GreeterChatClientStream is the caller's end of a call of example.greet.v1.Greeter.Chat.
-type GreeterChatClientStream = rpcmesh.ClientBidiStream[greetv1.ChatRequest, greetv1.ChatResponse]
+type GreeterChatClientStream = stub.ClientBidiStream[greetv1.ChatRequest, greetv1.ChatResponse]
 
 func greeterService() protoreflect.ServiceDescriptor {
 	return greetv1.File_example_greet_v1_greet_proto.Services().ByName("Greeter")
 }
 
 var (
-	greeterGreetSpec = rpcmesh.NewMethodSpec(greeterService, "Greet")
-	greeterCountSpec = rpcmesh.NewMethodSpec(greeterService, "Count")
-	greeterSumSpec   = rpcmesh.NewMethodSpec(greeterService, "Sum")
-	greeterChatSpec  = rpcmesh.NewMethodSpec(greeterService, "Chat")
+	greeterGreetSpec = stub.NewMethodSpec(greeterService, "Greet")
+	greeterCountSpec = stub.NewMethodSpec(greeterService, "Count")
+	greeterSumSpec   = stub.NewMethodSpec(greeterService, "Sum")
+	greeterChatSpec  = stub.NewMethodSpec(greeterService, "Chat")
 )
 
-type greeterClient struct{ client *rpcmesh.Client }
+type greeterClient struct{ client *stub.Client }
 
 func (c *greeterClient) Greet(ctx context.Context, req *greetv1.GreetRequest) (*greetv1.GreetResponse, error) {
-	return rpcmesh.CallUnary[greetv1.GreetResponse](ctx, c.client, greeterGreetSpec, req)
+	return stub.CallUnary[greetv1.GreetResponse](ctx, c.client, greeterGreetSpec, req)
 }
 
 func (c *greeterClient) Count(ctx context.Context, req *greetv1.CountRequest) (GreeterCountClientStream, error) {
-	return rpcmesh.CallServerStream[greetv1.CountResponse](ctx, c.client, greeterCountSpec, req)
+	return stub.CallServerStream[greetv1.CountResponse](ctx, c.client, greeterCountSpec, req)
 }
 
 func (c *greeterClient) Sum(ctx context.Context) (GreeterSumClientStream, error) {
-	return rpcmesh.CallClientStream[greetv1.SumRequest, greetv1.SumResponse](ctx, c.client, greeterSumSpec)
+	return stub.CallClientStream[greetv1.SumRequest, greetv1.SumResponse](ctx, c.client, greeterSumSpec)
 }
 
 func (c *greeterClient) Chat(ctx context.Context) (GreeterChatClientStream, error) {
-	return rpcmesh.CallBidiStream[greetv1.ChatRequest, greetv1.ChatResponse](ctx, c.client, greeterChatSpec)
+	return stub.CallBidiStream[greetv1.ChatRequest, greetv1.ChatResponse](ctx, c.client, greeterChatSpec)
 }

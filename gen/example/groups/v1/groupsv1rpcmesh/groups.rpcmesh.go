@@ -2,7 +2,7 @@
 //
 // Source: example/groups/v1/groups.proto
 
-// Package example.groups.v1 has the services of a company that keeps some of them to itself.
+// Package groupsv1rpcmesh has the services of a company that keeps some of them to itself.
 package groupsv1rpcmesh
 
 import (
@@ -10,12 +10,13 @@ import (
 	context "context"
 	groupsv1 "github.com/rpcmesh/rpcmesh/gen/example/groups/v1"
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
+	stub "github.com/rpcmesh/rpcmesh/runtime/stub"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 )
 
 // This line compiles if this file fits the rpcmesh module in use. If it does not, the module is too old for
 // this file (then upgrade it) or too new (then generate this file again, with the plugin of that version).
-const _ = rpcmesh.GeneratedV2
+const _ = stub.GeneratedV1
 
 // NoticesName is the name of the service example.groups.v1.Notices.
 const NoticesName = "example.groups.v1.Notices"
@@ -39,14 +40,14 @@ type NoticesServer interface {
 type UnimplementedNoticesServer struct{}
 
 func (UnimplementedNoticesServer) Latest(context.Context, *groupsv1.LatestRequest) (*groupsv1.LatestResponse, error) {
-	return nil, rpcmesh.UnimplementedError(NoticesLatestProcedure)
+	return nil, stub.UnimplementedError(NoticesLatestProcedure)
 }
 
 // RegisterNoticesOrigin registers srv at reg, a namespace or a group, as an origin of every function of
 // example.groups.v1.Notices: of all of them or, if it fails, of none.
 func RegisterNoticesOrigin(reg rpcmesh.Registrar, srv NoticesServer) (*rpcmesh.Origin, error) {
-	return rpcmesh.RegisterService(reg, srv,
-		rpcmesh.UnaryMethod(noticesLatestSpec, NoticesServer.Latest),
+	return stub.RegisterService(reg, srv,
+		stub.UnaryMethod(noticesLatestSpec, NoticesServer.Latest),
 	)
 }
 
@@ -61,7 +62,7 @@ type NoticesClient interface {
 // NewNoticesClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewNoticesClient(t connect.Transport, interceptors ...connect.ClientInterceptor) NoticesClient {
-	return &noticesClient{client: rpcmesh.NewClient(t, interceptors...)}
+	return &noticesClient{client: stub.NewClient(t, interceptors...)}
 }
 
 func noticesService() protoreflect.ServiceDescriptor {
@@ -69,13 +70,13 @@ func noticesService() protoreflect.ServiceDescriptor {
 }
 
 var (
-	noticesLatestSpec = rpcmesh.NewMethodSpec(noticesService, "Latest")
+	noticesLatestSpec = stub.NewMethodSpec(noticesService, "Latest")
 )
 
-type noticesClient struct{ client *rpcmesh.Client }
+type noticesClient struct{ client *stub.Client }
 
 func (c *noticesClient) Latest(ctx context.Context, req *groupsv1.LatestRequest) (*groupsv1.LatestResponse, error) {
-	return rpcmesh.CallUnary[groupsv1.LatestResponse](ctx, c.client, noticesLatestSpec, req)
+	return stub.CallUnary[groupsv1.LatestResponse](ctx, c.client, noticesLatestSpec, req)
 }
 
 // WeatherName is the name of the service example.groups.v1.Weather.
@@ -100,14 +101,14 @@ type WeatherServer interface {
 type UnimplementedWeatherServer struct{}
 
 func (UnimplementedWeatherServer) Today(context.Context, *groupsv1.TodayRequest) (*groupsv1.TodayResponse, error) {
-	return nil, rpcmesh.UnimplementedError(WeatherTodayProcedure)
+	return nil, stub.UnimplementedError(WeatherTodayProcedure)
 }
 
 // RegisterWeatherOrigin registers srv at reg, a namespace or a group, as an origin of every function of
 // example.groups.v1.Weather: of all of them or, if it fails, of none.
 func RegisterWeatherOrigin(reg rpcmesh.Registrar, srv WeatherServer) (*rpcmesh.Origin, error) {
-	return rpcmesh.RegisterService(reg, srv,
-		rpcmesh.UnaryMethod(weatherTodaySpec, WeatherServer.Today),
+	return stub.RegisterService(reg, srv,
+		stub.UnaryMethod(weatherTodaySpec, WeatherServer.Today),
 	)
 }
 
@@ -122,7 +123,7 @@ type WeatherClient interface {
 // NewWeatherClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewWeatherClient(t connect.Transport, interceptors ...connect.ClientInterceptor) WeatherClient {
-	return &weatherClient{client: rpcmesh.NewClient(t, interceptors...)}
+	return &weatherClient{client: stub.NewClient(t, interceptors...)}
 }
 
 func weatherService() protoreflect.ServiceDescriptor {
@@ -130,13 +131,13 @@ func weatherService() protoreflect.ServiceDescriptor {
 }
 
 var (
-	weatherTodaySpec = rpcmesh.NewMethodSpec(weatherService, "Today")
+	weatherTodaySpec = stub.NewMethodSpec(weatherService, "Today")
 )
 
-type weatherClient struct{ client *rpcmesh.Client }
+type weatherClient struct{ client *stub.Client }
 
 func (c *weatherClient) Today(ctx context.Context, req *groupsv1.TodayRequest) (*groupsv1.TodayResponse, error) {
-	return rpcmesh.CallUnary[groupsv1.TodayResponse](ctx, c.client, weatherTodaySpec, req)
+	return stub.CallUnary[groupsv1.TodayResponse](ctx, c.client, weatherTodaySpec, req)
 }
 
 // SalariesName is the name of the service example.groups.v1.Salaries.
@@ -161,14 +162,14 @@ type SalariesServer interface {
 type UnimplementedSalariesServer struct{}
 
 func (UnimplementedSalariesServer) Look(context.Context, *groupsv1.LookRequest) (*groupsv1.LookResponse, error) {
-	return nil, rpcmesh.UnimplementedError(SalariesLookProcedure)
+	return nil, stub.UnimplementedError(SalariesLookProcedure)
 }
 
 // RegisterSalariesOrigin registers srv at reg, a namespace or a group, as an origin of every function of
 // example.groups.v1.Salaries: of all of them or, if it fails, of none.
 func RegisterSalariesOrigin(reg rpcmesh.Registrar, srv SalariesServer) (*rpcmesh.Origin, error) {
-	return rpcmesh.RegisterService(reg, srv,
-		rpcmesh.UnaryMethod(salariesLookSpec, SalariesServer.Look),
+	return stub.RegisterService(reg, srv,
+		stub.UnaryMethod(salariesLookSpec, SalariesServer.Look),
 	)
 }
 
@@ -183,7 +184,7 @@ type SalariesClient interface {
 // NewSalariesClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewSalariesClient(t connect.Transport, interceptors ...connect.ClientInterceptor) SalariesClient {
-	return &salariesClient{client: rpcmesh.NewClient(t, interceptors...)}
+	return &salariesClient{client: stub.NewClient(t, interceptors...)}
 }
 
 func salariesService() protoreflect.ServiceDescriptor {
@@ -191,13 +192,13 @@ func salariesService() protoreflect.ServiceDescriptor {
 }
 
 var (
-	salariesLookSpec = rpcmesh.NewMethodSpec(salariesService, "Look")
+	salariesLookSpec = stub.NewMethodSpec(salariesService, "Look")
 )
 
-type salariesClient struct{ client *rpcmesh.Client }
+type salariesClient struct{ client *stub.Client }
 
 func (c *salariesClient) Look(ctx context.Context, req *groupsv1.LookRequest) (*groupsv1.LookResponse, error) {
-	return rpcmesh.CallUnary[groupsv1.LookResponse](ctx, c.client, salariesLookSpec, req)
+	return stub.CallUnary[groupsv1.LookResponse](ctx, c.client, salariesLookSpec, req)
 }
 
 // SearchName is the name of the service example.groups.v1.Search.
@@ -222,14 +223,14 @@ type SearchServer interface {
 type UnimplementedSearchServer struct{}
 
 func (UnimplementedSearchServer) Find(context.Context, *groupsv1.FindRequest) (*groupsv1.FindResponse, error) {
-	return nil, rpcmesh.UnimplementedError(SearchFindProcedure)
+	return nil, stub.UnimplementedError(SearchFindProcedure)
 }
 
 // RegisterSearchOrigin registers srv at reg, a namespace or a group, as an origin of every function of
 // example.groups.v1.Search: of all of them or, if it fails, of none.
 func RegisterSearchOrigin(reg rpcmesh.Registrar, srv SearchServer) (*rpcmesh.Origin, error) {
-	return rpcmesh.RegisterService(reg, srv,
-		rpcmesh.UnaryMethod(searchFindSpec, SearchServer.Find),
+	return stub.RegisterService(reg, srv,
+		stub.UnaryMethod(searchFindSpec, SearchServer.Find),
 	)
 }
 
@@ -244,7 +245,7 @@ type SearchClient interface {
 // NewSearchClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewSearchClient(t connect.Transport, interceptors ...connect.ClientInterceptor) SearchClient {
-	return &searchClient{client: rpcmesh.NewClient(t, interceptors...)}
+	return &searchClient{client: stub.NewClient(t, interceptors...)}
 }
 
 func searchService() protoreflect.ServiceDescriptor {
@@ -252,13 +253,13 @@ func searchService() protoreflect.ServiceDescriptor {
 }
 
 var (
-	searchFindSpec = rpcmesh.NewMethodSpec(searchService, "Find")
+	searchFindSpec = stub.NewMethodSpec(searchService, "Find")
 )
 
-type searchClient struct{ client *rpcmesh.Client }
+type searchClient struct{ client *stub.Client }
 
 func (c *searchClient) Find(ctx context.Context, req *groupsv1.FindRequest) (*groupsv1.FindResponse, error) {
-	return rpcmesh.CallUnary[groupsv1.FindResponse](ctx, c.client, searchFindSpec, req)
+	return stub.CallUnary[groupsv1.FindResponse](ctx, c.client, searchFindSpec, req)
 }
 
 // ForumName is the name of the service example.groups.v1.Forum.
@@ -283,14 +284,14 @@ type ForumServer interface {
 type UnimplementedForumServer struct{}
 
 func (UnimplementedForumServer) Topics(context.Context, *groupsv1.TopicsRequest, ForumTopicsServerStream) error {
-	return rpcmesh.UnimplementedError(ForumTopicsProcedure)
+	return stub.UnimplementedError(ForumTopicsProcedure)
 }
 
 // RegisterForumOrigin registers srv at reg, a namespace or a group, as an origin of every function of
 // example.groups.v1.Forum: of all of them or, if it fails, of none.
 func RegisterForumOrigin(reg rpcmesh.Registrar, srv ForumServer) (*rpcmesh.Origin, error) {
-	return rpcmesh.RegisterService(reg, srv,
-		rpcmesh.ServerStreamMethod(forumTopicsSpec, ForumServer.Topics),
+	return stub.RegisterService(reg, srv,
+		stub.ServerStreamMethod(forumTopicsSpec, ForumServer.Topics),
 	)
 }
 
@@ -305,27 +306,27 @@ type ForumClient interface {
 // NewForumClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewForumClient(t connect.Transport, interceptors ...connect.ClientInterceptor) ForumClient {
-	return &forumClient{client: rpcmesh.NewClient(t, interceptors...)}
+	return &forumClient{client: stub.NewClient(t, interceptors...)}
 }
 
 // ForumTopicsServerStream is the handler's end of a call of example.groups.v1.Forum.Topics.
-type ForumTopicsServerStream = rpcmesh.ServerSendStream[groupsv1.TopicsResponse]
+type ForumTopicsServerStream = stub.ServerSendStream[groupsv1.TopicsResponse]
 
 // ForumTopicsClientStream is the caller's end of a call of example.groups.v1.Forum.Topics.
-type ForumTopicsClientStream = rpcmesh.ClientReceiveStream[groupsv1.TopicsResponse]
+type ForumTopicsClientStream = stub.ClientReceiveStream[groupsv1.TopicsResponse]
 
 func forumService() protoreflect.ServiceDescriptor {
 	return groupsv1.File_example_groups_v1_groups_proto.Services().ByName("Forum")
 }
 
 var (
-	forumTopicsSpec = rpcmesh.NewMethodSpec(forumService, "Topics")
+	forumTopicsSpec = stub.NewMethodSpec(forumService, "Topics")
 )
 
-type forumClient struct{ client *rpcmesh.Client }
+type forumClient struct{ client *stub.Client }
 
 func (c *forumClient) Topics(ctx context.Context, req *groupsv1.TopicsRequest) (ForumTopicsClientStream, error) {
-	return rpcmesh.CallServerStream[groupsv1.TopicsResponse](ctx, c.client, forumTopicsSpec, req)
+	return stub.CallServerStream[groupsv1.TopicsResponse](ctx, c.client, forumTopicsSpec, req)
 }
 
 // SurveyName is the name of the service example.groups.v1.Survey.
@@ -350,14 +351,14 @@ type SurveyServer interface {
 type UnimplementedSurveyServer struct{}
 
 func (UnimplementedSurveyServer) Question(context.Context, *groupsv1.QuestionRequest) (*groupsv1.QuestionResponse, error) {
-	return nil, rpcmesh.UnimplementedError(SurveyQuestionProcedure)
+	return nil, stub.UnimplementedError(SurveyQuestionProcedure)
 }
 
 // RegisterSurveyOrigin registers srv at reg, a namespace or a group, as an origin of every function of
 // example.groups.v1.Survey: of all of them or, if it fails, of none.
 func RegisterSurveyOrigin(reg rpcmesh.Registrar, srv SurveyServer) (*rpcmesh.Origin, error) {
-	return rpcmesh.RegisterService(reg, srv,
-		rpcmesh.UnaryMethod(surveyQuestionSpec, SurveyServer.Question),
+	return stub.RegisterService(reg, srv,
+		stub.UnaryMethod(surveyQuestionSpec, SurveyServer.Question),
 	)
 }
 
@@ -372,7 +373,7 @@ type SurveyClient interface {
 // NewSurveyClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewSurveyClient(t connect.Transport, interceptors ...connect.ClientInterceptor) SurveyClient {
-	return &surveyClient{client: rpcmesh.NewClient(t, interceptors...)}
+	return &surveyClient{client: stub.NewClient(t, interceptors...)}
 }
 
 func surveyService() protoreflect.ServiceDescriptor {
@@ -380,11 +381,11 @@ func surveyService() protoreflect.ServiceDescriptor {
 }
 
 var (
-	surveyQuestionSpec = rpcmesh.NewMethodSpec(surveyService, "Question")
+	surveyQuestionSpec = stub.NewMethodSpec(surveyService, "Question")
 )
 
-type surveyClient struct{ client *rpcmesh.Client }
+type surveyClient struct{ client *stub.Client }
 
 func (c *surveyClient) Question(ctx context.Context, req *groupsv1.QuestionRequest) (*groupsv1.QuestionResponse, error) {
-	return rpcmesh.CallUnary[groupsv1.QuestionResponse](ctx, c.client, surveyQuestionSpec, req)
+	return stub.CallUnary[groupsv1.QuestionResponse](ctx, c.client, surveyQuestionSpec, req)
 }

@@ -2,7 +2,7 @@
 //
 // Source: example/ring/v1/ring.proto
 
-// Package example.ring.v1 has one service for each of the three nodes of a ring.
+// Package ringv1rpcmesh has one service for each of the three nodes of a ring.
 package ringv1rpcmesh
 
 import (
@@ -10,12 +10,13 @@ import (
 	context "context"
 	ringv1 "github.com/rpcmesh/rpcmesh/gen/example/ring/v1"
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
+	stub "github.com/rpcmesh/rpcmesh/runtime/stub"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 )
 
 // This line compiles if this file fits the rpcmesh module in use. If it does not, the module is too old for
 // this file (then upgrade it) or too new (then generate this file again, with the plugin of that version).
-const _ = rpcmesh.GeneratedV2
+const _ = stub.GeneratedV1
 
 // ArithmeticName is the name of the service example.ring.v1.Arithmetic.
 const ArithmeticName = "example.ring.v1.Arithmetic"
@@ -39,14 +40,14 @@ type ArithmeticServer interface {
 type UnimplementedArithmeticServer struct{}
 
 func (UnimplementedArithmeticServer) Add(context.Context, *ringv1.AddRequest) (*ringv1.AddResponse, error) {
-	return nil, rpcmesh.UnimplementedError(ArithmeticAddProcedure)
+	return nil, stub.UnimplementedError(ArithmeticAddProcedure)
 }
 
 // RegisterArithmeticOrigin registers srv at reg, a namespace or a group, as an origin of every function of
 // example.ring.v1.Arithmetic: of all of them or, if it fails, of none.
 func RegisterArithmeticOrigin(reg rpcmesh.Registrar, srv ArithmeticServer) (*rpcmesh.Origin, error) {
-	return rpcmesh.RegisterService(reg, srv,
-		rpcmesh.UnaryMethod(arithmeticAddSpec, ArithmeticServer.Add),
+	return stub.RegisterService(reg, srv,
+		stub.UnaryMethod(arithmeticAddSpec, ArithmeticServer.Add),
 	)
 }
 
@@ -61,7 +62,7 @@ type ArithmeticClient interface {
 // NewArithmeticClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewArithmeticClient(t connect.Transport, interceptors ...connect.ClientInterceptor) ArithmeticClient {
-	return &arithmeticClient{client: rpcmesh.NewClient(t, interceptors...)}
+	return &arithmeticClient{client: stub.NewClient(t, interceptors...)}
 }
 
 func arithmeticService() protoreflect.ServiceDescriptor {
@@ -69,13 +70,13 @@ func arithmeticService() protoreflect.ServiceDescriptor {
 }
 
 var (
-	arithmeticAddSpec = rpcmesh.NewMethodSpec(arithmeticService, "Add")
+	arithmeticAddSpec = stub.NewMethodSpec(arithmeticService, "Add")
 )
 
-type arithmeticClient struct{ client *rpcmesh.Client }
+type arithmeticClient struct{ client *stub.Client }
 
 func (c *arithmeticClient) Add(ctx context.Context, req *ringv1.AddRequest) (*ringv1.AddResponse, error) {
-	return rpcmesh.CallUnary[ringv1.AddResponse](ctx, c.client, arithmeticAddSpec, req)
+	return stub.CallUnary[ringv1.AddResponse](ctx, c.client, arithmeticAddSpec, req)
 }
 
 // TextName is the name of the service example.ring.v1.Text.
@@ -100,14 +101,14 @@ type TextServer interface {
 type UnimplementedTextServer struct{}
 
 func (UnimplementedTextServer) Reverse(context.Context, *ringv1.ReverseRequest) (*ringv1.ReverseResponse, error) {
-	return nil, rpcmesh.UnimplementedError(TextReverseProcedure)
+	return nil, stub.UnimplementedError(TextReverseProcedure)
 }
 
 // RegisterTextOrigin registers srv at reg, a namespace or a group, as an origin of every function of
 // example.ring.v1.Text: of all of them or, if it fails, of none.
 func RegisterTextOrigin(reg rpcmesh.Registrar, srv TextServer) (*rpcmesh.Origin, error) {
-	return rpcmesh.RegisterService(reg, srv,
-		rpcmesh.UnaryMethod(textReverseSpec, TextServer.Reverse),
+	return stub.RegisterService(reg, srv,
+		stub.UnaryMethod(textReverseSpec, TextServer.Reverse),
 	)
 }
 
@@ -122,7 +123,7 @@ type TextClient interface {
 // NewTextClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewTextClient(t connect.Transport, interceptors ...connect.ClientInterceptor) TextClient {
-	return &textClient{client: rpcmesh.NewClient(t, interceptors...)}
+	return &textClient{client: stub.NewClient(t, interceptors...)}
 }
 
 func textService() protoreflect.ServiceDescriptor {
@@ -130,13 +131,13 @@ func textService() protoreflect.ServiceDescriptor {
 }
 
 var (
-	textReverseSpec = rpcmesh.NewMethodSpec(textService, "Reverse")
+	textReverseSpec = stub.NewMethodSpec(textService, "Reverse")
 )
 
-type textClient struct{ client *rpcmesh.Client }
+type textClient struct{ client *stub.Client }
 
 func (c *textClient) Reverse(ctx context.Context, req *ringv1.ReverseRequest) (*ringv1.ReverseResponse, error) {
-	return rpcmesh.CallUnary[ringv1.ReverseResponse](ctx, c.client, textReverseSpec, req)
+	return stub.CallUnary[ringv1.ReverseResponse](ctx, c.client, textReverseSpec, req)
 }
 
 // CalendarName is the name of the service example.ring.v1.Calendar.
@@ -162,14 +163,14 @@ type CalendarServer interface {
 type UnimplementedCalendarServer struct{}
 
 func (UnimplementedCalendarServer) Weekday(context.Context, *ringv1.WeekdayRequest) (*ringv1.WeekdayResponse, error) {
-	return nil, rpcmesh.UnimplementedError(CalendarWeekdayProcedure)
+	return nil, stub.UnimplementedError(CalendarWeekdayProcedure)
 }
 
 // RegisterCalendarOrigin registers srv at reg, a namespace or a group, as an origin of every function of
 // example.ring.v1.Calendar: of all of them or, if it fails, of none.
 func RegisterCalendarOrigin(reg rpcmesh.Registrar, srv CalendarServer) (*rpcmesh.Origin, error) {
-	return rpcmesh.RegisterService(reg, srv,
-		rpcmesh.UnaryMethod(calendarWeekdaySpec, CalendarServer.Weekday),
+	return stub.RegisterService(reg, srv,
+		stub.UnaryMethod(calendarWeekdaySpec, CalendarServer.Weekday),
 	)
 }
 
@@ -185,7 +186,7 @@ type CalendarClient interface {
 // NewCalendarClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewCalendarClient(t connect.Transport, interceptors ...connect.ClientInterceptor) CalendarClient {
-	return &calendarClient{client: rpcmesh.NewClient(t, interceptors...)}
+	return &calendarClient{client: stub.NewClient(t, interceptors...)}
 }
 
 func calendarService() protoreflect.ServiceDescriptor {
@@ -193,11 +194,11 @@ func calendarService() protoreflect.ServiceDescriptor {
 }
 
 var (
-	calendarWeekdaySpec = rpcmesh.NewMethodSpec(calendarService, "Weekday")
+	calendarWeekdaySpec = stub.NewMethodSpec(calendarService, "Weekday")
 )
 
-type calendarClient struct{ client *rpcmesh.Client }
+type calendarClient struct{ client *stub.Client }
 
 func (c *calendarClient) Weekday(ctx context.Context, req *ringv1.WeekdayRequest) (*ringv1.WeekdayResponse, error) {
-	return rpcmesh.CallUnary[ringv1.WeekdayResponse](ctx, c.client, calendarWeekdaySpec, req)
+	return stub.CallUnary[ringv1.WeekdayResponse](ctx, c.client, calendarWeekdaySpec, req)
 }

@@ -9,12 +9,13 @@ import (
 	context "context"
 	collide "github.com/rpcmesh/rpcmesh/cmd/protoc-gen-rpcmesh-go/internal/golden/collide"
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
+	stub "github.com/rpcmesh/rpcmesh/runtime/stub"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 )
 
 // This line compiles if this file fits the rpcmesh module in use. If it does not, the module is too old for
 // this file (then upgrade it) or too new (then generate this file again, with the plugin of that version).
-const _ = rpcmesh.GeneratedV2
+const _ = stub.GeneratedV1
 
 // AName is the name of the service golden.collide.A.
 const AName = "golden.collide.A"
@@ -38,19 +39,19 @@ type AServer interface {
 type UnimplementedAServer struct{}
 
 func (UnimplementedAServer) BC(context.Context, ABCServerStream) error {
-	return rpcmesh.UnimplementedError(ABCProcedure)
+	return stub.UnimplementedError(ABCProcedure)
 }
 
 func (UnimplementedAServer) D(context.Context, ADServerStream) (*collide.Nothing, error) {
-	return nil, rpcmesh.UnimplementedError(ADProcedure)
+	return nil, stub.UnimplementedError(ADProcedure)
 }
 
 // RegisterAOrigin registers srv at reg, a namespace or a group, as an origin of every function of
 // golden.collide.A: of all of them or, if it fails, of none.
 func RegisterAOrigin(reg rpcmesh.Registrar, srv AServer) (*rpcmesh.Origin, error) {
-	return rpcmesh.RegisterService(reg, srv,
-		rpcmesh.BidiStreamMethod(aBCSpec, AServer.BC),
-		rpcmesh.ClientStreamMethod(aDSpec, AServer.D),
+	return stub.RegisterService(reg, srv,
+		stub.BidiStreamMethod(aBCSpec, AServer.BC),
+		stub.ClientStreamMethod(aDSpec, AServer.D),
 	)
 }
 
@@ -63,38 +64,38 @@ type AClient interface {
 // NewAClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewAClient(t connect.Transport, interceptors ...connect.ClientInterceptor) AClient {
-	return &aClient{client: rpcmesh.NewClient(t, interceptors...)}
+	return &aClient{client: stub.NewClient(t, interceptors...)}
 }
 
 // ABCServerStream is the handler's end of a call of golden.collide.A.BC.
-type ABCServerStream = rpcmesh.ServerBidiStream[collide.Nothing, collide.Nothing]
+type ABCServerStream = stub.ServerBidiStream[collide.Nothing, collide.Nothing]
 
 // ABCClientStream is the caller's end of a call of golden.collide.A.BC.
-type ABCClientStream = rpcmesh.ClientBidiStream[collide.Nothing, collide.Nothing]
+type ABCClientStream = stub.ClientBidiStream[collide.Nothing, collide.Nothing]
 
 // ADServerStream is the handler's end of a call of golden.collide.A.D.
-type ADServerStream = rpcmesh.ServerReceiveStream[collide.Nothing]
+type ADServerStream = stub.ServerReceiveStream[collide.Nothing]
 
 // ADClientStream is the caller's end of a call of golden.collide.A.D.
-type ADClientStream = rpcmesh.ClientSendStream[collide.Nothing, collide.Nothing]
+type ADClientStream = stub.ClientSendStream[collide.Nothing, collide.Nothing]
 
 func aService() protoreflect.ServiceDescriptor {
 	return collide.File_collide_a_proto.Services().ByName("A")
 }
 
 var (
-	aBCSpec = rpcmesh.NewMethodSpec(aService, "BC")
-	aDSpec  = rpcmesh.NewMethodSpec(aService, "D")
+	aBCSpec = stub.NewMethodSpec(aService, "BC")
+	aDSpec  = stub.NewMethodSpec(aService, "D")
 )
 
-type aClient struct{ client *rpcmesh.Client }
+type aClient struct{ client *stub.Client }
 
 func (c *aClient) BC(ctx context.Context) (ABCClientStream, error) {
-	return rpcmesh.CallBidiStream[collide.Nothing, collide.Nothing](ctx, c.client, aBCSpec)
+	return stub.CallBidiStream[collide.Nothing, collide.Nothing](ctx, c.client, aBCSpec)
 }
 
 func (c *aClient) D(ctx context.Context) (ADClientStream, error) {
-	return rpcmesh.CallClientStream[collide.Nothing, collide.Nothing](ctx, c.client, aDSpec)
+	return stub.CallClientStream[collide.Nothing, collide.Nothing](ctx, c.client, aDSpec)
 }
 
 // ABName is the name of the service golden.collide.AB.
@@ -119,19 +120,19 @@ type ABServer interface {
 type UnimplementedABServer struct{}
 
 func (UnimplementedABServer) C(context.Context, *collide.Nothing, AB_CServerStream) error {
-	return rpcmesh.UnimplementedError(AB_CProcedure)
+	return stub.UnimplementedError(AB_CProcedure)
 }
 
 func (UnimplementedABServer) E(context.Context, *collide.Nothing) (*collide.Nothing, error) {
-	return nil, rpcmesh.UnimplementedError(ABEProcedure)
+	return nil, stub.UnimplementedError(ABEProcedure)
 }
 
 // RegisterABOrigin registers srv at reg, a namespace or a group, as an origin of every function of
 // golden.collide.AB: of all of them or, if it fails, of none.
 func RegisterABOrigin(reg rpcmesh.Registrar, srv ABServer) (*rpcmesh.Origin, error) {
-	return rpcmesh.RegisterService(reg, srv,
-		rpcmesh.ServerStreamMethod(aB_CSpec, ABServer.C),
-		rpcmesh.UnaryMethod(aBESpec, ABServer.E),
+	return stub.RegisterService(reg, srv,
+		stub.ServerStreamMethod(aB_CSpec, ABServer.C),
+		stub.UnaryMethod(aBESpec, ABServer.E),
 	)
 }
 
@@ -144,32 +145,32 @@ type ABClient interface {
 // NewABClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewABClient(t connect.Transport, interceptors ...connect.ClientInterceptor) ABClient {
-	return &aBClient{client: rpcmesh.NewClient(t, interceptors...)}
+	return &aBClient{client: stub.NewClient(t, interceptors...)}
 }
 
 // AB_CServerStream is the handler's end of a call of golden.collide.AB.C.
-type AB_CServerStream = rpcmesh.ServerSendStream[collide.Nothing]
+type AB_CServerStream = stub.ServerSendStream[collide.Nothing]
 
 // AB_CClientStream is the caller's end of a call of golden.collide.AB.C.
-type AB_CClientStream = rpcmesh.ClientReceiveStream[collide.Nothing]
+type AB_CClientStream = stub.ClientReceiveStream[collide.Nothing]
 
 func aBService() protoreflect.ServiceDescriptor {
 	return collide.File_collide_a_proto.Services().ByName("AB")
 }
 
 var (
-	aB_CSpec = rpcmesh.NewMethodSpec(aBService, "C")
-	aBESpec  = rpcmesh.NewMethodSpec(aBService, "E")
+	aB_CSpec = stub.NewMethodSpec(aBService, "C")
+	aBESpec  = stub.NewMethodSpec(aBService, "E")
 )
 
-type aBClient struct{ client *rpcmesh.Client }
+type aBClient struct{ client *stub.Client }
 
 func (c *aBClient) C(ctx context.Context, req *collide.Nothing) (AB_CClientStream, error) {
-	return rpcmesh.CallServerStream[collide.Nothing](ctx, c.client, aB_CSpec, req)
+	return stub.CallServerStream[collide.Nothing](ctx, c.client, aB_CSpec, req)
 }
 
 func (c *aBClient) E(ctx context.Context, req *collide.Nothing) (*collide.Nothing, error) {
-	return rpcmesh.CallUnary[collide.Nothing](ctx, c.client, aBESpec, req)
+	return stub.CallUnary[collide.Nothing](ctx, c.client, aBESpec, req)
 }
 
 // FooName is the name of the service golden.collide.Foo.
@@ -206,34 +207,34 @@ type FooServer interface {
 type UnimplementedFooServer struct{}
 
 func (UnimplementedFooServer) Bar(context.Context, *collide.Nothing) (*collide.Nothing, error) {
-	return nil, rpcmesh.UnimplementedError(FooBarProcedure)
+	return nil, stub.UnimplementedError(FooBarProcedure)
 }
 
 func (UnimplementedFooServer) GetX(context.Context, *collide.Nothing) (*collide.Nothing, error) {
-	return nil, rpcmesh.UnimplementedError(FooGetXProcedure)
+	return nil, stub.UnimplementedError(FooGetXProcedure)
 }
 
 func (UnimplementedFooServer) GetX__(context.Context, FooGetX__ServerStream) error {
-	return rpcmesh.UnimplementedError(FooGetX__Procedure)
+	return stub.UnimplementedError(FooGetX__Procedure)
 }
 
 func (UnimplementedFooServer) GetX___(context.Context, FooGetX___ServerStream) error {
-	return rpcmesh.UnimplementedError(FooGetX___Procedure)
+	return stub.UnimplementedError(FooGetX___Procedure)
 }
 
 func (UnimplementedFooServer) GetX_(context.Context, *collide.Nothing) (*collide.Nothing, error) {
-	return nil, rpcmesh.UnimplementedError(FooGetX_Procedure)
+	return nil, stub.UnimplementedError(FooGetX_Procedure)
 }
 
 // RegisterFooOrigin registers srv at reg, a namespace or a group, as an origin of every function of
 // golden.collide.Foo: of all of them or, if it fails, of none.
 func RegisterFooOrigin(reg rpcmesh.Registrar, srv FooServer) (*rpcmesh.Origin, error) {
-	return rpcmesh.RegisterService(reg, srv,
-		rpcmesh.UnaryMethod(fooBarSpec, FooServer.Bar),
-		rpcmesh.UnaryMethod(fooGetXSpec, FooServer.GetX),
-		rpcmesh.BidiStreamMethod(fooGetX__Spec, FooServer.GetX__),
-		rpcmesh.BidiStreamMethod(fooGetX___Spec, FooServer.GetX___),
-		rpcmesh.UnaryMethod(fooGetX_Spec, FooServer.GetX_),
+	return stub.RegisterService(reg, srv,
+		stub.UnaryMethod(fooBarSpec, FooServer.Bar),
+		stub.UnaryMethod(fooGetXSpec, FooServer.GetX),
+		stub.BidiStreamMethod(fooGetX__Spec, FooServer.GetX__),
+		stub.BidiStreamMethod(fooGetX___Spec, FooServer.GetX___),
+		stub.UnaryMethod(fooGetX_Spec, FooServer.GetX_),
 	)
 }
 
@@ -252,53 +253,53 @@ type FooClient interface {
 // NewFooClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewFooClient(t connect.Transport, interceptors ...connect.ClientInterceptor) FooClient {
-	return &fooClient{client: rpcmesh.NewClient(t, interceptors...)}
+	return &fooClient{client: stub.NewClient(t, interceptors...)}
 }
 
 // FooGetX__ServerStream is the handler's end of a call of golden.collide.Foo.get_x.
-type FooGetX__ServerStream = rpcmesh.ServerBidiStream[collide.Nothing, collide.Nothing]
+type FooGetX__ServerStream = stub.ServerBidiStream[collide.Nothing, collide.Nothing]
 
 // FooGetX__ClientStream is the caller's end of a call of golden.collide.Foo.get_x.
-type FooGetX__ClientStream = rpcmesh.ClientBidiStream[collide.Nothing, collide.Nothing]
+type FooGetX__ClientStream = stub.ClientBidiStream[collide.Nothing, collide.Nothing]
 
 // FooGetX___ServerStream is the handler's end of a call of golden.collide.Foo.getX.
-type FooGetX___ServerStream = rpcmesh.ServerBidiStream[collide.Nothing, collide.Nothing]
+type FooGetX___ServerStream = stub.ServerBidiStream[collide.Nothing, collide.Nothing]
 
 // FooGetX___ClientStream is the caller's end of a call of golden.collide.Foo.getX.
-type FooGetX___ClientStream = rpcmesh.ClientBidiStream[collide.Nothing, collide.Nothing]
+type FooGetX___ClientStream = stub.ClientBidiStream[collide.Nothing, collide.Nothing]
 
 func fooService() protoreflect.ServiceDescriptor {
 	return collide.File_collide_a_proto.Services().ByName("Foo")
 }
 
 var (
-	fooBarSpec     = rpcmesh.NewMethodSpec(fooService, "Bar")
-	fooGetXSpec    = rpcmesh.NewMethodSpec(fooService, "GetX")
-	fooGetX__Spec  = rpcmesh.NewMethodSpec(fooService, "get_x")
-	fooGetX___Spec = rpcmesh.NewMethodSpec(fooService, "getX")
-	fooGetX_Spec   = rpcmesh.NewMethodSpec(fooService, "GetX_")
+	fooBarSpec     = stub.NewMethodSpec(fooService, "Bar")
+	fooGetXSpec    = stub.NewMethodSpec(fooService, "GetX")
+	fooGetX__Spec  = stub.NewMethodSpec(fooService, "get_x")
+	fooGetX___Spec = stub.NewMethodSpec(fooService, "getX")
+	fooGetX_Spec   = stub.NewMethodSpec(fooService, "GetX_")
 )
 
-type fooClient struct{ client *rpcmesh.Client }
+type fooClient struct{ client *stub.Client }
 
 func (c *fooClient) Bar(ctx context.Context, req *collide.Nothing) (*collide.Nothing, error) {
-	return rpcmesh.CallUnary[collide.Nothing](ctx, c.client, fooBarSpec, req)
+	return stub.CallUnary[collide.Nothing](ctx, c.client, fooBarSpec, req)
 }
 
 func (c *fooClient) GetX(ctx context.Context, req *collide.Nothing) (*collide.Nothing, error) {
-	return rpcmesh.CallUnary[collide.Nothing](ctx, c.client, fooGetXSpec, req)
+	return stub.CallUnary[collide.Nothing](ctx, c.client, fooGetXSpec, req)
 }
 
 func (c *fooClient) GetX__(ctx context.Context) (FooGetX__ClientStream, error) {
-	return rpcmesh.CallBidiStream[collide.Nothing, collide.Nothing](ctx, c.client, fooGetX__Spec)
+	return stub.CallBidiStream[collide.Nothing, collide.Nothing](ctx, c.client, fooGetX__Spec)
 }
 
 func (c *fooClient) GetX___(ctx context.Context) (FooGetX___ClientStream, error) {
-	return rpcmesh.CallBidiStream[collide.Nothing, collide.Nothing](ctx, c.client, fooGetX___Spec)
+	return stub.CallBidiStream[collide.Nothing, collide.Nothing](ctx, c.client, fooGetX___Spec)
 }
 
 func (c *fooClient) GetX_(ctx context.Context, req *collide.Nothing) (*collide.Nothing, error) {
-	return rpcmesh.CallUnary[collide.Nothing](ctx, c.client, fooGetX_Spec, req)
+	return stub.CallUnary[collide.Nothing](ctx, c.client, fooGetX_Spec, req)
 }
 
 // Foo__Name is the name of the service golden.collide.foo.
@@ -320,14 +321,14 @@ type Foo__Server interface {
 type UnimplementedFoo__Server struct{}
 
 func (UnimplementedFoo__Server) Bar(context.Context, *collide.Nothing, Foo__BarServerStream) error {
-	return rpcmesh.UnimplementedError(Foo__BarProcedure)
+	return stub.UnimplementedError(Foo__BarProcedure)
 }
 
 // RegisterFoo__Origin registers srv at reg, a namespace or a group, as an origin of every function of
 // golden.collide.foo: of all of them or, if it fails, of none.
 func RegisterFoo__Origin(reg rpcmesh.Registrar, srv Foo__Server) (*rpcmesh.Origin, error) {
-	return rpcmesh.RegisterService(reg, srv,
-		rpcmesh.ServerStreamMethod(foo__BarSpec, Foo__Server.Bar),
+	return stub.RegisterService(reg, srv,
+		stub.ServerStreamMethod(foo__BarSpec, Foo__Server.Bar),
 	)
 }
 
@@ -339,27 +340,27 @@ type Foo__Client interface {
 // NewFoo__Client returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewFoo__Client(t connect.Transport, interceptors ...connect.ClientInterceptor) Foo__Client {
-	return &foo__Client{client: rpcmesh.NewClient(t, interceptors...)}
+	return &foo__Client{client: stub.NewClient(t, interceptors...)}
 }
 
 // Foo__BarServerStream is the handler's end of a call of golden.collide.foo.Bar.
-type Foo__BarServerStream = rpcmesh.ServerSendStream[collide.Nothing]
+type Foo__BarServerStream = stub.ServerSendStream[collide.Nothing]
 
 // Foo__BarClientStream is the caller's end of a call of golden.collide.foo.Bar.
-type Foo__BarClientStream = rpcmesh.ClientReceiveStream[collide.Nothing]
+type Foo__BarClientStream = stub.ClientReceiveStream[collide.Nothing]
 
 func foo__Service() protoreflect.ServiceDescriptor {
 	return collide.File_collide_a_proto.Services().ByName("foo")
 }
 
 var (
-	foo__BarSpec = rpcmesh.NewMethodSpec(foo__Service, "Bar")
+	foo__BarSpec = stub.NewMethodSpec(foo__Service, "Bar")
 )
 
-type foo__Client struct{ client *rpcmesh.Client }
+type foo__Client struct{ client *stub.Client }
 
 func (c *foo__Client) Bar(ctx context.Context, req *collide.Nothing) (Foo__BarClientStream, error) {
-	return rpcmesh.CallServerStream[collide.Nothing](ctx, c.client, foo__BarSpec, req)
+	return stub.CallServerStream[collide.Nothing](ctx, c.client, foo__BarSpec, req)
 }
 
 // FooClientName is the name of the service golden.collide.FooClient.
@@ -381,14 +382,14 @@ type FooClientServer interface {
 type UnimplementedFooClientServer struct{}
 
 func (UnimplementedFooClientServer) Bar(context.Context, *collide.Nothing) (*collide.Nothing, error) {
-	return nil, rpcmesh.UnimplementedError(FooClientBarProcedure)
+	return nil, stub.UnimplementedError(FooClientBarProcedure)
 }
 
 // RegisterFooClientOrigin registers srv at reg, a namespace or a group, as an origin of every function of
 // golden.collide.FooClient: of all of them or, if it fails, of none.
 func RegisterFooClientOrigin(reg rpcmesh.Registrar, srv FooClientServer) (*rpcmesh.Origin, error) {
-	return rpcmesh.RegisterService(reg, srv,
-		rpcmesh.UnaryMethod(fooClientBarSpec, FooClientServer.Bar),
+	return stub.RegisterService(reg, srv,
+		stub.UnaryMethod(fooClientBarSpec, FooClientServer.Bar),
 	)
 }
 
@@ -400,7 +401,7 @@ type FooClientClient interface {
 // NewFooClientClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewFooClientClient(t connect.Transport, interceptors ...connect.ClientInterceptor) FooClientClient {
-	return &fooClientClient{client: rpcmesh.NewClient(t, interceptors...)}
+	return &fooClientClient{client: stub.NewClient(t, interceptors...)}
 }
 
 func fooClientService() protoreflect.ServiceDescriptor {
@@ -408,13 +409,13 @@ func fooClientService() protoreflect.ServiceDescriptor {
 }
 
 var (
-	fooClientBarSpec = rpcmesh.NewMethodSpec(fooClientService, "Bar")
+	fooClientBarSpec = stub.NewMethodSpec(fooClientService, "Bar")
 )
 
-type fooClientClient struct{ client *rpcmesh.Client }
+type fooClientClient struct{ client *stub.Client }
 
 func (c *fooClientClient) Bar(ctx context.Context, req *collide.Nothing) (*collide.Nothing, error) {
-	return rpcmesh.CallUnary[collide.Nothing](ctx, c.client, fooClientBarSpec, req)
+	return stub.CallUnary[collide.Nothing](ctx, c.client, fooClientBarSpec, req)
 }
 
 // NewFoo___Name is the name of the service golden.collide.NewFoo.
@@ -436,14 +437,14 @@ type NewFoo___Server interface {
 type UnimplementedNewFoo___Server struct{}
 
 func (UnimplementedNewFoo___Server) Bar(context.Context, *collide.Nothing) (*collide.Nothing, error) {
-	return nil, rpcmesh.UnimplementedError(NewFoo___BarProcedure)
+	return nil, stub.UnimplementedError(NewFoo___BarProcedure)
 }
 
 // RegisterNewFoo___Origin registers srv at reg, a namespace or a group, as an origin of every function of
 // golden.collide.NewFoo: of all of them or, if it fails, of none.
 func RegisterNewFoo___Origin(reg rpcmesh.Registrar, srv NewFoo___Server) (*rpcmesh.Origin, error) {
-	return rpcmesh.RegisterService(reg, srv,
-		rpcmesh.UnaryMethod(newFoo___BarSpec, NewFoo___Server.Bar),
+	return stub.RegisterService(reg, srv,
+		stub.UnaryMethod(newFoo___BarSpec, NewFoo___Server.Bar),
 	)
 }
 
@@ -455,7 +456,7 @@ type NewFoo___Client interface {
 // NewNewFoo___Client returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewNewFoo___Client(t connect.Transport, interceptors ...connect.ClientInterceptor) NewFoo___Client {
-	return &newFoo___Client{client: rpcmesh.NewClient(t, interceptors...)}
+	return &newFoo___Client{client: stub.NewClient(t, interceptors...)}
 }
 
 func newFoo___Service() protoreflect.ServiceDescriptor {
@@ -463,13 +464,13 @@ func newFoo___Service() protoreflect.ServiceDescriptor {
 }
 
 var (
-	newFoo___BarSpec = rpcmesh.NewMethodSpec(newFoo___Service, "Bar")
+	newFoo___BarSpec = stub.NewMethodSpec(newFoo___Service, "Bar")
 )
 
-type newFoo___Client struct{ client *rpcmesh.Client }
+type newFoo___Client struct{ client *stub.Client }
 
 func (c *newFoo___Client) Bar(ctx context.Context, req *collide.Nothing) (*collide.Nothing, error) {
-	return rpcmesh.CallUnary[collide.Nothing](ctx, c.client, newFoo___BarSpec, req)
+	return stub.CallUnary[collide.Nothing](ctx, c.client, newFoo___BarSpec, req)
 }
 
 // UnimplementedFoo___Name is the name of the service golden.collide.UnimplementedFoo.
@@ -491,14 +492,14 @@ type UnimplementedFoo___Server interface {
 type UnimplementedUnimplementedFoo___Server struct{}
 
 func (UnimplementedUnimplementedFoo___Server) Bar(context.Context, *collide.Nothing) (*collide.Nothing, error) {
-	return nil, rpcmesh.UnimplementedError(UnimplementedFoo___BarProcedure)
+	return nil, stub.UnimplementedError(UnimplementedFoo___BarProcedure)
 }
 
 // RegisterUnimplementedFoo___Origin registers srv at reg, a namespace or a group, as an origin of every function of
 // golden.collide.UnimplementedFoo: of all of them or, if it fails, of none.
 func RegisterUnimplementedFoo___Origin(reg rpcmesh.Registrar, srv UnimplementedFoo___Server) (*rpcmesh.Origin, error) {
-	return rpcmesh.RegisterService(reg, srv,
-		rpcmesh.UnaryMethod(unimplementedFoo___BarSpec, UnimplementedFoo___Server.Bar),
+	return stub.RegisterService(reg, srv,
+		stub.UnaryMethod(unimplementedFoo___BarSpec, UnimplementedFoo___Server.Bar),
 	)
 }
 
@@ -510,7 +511,7 @@ type UnimplementedFoo___Client interface {
 // NewUnimplementedFoo___Client returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewUnimplementedFoo___Client(t connect.Transport, interceptors ...connect.ClientInterceptor) UnimplementedFoo___Client {
-	return &unimplementedFoo___Client{client: rpcmesh.NewClient(t, interceptors...)}
+	return &unimplementedFoo___Client{client: stub.NewClient(t, interceptors...)}
 }
 
 func unimplementedFoo___Service() protoreflect.ServiceDescriptor {
@@ -518,13 +519,13 @@ func unimplementedFoo___Service() protoreflect.ServiceDescriptor {
 }
 
 var (
-	unimplementedFoo___BarSpec = rpcmesh.NewMethodSpec(unimplementedFoo___Service, "Bar")
+	unimplementedFoo___BarSpec = stub.NewMethodSpec(unimplementedFoo___Service, "Bar")
 )
 
-type unimplementedFoo___Client struct{ client *rpcmesh.Client }
+type unimplementedFoo___Client struct{ client *stub.Client }
 
 func (c *unimplementedFoo___Client) Bar(ctx context.Context, req *collide.Nothing) (*collide.Nothing, error) {
-	return rpcmesh.CallUnary[collide.Nothing](ctx, c.client, unimplementedFoo___BarSpec, req)
+	return stub.CallUnary[collide.Nothing](ctx, c.client, unimplementedFoo___BarSpec, req)
 }
 
 // XYName is the name of the service golden.collide.XY.
@@ -546,14 +547,14 @@ type XYServer interface {
 type UnimplementedXYServer struct{}
 
 func (UnimplementedXYServer) Z(context.Context, XYZServerStream) error {
-	return rpcmesh.UnimplementedError(XYZProcedure)
+	return stub.UnimplementedError(XYZProcedure)
 }
 
 // RegisterXYOrigin registers srv at reg, a namespace or a group, as an origin of every function of
 // golden.collide.XY: of all of them or, if it fails, of none.
 func RegisterXYOrigin(reg rpcmesh.Registrar, srv XYServer) (*rpcmesh.Origin, error) {
-	return rpcmesh.RegisterService(reg, srv,
-		rpcmesh.BidiStreamMethod(xYZSpec, XYServer.Z),
+	return stub.RegisterService(reg, srv,
+		stub.BidiStreamMethod(xYZSpec, XYServer.Z),
 	)
 }
 
@@ -565,25 +566,25 @@ type XYClient interface {
 // NewXYClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewXYClient(t connect.Transport, interceptors ...connect.ClientInterceptor) XYClient {
-	return &xYClient{client: rpcmesh.NewClient(t, interceptors...)}
+	return &xYClient{client: stub.NewClient(t, interceptors...)}
 }
 
 // XYZServerStream is the handler's end of a call of golden.collide.XY.Z.
-type XYZServerStream = rpcmesh.ServerBidiStream[collide.Nothing, collide.Nothing]
+type XYZServerStream = stub.ServerBidiStream[collide.Nothing, collide.Nothing]
 
 // XYZClientStream is the caller's end of a call of golden.collide.XY.Z.
-type XYZClientStream = rpcmesh.ClientBidiStream[collide.Nothing, collide.Nothing]
+type XYZClientStream = stub.ClientBidiStream[collide.Nothing, collide.Nothing]
 
 func xYService() protoreflect.ServiceDescriptor {
 	return collide.File_collide_a_proto.Services().ByName("XY")
 }
 
 var (
-	xYZSpec = rpcmesh.NewMethodSpec(xYService, "Z")
+	xYZSpec = stub.NewMethodSpec(xYService, "Z")
 )
 
-type xYClient struct{ client *rpcmesh.Client }
+type xYClient struct{ client *stub.Client }
 
 func (c *xYClient) Z(ctx context.Context) (XYZClientStream, error) {
-	return rpcmesh.CallBidiStream[collide.Nothing, collide.Nothing](ctx, c.client, xYZSpec)
+	return stub.CallBidiStream[collide.Nothing, collide.Nothing](ctx, c.client, xYZSpec)
 }

@@ -9,12 +9,13 @@ import (
 	context "context"
 	collide "github.com/rpcmesh/rpcmesh/cmd/protoc-gen-rpcmesh-go/internal/golden/collide"
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
+	stub "github.com/rpcmesh/rpcmesh/runtime/stub"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 )
 
 // This line compiles if this file fits the rpcmesh module in use. If it does not, the module is too old for
 // this file (then upgrade it) or too new (then generate this file again, with the plugin of that version).
-const _ = rpcmesh.GeneratedV2
+const _ = stub.GeneratedV1
 
 // Foo_Name is the name of the service golden.collide.Foo_.
 const Foo_Name = "golden.collide.Foo_"
@@ -37,14 +38,14 @@ type Foo_Server interface {
 type UnimplementedFoo_Server struct{}
 
 func (UnimplementedFoo_Server) Bar(context.Context, *collide.Nothing) (*collide.Nothing, error) {
-	return nil, rpcmesh.UnimplementedError(Foo_BarProcedure)
+	return nil, stub.UnimplementedError(Foo_BarProcedure)
 }
 
 // RegisterFoo_Origin registers srv at reg, a namespace or a group, as an origin of every function of
 // golden.collide.Foo_: of all of them or, if it fails, of none.
 func RegisterFoo_Origin(reg rpcmesh.Registrar, srv Foo_Server) (*rpcmesh.Origin, error) {
-	return rpcmesh.RegisterService(reg, srv,
-		rpcmesh.UnaryMethod(foo_BarSpec, Foo_Server.Bar),
+	return stub.RegisterService(reg, srv,
+		stub.UnaryMethod(foo_BarSpec, Foo_Server.Bar),
 	)
 }
 
@@ -58,7 +59,7 @@ type Foo_Client interface {
 // NewFoo_Client returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewFoo_Client(t connect.Transport, interceptors ...connect.ClientInterceptor) Foo_Client {
-	return &foo_Client{client: rpcmesh.NewClient(t, interceptors...)}
+	return &foo_Client{client: stub.NewClient(t, interceptors...)}
 }
 
 func foo_Service() protoreflect.ServiceDescriptor {
@@ -66,13 +67,13 @@ func foo_Service() protoreflect.ServiceDescriptor {
 }
 
 var (
-	foo_BarSpec = rpcmesh.NewMethodSpec(foo_Service, "Bar")
+	foo_BarSpec = stub.NewMethodSpec(foo_Service, "Bar")
 )
 
-type foo_Client struct{ client *rpcmesh.Client }
+type foo_Client struct{ client *stub.Client }
 
 func (c *foo_Client) Bar(ctx context.Context, req *collide.Nothing) (*collide.Nothing, error) {
-	return rpcmesh.CallUnary[collide.Nothing](ctx, c.client, foo_BarSpec, req)
+	return stub.CallUnary[collide.Nothing](ctx, c.client, foo_BarSpec, req)
 }
 
 // FOOName is the name of the service golden.collide.FOO.
@@ -94,14 +95,14 @@ type FOOServer interface {
 type UnimplementedFOOServer struct{}
 
 func (UnimplementedFOOServer) Bar(context.Context, *collide.Nothing) (*collide.Nothing, error) {
-	return nil, rpcmesh.UnimplementedError(FOOBarProcedure)
+	return nil, stub.UnimplementedError(FOOBarProcedure)
 }
 
 // RegisterFOOOrigin registers srv at reg, a namespace or a group, as an origin of every function of
 // golden.collide.FOO: of all of them or, if it fails, of none.
 func RegisterFOOOrigin(reg rpcmesh.Registrar, srv FOOServer) (*rpcmesh.Origin, error) {
-	return rpcmesh.RegisterService(reg, srv,
-		rpcmesh.UnaryMethod(fOOBarSpec, FOOServer.Bar),
+	return stub.RegisterService(reg, srv,
+		stub.UnaryMethod(fOOBarSpec, FOOServer.Bar),
 	)
 }
 
@@ -113,7 +114,7 @@ type FOOClient interface {
 // NewFOOClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewFOOClient(t connect.Transport, interceptors ...connect.ClientInterceptor) FOOClient {
-	return &fOOClient{client: rpcmesh.NewClient(t, interceptors...)}
+	return &fOOClient{client: stub.NewClient(t, interceptors...)}
 }
 
 func fOOService() protoreflect.ServiceDescriptor {
@@ -121,13 +122,13 @@ func fOOService() protoreflect.ServiceDescriptor {
 }
 
 var (
-	fOOBarSpec = rpcmesh.NewMethodSpec(fOOService, "Bar")
+	fOOBarSpec = stub.NewMethodSpec(fOOService, "Bar")
 )
 
-type fOOClient struct{ client *rpcmesh.Client }
+type fOOClient struct{ client *stub.Client }
 
 func (c *fOOClient) Bar(ctx context.Context, req *collide.Nothing) (*collide.Nothing, error) {
-	return rpcmesh.CallUnary[collide.Nothing](ctx, c.client, fOOBarSpec, req)
+	return stub.CallUnary[collide.Nothing](ctx, c.client, fOOBarSpec, req)
 }
 
 // XFooName is the name of the service golden.collide._foo.
@@ -149,14 +150,14 @@ type XFooServer interface {
 type UnimplementedXFooServer struct{}
 
 func (UnimplementedXFooServer) XBar(context.Context, *collide.Nothing) (*collide.Nothing, error) {
-	return nil, rpcmesh.UnimplementedError(XFooXBarProcedure)
+	return nil, stub.UnimplementedError(XFooXBarProcedure)
 }
 
 // RegisterXFooOrigin registers srv at reg, a namespace or a group, as an origin of every function of
 // golden.collide._foo: of all of them or, if it fails, of none.
 func RegisterXFooOrigin(reg rpcmesh.Registrar, srv XFooServer) (*rpcmesh.Origin, error) {
-	return rpcmesh.RegisterService(reg, srv,
-		rpcmesh.UnaryMethod(xFooXBarSpec, XFooServer.XBar),
+	return stub.RegisterService(reg, srv,
+		stub.UnaryMethod(xFooXBarSpec, XFooServer.XBar),
 	)
 }
 
@@ -168,7 +169,7 @@ type XFooClient interface {
 // NewXFooClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewXFooClient(t connect.Transport, interceptors ...connect.ClientInterceptor) XFooClient {
-	return &xFooClient{client: rpcmesh.NewClient(t, interceptors...)}
+	return &xFooClient{client: stub.NewClient(t, interceptors...)}
 }
 
 func xFooService() protoreflect.ServiceDescriptor {
@@ -176,13 +177,13 @@ func xFooService() protoreflect.ServiceDescriptor {
 }
 
 var (
-	xFooXBarSpec = rpcmesh.NewMethodSpec(xFooService, "_bar")
+	xFooXBarSpec = stub.NewMethodSpec(xFooService, "_bar")
 )
 
-type xFooClient struct{ client *rpcmesh.Client }
+type xFooClient struct{ client *stub.Client }
 
 func (c *xFooClient) XBar(ctx context.Context, req *collide.Nothing) (*collide.Nothing, error) {
-	return rpcmesh.CallUnary[collide.Nothing](ctx, c.client, xFooXBarSpec, req)
+	return stub.CallUnary[collide.Nothing](ctx, c.client, xFooXBarSpec, req)
 }
 
 // XName is the name of the service golden.collide.X.
@@ -209,19 +210,19 @@ type XServer interface {
 type UnimplementedXServer struct{}
 
 func (UnimplementedXServer) YZ(context.Context, X_YZServerStream) error {
-	return rpcmesh.UnimplementedError(X_YZProcedure)
+	return stub.UnimplementedError(X_YZProcedure)
 }
 
 func (UnimplementedXServer) Y(context.Context, *collide.Nothing) (*collide.Nothing, error) {
-	return nil, rpcmesh.UnimplementedError(XYProcedure)
+	return nil, stub.UnimplementedError(XYProcedure)
 }
 
 // RegisterXOrigin registers srv at reg, a namespace or a group, as an origin of every function of
 // golden.collide.X: of all of them or, if it fails, of none.
 func RegisterXOrigin(reg rpcmesh.Registrar, srv XServer) (*rpcmesh.Origin, error) {
-	return rpcmesh.RegisterService(reg, srv,
-		rpcmesh.BidiStreamMethod(x_YZSpec, XServer.YZ),
-		rpcmesh.UnaryMethod(xYSpec, XServer.Y),
+	return stub.RegisterService(reg, srv,
+		stub.BidiStreamMethod(x_YZSpec, XServer.YZ),
+		stub.UnaryMethod(xYSpec, XServer.Y),
 	)
 }
 
@@ -236,32 +237,32 @@ type XClient interface {
 // NewXClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewXClient(t connect.Transport, interceptors ...connect.ClientInterceptor) XClient {
-	return &xClient{client: rpcmesh.NewClient(t, interceptors...)}
+	return &xClient{client: stub.NewClient(t, interceptors...)}
 }
 
 // X_YZServerStream is the handler's end of a call of golden.collide.X.YZ.
-type X_YZServerStream = rpcmesh.ServerBidiStream[collide.Nothing, collide.Nothing]
+type X_YZServerStream = stub.ServerBidiStream[collide.Nothing, collide.Nothing]
 
 // X_YZClientStream is the caller's end of a call of golden.collide.X.YZ.
-type X_YZClientStream = rpcmesh.ClientBidiStream[collide.Nothing, collide.Nothing]
+type X_YZClientStream = stub.ClientBidiStream[collide.Nothing, collide.Nothing]
 
 func xService() protoreflect.ServiceDescriptor {
 	return collide.File_collide_b_proto.Services().ByName("X")
 }
 
 var (
-	x_YZSpec = rpcmesh.NewMethodSpec(xService, "YZ")
-	xYSpec   = rpcmesh.NewMethodSpec(xService, "Y")
+	x_YZSpec = stub.NewMethodSpec(xService, "YZ")
+	xYSpec   = stub.NewMethodSpec(xService, "Y")
 )
 
-type xClient struct{ client *rpcmesh.Client }
+type xClient struct{ client *stub.Client }
 
 func (c *xClient) YZ(ctx context.Context) (X_YZClientStream, error) {
-	return rpcmesh.CallBidiStream[collide.Nothing, collide.Nothing](ctx, c.client, x_YZSpec)
+	return stub.CallBidiStream[collide.Nothing, collide.Nothing](ctx, c.client, x_YZSpec)
 }
 
 func (c *xClient) Y(ctx context.Context, req *collide.Nothing) (*collide.Nothing, error) {
-	return rpcmesh.CallUnary[collide.Nothing](ctx, c.client, xYSpec, req)
+	return stub.CallUnary[collide.Nothing](ctx, c.client, xYSpec, req)
 }
 
 // ABCName is the name of the service golden.collide.ABC.
@@ -285,14 +286,14 @@ type ABCServer interface {
 type UnimplementedABCServer struct{}
 
 func (UnimplementedABCServer) D(context.Context, *collide.Nothing) (*collide.Nothing, error) {
-	return nil, rpcmesh.UnimplementedError(ABCDProcedure)
+	return nil, stub.UnimplementedError(ABCDProcedure)
 }
 
 // RegisterABCOrigin registers srv at reg, a namespace or a group, as an origin of every function of
 // golden.collide.ABC: of all of them or, if it fails, of none.
 func RegisterABCOrigin(reg rpcmesh.Registrar, srv ABCServer) (*rpcmesh.Origin, error) {
-	return rpcmesh.RegisterService(reg, srv,
-		rpcmesh.UnaryMethod(aBCDSpec, ABCServer.D),
+	return stub.RegisterService(reg, srv,
+		stub.UnaryMethod(aBCDSpec, ABCServer.D),
 	)
 }
 
@@ -306,7 +307,7 @@ type ABCClient interface {
 // NewABCClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewABCClient(t connect.Transport, interceptors ...connect.ClientInterceptor) ABCClient {
-	return &aBCClient{client: rpcmesh.NewClient(t, interceptors...)}
+	return &aBCClient{client: stub.NewClient(t, interceptors...)}
 }
 
 func aBCService() protoreflect.ServiceDescriptor {
@@ -314,11 +315,11 @@ func aBCService() protoreflect.ServiceDescriptor {
 }
 
 var (
-	aBCDSpec = rpcmesh.NewMethodSpec(aBCService, "D")
+	aBCDSpec = stub.NewMethodSpec(aBCService, "D")
 )
 
-type aBCClient struct{ client *rpcmesh.Client }
+type aBCClient struct{ client *stub.Client }
 
 func (c *aBCClient) D(ctx context.Context, req *collide.Nothing) (*collide.Nothing, error) {
-	return rpcmesh.CallUnary[collide.Nothing](ctx, c.client, aBCDSpec, req)
+	return stub.CallUnary[collide.Nothing](ctx, c.client, aBCDSpec, req)
 }

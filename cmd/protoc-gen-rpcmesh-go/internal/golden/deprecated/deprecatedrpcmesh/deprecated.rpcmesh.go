@@ -11,12 +11,13 @@ import (
 	context "context"
 	deprecated "github.com/rpcmesh/rpcmesh/cmd/protoc-gen-rpcmesh-go/internal/golden/deprecated"
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
+	stub "github.com/rpcmesh/rpcmesh/runtime/stub"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 )
 
 // This line compiles if this file fits the rpcmesh module in use. If it does not, the module is too old for
 // this file (then upgrade it) or too new (then generate this file again, with the plugin of that version).
-const _ = rpcmesh.GeneratedV2
+const _ = stub.GeneratedV1
 
 // GoneName is the name of the service golden.deprecated.Gone.
 //
@@ -45,7 +46,7 @@ type GoneServer interface {
 type UnimplementedGoneServer struct{}
 
 func (UnimplementedGoneServer) Unary(context.Context, *deprecated.M) (*deprecated.M, error) {
-	return nil, rpcmesh.UnimplementedError(GoneUnaryProcedure)
+	return nil, stub.UnimplementedError(GoneUnaryProcedure)
 }
 
 // RegisterGoneOrigin registers srv at reg, a namespace or a group, as an origin of every function of
@@ -53,8 +54,8 @@ func (UnimplementedGoneServer) Unary(context.Context, *deprecated.M) (*deprecate
 //
 // Deprecated: Marked as deprecated in deprecated/deprecated.proto.
 func RegisterGoneOrigin(reg rpcmesh.Registrar, srv GoneServer) (*rpcmesh.Origin, error) {
-	return rpcmesh.RegisterService(reg, srv,
-		rpcmesh.UnaryMethod(goneUnarySpec, GoneServer.Unary),
+	return stub.RegisterService(reg, srv,
+		stub.UnaryMethod(goneUnarySpec, GoneServer.Unary),
 	)
 }
 
@@ -72,7 +73,7 @@ type GoneClient interface {
 //
 // Deprecated: Marked as deprecated in deprecated/deprecated.proto.
 func NewGoneClient(t connect.Transport, interceptors ...connect.ClientInterceptor) GoneClient {
-	return &goneClient{client: rpcmesh.NewClient(t, interceptors...)}
+	return &goneClient{client: stub.NewClient(t, interceptors...)}
 }
 
 func goneService() protoreflect.ServiceDescriptor {
@@ -80,11 +81,11 @@ func goneService() protoreflect.ServiceDescriptor {
 }
 
 var (
-	goneUnarySpec = rpcmesh.NewMethodSpec(goneService, "Unary")
+	goneUnarySpec = stub.NewMethodSpec(goneService, "Unary")
 )
 
-type goneClient struct{ client *rpcmesh.Client }
+type goneClient struct{ client *stub.Client }
 
 func (c *goneClient) Unary(ctx context.Context, req *deprecated.M) (*deprecated.M, error) {
-	return rpcmesh.CallUnary[deprecated.M](ctx, c.client, goneUnarySpec, req)
+	return stub.CallUnary[deprecated.M](ctx, c.client, goneUnarySpec, req)
 }

@@ -11,12 +11,13 @@ import (
 	context "context"
 	edition2023 "github.com/rpcmesh/rpcmesh/cmd/protoc-gen-rpcmesh-go/internal/golden/edition2023"
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
+	stub "github.com/rpcmesh/rpcmesh/runtime/stub"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 )
 
 // This line compiles if this file fits the rpcmesh module in use. If it does not, the module is too old for
 // this file (then upgrade it) or too new (then generate this file again, with the plugin of that version).
-const _ = rpcmesh.GeneratedV2
+const _ = stub.GeneratedV1
 
 // DictionaryName is the name of the service golden.edition2023.Dictionary.
 const DictionaryName = "golden.edition2023.Dictionary"
@@ -40,19 +41,19 @@ type DictionaryServer interface {
 type UnimplementedDictionaryServer struct{}
 
 func (UnimplementedDictionaryServer) Define(context.Context, *edition2023.Word) (*edition2023.Word, error) {
-	return nil, rpcmesh.UnimplementedError(DictionaryDefineProcedure)
+	return nil, stub.UnimplementedError(DictionaryDefineProcedure)
 }
 
 func (UnimplementedDictionaryServer) Rhyme(context.Context, *edition2023.Word, DictionaryRhymeServerStream) error {
-	return rpcmesh.UnimplementedError(DictionaryRhymeProcedure)
+	return stub.UnimplementedError(DictionaryRhymeProcedure)
 }
 
 // RegisterDictionaryOrigin registers srv at reg, a namespace or a group, as an origin of every function of
 // golden.edition2023.Dictionary: of all of them or, if it fails, of none.
 func RegisterDictionaryOrigin(reg rpcmesh.Registrar, srv DictionaryServer) (*rpcmesh.Origin, error) {
-	return rpcmesh.RegisterService(reg, srv,
-		rpcmesh.UnaryMethod(dictionaryDefineSpec, DictionaryServer.Define),
-		rpcmesh.ServerStreamMethod(dictionaryRhymeSpec, DictionaryServer.Rhyme),
+	return stub.RegisterService(reg, srv,
+		stub.UnaryMethod(dictionaryDefineSpec, DictionaryServer.Define),
+		stub.ServerStreamMethod(dictionaryRhymeSpec, DictionaryServer.Rhyme),
 	)
 }
 
@@ -65,30 +66,30 @@ type DictionaryClient interface {
 // NewDictionaryClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewDictionaryClient(t connect.Transport, interceptors ...connect.ClientInterceptor) DictionaryClient {
-	return &dictionaryClient{client: rpcmesh.NewClient(t, interceptors...)}
+	return &dictionaryClient{client: stub.NewClient(t, interceptors...)}
 }
 
 // DictionaryRhymeServerStream is the handler's end of a call of golden.edition2023.Dictionary.Rhyme.
-type DictionaryRhymeServerStream = rpcmesh.ServerSendStream[edition2023.Word]
+type DictionaryRhymeServerStream = stub.ServerSendStream[edition2023.Word]
 
 // DictionaryRhymeClientStream is the caller's end of a call of golden.edition2023.Dictionary.Rhyme.
-type DictionaryRhymeClientStream = rpcmesh.ClientReceiveStream[edition2023.Word]
+type DictionaryRhymeClientStream = stub.ClientReceiveStream[edition2023.Word]
 
 func dictionaryService() protoreflect.ServiceDescriptor {
 	return edition2023.File_edition2023_edition2023_proto.Services().ByName("Dictionary")
 }
 
 var (
-	dictionaryDefineSpec = rpcmesh.NewMethodSpec(dictionaryService, "Define")
-	dictionaryRhymeSpec  = rpcmesh.NewMethodSpec(dictionaryService, "Rhyme")
+	dictionaryDefineSpec = stub.NewMethodSpec(dictionaryService, "Define")
+	dictionaryRhymeSpec  = stub.NewMethodSpec(dictionaryService, "Rhyme")
 )
 
-type dictionaryClient struct{ client *rpcmesh.Client }
+type dictionaryClient struct{ client *stub.Client }
 
 func (c *dictionaryClient) Define(ctx context.Context, req *edition2023.Word) (*edition2023.Word, error) {
-	return rpcmesh.CallUnary[edition2023.Word](ctx, c.client, dictionaryDefineSpec, req)
+	return stub.CallUnary[edition2023.Word](ctx, c.client, dictionaryDefineSpec, req)
 }
 
 func (c *dictionaryClient) Rhyme(ctx context.Context, req *edition2023.Word) (DictionaryRhymeClientStream, error) {
-	return rpcmesh.CallServerStream[edition2023.Word](ctx, c.client, dictionaryRhymeSpec, req)
+	return stub.CallServerStream[edition2023.Word](ctx, c.client, dictionaryRhymeSpec, req)
 }

@@ -9,12 +9,13 @@ import (
 	context "context"
 	edition2024 "github.com/rpcmesh/rpcmesh/cmd/protoc-gen-rpcmesh-go/internal/golden/edition2024"
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
+	stub "github.com/rpcmesh/rpcmesh/runtime/stub"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 )
 
 // This line compiles if this file fits the rpcmesh module in use. If it does not, the module is too old for
 // this file (then upgrade it) or too new (then generate this file again, with the plugin of that version).
-const _ = rpcmesh.GeneratedV2
+const _ = stub.GeneratedV1
 
 // DictionaryName is the name of the service golden.edition2024.Dictionary.
 const DictionaryName = "golden.edition2024.Dictionary"
@@ -40,19 +41,19 @@ type DictionaryServer interface {
 type UnimplementedDictionaryServer struct{}
 
 func (UnimplementedDictionaryServer) Define(context.Context, *edition2024.Word) (*edition2024.Word, error) {
-	return nil, rpcmesh.UnimplementedError(DictionaryDefineProcedure)
+	return nil, stub.UnimplementedError(DictionaryDefineProcedure)
 }
 
 func (UnimplementedDictionaryServer) Spell(context.Context, DictionarySpellServerStream) error {
-	return rpcmesh.UnimplementedError(DictionarySpellProcedure)
+	return stub.UnimplementedError(DictionarySpellProcedure)
 }
 
 // RegisterDictionaryOrigin registers srv at reg, a namespace or a group, as an origin of every function of
 // golden.edition2024.Dictionary: of all of them or, if it fails, of none.
 func RegisterDictionaryOrigin(reg rpcmesh.Registrar, srv DictionaryServer) (*rpcmesh.Origin, error) {
-	return rpcmesh.RegisterService(reg, srv,
-		rpcmesh.UnaryMethod(dictionaryDefineSpec, DictionaryServer.Define),
-		rpcmesh.BidiStreamMethod(dictionarySpellSpec, DictionaryServer.Spell),
+	return stub.RegisterService(reg, srv,
+		stub.UnaryMethod(dictionaryDefineSpec, DictionaryServer.Define),
+		stub.BidiStreamMethod(dictionarySpellSpec, DictionaryServer.Spell),
 	)
 }
 
@@ -67,30 +68,30 @@ type DictionaryClient interface {
 // NewDictionaryClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewDictionaryClient(t connect.Transport, interceptors ...connect.ClientInterceptor) DictionaryClient {
-	return &dictionaryClient{client: rpcmesh.NewClient(t, interceptors...)}
+	return &dictionaryClient{client: stub.NewClient(t, interceptors...)}
 }
 
 // DictionarySpellServerStream is the handler's end of a call of golden.edition2024.Dictionary.Spell.
-type DictionarySpellServerStream = rpcmesh.ServerBidiStream[edition2024.Word, edition2024.Word]
+type DictionarySpellServerStream = stub.ServerBidiStream[edition2024.Word, edition2024.Word]
 
 // DictionarySpellClientStream is the caller's end of a call of golden.edition2024.Dictionary.Spell.
-type DictionarySpellClientStream = rpcmesh.ClientBidiStream[edition2024.Word, edition2024.Word]
+type DictionarySpellClientStream = stub.ClientBidiStream[edition2024.Word, edition2024.Word]
 
 func dictionaryService() protoreflect.ServiceDescriptor {
 	return edition2024.File_edition2024_edition2024_proto.Services().ByName("Dictionary")
 }
 
 var (
-	dictionaryDefineSpec = rpcmesh.NewMethodSpec(dictionaryService, "Define")
-	dictionarySpellSpec  = rpcmesh.NewMethodSpec(dictionaryService, "Spell")
+	dictionaryDefineSpec = stub.NewMethodSpec(dictionaryService, "Define")
+	dictionarySpellSpec  = stub.NewMethodSpec(dictionaryService, "Spell")
 )
 
-type dictionaryClient struct{ client *rpcmesh.Client }
+type dictionaryClient struct{ client *stub.Client }
 
 func (c *dictionaryClient) Define(ctx context.Context, req *edition2024.Word) (*edition2024.Word, error) {
-	return rpcmesh.CallUnary[edition2024.Word](ctx, c.client, dictionaryDefineSpec, req)
+	return stub.CallUnary[edition2024.Word](ctx, c.client, dictionaryDefineSpec, req)
 }
 
 func (c *dictionaryClient) Spell(ctx context.Context) (DictionarySpellClientStream, error) {
-	return rpcmesh.CallBidiStream[edition2024.Word, edition2024.Word](ctx, c.client, dictionarySpellSpec)
+	return stub.CallBidiStream[edition2024.Word, edition2024.Word](ctx, c.client, dictionarySpellSpec)
 }

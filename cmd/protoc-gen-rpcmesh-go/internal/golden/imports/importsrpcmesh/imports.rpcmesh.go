@@ -18,12 +18,13 @@ import (
 	string1 "github.com/rpcmesh/rpcmesh/cmd/protoc-gen-rpcmesh-go/internal/golden/imports/string"
 	same1 "github.com/rpcmesh/rpcmesh/cmd/protoc-gen-rpcmesh-go/internal/golden/imports/two/same"
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
+	stub "github.com/rpcmesh/rpcmesh/runtime/stub"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 )
 
 // This line compiles if this file fits the rpcmesh module in use. If it does not, the module is too old for
 // this file (then upgrade it) or too new (then generate this file again, with the plugin of that version).
-const _ = rpcmesh.GeneratedV2
+const _ = stub.GeneratedV1
 
 // PeerName is the name of the service golden.imports.Peer.
 const PeerName = "golden.imports.Peer"
@@ -59,34 +60,34 @@ type PeerServer interface {
 type UnimplementedPeerServer struct{}
 
 func (UnimplementedPeerServer) Context(context.Context, *context1.Message) (*connect1.Message, error) {
-	return nil, rpcmesh.UnimplementedError(PeerContextProcedure)
+	return nil, stub.UnimplementedError(PeerContextProcedure)
 }
 
 func (UnimplementedPeerServer) Up(context.Context, PeerUpServerStream) (*req1.Message, error) {
-	return nil, rpcmesh.UnimplementedError(PeerUpProcedure)
+	return nil, stub.UnimplementedError(PeerUpProcedure)
 }
 
 func (UnimplementedPeerServer) Down(context.Context, *req1.Message, PeerDownServerStream) error {
-	return rpcmesh.UnimplementedError(PeerDownProcedure)
+	return stub.UnimplementedError(PeerDownProcedure)
 }
 
 func (UnimplementedPeerServer) Both(context.Context, PeerBothServerStream) error {
-	return rpcmesh.UnimplementedError(PeerBothProcedure)
+	return stub.UnimplementedError(PeerBothProcedure)
 }
 
 func (UnimplementedPeerServer) Same(context.Context, *same.Message) (*same1.Message, error) {
-	return nil, rpcmesh.UnimplementedError(PeerSameProcedure)
+	return nil, stub.UnimplementedError(PeerSameProcedure)
 }
 
 // RegisterPeerOrigin registers srv at reg, a namespace or a group, as an origin of every function of
 // golden.imports.Peer: of all of them or, if it fails, of none.
 func RegisterPeerOrigin(reg rpcmesh.Registrar, srv PeerServer) (*rpcmesh.Origin, error) {
-	return rpcmesh.RegisterService(reg, srv,
-		rpcmesh.UnaryMethod(peerContextSpec, PeerServer.Context),
-		rpcmesh.ClientStreamMethod(peerUpSpec, PeerServer.Up),
-		rpcmesh.ServerStreamMethod(peerDownSpec, PeerServer.Down),
-		rpcmesh.BidiStreamMethod(peerBothSpec, PeerServer.Both),
-		rpcmesh.UnaryMethod(peerSameSpec, PeerServer.Same),
+	return stub.RegisterService(reg, srv,
+		stub.UnaryMethod(peerContextSpec, PeerServer.Context),
+		stub.ClientStreamMethod(peerUpSpec, PeerServer.Up),
+		stub.ServerStreamMethod(peerDownSpec, PeerServer.Down),
+		stub.BidiStreamMethod(peerBothSpec, PeerServer.Both),
+		stub.UnaryMethod(peerSameSpec, PeerServer.Same),
 	)
 }
 
@@ -105,57 +106,57 @@ type PeerClient interface {
 // NewPeerClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewPeerClient(t connect.Transport, interceptors ...connect.ClientInterceptor) PeerClient {
-	return &peerClient{client: rpcmesh.NewClient(t, interceptors...)}
+	return &peerClient{client: stub.NewClient(t, interceptors...)}
 }
 
 // PeerUpServerStream is the handler's end of a call of golden.imports.Peer.Up.
-type PeerUpServerStream = rpcmesh.ServerReceiveStream[rpcmesh1.Message]
+type PeerUpServerStream = stub.ServerReceiveStream[rpcmesh1.Message]
 
 // PeerUpClientStream is the caller's end of a call of golden.imports.Peer.Up.
-type PeerUpClientStream = rpcmesh.ClientSendStream[rpcmesh1.Message, req1.Message]
+type PeerUpClientStream = stub.ClientSendStream[rpcmesh1.Message, req1.Message]
 
 // PeerDownServerStream is the handler's end of a call of golden.imports.Peer.Down.
-type PeerDownServerStream = rpcmesh.ServerSendStream[ctx1.Message]
+type PeerDownServerStream = stub.ServerSendStream[ctx1.Message]
 
 // PeerDownClientStream is the caller's end of a call of golden.imports.Peer.Down.
-type PeerDownClientStream = rpcmesh.ClientReceiveStream[ctx1.Message]
+type PeerDownClientStream = stub.ClientReceiveStream[ctx1.Message]
 
 // PeerBothServerStream is the handler's end of a call of golden.imports.Peer.Both.
-type PeerBothServerStream = rpcmesh.ServerBidiStream[string1.Message, PeerClient1.Message]
+type PeerBothServerStream = stub.ServerBidiStream[string1.Message, PeerClient1.Message]
 
 // PeerBothClientStream is the caller's end of a call of golden.imports.Peer.Both.
-type PeerBothClientStream = rpcmesh.ClientBidiStream[string1.Message, PeerClient1.Message]
+type PeerBothClientStream = stub.ClientBidiStream[string1.Message, PeerClient1.Message]
 
 func peerService() protoreflect.ServiceDescriptor {
 	return imports.File_imports_imports_proto.Services().ByName("Peer")
 }
 
 var (
-	peerContextSpec = rpcmesh.NewMethodSpec(peerService, "Context")
-	peerUpSpec      = rpcmesh.NewMethodSpec(peerService, "Up")
-	peerDownSpec    = rpcmesh.NewMethodSpec(peerService, "Down")
-	peerBothSpec    = rpcmesh.NewMethodSpec(peerService, "Both")
-	peerSameSpec    = rpcmesh.NewMethodSpec(peerService, "Same")
+	peerContextSpec = stub.NewMethodSpec(peerService, "Context")
+	peerUpSpec      = stub.NewMethodSpec(peerService, "Up")
+	peerDownSpec    = stub.NewMethodSpec(peerService, "Down")
+	peerBothSpec    = stub.NewMethodSpec(peerService, "Both")
+	peerSameSpec    = stub.NewMethodSpec(peerService, "Same")
 )
 
-type peerClient struct{ client *rpcmesh.Client }
+type peerClient struct{ client *stub.Client }
 
 func (c *peerClient) Context(ctx context.Context, req *context1.Message) (*connect1.Message, error) {
-	return rpcmesh.CallUnary[connect1.Message](ctx, c.client, peerContextSpec, req)
+	return stub.CallUnary[connect1.Message](ctx, c.client, peerContextSpec, req)
 }
 
 func (c *peerClient) Up(ctx context.Context) (PeerUpClientStream, error) {
-	return rpcmesh.CallClientStream[rpcmesh1.Message, req1.Message](ctx, c.client, peerUpSpec)
+	return stub.CallClientStream[rpcmesh1.Message, req1.Message](ctx, c.client, peerUpSpec)
 }
 
 func (c *peerClient) Down(ctx context.Context, req *req1.Message) (PeerDownClientStream, error) {
-	return rpcmesh.CallServerStream[ctx1.Message](ctx, c.client, peerDownSpec, req)
+	return stub.CallServerStream[ctx1.Message](ctx, c.client, peerDownSpec, req)
 }
 
 func (c *peerClient) Both(ctx context.Context) (PeerBothClientStream, error) {
-	return rpcmesh.CallBidiStream[string1.Message, PeerClient1.Message](ctx, c.client, peerBothSpec)
+	return stub.CallBidiStream[string1.Message, PeerClient1.Message](ctx, c.client, peerBothSpec)
 }
 
 func (c *peerClient) Same(ctx context.Context, req *same.Message) (*same1.Message, error) {
-	return rpcmesh.CallUnary[same1.Message](ctx, c.client, peerSameSpec, req)
+	return stub.CallUnary[same1.Message](ctx, c.client, peerSameSpec, req)
 }

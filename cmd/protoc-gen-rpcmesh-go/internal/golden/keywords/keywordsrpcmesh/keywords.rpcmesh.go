@@ -9,12 +9,13 @@ import (
 	context "context"
 	keywords "github.com/rpcmesh/rpcmesh/cmd/protoc-gen-rpcmesh-go/internal/golden/keywords"
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
+	stub "github.com/rpcmesh/rpcmesh/runtime/stub"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 )
 
 // This line compiles if this file fits the rpcmesh module in use. If it does not, the module is too old for
 // this file (then upgrade it) or too new (then generate this file again, with the plugin of that version).
-const _ = rpcmesh.GeneratedV2
+const _ = stub.GeneratedV1
 
 // TypeName is the name of the service golden.func.type.type.
 const TypeName = "golden.func.type.type"
@@ -44,29 +45,29 @@ type TypeServer interface {
 type UnimplementedTypeServer struct{}
 
 func (UnimplementedTypeServer) Func(context.Context, *keywords.Error) (*keywords.Error, error) {
-	return nil, rpcmesh.UnimplementedError(TypeFuncProcedure)
+	return nil, stub.UnimplementedError(TypeFuncProcedure)
 }
 
 func (UnimplementedTypeServer) Go(context.Context, TypeGoServerStream) (*keywords.Func, error) {
-	return nil, rpcmesh.UnimplementedError(TypeGoProcedure)
+	return nil, stub.UnimplementedError(TypeGoProcedure)
 }
 
 func (UnimplementedTypeServer) Select(context.Context, *keywords.FuncGo, TypeSelectServerStream) error {
-	return rpcmesh.UnimplementedError(TypeSelectProcedure)
+	return stub.UnimplementedError(TypeSelectProcedure)
 }
 
 func (UnimplementedTypeServer) Range(context.Context, TypeRangeServerStream) error {
-	return rpcmesh.UnimplementedError(TypeRangeProcedure)
+	return stub.UnimplementedError(TypeRangeProcedure)
 }
 
 // RegisterTypeOrigin registers srv at reg, a namespace or a group, as an origin of every function of
 // golden.func.type.type: of all of them or, if it fails, of none.
 func RegisterTypeOrigin(reg rpcmesh.Registrar, srv TypeServer) (*rpcmesh.Origin, error) {
-	return rpcmesh.RegisterService(reg, srv,
-		rpcmesh.UnaryMethod(typeFuncSpec, TypeServer.Func),
-		rpcmesh.ClientStreamMethod(typeGoSpec, TypeServer.Go),
-		rpcmesh.ServerStreamMethod(typeSelectSpec, TypeServer.Select),
-		rpcmesh.BidiStreamMethod(typeRangeSpec, TypeServer.Range),
+	return stub.RegisterService(reg, srv,
+		stub.UnaryMethod(typeFuncSpec, TypeServer.Func),
+		stub.ClientStreamMethod(typeGoSpec, TypeServer.Go),
+		stub.ServerStreamMethod(typeSelectSpec, TypeServer.Select),
+		stub.BidiStreamMethod(typeRangeSpec, TypeServer.Range),
 	)
 }
 
@@ -81,54 +82,54 @@ type TypeClient interface {
 // NewTypeClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewTypeClient(t connect.Transport, interceptors ...connect.ClientInterceptor) TypeClient {
-	return &typeClient{client: rpcmesh.NewClient(t, interceptors...)}
+	return &typeClient{client: stub.NewClient(t, interceptors...)}
 }
 
 // TypeGoServerStream is the handler's end of a call of golden.func.type.type.go.
-type TypeGoServerStream = rpcmesh.ServerReceiveStream[keywords.FuncGo]
+type TypeGoServerStream = stub.ServerReceiveStream[keywords.FuncGo]
 
 // TypeGoClientStream is the caller's end of a call of golden.func.type.type.go.
-type TypeGoClientStream = rpcmesh.ClientSendStream[keywords.FuncGo, keywords.Func]
+type TypeGoClientStream = stub.ClientSendStream[keywords.FuncGo, keywords.Func]
 
 // TypeSelectServerStream is the handler's end of a call of golden.func.type.type.select.
-type TypeSelectServerStream = rpcmesh.ServerSendStream[keywords.Error]
+type TypeSelectServerStream = stub.ServerSendStream[keywords.Error]
 
 // TypeSelectClientStream is the caller's end of a call of golden.func.type.type.select.
-type TypeSelectClientStream = rpcmesh.ClientReceiveStream[keywords.Error]
+type TypeSelectClientStream = stub.ClientReceiveStream[keywords.Error]
 
 // TypeRangeServerStream is the handler's end of a call of golden.func.type.type.range.
-type TypeRangeServerStream = rpcmesh.ServerBidiStream[keywords.Error, keywords.Error]
+type TypeRangeServerStream = stub.ServerBidiStream[keywords.Error, keywords.Error]
 
 // TypeRangeClientStream is the caller's end of a call of golden.func.type.type.range.
-type TypeRangeClientStream = rpcmesh.ClientBidiStream[keywords.Error, keywords.Error]
+type TypeRangeClientStream = stub.ClientBidiStream[keywords.Error, keywords.Error]
 
 func typeService() protoreflect.ServiceDescriptor {
 	return keywords.File_keywords_keywords_proto.Services().ByName("type")
 }
 
 var (
-	typeFuncSpec   = rpcmesh.NewMethodSpec(typeService, "func")
-	typeGoSpec     = rpcmesh.NewMethodSpec(typeService, "go")
-	typeSelectSpec = rpcmesh.NewMethodSpec(typeService, "select")
-	typeRangeSpec  = rpcmesh.NewMethodSpec(typeService, "range")
+	typeFuncSpec   = stub.NewMethodSpec(typeService, "func")
+	typeGoSpec     = stub.NewMethodSpec(typeService, "go")
+	typeSelectSpec = stub.NewMethodSpec(typeService, "select")
+	typeRangeSpec  = stub.NewMethodSpec(typeService, "range")
 )
 
-type typeClient struct{ client *rpcmesh.Client }
+type typeClient struct{ client *stub.Client }
 
 func (c *typeClient) Func(ctx context.Context, req *keywords.Error) (*keywords.Error, error) {
-	return rpcmesh.CallUnary[keywords.Error](ctx, c.client, typeFuncSpec, req)
+	return stub.CallUnary[keywords.Error](ctx, c.client, typeFuncSpec, req)
 }
 
 func (c *typeClient) Go(ctx context.Context) (TypeGoClientStream, error) {
-	return rpcmesh.CallClientStream[keywords.FuncGo, keywords.Func](ctx, c.client, typeGoSpec)
+	return stub.CallClientStream[keywords.FuncGo, keywords.Func](ctx, c.client, typeGoSpec)
 }
 
 func (c *typeClient) Select(ctx context.Context, req *keywords.FuncGo) (TypeSelectClientStream, error) {
-	return rpcmesh.CallServerStream[keywords.Error](ctx, c.client, typeSelectSpec, req)
+	return stub.CallServerStream[keywords.Error](ctx, c.client, typeSelectSpec, req)
 }
 
 func (c *typeClient) Range(ctx context.Context) (TypeRangeClientStream, error) {
-	return rpcmesh.CallBidiStream[keywords.Error, keywords.Error](ctx, c.client, typeRangeSpec)
+	return stub.CallBidiStream[keywords.Error, keywords.Error](ctx, c.client, typeRangeSpec)
 }
 
 // StringName is the name of the service golden.func.type.string.
@@ -165,39 +166,39 @@ type StringServer interface {
 type UnimplementedStringServer struct{}
 
 func (UnimplementedStringServer) Error(context.Context, *keywords.Error) (*keywords.Error, error) {
-	return nil, rpcmesh.UnimplementedError(StringErrorProcedure)
+	return nil, stub.UnimplementedError(StringErrorProcedure)
 }
 
 func (UnimplementedStringServer) Nil(context.Context, *keywords.Error) (*keywords.Error, error) {
-	return nil, rpcmesh.UnimplementedError(StringNilProcedure)
+	return nil, stub.UnimplementedError(StringNilProcedure)
 }
 
 func (UnimplementedStringServer) Init(context.Context, *keywords.Error) (*keywords.Error, error) {
-	return nil, rpcmesh.UnimplementedError(StringInitProcedure)
+	return nil, stub.UnimplementedError(StringInitProcedure)
 }
 
 func (UnimplementedStringServer) Main(context.Context, *keywords.Error) (*keywords.Error, error) {
-	return nil, rpcmesh.UnimplementedError(StringMainProcedure)
+	return nil, stub.UnimplementedError(StringMainProcedure)
 }
 
 func (UnimplementedStringServer) String(context.Context, *keywords.Error) (*keywords.Error, error) {
-	return nil, rpcmesh.UnimplementedError(StringStringProcedure)
+	return nil, stub.UnimplementedError(StringStringProcedure)
 }
 
 func (UnimplementedStringServer) Error_(context.Context, *keywords.Error) (*keywords.Error, error) {
-	return nil, rpcmesh.UnimplementedError(StringError_Procedure)
+	return nil, stub.UnimplementedError(StringError_Procedure)
 }
 
 // RegisterStringOrigin registers srv at reg, a namespace or a group, as an origin of every function of
 // golden.func.type.string: of all of them or, if it fails, of none.
 func RegisterStringOrigin(reg rpcmesh.Registrar, srv StringServer) (*rpcmesh.Origin, error) {
-	return rpcmesh.RegisterService(reg, srv,
-		rpcmesh.UnaryMethod(stringErrorSpec, StringServer.Error),
-		rpcmesh.UnaryMethod(stringNilSpec, StringServer.Nil),
-		rpcmesh.UnaryMethod(stringInitSpec, StringServer.Init),
-		rpcmesh.UnaryMethod(stringMainSpec, StringServer.Main),
-		rpcmesh.UnaryMethod(stringStringSpec, StringServer.String),
-		rpcmesh.UnaryMethod(stringError_Spec, StringServer.Error_),
+	return stub.RegisterService(reg, srv,
+		stub.UnaryMethod(stringErrorSpec, StringServer.Error),
+		stub.UnaryMethod(stringNilSpec, StringServer.Nil),
+		stub.UnaryMethod(stringInitSpec, StringServer.Init),
+		stub.UnaryMethod(stringMainSpec, StringServer.Main),
+		stub.UnaryMethod(stringStringSpec, StringServer.String),
+		stub.UnaryMethod(stringError_Spec, StringServer.Error_),
 	)
 }
 
@@ -214,7 +215,7 @@ type StringClient interface {
 // NewStringClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewStringClient(t connect.Transport, interceptors ...connect.ClientInterceptor) StringClient {
-	return &stringClient{client: rpcmesh.NewClient(t, interceptors...)}
+	return &stringClient{client: stub.NewClient(t, interceptors...)}
 }
 
 func stringService() protoreflect.ServiceDescriptor {
@@ -222,38 +223,38 @@ func stringService() protoreflect.ServiceDescriptor {
 }
 
 var (
-	stringErrorSpec  = rpcmesh.NewMethodSpec(stringService, "error")
-	stringNilSpec    = rpcmesh.NewMethodSpec(stringService, "nil")
-	stringInitSpec   = rpcmesh.NewMethodSpec(stringService, "init")
-	stringMainSpec   = rpcmesh.NewMethodSpec(stringService, "main")
-	stringStringSpec = rpcmesh.NewMethodSpec(stringService, "String")
-	stringError_Spec = rpcmesh.NewMethodSpec(stringService, "Error")
+	stringErrorSpec  = stub.NewMethodSpec(stringService, "error")
+	stringNilSpec    = stub.NewMethodSpec(stringService, "nil")
+	stringInitSpec   = stub.NewMethodSpec(stringService, "init")
+	stringMainSpec   = stub.NewMethodSpec(stringService, "main")
+	stringStringSpec = stub.NewMethodSpec(stringService, "String")
+	stringError_Spec = stub.NewMethodSpec(stringService, "Error")
 )
 
-type stringClient struct{ client *rpcmesh.Client }
+type stringClient struct{ client *stub.Client }
 
 func (c *stringClient) Error(ctx context.Context, req *keywords.Error) (*keywords.Error, error) {
-	return rpcmesh.CallUnary[keywords.Error](ctx, c.client, stringErrorSpec, req)
+	return stub.CallUnary[keywords.Error](ctx, c.client, stringErrorSpec, req)
 }
 
 func (c *stringClient) Nil(ctx context.Context, req *keywords.Error) (*keywords.Error, error) {
-	return rpcmesh.CallUnary[keywords.Error](ctx, c.client, stringNilSpec, req)
+	return stub.CallUnary[keywords.Error](ctx, c.client, stringNilSpec, req)
 }
 
 func (c *stringClient) Init(ctx context.Context, req *keywords.Error) (*keywords.Error, error) {
-	return rpcmesh.CallUnary[keywords.Error](ctx, c.client, stringInitSpec, req)
+	return stub.CallUnary[keywords.Error](ctx, c.client, stringInitSpec, req)
 }
 
 func (c *stringClient) Main(ctx context.Context, req *keywords.Error) (*keywords.Error, error) {
-	return rpcmesh.CallUnary[keywords.Error](ctx, c.client, stringMainSpec, req)
+	return stub.CallUnary[keywords.Error](ctx, c.client, stringMainSpec, req)
 }
 
 func (c *stringClient) String(ctx context.Context, req *keywords.Error) (*keywords.Error, error) {
-	return rpcmesh.CallUnary[keywords.Error](ctx, c.client, stringStringSpec, req)
+	return stub.CallUnary[keywords.Error](ctx, c.client, stringStringSpec, req)
 }
 
 func (c *stringClient) Error_(ctx context.Context, req *keywords.Error) (*keywords.Error, error) {
-	return rpcmesh.CallUnary[keywords.Error](ctx, c.client, stringError_Spec, req)
+	return stub.CallUnary[keywords.Error](ctx, c.client, stringError_Spec, req)
 }
 
 // ClientName is the name of the service golden.func.type.client.
@@ -281,24 +282,24 @@ type ClientServer interface {
 type UnimplementedClientServer struct{}
 
 func (UnimplementedClientServer) Client(context.Context, *keywords.Error) (*keywords.Error, error) {
-	return nil, rpcmesh.UnimplementedError(ClientClientProcedure)
+	return nil, stub.UnimplementedError(ClientClientProcedure)
 }
 
 func (UnimplementedClientServer) Ctx(context.Context, *keywords.Error) (*keywords.Error, error) {
-	return nil, rpcmesh.UnimplementedError(ClientCtxProcedure)
+	return nil, stub.UnimplementedError(ClientCtxProcedure)
 }
 
 func (UnimplementedClientServer) Spec(context.Context, ClientSpecServerStream) error {
-	return rpcmesh.UnimplementedError(ClientSpecProcedure)
+	return stub.UnimplementedError(ClientSpecProcedure)
 }
 
 // RegisterClientOrigin registers srv at reg, a namespace or a group, as an origin of every function of
 // golden.func.type.client: of all of them or, if it fails, of none.
 func RegisterClientOrigin(reg rpcmesh.Registrar, srv ClientServer) (*rpcmesh.Origin, error) {
-	return rpcmesh.RegisterService(reg, srv,
-		rpcmesh.UnaryMethod(clientClientSpec, ClientServer.Client),
-		rpcmesh.UnaryMethod(clientCtxSpec, ClientServer.Ctx),
-		rpcmesh.BidiStreamMethod(clientSpecSpec, ClientServer.Spec),
+	return stub.RegisterService(reg, srv,
+		stub.UnaryMethod(clientClientSpec, ClientServer.Client),
+		stub.UnaryMethod(clientCtxSpec, ClientServer.Ctx),
+		stub.BidiStreamMethod(clientSpecSpec, ClientServer.Spec),
 	)
 }
 
@@ -312,37 +313,37 @@ type ClientClient interface {
 // NewClientClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewClientClient(t connect.Transport, interceptors ...connect.ClientInterceptor) ClientClient {
-	return &clientClient{client: rpcmesh.NewClient(t, interceptors...)}
+	return &clientClient{client: stub.NewClient(t, interceptors...)}
 }
 
 // ClientSpecServerStream is the handler's end of a call of golden.func.type.client.spec.
-type ClientSpecServerStream = rpcmesh.ServerBidiStream[keywords.Error, keywords.Error]
+type ClientSpecServerStream = stub.ServerBidiStream[keywords.Error, keywords.Error]
 
 // ClientSpecClientStream is the caller's end of a call of golden.func.type.client.spec.
-type ClientSpecClientStream = rpcmesh.ClientBidiStream[keywords.Error, keywords.Error]
+type ClientSpecClientStream = stub.ClientBidiStream[keywords.Error, keywords.Error]
 
 func clientService() protoreflect.ServiceDescriptor {
 	return keywords.File_keywords_keywords_proto.Services().ByName("client")
 }
 
 var (
-	clientClientSpec = rpcmesh.NewMethodSpec(clientService, "client")
-	clientCtxSpec    = rpcmesh.NewMethodSpec(clientService, "ctx")
-	clientSpecSpec   = rpcmesh.NewMethodSpec(clientService, "spec")
+	clientClientSpec = stub.NewMethodSpec(clientService, "client")
+	clientCtxSpec    = stub.NewMethodSpec(clientService, "ctx")
+	clientSpecSpec   = stub.NewMethodSpec(clientService, "spec")
 )
 
-type clientClient struct{ client *rpcmesh.Client }
+type clientClient struct{ client *stub.Client }
 
 func (c *clientClient) Client(ctx context.Context, req *keywords.Error) (*keywords.Error, error) {
-	return rpcmesh.CallUnary[keywords.Error](ctx, c.client, clientClientSpec, req)
+	return stub.CallUnary[keywords.Error](ctx, c.client, clientClientSpec, req)
 }
 
 func (c *clientClient) Ctx(ctx context.Context, req *keywords.Error) (*keywords.Error, error) {
-	return rpcmesh.CallUnary[keywords.Error](ctx, c.client, clientCtxSpec, req)
+	return stub.CallUnary[keywords.Error](ctx, c.client, clientCtxSpec, req)
 }
 
 func (c *clientClient) Spec(ctx context.Context) (ClientSpecClientStream, error) {
-	return rpcmesh.CallBidiStream[keywords.Error, keywords.Error](ctx, c.client, clientSpecSpec)
+	return stub.CallBidiStream[keywords.Error, keywords.Error](ctx, c.client, clientSpecSpec)
 }
 
 // ContextName is the name of the service golden.func.type.context.
@@ -364,14 +365,14 @@ type ContextServer interface {
 type UnimplementedContextServer struct{}
 
 func (UnimplementedContextServer) Context(context.Context, *keywords.Error) (*keywords.Error, error) {
-	return nil, rpcmesh.UnimplementedError(ContextContextProcedure)
+	return nil, stub.UnimplementedError(ContextContextProcedure)
 }
 
 // RegisterContextOrigin registers srv at reg, a namespace or a group, as an origin of every function of
 // golden.func.type.context: of all of them or, if it fails, of none.
 func RegisterContextOrigin(reg rpcmesh.Registrar, srv ContextServer) (*rpcmesh.Origin, error) {
-	return rpcmesh.RegisterService(reg, srv,
-		rpcmesh.UnaryMethod(contextContextSpec, ContextServer.Context),
+	return stub.RegisterService(reg, srv,
+		stub.UnaryMethod(contextContextSpec, ContextServer.Context),
 	)
 }
 
@@ -383,7 +384,7 @@ type ContextClient interface {
 // NewContextClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewContextClient(t connect.Transport, interceptors ...connect.ClientInterceptor) ContextClient {
-	return &contextClient{client: rpcmesh.NewClient(t, interceptors...)}
+	return &contextClient{client: stub.NewClient(t, interceptors...)}
 }
 
 func contextService() protoreflect.ServiceDescriptor {
@@ -391,11 +392,11 @@ func contextService() protoreflect.ServiceDescriptor {
 }
 
 var (
-	contextContextSpec = rpcmesh.NewMethodSpec(contextService, "context")
+	contextContextSpec = stub.NewMethodSpec(contextService, "context")
 )
 
-type contextClient struct{ client *rpcmesh.Client }
+type contextClient struct{ client *stub.Client }
 
 func (c *contextClient) Context(ctx context.Context, req *keywords.Error) (*keywords.Error, error) {
-	return rpcmesh.CallUnary[keywords.Error](ctx, c.client, contextContextSpec, req)
+	return stub.CallUnary[keywords.Error](ctx, c.client, contextContextSpec, req)
 }

@@ -9,7 +9,7 @@
 
 // A detached comment before the package.
 
-// Package golden.kinds has methods of all kinds.
+// Package kindsrpcmesh has methods of all kinds.
 package kindsrpcmesh
 
 import (
@@ -18,6 +18,7 @@ import (
 	kinds "github.com/rpcmesh/rpcmesh/cmd/protoc-gen-rpcmesh-go/internal/golden/kinds"
 	sharedpb "github.com/rpcmesh/rpcmesh/cmd/protoc-gen-rpcmesh-go/internal/golden/shared"
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
+	stub "github.com/rpcmesh/rpcmesh/runtime/stub"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	anypb "google.golang.org/protobuf/types/known/anypb"
 	emptypb "google.golang.org/protobuf/types/known/emptypb"
@@ -27,7 +28,7 @@ import (
 
 // This line compiles if this file fits the rpcmesh module in use. If it does not, the module is too old for
 // this file (then upgrade it) or too new (then generate this file again, with the plugin of that version).
-const _ = rpcmesh.GeneratedV2
+const _ = stub.GeneratedV1
 
 // KindsName is the name of the service golden.kinds.Kinds.
 const KindsName = "golden.kinds.Kinds"
@@ -79,39 +80,39 @@ type KindsServer interface {
 type UnimplementedKindsServer struct{}
 
 func (UnimplementedKindsServer) Unary(context.Context, *kinds.Number) (*kinds.Number, error) {
-	return nil, rpcmesh.UnimplementedError(KindsUnaryProcedure)
+	return nil, stub.UnimplementedError(KindsUnaryProcedure)
 }
 
 func (UnimplementedKindsServer) Safe(context.Context, *kinds.Outer_Inner_Most) (*kinds.Outer_Inner, error) {
-	return nil, rpcmesh.UnimplementedError(KindsSafeProcedure)
+	return nil, stub.UnimplementedError(KindsSafeProcedure)
 }
 
 func (UnimplementedKindsServer) Again(context.Context, *emptypb.Empty) (*timestamppb.Timestamp, error) {
-	return nil, rpcmesh.UnimplementedError(KindsAgainProcedure)
+	return nil, stub.UnimplementedError(KindsAgainProcedure)
 }
 
 func (UnimplementedKindsServer) Down(context.Context, *anypb.Any, KindsDownServerStream) error {
-	return rpcmesh.UnimplementedError(KindsDownProcedure)
+	return stub.UnimplementedError(KindsDownProcedure)
 }
 
 func (UnimplementedKindsServer) Up(context.Context, KindsUpServerStream) (*sharedpb.Item_Detail, error) {
-	return nil, rpcmesh.UnimplementedError(KindsUpProcedure)
+	return nil, stub.UnimplementedError(KindsUpProcedure)
 }
 
 func (UnimplementedKindsServer) Both(context.Context, KindsBothServerStream) error {
-	return rpcmesh.UnimplementedError(KindsBothProcedure)
+	return stub.UnimplementedError(KindsBothProcedure)
 }
 
 // RegisterKindsOrigin registers srv at reg, a namespace or a group, as an origin of every function of
 // golden.kinds.Kinds: of all of them or, if it fails, of none.
 func RegisterKindsOrigin(reg rpcmesh.Registrar, srv KindsServer) (*rpcmesh.Origin, error) {
-	return rpcmesh.RegisterService(reg, srv,
-		rpcmesh.UnaryMethod(kindsUnarySpec, KindsServer.Unary),
-		rpcmesh.UnaryMethod(kindsSafeSpec, KindsServer.Safe),
-		rpcmesh.UnaryMethod(kindsAgainSpec, KindsServer.Again),
-		rpcmesh.ServerStreamMethod(kindsDownSpec, KindsServer.Down),
-		rpcmesh.ClientStreamMethod(kindsUpSpec, KindsServer.Up),
-		rpcmesh.BidiStreamMethod(kindsBothSpec, KindsServer.Both),
+	return stub.RegisterService(reg, srv,
+		stub.UnaryMethod(kindsUnarySpec, KindsServer.Unary),
+		stub.UnaryMethod(kindsSafeSpec, KindsServer.Safe),
+		stub.UnaryMethod(kindsAgainSpec, KindsServer.Again),
+		stub.ServerStreamMethod(kindsDownSpec, KindsServer.Down),
+		stub.ClientStreamMethod(kindsUpSpec, KindsServer.Up),
+		stub.BidiStreamMethod(kindsBothSpec, KindsServer.Both),
 	)
 }
 
@@ -144,64 +145,64 @@ type KindsClient interface {
 // NewKindsClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewKindsClient(t connect.Transport, interceptors ...connect.ClientInterceptor) KindsClient {
-	return &kindsClient{client: rpcmesh.NewClient(t, interceptors...)}
+	return &kindsClient{client: stub.NewClient(t, interceptors...)}
 }
 
 // KindsDownServerStream is the handler's end of a call of golden.kinds.Kinds.Down.
-type KindsDownServerStream = rpcmesh.ServerSendStream[structpb.Struct]
+type KindsDownServerStream = stub.ServerSendStream[structpb.Struct]
 
 // KindsDownClientStream is the caller's end of a call of golden.kinds.Kinds.Down.
-type KindsDownClientStream = rpcmesh.ClientReceiveStream[structpb.Struct]
+type KindsDownClientStream = stub.ClientReceiveStream[structpb.Struct]
 
 // KindsUpServerStream is the handler's end of a call of golden.kinds.Kinds.Up.
-type KindsUpServerStream = rpcmesh.ServerReceiveStream[sharedpb.Item]
+type KindsUpServerStream = stub.ServerReceiveStream[sharedpb.Item]
 
 // KindsUpClientStream is the caller's end of a call of golden.kinds.Kinds.Up.
-type KindsUpClientStream = rpcmesh.ClientSendStream[sharedpb.Item, sharedpb.Item_Detail]
+type KindsUpClientStream = stub.ClientSendStream[sharedpb.Item, sharedpb.Item_Detail]
 
 // KindsBothServerStream is the handler's end of a call of golden.kinds.Kinds.Both.
-type KindsBothServerStream = rpcmesh.ServerBidiStream[sharedpb.Item_Detail, kinds.Outer]
+type KindsBothServerStream = stub.ServerBidiStream[sharedpb.Item_Detail, kinds.Outer]
 
 // KindsBothClientStream is the caller's end of a call of golden.kinds.Kinds.Both.
-type KindsBothClientStream = rpcmesh.ClientBidiStream[sharedpb.Item_Detail, kinds.Outer]
+type KindsBothClientStream = stub.ClientBidiStream[sharedpb.Item_Detail, kinds.Outer]
 
 func kindsService() protoreflect.ServiceDescriptor {
 	return kinds.File_kinds_kinds_proto.Services().ByName("Kinds")
 }
 
 var (
-	kindsUnarySpec = rpcmesh.NewMethodSpec(kindsService, "Unary")
-	kindsSafeSpec  = rpcmesh.NewMethodSpec(kindsService, "Safe")
-	kindsAgainSpec = rpcmesh.NewMethodSpec(kindsService, "Again")
-	kindsDownSpec  = rpcmesh.NewMethodSpec(kindsService, "Down")
-	kindsUpSpec    = rpcmesh.NewMethodSpec(kindsService, "Up")
-	kindsBothSpec  = rpcmesh.NewMethodSpec(kindsService, "Both")
+	kindsUnarySpec = stub.NewMethodSpec(kindsService, "Unary")
+	kindsSafeSpec  = stub.NewMethodSpec(kindsService, "Safe")
+	kindsAgainSpec = stub.NewMethodSpec(kindsService, "Again")
+	kindsDownSpec  = stub.NewMethodSpec(kindsService, "Down")
+	kindsUpSpec    = stub.NewMethodSpec(kindsService, "Up")
+	kindsBothSpec  = stub.NewMethodSpec(kindsService, "Both")
 )
 
-type kindsClient struct{ client *rpcmesh.Client }
+type kindsClient struct{ client *stub.Client }
 
 func (c *kindsClient) Unary(ctx context.Context, req *kinds.Number) (*kinds.Number, error) {
-	return rpcmesh.CallUnary[kinds.Number](ctx, c.client, kindsUnarySpec, req)
+	return stub.CallUnary[kinds.Number](ctx, c.client, kindsUnarySpec, req)
 }
 
 func (c *kindsClient) Safe(ctx context.Context, req *kinds.Outer_Inner_Most) (*kinds.Outer_Inner, error) {
-	return rpcmesh.CallUnary[kinds.Outer_Inner](ctx, c.client, kindsSafeSpec, req)
+	return stub.CallUnary[kinds.Outer_Inner](ctx, c.client, kindsSafeSpec, req)
 }
 
 func (c *kindsClient) Again(ctx context.Context, req *emptypb.Empty) (*timestamppb.Timestamp, error) {
-	return rpcmesh.CallUnary[timestamppb.Timestamp](ctx, c.client, kindsAgainSpec, req)
+	return stub.CallUnary[timestamppb.Timestamp](ctx, c.client, kindsAgainSpec, req)
 }
 
 func (c *kindsClient) Down(ctx context.Context, req *anypb.Any) (KindsDownClientStream, error) {
-	return rpcmesh.CallServerStream[structpb.Struct](ctx, c.client, kindsDownSpec, req)
+	return stub.CallServerStream[structpb.Struct](ctx, c.client, kindsDownSpec, req)
 }
 
 func (c *kindsClient) Up(ctx context.Context) (KindsUpClientStream, error) {
-	return rpcmesh.CallClientStream[sharedpb.Item, sharedpb.Item_Detail](ctx, c.client, kindsUpSpec)
+	return stub.CallClientStream[sharedpb.Item, sharedpb.Item_Detail](ctx, c.client, kindsUpSpec)
 }
 
 func (c *kindsClient) Both(ctx context.Context) (KindsBothClientStream, error) {
-	return rpcmesh.CallBidiStream[sharedpb.Item_Detail, kinds.Outer](ctx, c.client, kindsBothSpec)
+	return stub.CallBidiStream[sharedpb.Item_Detail, kinds.Outer](ctx, c.client, kindsBothSpec)
 }
 
 // SecondName is the name of the service golden.kinds.Second.
@@ -241,24 +242,24 @@ type SecondServer interface {
 type UnimplementedSecondServer struct{}
 
 func (UnimplementedSecondServer) Unary(context.Context, *kinds.Number) (*sharedpb.Item, error) {
-	return nil, rpcmesh.UnimplementedError(SecondUnaryProcedure)
+	return nil, stub.UnimplementedError(SecondUnaryProcedure)
 }
 
 func (UnimplementedSecondServer) Old(context.Context, SecondOldServerStream) error {
-	return rpcmesh.UnimplementedError(SecondOldProcedure)
+	return stub.UnimplementedError(SecondOldProcedure)
 }
 
 func (UnimplementedSecondServer) Older(context.Context, *kinds.Number) (*kinds.Number, error) {
-	return nil, rpcmesh.UnimplementedError(SecondOlderProcedure)
+	return nil, stub.UnimplementedError(SecondOlderProcedure)
 }
 
 // RegisterSecondOrigin registers srv at reg, a namespace or a group, as an origin of every function of
 // golden.kinds.Second: of all of them or, if it fails, of none.
 func RegisterSecondOrigin(reg rpcmesh.Registrar, srv SecondServer) (*rpcmesh.Origin, error) {
-	return rpcmesh.RegisterService(reg, srv,
-		rpcmesh.UnaryMethod(secondUnarySpec, SecondServer.Unary),
-		rpcmesh.BidiStreamMethod(secondOldSpec, SecondServer.Old),
-		rpcmesh.UnaryMethod(secondOlderSpec, SecondServer.Older),
+	return stub.RegisterService(reg, srv,
+		stub.UnaryMethod(secondUnarySpec, SecondServer.Unary),
+		stub.BidiStreamMethod(secondOldSpec, SecondServer.Old),
+		stub.UnaryMethod(secondOlderSpec, SecondServer.Older),
 	)
 }
 
@@ -280,41 +281,41 @@ type SecondClient interface {
 // NewSecondClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewSecondClient(t connect.Transport, interceptors ...connect.ClientInterceptor) SecondClient {
-	return &secondClient{client: rpcmesh.NewClient(t, interceptors...)}
+	return &secondClient{client: stub.NewClient(t, interceptors...)}
 }
 
 // SecondOldServerStream is the handler's end of a call of golden.kinds.Second.Old.
 //
 // Deprecated: Marked as deprecated in kinds/kinds.proto.
-type SecondOldServerStream = rpcmesh.ServerBidiStream[kinds.Number, kinds.Number]
+type SecondOldServerStream = stub.ServerBidiStream[kinds.Number, kinds.Number]
 
 // SecondOldClientStream is the caller's end of a call of golden.kinds.Second.Old.
 //
 // Deprecated: Marked as deprecated in kinds/kinds.proto.
-type SecondOldClientStream = rpcmesh.ClientBidiStream[kinds.Number, kinds.Number]
+type SecondOldClientStream = stub.ClientBidiStream[kinds.Number, kinds.Number]
 
 func secondService() protoreflect.ServiceDescriptor {
 	return kinds.File_kinds_kinds_proto.Services().ByName("Second")
 }
 
 var (
-	secondUnarySpec = rpcmesh.NewMethodSpec(secondService, "Unary")
-	secondOldSpec   = rpcmesh.NewMethodSpec(secondService, "Old")
-	secondOlderSpec = rpcmesh.NewMethodSpec(secondService, "Older")
+	secondUnarySpec = stub.NewMethodSpec(secondService, "Unary")
+	secondOldSpec   = stub.NewMethodSpec(secondService, "Old")
+	secondOlderSpec = stub.NewMethodSpec(secondService, "Older")
 )
 
-type secondClient struct{ client *rpcmesh.Client }
+type secondClient struct{ client *stub.Client }
 
 func (c *secondClient) Unary(ctx context.Context, req *kinds.Number) (*sharedpb.Item, error) {
-	return rpcmesh.CallUnary[sharedpb.Item](ctx, c.client, secondUnarySpec, req)
+	return stub.CallUnary[sharedpb.Item](ctx, c.client, secondUnarySpec, req)
 }
 
 func (c *secondClient) Old(ctx context.Context) (SecondOldClientStream, error) {
-	return rpcmesh.CallBidiStream[kinds.Number, kinds.Number](ctx, c.client, secondOldSpec)
+	return stub.CallBidiStream[kinds.Number, kinds.Number](ctx, c.client, secondOldSpec)
 }
 
 func (c *secondClient) Older(ctx context.Context, req *kinds.Number) (*kinds.Number, error) {
-	return rpcmesh.CallUnary[kinds.Number](ctx, c.client, secondOlderSpec, req)
+	return stub.CallUnary[kinds.Number](ctx, c.client, secondOlderSpec, req)
 }
 
 // EmptyName is the name of the service golden.kinds.Empty.
@@ -331,7 +332,7 @@ type UnimplementedEmptyServer struct{}
 // RegisterEmptyOrigin registers srv at reg, a namespace or a group, as an origin of every function of
 // golden.kinds.Empty: of all of them or, if it fails, of none.
 func RegisterEmptyOrigin(reg rpcmesh.Registrar, srv EmptyServer) (*rpcmesh.Origin, error) {
-	return rpcmesh.RegisterService(reg, srv)
+	return stub.RegisterService(reg, srv)
 }
 
 // EmptyClient calls golden.kinds.Empty. It is safe for concurrent use.
@@ -341,10 +342,10 @@ type EmptyClient interface {
 // NewEmptyClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewEmptyClient(t connect.Transport, interceptors ...connect.ClientInterceptor) EmptyClient {
-	return &emptyClient{client: rpcmesh.NewClient(t, interceptors...)}
+	return &emptyClient{client: stub.NewClient(t, interceptors...)}
 }
 
-type emptyClient struct{ client *rpcmesh.Client }
+type emptyClient struct{ client *stub.Client }
 
 // RetiredName is the name of the service golden.kinds.Retired.
 //
@@ -373,7 +374,7 @@ type RetiredServer interface {
 type UnimplementedRetiredServer struct{}
 
 func (UnimplementedRetiredServer) Unary(context.Context, *kinds.Number) (*kinds.Number, error) {
-	return nil, rpcmesh.UnimplementedError(RetiredUnaryProcedure)
+	return nil, stub.UnimplementedError(RetiredUnaryProcedure)
 }
 
 // RegisterRetiredOrigin registers srv at reg, a namespace or a group, as an origin of every function of
@@ -381,8 +382,8 @@ func (UnimplementedRetiredServer) Unary(context.Context, *kinds.Number) (*kinds.
 //
 // Deprecated: Marked as deprecated in kinds/kinds.proto.
 func RegisterRetiredOrigin(reg rpcmesh.Registrar, srv RetiredServer) (*rpcmesh.Origin, error) {
-	return rpcmesh.RegisterService(reg, srv,
-		rpcmesh.UnaryMethod(retiredUnarySpec, RetiredServer.Unary),
+	return stub.RegisterService(reg, srv,
+		stub.UnaryMethod(retiredUnarySpec, RetiredServer.Unary),
 	)
 }
 
@@ -400,7 +401,7 @@ type RetiredClient interface {
 //
 // Deprecated: Marked as deprecated in kinds/kinds.proto.
 func NewRetiredClient(t connect.Transport, interceptors ...connect.ClientInterceptor) RetiredClient {
-	return &retiredClient{client: rpcmesh.NewClient(t, interceptors...)}
+	return &retiredClient{client: stub.NewClient(t, interceptors...)}
 }
 
 func retiredService() protoreflect.ServiceDescriptor {
@@ -408,11 +409,11 @@ func retiredService() protoreflect.ServiceDescriptor {
 }
 
 var (
-	retiredUnarySpec = rpcmesh.NewMethodSpec(retiredService, "Unary")
+	retiredUnarySpec = stub.NewMethodSpec(retiredService, "Unary")
 )
 
-type retiredClient struct{ client *rpcmesh.Client }
+type retiredClient struct{ client *stub.Client }
 
 func (c *retiredClient) Unary(ctx context.Context, req *kinds.Number) (*kinds.Number, error) {
-	return rpcmesh.CallUnary[kinds.Number](ctx, c.client, retiredUnarySpec, req)
+	return stub.CallUnary[kinds.Number](ctx, c.client, retiredUnarySpec, req)
 }

@@ -9,12 +9,13 @@ import (
 	context "context"
 	nopackage "github.com/rpcmesh/rpcmesh/cmd/protoc-gen-rpcmesh-go/internal/golden/nopackage"
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
+	stub "github.com/rpcmesh/rpcmesh/runtime/stub"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 )
 
 // This line compiles if this file fits the rpcmesh module in use. If it does not, the module is too old for
 // this file (then upgrade it) or too new (then generate this file again, with the plugin of that version).
-const _ = rpcmesh.GeneratedV2
+const _ = stub.GeneratedV1
 
 // GoldenBareName is the name of the service GoldenBare.
 const GoldenBareName = "GoldenBare"
@@ -38,19 +39,19 @@ type GoldenBareServer interface {
 type UnimplementedGoldenBareServer struct{}
 
 func (UnimplementedGoldenBareServer) Unary(context.Context, *nopackage.GoldenBareMessage) (*nopackage.GoldenBareMessage, error) {
-	return nil, rpcmesh.UnimplementedError(GoldenBareUnaryProcedure)
+	return nil, stub.UnimplementedError(GoldenBareUnaryProcedure)
 }
 
 func (UnimplementedGoldenBareServer) Both(context.Context, GoldenBareBothServerStream) error {
-	return rpcmesh.UnimplementedError(GoldenBareBothProcedure)
+	return stub.UnimplementedError(GoldenBareBothProcedure)
 }
 
 // RegisterGoldenBareOrigin registers srv at reg, a namespace or a group, as an origin of every function of
 // GoldenBare: of all of them or, if it fails, of none.
 func RegisterGoldenBareOrigin(reg rpcmesh.Registrar, srv GoldenBareServer) (*rpcmesh.Origin, error) {
-	return rpcmesh.RegisterService(reg, srv,
-		rpcmesh.UnaryMethod(goldenBareUnarySpec, GoldenBareServer.Unary),
-		rpcmesh.BidiStreamMethod(goldenBareBothSpec, GoldenBareServer.Both),
+	return stub.RegisterService(reg, srv,
+		stub.UnaryMethod(goldenBareUnarySpec, GoldenBareServer.Unary),
+		stub.BidiStreamMethod(goldenBareBothSpec, GoldenBareServer.Both),
 	)
 }
 
@@ -63,30 +64,30 @@ type GoldenBareClient interface {
 // NewGoldenBareClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewGoldenBareClient(t connect.Transport, interceptors ...connect.ClientInterceptor) GoldenBareClient {
-	return &goldenBareClient{client: rpcmesh.NewClient(t, interceptors...)}
+	return &goldenBareClient{client: stub.NewClient(t, interceptors...)}
 }
 
 // GoldenBareBothServerStream is the handler's end of a call of GoldenBare.Both.
-type GoldenBareBothServerStream = rpcmesh.ServerBidiStream[nopackage.GoldenBareMessage, nopackage.GoldenBareMessage]
+type GoldenBareBothServerStream = stub.ServerBidiStream[nopackage.GoldenBareMessage, nopackage.GoldenBareMessage]
 
 // GoldenBareBothClientStream is the caller's end of a call of GoldenBare.Both.
-type GoldenBareBothClientStream = rpcmesh.ClientBidiStream[nopackage.GoldenBareMessage, nopackage.GoldenBareMessage]
+type GoldenBareBothClientStream = stub.ClientBidiStream[nopackage.GoldenBareMessage, nopackage.GoldenBareMessage]
 
 func goldenBareService() protoreflect.ServiceDescriptor {
 	return nopackage.File_nopackage_nopackage_proto.Services().ByName("GoldenBare")
 }
 
 var (
-	goldenBareUnarySpec = rpcmesh.NewMethodSpec(goldenBareService, "Unary")
-	goldenBareBothSpec  = rpcmesh.NewMethodSpec(goldenBareService, "Both")
+	goldenBareUnarySpec = stub.NewMethodSpec(goldenBareService, "Unary")
+	goldenBareBothSpec  = stub.NewMethodSpec(goldenBareService, "Both")
 )
 
-type goldenBareClient struct{ client *rpcmesh.Client }
+type goldenBareClient struct{ client *stub.Client }
 
 func (c *goldenBareClient) Unary(ctx context.Context, req *nopackage.GoldenBareMessage) (*nopackage.GoldenBareMessage, error) {
-	return rpcmesh.CallUnary[nopackage.GoldenBareMessage](ctx, c.client, goldenBareUnarySpec, req)
+	return stub.CallUnary[nopackage.GoldenBareMessage](ctx, c.client, goldenBareUnarySpec, req)
 }
 
 func (c *goldenBareClient) Both(ctx context.Context) (GoldenBareBothClientStream, error) {
-	return rpcmesh.CallBidiStream[nopackage.GoldenBareMessage, nopackage.GoldenBareMessage](ctx, c.client, goldenBareBothSpec)
+	return stub.CallBidiStream[nopackage.GoldenBareMessage, nopackage.GoldenBareMessage](ctx, c.client, goldenBareBothSpec)
 }

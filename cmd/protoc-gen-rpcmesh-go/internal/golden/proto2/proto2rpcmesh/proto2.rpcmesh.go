@@ -9,12 +9,13 @@ import (
 	context "context"
 	proto2 "github.com/rpcmesh/rpcmesh/cmd/protoc-gen-rpcmesh-go/internal/golden/proto2"
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
+	stub "github.com/rpcmesh/rpcmesh/runtime/stub"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 )
 
 // This line compiles if this file fits the rpcmesh module in use. If it does not, the module is too old for
 // this file (then upgrade it) or too new (then generate this file again, with the plugin of that version).
-const _ = rpcmesh.GeneratedV2
+const _ = stub.GeneratedV1
 
 // SearchName is the name of the service golden.proto2.Search.
 const SearchName = "golden.proto2.Search"
@@ -38,19 +39,19 @@ type SearchServer interface {
 type UnimplementedSearchServer struct{}
 
 func (UnimplementedSearchServer) Find(context.Context, *proto2.Query, SearchFindServerStream) error {
-	return rpcmesh.UnimplementedError(SearchFindProcedure)
+	return stub.UnimplementedError(SearchFindProcedure)
 }
 
 func (UnimplementedSearchServer) Count(context.Context, *proto2.Query) (*proto2.Query, error) {
-	return nil, rpcmesh.UnimplementedError(SearchCountProcedure)
+	return nil, stub.UnimplementedError(SearchCountProcedure)
 }
 
 // RegisterSearchOrigin registers srv at reg, a namespace or a group, as an origin of every function of
 // golden.proto2.Search: of all of them or, if it fails, of none.
 func RegisterSearchOrigin(reg rpcmesh.Registrar, srv SearchServer) (*rpcmesh.Origin, error) {
-	return rpcmesh.RegisterService(reg, srv,
-		rpcmesh.ServerStreamMethod(searchFindSpec, SearchServer.Find),
-		rpcmesh.UnaryMethod(searchCountSpec, SearchServer.Count),
+	return stub.RegisterService(reg, srv,
+		stub.ServerStreamMethod(searchFindSpec, SearchServer.Find),
+		stub.UnaryMethod(searchCountSpec, SearchServer.Count),
 	)
 }
 
@@ -63,30 +64,30 @@ type SearchClient interface {
 // NewSearchClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewSearchClient(t connect.Transport, interceptors ...connect.ClientInterceptor) SearchClient {
-	return &searchClient{client: rpcmesh.NewClient(t, interceptors...)}
+	return &searchClient{client: stub.NewClient(t, interceptors...)}
 }
 
 // SearchFindServerStream is the handler's end of a call of golden.proto2.Search.Find.
-type SearchFindServerStream = rpcmesh.ServerSendStream[proto2.Query_Page]
+type SearchFindServerStream = stub.ServerSendStream[proto2.Query_Page]
 
 // SearchFindClientStream is the caller's end of a call of golden.proto2.Search.Find.
-type SearchFindClientStream = rpcmesh.ClientReceiveStream[proto2.Query_Page]
+type SearchFindClientStream = stub.ClientReceiveStream[proto2.Query_Page]
 
 func searchService() protoreflect.ServiceDescriptor {
 	return proto2.File_proto2_proto2_proto.Services().ByName("Search")
 }
 
 var (
-	searchFindSpec  = rpcmesh.NewMethodSpec(searchService, "Find")
-	searchCountSpec = rpcmesh.NewMethodSpec(searchService, "Count")
+	searchFindSpec  = stub.NewMethodSpec(searchService, "Find")
+	searchCountSpec = stub.NewMethodSpec(searchService, "Count")
 )
 
-type searchClient struct{ client *rpcmesh.Client }
+type searchClient struct{ client *stub.Client }
 
 func (c *searchClient) Find(ctx context.Context, req *proto2.Query) (SearchFindClientStream, error) {
-	return rpcmesh.CallServerStream[proto2.Query_Page](ctx, c.client, searchFindSpec, req)
+	return stub.CallServerStream[proto2.Query_Page](ctx, c.client, searchFindSpec, req)
 }
 
 func (c *searchClient) Count(ctx context.Context, req *proto2.Query) (*proto2.Query, error) {
-	return rpcmesh.CallUnary[proto2.Query](ctx, c.client, searchCountSpec, req)
+	return stub.CallUnary[proto2.Query](ctx, c.client, searchCountSpec, req)
 }

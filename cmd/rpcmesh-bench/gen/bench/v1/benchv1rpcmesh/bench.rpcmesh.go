@@ -2,6 +2,8 @@
 //
 // Source: bench/v1/bench.proto
 
+// Package benchv1rpcmesh has the servers and clients of bench.v1.
+//
 // The one service that every peer serves: what comes in goes back as it is.
 package benchv1rpcmesh
 
@@ -10,12 +12,13 @@ import (
 	context "context"
 	benchv1 "github.com/rpcmesh/rpcmesh/cmd/rpcmesh-bench/gen/bench/v1"
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
+	stub "github.com/rpcmesh/rpcmesh/runtime/stub"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 )
 
 // This line compiles if this file fits the rpcmesh module in use. If it does not, the module is too old for
 // this file (then upgrade it) or too new (then generate this file again, with the plugin of that version).
-const _ = rpcmesh.GeneratedV2
+const _ = stub.GeneratedV1
 
 // EchoServiceName is the name of the service bench.v1.EchoService.
 const EchoServiceName = "bench.v1.EchoService"
@@ -43,19 +46,19 @@ type EchoServiceServer interface {
 type UnimplementedEchoServiceServer struct{}
 
 func (UnimplementedEchoServiceServer) Echo(context.Context, *benchv1.EchoRequest) (*benchv1.EchoResponse, error) {
-	return nil, rpcmesh.UnimplementedError(EchoServiceEchoProcedure)
+	return nil, stub.UnimplementedError(EchoServiceEchoProcedure)
 }
 
 func (UnimplementedEchoServiceServer) Chat(context.Context, EchoServiceChatServerStream) error {
-	return rpcmesh.UnimplementedError(EchoServiceChatProcedure)
+	return stub.UnimplementedError(EchoServiceChatProcedure)
 }
 
 // RegisterEchoServiceOrigin registers srv at reg, a namespace or a group, as an origin of every function of
 // bench.v1.EchoService: of all of them or, if it fails, of none.
 func RegisterEchoServiceOrigin(reg rpcmesh.Registrar, srv EchoServiceServer) (*rpcmesh.Origin, error) {
-	return rpcmesh.RegisterService(reg, srv,
-		rpcmesh.UnaryMethod(echoServiceEchoSpec, EchoServiceServer.Echo),
-		rpcmesh.BidiStreamMethod(echoServiceChatSpec, EchoServiceServer.Chat),
+	return stub.RegisterService(reg, srv,
+		stub.UnaryMethod(echoServiceEchoSpec, EchoServiceServer.Echo),
+		stub.BidiStreamMethod(echoServiceChatSpec, EchoServiceServer.Chat),
 	)
 }
 
@@ -72,30 +75,30 @@ type EchoServiceClient interface {
 // NewEchoServiceClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewEchoServiceClient(t connect.Transport, interceptors ...connect.ClientInterceptor) EchoServiceClient {
-	return &echoServiceClient{client: rpcmesh.NewClient(t, interceptors...)}
+	return &echoServiceClient{client: stub.NewClient(t, interceptors...)}
 }
 
 // EchoServiceChatServerStream is the handler's end of a call of bench.v1.EchoService.Chat.
-type EchoServiceChatServerStream = rpcmesh.ServerBidiStream[benchv1.ChatRequest, benchv1.ChatResponse]
+type EchoServiceChatServerStream = stub.ServerBidiStream[benchv1.ChatRequest, benchv1.ChatResponse]
 
 // EchoServiceChatClientStream is the caller's end of a call of bench.v1.EchoService.Chat.
-type EchoServiceChatClientStream = rpcmesh.ClientBidiStream[benchv1.ChatRequest, benchv1.ChatResponse]
+type EchoServiceChatClientStream = stub.ClientBidiStream[benchv1.ChatRequest, benchv1.ChatResponse]
 
 func echoServiceService() protoreflect.ServiceDescriptor {
 	return benchv1.File_bench_v1_bench_proto.Services().ByName("EchoService")
 }
 
 var (
-	echoServiceEchoSpec = rpcmesh.NewMethodSpec(echoServiceService, "Echo")
-	echoServiceChatSpec = rpcmesh.NewMethodSpec(echoServiceService, "Chat")
+	echoServiceEchoSpec = stub.NewMethodSpec(echoServiceService, "Echo")
+	echoServiceChatSpec = stub.NewMethodSpec(echoServiceService, "Chat")
 )
 
-type echoServiceClient struct{ client *rpcmesh.Client }
+type echoServiceClient struct{ client *stub.Client }
 
 func (c *echoServiceClient) Echo(ctx context.Context, req *benchv1.EchoRequest) (*benchv1.EchoResponse, error) {
-	return rpcmesh.CallUnary[benchv1.EchoResponse](ctx, c.client, echoServiceEchoSpec, req)
+	return stub.CallUnary[benchv1.EchoResponse](ctx, c.client, echoServiceEchoSpec, req)
 }
 
 func (c *echoServiceClient) Chat(ctx context.Context) (EchoServiceChatClientStream, error) {
-	return rpcmesh.CallBidiStream[benchv1.ChatRequest, benchv1.ChatResponse](ctx, c.client, echoServiceChatSpec)
+	return stub.CallBidiStream[benchv1.ChatRequest, benchv1.ChatResponse](ctx, c.client, echoServiceChatSpec)
 }

@@ -9,12 +9,13 @@ import (
 	context "context"
 	odd_pkg "github.com/rpcmesh/rpcmesh/cmd/protoc-gen-rpcmesh-go/internal/golden/odd-dir/v1.2"
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
+	stub "github.com/rpcmesh/rpcmesh/runtime/stub"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 )
 
 // This line compiles if this file fits the rpcmesh module in use. If it does not, the module is too old for
 // this file (then upgrade it) or too new (then generate this file again, with the plugin of that version).
-const _ = rpcmesh.GeneratedV2
+const _ = stub.GeneratedV1
 
 // OddName is the name of the service golden.odd.Odd.
 const OddName = "golden.odd.Odd"
@@ -35,14 +36,14 @@ type OddServer interface {
 type UnimplementedOddServer struct{}
 
 func (UnimplementedOddServer) Unary(context.Context, *odd_pkg.M) (*odd_pkg.M, error) {
-	return nil, rpcmesh.UnimplementedError(OddUnaryProcedure)
+	return nil, stub.UnimplementedError(OddUnaryProcedure)
 }
 
 // RegisterOddOrigin registers srv at reg, a namespace or a group, as an origin of every function of
 // golden.odd.Odd: of all of them or, if it fails, of none.
 func RegisterOddOrigin(reg rpcmesh.Registrar, srv OddServer) (*rpcmesh.Origin, error) {
-	return rpcmesh.RegisterService(reg, srv,
-		rpcmesh.UnaryMethod(oddUnarySpec, OddServer.Unary),
+	return stub.RegisterService(reg, srv,
+		stub.UnaryMethod(oddUnarySpec, OddServer.Unary),
 	)
 }
 
@@ -54,7 +55,7 @@ type OddClient interface {
 // NewOddClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewOddClient(t connect.Transport, interceptors ...connect.ClientInterceptor) OddClient {
-	return &oddClient{client: rpcmesh.NewClient(t, interceptors...)}
+	return &oddClient{client: stub.NewClient(t, interceptors...)}
 }
 
 func oddService() protoreflect.ServiceDescriptor {
@@ -62,11 +63,11 @@ func oddService() protoreflect.ServiceDescriptor {
 }
 
 var (
-	oddUnarySpec = rpcmesh.NewMethodSpec(oddService, "Unary")
+	oddUnarySpec = stub.NewMethodSpec(oddService, "Unary")
 )
 
-type oddClient struct{ client *rpcmesh.Client }
+type oddClient struct{ client *stub.Client }
 
 func (c *oddClient) Unary(ctx context.Context, req *odd_pkg.M) (*odd_pkg.M, error) {
-	return rpcmesh.CallUnary[odd_pkg.M](ctx, c.client, oddUnarySpec, req)
+	return stub.CallUnary[odd_pkg.M](ctx, c.client, oddUnarySpec, req)
 }

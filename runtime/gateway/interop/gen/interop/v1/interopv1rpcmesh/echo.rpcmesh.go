@@ -2,7 +2,7 @@
 //
 // Source: interop/v1/echo.proto
 
-// Package interop.v1 is what clients of other libraries and languages call in the tests.
+// Package interopv1rpcmesh is what clients of other libraries and languages call in the tests.
 package interopv1rpcmesh
 
 import (
@@ -10,12 +10,13 @@ import (
 	context "context"
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
 	interopv1 "github.com/rpcmesh/rpcmesh/runtime/gateway/interop/gen/interop/v1"
+	stub "github.com/rpcmesh/rpcmesh/runtime/stub"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 )
 
 // This line compiles if this file fits the rpcmesh module in use. If it does not, the module is too old for
 // this file (then upgrade it) or too new (then generate this file again, with the plugin of that version).
-const _ = rpcmesh.GeneratedV2
+const _ = stub.GeneratedV1
 
 // EchoServiceName is the name of the service interop.v1.EchoService.
 const EchoServiceName = "interop.v1.EchoService"
@@ -53,29 +54,29 @@ type EchoServiceServer interface {
 type UnimplementedEchoServiceServer struct{}
 
 func (UnimplementedEchoServiceServer) Echo(context.Context, *interopv1.EchoRequest) (*interopv1.EchoResponse, error) {
-	return nil, rpcmesh.UnimplementedError(EchoServiceEchoProcedure)
+	return nil, stub.UnimplementedError(EchoServiceEchoProcedure)
 }
 
 func (UnimplementedEchoServiceServer) Repeat(context.Context, *interopv1.RepeatRequest, EchoServiceRepeatServerStream) error {
-	return rpcmesh.UnimplementedError(EchoServiceRepeatProcedure)
+	return stub.UnimplementedError(EchoServiceRepeatProcedure)
 }
 
 func (UnimplementedEchoServiceServer) Join(context.Context, EchoServiceJoinServerStream) (*interopv1.JoinResponse, error) {
-	return nil, rpcmesh.UnimplementedError(EchoServiceJoinProcedure)
+	return nil, stub.UnimplementedError(EchoServiceJoinProcedure)
 }
 
 func (UnimplementedEchoServiceServer) Chat(context.Context, EchoServiceChatServerStream) error {
-	return rpcmesh.UnimplementedError(EchoServiceChatProcedure)
+	return stub.UnimplementedError(EchoServiceChatProcedure)
 }
 
 // RegisterEchoServiceOrigin registers srv at reg, a namespace or a group, as an origin of every function of
 // interop.v1.EchoService: of all of them or, if it fails, of none.
 func RegisterEchoServiceOrigin(reg rpcmesh.Registrar, srv EchoServiceServer) (*rpcmesh.Origin, error) {
-	return rpcmesh.RegisterService(reg, srv,
-		rpcmesh.UnaryMethod(echoServiceEchoSpec, EchoServiceServer.Echo),
-		rpcmesh.ServerStreamMethod(echoServiceRepeatSpec, EchoServiceServer.Repeat),
-		rpcmesh.ClientStreamMethod(echoServiceJoinSpec, EchoServiceServer.Join),
-		rpcmesh.BidiStreamMethod(echoServiceChatSpec, EchoServiceServer.Chat),
+	return stub.RegisterService(reg, srv,
+		stub.UnaryMethod(echoServiceEchoSpec, EchoServiceServer.Echo),
+		stub.ServerStreamMethod(echoServiceRepeatSpec, EchoServiceServer.Repeat),
+		stub.ClientStreamMethod(echoServiceJoinSpec, EchoServiceServer.Join),
+		stub.BidiStreamMethod(echoServiceChatSpec, EchoServiceServer.Chat),
 	)
 }
 
@@ -98,52 +99,52 @@ type EchoServiceClient interface {
 // NewEchoServiceClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewEchoServiceClient(t connect.Transport, interceptors ...connect.ClientInterceptor) EchoServiceClient {
-	return &echoServiceClient{client: rpcmesh.NewClient(t, interceptors...)}
+	return &echoServiceClient{client: stub.NewClient(t, interceptors...)}
 }
 
 // EchoServiceRepeatServerStream is the handler's end of a call of interop.v1.EchoService.Repeat.
-type EchoServiceRepeatServerStream = rpcmesh.ServerSendStream[interopv1.RepeatResponse]
+type EchoServiceRepeatServerStream = stub.ServerSendStream[interopv1.RepeatResponse]
 
 // EchoServiceRepeatClientStream is the caller's end of a call of interop.v1.EchoService.Repeat.
-type EchoServiceRepeatClientStream = rpcmesh.ClientReceiveStream[interopv1.RepeatResponse]
+type EchoServiceRepeatClientStream = stub.ClientReceiveStream[interopv1.RepeatResponse]
 
 // EchoServiceJoinServerStream is the handler's end of a call of interop.v1.EchoService.Join.
-type EchoServiceJoinServerStream = rpcmesh.ServerReceiveStream[interopv1.JoinRequest]
+type EchoServiceJoinServerStream = stub.ServerReceiveStream[interopv1.JoinRequest]
 
 // EchoServiceJoinClientStream is the caller's end of a call of interop.v1.EchoService.Join.
-type EchoServiceJoinClientStream = rpcmesh.ClientSendStream[interopv1.JoinRequest, interopv1.JoinResponse]
+type EchoServiceJoinClientStream = stub.ClientSendStream[interopv1.JoinRequest, interopv1.JoinResponse]
 
 // EchoServiceChatServerStream is the handler's end of a call of interop.v1.EchoService.Chat.
-type EchoServiceChatServerStream = rpcmesh.ServerBidiStream[interopv1.ChatRequest, interopv1.ChatResponse]
+type EchoServiceChatServerStream = stub.ServerBidiStream[interopv1.ChatRequest, interopv1.ChatResponse]
 
 // EchoServiceChatClientStream is the caller's end of a call of interop.v1.EchoService.Chat.
-type EchoServiceChatClientStream = rpcmesh.ClientBidiStream[interopv1.ChatRequest, interopv1.ChatResponse]
+type EchoServiceChatClientStream = stub.ClientBidiStream[interopv1.ChatRequest, interopv1.ChatResponse]
 
 func echoServiceService() protoreflect.ServiceDescriptor {
 	return interopv1.File_interop_v1_echo_proto.Services().ByName("EchoService")
 }
 
 var (
-	echoServiceEchoSpec   = rpcmesh.NewMethodSpec(echoServiceService, "Echo")
-	echoServiceRepeatSpec = rpcmesh.NewMethodSpec(echoServiceService, "Repeat")
-	echoServiceJoinSpec   = rpcmesh.NewMethodSpec(echoServiceService, "Join")
-	echoServiceChatSpec   = rpcmesh.NewMethodSpec(echoServiceService, "Chat")
+	echoServiceEchoSpec   = stub.NewMethodSpec(echoServiceService, "Echo")
+	echoServiceRepeatSpec = stub.NewMethodSpec(echoServiceService, "Repeat")
+	echoServiceJoinSpec   = stub.NewMethodSpec(echoServiceService, "Join")
+	echoServiceChatSpec   = stub.NewMethodSpec(echoServiceService, "Chat")
 )
 
-type echoServiceClient struct{ client *rpcmesh.Client }
+type echoServiceClient struct{ client *stub.Client }
 
 func (c *echoServiceClient) Echo(ctx context.Context, req *interopv1.EchoRequest) (*interopv1.EchoResponse, error) {
-	return rpcmesh.CallUnary[interopv1.EchoResponse](ctx, c.client, echoServiceEchoSpec, req)
+	return stub.CallUnary[interopv1.EchoResponse](ctx, c.client, echoServiceEchoSpec, req)
 }
 
 func (c *echoServiceClient) Repeat(ctx context.Context, req *interopv1.RepeatRequest) (EchoServiceRepeatClientStream, error) {
-	return rpcmesh.CallServerStream[interopv1.RepeatResponse](ctx, c.client, echoServiceRepeatSpec, req)
+	return stub.CallServerStream[interopv1.RepeatResponse](ctx, c.client, echoServiceRepeatSpec, req)
 }
 
 func (c *echoServiceClient) Join(ctx context.Context) (EchoServiceJoinClientStream, error) {
-	return rpcmesh.CallClientStream[interopv1.JoinRequest, interopv1.JoinResponse](ctx, c.client, echoServiceJoinSpec)
+	return stub.CallClientStream[interopv1.JoinRequest, interopv1.JoinResponse](ctx, c.client, echoServiceJoinSpec)
 }
 
 func (c *echoServiceClient) Chat(ctx context.Context) (EchoServiceChatClientStream, error) {
-	return rpcmesh.CallBidiStream[interopv1.ChatRequest, interopv1.ChatResponse](ctx, c.client, echoServiceChatSpec)
+	return stub.CallBidiStream[interopv1.ChatRequest, interopv1.ChatResponse](ctx, c.client, echoServiceChatSpec)
 }

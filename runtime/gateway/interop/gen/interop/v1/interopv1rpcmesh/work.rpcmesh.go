@@ -9,12 +9,13 @@ import (
 	context "context"
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
 	interopv1 "github.com/rpcmesh/rpcmesh/runtime/gateway/interop/gen/interop/v1"
+	stub "github.com/rpcmesh/rpcmesh/runtime/stub"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 )
 
 // This line compiles if this file fits the rpcmesh module in use. If it does not, the module is too old for
 // this file (then upgrade it) or too new (then generate this file again, with the plugin of that version).
-const _ = rpcmesh.GeneratedV2
+const _ = stub.GeneratedV1
 
 // WorkServiceName is the name of the service interop.v1.WorkService.
 const WorkServiceName = "interop.v1.WorkService"
@@ -38,14 +39,14 @@ type WorkServiceServer interface {
 type UnimplementedWorkServiceServer struct{}
 
 func (UnimplementedWorkServiceServer) Work(context.Context, *interopv1.WorkRequest) (*interopv1.WorkResponse, error) {
-	return nil, rpcmesh.UnimplementedError(WorkServiceWorkProcedure)
+	return nil, stub.UnimplementedError(WorkServiceWorkProcedure)
 }
 
 // RegisterWorkServiceOrigin registers srv at reg, a namespace or a group, as an origin of every function of
 // interop.v1.WorkService: of all of them or, if it fails, of none.
 func RegisterWorkServiceOrigin(reg rpcmesh.Registrar, srv WorkServiceServer) (*rpcmesh.Origin, error) {
-	return rpcmesh.RegisterService(reg, srv,
-		rpcmesh.UnaryMethod(workServiceWorkSpec, WorkServiceServer.Work),
+	return stub.RegisterService(reg, srv,
+		stub.UnaryMethod(workServiceWorkSpec, WorkServiceServer.Work),
 	)
 }
 
@@ -60,7 +61,7 @@ type WorkServiceClient interface {
 // NewWorkServiceClient returns a client that calls through t: a namespace, a group, a proxy or any other
 // transport. The interceptors are around every call, the first of them outermost.
 func NewWorkServiceClient(t connect.Transport, interceptors ...connect.ClientInterceptor) WorkServiceClient {
-	return &workServiceClient{client: rpcmesh.NewClient(t, interceptors...)}
+	return &workServiceClient{client: stub.NewClient(t, interceptors...)}
 }
 
 func workServiceService() protoreflect.ServiceDescriptor {
@@ -68,11 +69,11 @@ func workServiceService() protoreflect.ServiceDescriptor {
 }
 
 var (
-	workServiceWorkSpec = rpcmesh.NewMethodSpec(workServiceService, "Work")
+	workServiceWorkSpec = stub.NewMethodSpec(workServiceService, "Work")
 )
 
-type workServiceClient struct{ client *rpcmesh.Client }
+type workServiceClient struct{ client *stub.Client }
 
 func (c *workServiceClient) Work(ctx context.Context, req *interopv1.WorkRequest) (*interopv1.WorkResponse, error) {
-	return rpcmesh.CallUnary[interopv1.WorkResponse](ctx, c.client, workServiceWorkSpec, req)
+	return stub.CallUnary[interopv1.WorkResponse](ctx, c.client, workServiceWorkSpec, req)
 }

@@ -1,4 +1,4 @@
-package rpcmesh_test
+package stub_test
 
 import (
 	"context"

@@ -1,4 +1,4 @@
-package rpcmesh
+package stub
 
 import (
 	"context"
@@ -84,7 +84,7 @@ func ServerStreamMethod[S, Req, Res any](
 			if err := receiveOnly(stream, req, spec.Procedure, "request"); err != nil {
 				return err
 			}
-			return handle(srv, ctx, req, &stubServerStream[Req, Res]{stream: stream, procedure: spec.Procedure})
+			return handle(srv, ctx, req, &serverStream[Req, Res]{stream: stream, procedure: spec.Procedure})
 		})
 }
 
@@ -96,7 +96,7 @@ func ClientStreamMethod[S, Req, Res any](
 ) ServiceMethod[S] {
 	return bindMethod(method, connect.StreamTypeClient,
 		func(ctx context.Context, srv S, spec connect.Spec, stream connect.ServerStream) error {
-			res, err := handle(srv, ctx, &stubServerStream[Req, Res]{stream: stream, procedure: spec.Procedure})
+			res, err := handle(srv, ctx, &serverStream[Req, Res]{stream: stream, procedure: spec.Procedure})
 			return sendAnswer(stream, spec, res, err)
 		})
 }
@@ -108,7 +108,7 @@ func BidiStreamMethod[S, Req, Res any](
 ) ServiceMethod[S] {
 	return bindMethod(method, connect.StreamTypeBidi,
 		func(ctx context.Context, srv S, spec connect.Spec, stream connect.ServerStream) error {
-			return handle(srv, ctx, &stubServerStream[Req, Res]{stream: stream, procedure: spec.Procedure})
+			return handle(srv, ctx, &serverStream[Req, Res]{stream: stream, procedure: spec.Procedure})
 		})
 }
 
@@ -123,24 +123,24 @@ func sendAnswer[Res any](stream connect.ServerStream, spec connect.Spec, res *Re
 	return stream.Send(res)
 }
 
-// stubServerStream is the handler's end of all three kinds of stream; each interface shows its part.
-type stubServerStream[Req, Res any] struct {
+// serverStream is the handler's end of all three kinds of stream; each interface shows its part.
+type serverStream[Req, Res any] struct {
 	stream    connect.ServerStream
 	procedure string
 }
 
-func (s *stubServerStream[Req, Res]) SendHeaders() error { return s.stream.SendHeaders() }
+func (s *serverStream[Req, Res]) SendHeaders() error { return s.stream.SendHeaders() }
 
-func (s *stubServerStream[Req, Res]) Send(res *Res) error {
+func (s *serverStream[Req, Res]) Send(res *Res) error {
 	if res == nil {
 		return connect.Errorf(connect.CodeInternal, "the handler of %s sent a nil message: it must give an empty one", s.procedure)
 	}
 	return s.stream.Send(res)
 }
 
-func (s *stubServerStream[Req, Res]) Receive() (*Req, error) { return receiveNext[Req](s.stream) }
+func (s *serverStream[Req, Res]) Receive() (*Req, error) { return receiveNext[Req](s.stream) }
 
-func (s *stubServerStream[Req, Res]) All() iter.Seq2[*Req, error] { return untilEnd(s.Receive) }
+func (s *serverStream[Req, Res]) All() iter.Seq2[*Req, error] { return untilEnd(s.Receive) }
 
 // receiveNext reads one message. A clean end is io.EOF itself, however the stream words it.
 func receiveNext[Msg any](stream messageReceiver) (*Msg, error) {

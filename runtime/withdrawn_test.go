@@ -9,13 +9,13 @@ import (
 	"github.com/rpcmesh/rpcmesh/runtime/rpcmeshtest"
 )
 
-// TestGone: what could be called and cannot is told with the reason, as long as it cannot.
-func TestGone(t *testing.T) {
+// TestWithdrawn: what could be called and cannot is told with the reason, as long as it cannot.
+func TestWithdrawn(t *testing.T) {
 	inBubble(t, func(t *testing.T, c *rpcmeshtest.Cluster) {
 		chain(c, 3, "public")
 		ns := c.Node("c").Namespace("public")
-		gone := func() (all []rpcmesh.GoneFunction) {
-			for g := range ns.Gone() {
+		gone := func() (all []rpcmesh.WithdrawnFunction) {
+			for g := range ns.Withdrawn() {
 				all = append(all, g)
 			}
 			return all
@@ -36,11 +36,11 @@ func TestGone(t *testing.T) {
 			t.Fatalf("gone: %+v", got)
 		}
 		for _, g := range got {
-			if g.OriginName != "a" || g.Origin != c.Node("a").ID() || g.Cause == "" || !g.Gone.Equal(time.Now()) {
+			if g.OriginName != "a" || g.Origin != c.Node("a").ID() || g.Cause == "" || !g.Withdrawn.Equal(time.Now()) {
 				t.Errorf("gone: %+v", g)
 			}
 		}
-		for g := range ns.Gone() {
+		for g := range ns.Withdrawn() {
 			if g.Procedure != "/test.v1.At/A" {
 				t.Errorf("the loop was left before %+v", g)
 			}
@@ -50,7 +50,7 @@ func TestGone(t *testing.T) {
 		if got := gone(); got != nil {
 			t.Errorf("gone although another serves: %+v", got)
 		}
-		for g := range c.Node("c").Namespace("elsewhere").Gone() {
+		for g := range c.Node("c").Namespace("elsewhere").Withdrawn() {
 			t.Errorf("gone elsewhere: %+v", g)
 		}
 	})

@@ -1,4 +1,4 @@
-package rpcmesh_test
+package stub_test
 
 import (
 	"context"
@@ -19,6 +19,7 @@ import (
 	greetv1 "github.com/rpcmesh/rpcmesh/gen/example/greet/v1"
 	"github.com/rpcmesh/rpcmesh/gen/example/greet/v1/greetv1rpcmesh"
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
+	"github.com/rpcmesh/rpcmesh/runtime/stub"
 )
 
 // greeter implements all four kinds.
@@ -273,15 +274,15 @@ func TestRegisterServiceRefuses(t *testing.T) {
 		"Farewell": "knows no method Farewell",
 		"Count":    "is a server method in the messages' package and a unary method in the stubs",
 	} {
-		method := rpcmesh.NewMethodSpec(service, name)
-		_, err = rpcmesh.RegisterService(reg, greetv1rpcmesh.GreeterServer(greeter{}),
-			rpcmesh.UnaryMethod(method, greetv1rpcmesh.GreeterServer.Greet))
+		method := stub.NewMethodSpec(service, name)
+		_, err = stub.RegisterService(reg, greetv1rpcmesh.GreeterServer(greeter{}),
+			stub.UnaryMethod(method, greetv1rpcmesh.GreeterServer.Greet))
 		wantError(t, err, connect.CodeFailedPrecondition, want)
-		client := connect.NewClient(transportFunc(nil))
-		_, err = rpcmesh.CallUnary[greetv1.GreetResponse](t.Context(), client, method, new(greetv1.GreetRequest))
+		client := stub.NewClient(transportFunc(nil))
+		_, err = stub.CallUnary[greetv1.GreetResponse](t.Context(), client, method, new(greetv1.GreetRequest))
 		wantError(t, err, connect.CodeFailedPrecondition, want)
 	}
-	noService := rpcmesh.NewMethodSpec(func() protoreflect.ServiceDescriptor { return nil }, "Greet")
+	noService := stub.NewMethodSpec(func() protoreflect.ServiceDescriptor { return nil }, "Greet")
 	if _, err := noService(); connect.CodeOf(err) != connect.CodeFailedPrecondition {
 		t.Errorf("no service: %v", err)
 	}

@@ -1,4 +1,4 @@
-package rpcmesh
+package stub
 
 import (
 	"context"
@@ -9,20 +9,16 @@ import (
 
 	"connectrpc.com/connect/v2"
 	"google.golang.org/protobuf/reflect/protoreflect"
-	"google.golang.org/protobuf/types/descriptorpb"
+
+	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/rawcall"
 )
 
-// This file, stub_server.go and stub_client.go are what the code of protoc-gen-rpcmesh-go stands on.
-
-// GeneratedV1 and its successors hold generated code and this package together: every generated file refers to the
-// constant of the version it was written for. The version rises when generated code begins to need
-// something new of this package, and an old constant goes when this package stops carrying what
-// that version needs. So code too new for the package, and code too old for it, both fail to compile
-// with "undefined: rpcmesh.GeneratedV…" instead of failing in a call.
-const (
-	GeneratedV1 = true
-	GeneratedV2 = true // clients are of NewClient
-)
+// GeneratedV1 holds generated code and this package together: every generated file refers to the constant of the
+// version that it was written for. The version rises when generated code begins to need something new of this package,
+// and an old constant goes when this package stops carrying what that version needs. So code too new for the package,
+// and code too old for it, both fail to compile with "undefined: stub.GeneratedV…" instead of failing in a call.
+const GeneratedV1 = true
 
 // A MethodSpec gives the [connect.Spec] of a generated service's method. It is a function because a
 // descriptor is complete only once its package is initialised; the work is done once. It is safe for
@@ -44,12 +40,7 @@ func NewMethodSpec(service func() protoreflect.ServiceDescriptor, method protore
 			return connect.Spec{}, connect.Errorf(connect.CodeFailedPrecondition,
 				"the messages' package knows no method %s of this service: generate it and the stubs from the same .proto file", method)
 		}
-		return connect.Spec{
-			StreamType:       streamTypeOfMethod(md),
-			IdempotencyLevel: idempotencyOfMethod(md),
-			Schema:           md,
-			Procedure:        "/" + string(md.Parent().FullName()) + "/" + string(md.Name()),
-		}, nil
+		return rawcall.SpecOf(md), nil
 	})
 }
 
@@ -67,29 +58,6 @@ func (m MethodSpec) of(kind connect.StreamType) (connect.Spec, error) {
 	return spec, nil
 }
 
-func streamTypeOfMethod(md protoreflect.MethodDescriptor) connect.StreamType {
-	kind := connect.StreamTypeUnary
-	if md.IsStreamingClient() {
-		kind |= connect.StreamTypeClient
-	}
-	if md.IsStreamingServer() {
-		kind |= connect.StreamTypeServer
-	}
-	return kind
-}
-
-func idempotencyOfMethod(md protoreflect.MethodDescriptor) connect.IdempotencyLevel {
-	opts, _ := md.Options().(*descriptorpb.MethodOptions)
-	switch opts.GetIdempotencyLevel() {
-	case descriptorpb.MethodOptions_NO_SIDE_EFFECTS:
-		return connect.IdempotencyNoSideEffects
-	case descriptorpb.MethodOptions_IDEMPOTENT:
-		return connect.IdempotencyIdempotent
-	default:
-		return connect.IdempotencyUnknown
-	}
-}
-
 // A ServiceMethod binds one method of the server interface S to the function that it serves. Make
 // one with [UnaryMethod], [ServerStreamMethod], [ClientStreamMethod] or [BidiStreamMethod].
 type ServiceMethod[S any] func(srv S) (connect.Method, error)
@@ -97,7 +65,7 @@ type ServiceMethod[S any] func(srv S) (connect.Method, error)
 // RegisterService registers the methods of srv at reg, all or none. Generated Register…Origin
 // functions call it. It fails with invalid_argument when reg or srv is nil, or a nil pointer, and otherwise
 // as reg does.
-func RegisterService[S any](reg Registrar, srv S, methods ...ServiceMethod[S]) (*Origin, error) {
+func RegisterService[S any](reg rpcmesh.Registrar, srv S, methods ...ServiceMethod[S]) (*rpcmesh.Origin, error) {
 	if isNil(reg) {
 		return nil, connect.Errorf(connect.CodeInvalidArgument,
 			"rpcmesh: nowhere to register: the Registrar is nil (%T): give it a namespace of a node", reg)
@@ -158,7 +126,8 @@ func receiveOnly(stream messageReceiver, msg any, procedure, side string) error 
 		return err
 	}
 	// A second message may overwrite msg: nobody sees it then.
-	switch err := stream.Receive(msg); {
+	err := stream.Receive(msg)
+	switch {
 	case err == nil:
 		return connect.Errorf(connect.CodeUnimplemented, "%s has more than one %s message: it takes exactly one", procedure, side)
 	case errors.Is(err, io.EOF):
