@@ -47,10 +47,10 @@ func (c keyCatcher) Value(key any) any {
 // newUnaryCall implements link.Route.Make for calls of the function.
 func (m *localFunction) newUnaryCall() link.CallHandler { return &unaryCall{function: m} }
 
-// Call implements [link.Served].
+// Call implements [link.CallHandler].
 func (u *unaryCall) Call() *link.ServerCall { return &u.call }
 
-// Serve implements [link.Served].
+// Serve implements [link.CallHandler].
 func (u *unaryCall) Serve() {
 	os := u.function.origins
 	os.beginCall()

@@ -13,18 +13,18 @@ import (
 	"github.com/rpcmesh/rpcmesh/runtime/internal/link/linktest"
 )
 
-// counting counts the packets that an end sends.
-type counting struct {
+// countingConn counts the packets that an end sends.
+type countingConn struct {
 	linktest.NonblockingConn
 	packets atomic.Int64
 }
 
-func (c *counting) Send(p []byte) error {
+func (c *countingConn) Send(p []byte) error {
 	c.packets.Add(1)
 	return c.NonblockingConn.Send(p)
 }
 
-func (c *counting) TrySend(p []byte) (bool, error) {
+func (c *countingConn) TrySend(p []byte) (bool, error) {
 	sent, err := c.NonblockingConn.TrySend(p)
 	if sent {
 		c.packets.Add(1)
@@ -33,9 +33,9 @@ func (c *counting) TrySend(p []byte) (bool, error) {
 }
 
 // linkCounting links a node to the next and counts what each sends.
-func linkCounting(m *mesh, from int) (l *testLink, near, far *counting) {
+func linkCounting(m *mesh, from int) (l *testLink, near, far *countingConn) {
 	a, b := linktest.Pipe()
-	near, far = &counting{NonblockingConn: linktest.NonblockingConn{Conn: a}}, &counting{NonblockingConn: linktest.NonblockingConn{Conn: b}}
+	near, far = &countingConn{NonblockingConn: linktest.NonblockingConn{Conn: a}}, &countingConn{NonblockingConn: linktest.NonblockingConn{Conn: b}}
 	l = &testLink{from: from, to: from + 1, near: a, far: b}
 	if err := m.linkConns(l, near, far); err != nil {
 		m.tb.Fatal(err)
@@ -72,9 +72,9 @@ func TestPacketsOfMessage(t *testing.T) {
 	}
 }
 
-// TestHandlersMeet has handlers that return only when all of them run: none may wait for another to
+// TestHandlersWriteTogether has handlers that return only when all of them run: none may wait for another to
 // return. They are called one by one, and at once.
-func TestHandlersMeet(t *testing.T) {
+func TestHandlersWriteTogether(t *testing.T) {
 	const n = 100
 	synctest.Test(t, func(t *testing.T) {
 		m := tryingChain(t, 2, link.Limits{})

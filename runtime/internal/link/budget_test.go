@@ -47,9 +47,9 @@ func serveBoth(c *link.ServerCall) {
 	wait(c)
 }
 
-// TestOneCallGoesOn has budgets in which not even one call has room: one after the other they go on all
+// TestExceederGoesOn has budgets in which not even one call has room: one after the other they go on all
 // the same, also with messages much longer than all that.
-func TestOneCallGoesOn(t *testing.T) {
+func TestExceederGoesOn(t *testing.T) {
 	onEveryPath(t, link.Limits{Window: 100, Memory: 300}, func(t *testing.T, m *mesh, from, to int) {
 		m.nodes[to].serve = echo
 		for _, size := range []int{0, 100, 5000, 1 << 20} {
@@ -171,9 +171,9 @@ func TestLongMessagesTakeTurns(t *testing.T) {
 	}
 }
 
-// TestStarvedCallsEnd has one call take the place of the one that may go on and say nothing more. Calls that wait
+// TestMemoryWaitExpires has one call take the place of the one that may go on and say nothing more. Calls that wait
 // for memory do so for a while, and then it ends, too.
-func TestStarvedCallsEnd(t *testing.T) {
+func TestMemoryWaitExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMesh(t, 2, link.Limits{Window: 4000})
 		for _, n := range m.nodes {

@@ -80,7 +80,7 @@ func TestDeadlineWhileTheEndIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := chain(t, 2, link.Limits{})
 		m.nodes[1].serve = wait
-		m.nodes[0].ended = func() { time.Sleep(time.Minute) } // fake time
+		m.nodes[0].onEnded = func() { time.Sleep(time.Minute) } // fake time
 		cut := time.AfterFunc(time.Second/2, m.links[0].near.Cut)
 		defer cut.Stop()
 		wantInTime(t, m, 100)

@@ -10,9 +10,9 @@ import (
 	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
 )
 
-// TestPromptCallerLetsGo ends the context of a caller that watches it itself: in Receive, and in a Send that waits
+// TestBlockingCallerCancels ends the context of a caller that watches it itself: in Receive, and in a Send that waits
 // for the window.
-func TestPromptCallerLetsGo(t *testing.T) {
+func TestBlockingCallerCancels(t *testing.T) {
 	for name, size := range map[string]int{"receive": 10, "send": 100_000} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -12,9 +12,9 @@ import (
 	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
 )
 
-// TestTell: a handler that is told something learns it by its context, whenever it looks and from whatever was derived
+// TestCancelContext: a handler that is told something learns it by its context, whenever it looks and from whatever was derived
 // of that, and its call goes on.
-func TestTell(t *testing.T) {
+func TestCancelContext(t *testing.T) {
 	cause := errors.New("told")
 	onEveryPath(t, link.Limits{}, func(t *testing.T, m *mesh, from, to int) {
 		for _, early := range []bool{true, false} { // who looks before, and who does not

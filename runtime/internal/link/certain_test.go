@@ -28,7 +28,7 @@ func TestAnsweredHasStarted(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m := newMesh(t, 1, link.Limits{})
-				p, l := stranger(m, 0)
+				p, l := rawPeer(m, 0)
 				m.nodes[0].next[1] = l.accept
 				c := m.open(t.Context(), 0, 1, link.Open{})
 				if err := c.Send(nil); err != nil {
@@ -81,8 +81,8 @@ func TestFail(t *testing.T) {
 	}
 }
 
-// TestConclude: one who finds by sending that the call has ended learns how, once nothing is left to receive.
-func TestConclude(t *testing.T) {
+// TestEndIfDrained: one who finds by sending that the call has ended learns how, once nothing is left to receive.
+func TestEndIfDrained(t *testing.T) {
 	for _, answered := range []bool{false, true} {
 		t.Run(fmt.Sprintf("answered %v", answered), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -10,22 +10,22 @@ import (
 	"github.com/rpcmesh/rpcmesh/runtime/internal/link/linktest"
 )
 
-// paced is a connection that says when it is crowded.
-type paced struct {
+// congestedConn is a connection that says when it is congested.
+type congestedConn struct {
 	linktest.NonblockingConn
-	crowded atomic.Bool
-	relief  func()
+	congested   atomic.Bool
+	uncongested func()
 }
 
-func (c *paced) Congested() bool        { return c.crowded.Load() }
-func (c *paced) OnUncongested(f func()) { c.relief = f }
+func (c *congestedConn) Congested() bool        { return c.congested.Load() }
+func (c *congestedConn) OnUncongested(f func()) { c.uncongested = f }
 
-// TestBulkWaitsForRelief: bulk waits while its connection is crowded, all else does not.
-func TestBulkWaitsForRelief(t *testing.T) {
+// TestBulkWaitsWhileCongested: bulk waits while its connection is congested, all else does not.
+func TestBulkWaitsWhileCongested(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMesh(t, 2, link.Limits{})
 		near, far := linktest.Pipe()
-		conn := &paced{NonblockingConn: linktest.NonblockingConn{Conn: near}}
+		conn := &congestedConn{NonblockingConn: linktest.NonblockingConn{Conn: near}}
 		l := &testLink{from: 0, to: 1, near: near, far: far}
 		if err := m.linkConns(l, conn, linktest.NonblockingConn{Conn: far}); err != nil {
 			t.Fatal(err)
@@ -33,7 +33,7 @@ func TestBulkWaitsForRelief(t *testing.T) {
 		m.nodes[0].next[1] = l.dialler
 		m.nodes[1].serve = echoUnary
 
-		conn.crowded.Store(true)
+		conn.congested.Store(true)
 		long, done := bytes.Repeat([]byte("bulk"), 25_000), make(chan error, 1)
 		go func() {
 			reply, err := unary(m.open(t.Context(), 0, 1, link.Open{}), long)
@@ -52,8 +52,8 @@ func TestBulkWaitsForRelief(t *testing.T) {
 			t.Fatalf("bulk did not wait: %v", err)
 		default:
 		}
-		conn.crowded.Store(false)
-		conn.relief()
+		conn.congested.Store(false)
+		conn.uncongested()
 		if err := <-done; err != nil {
 			t.Error(err)
 		}

@@ -30,44 +30,44 @@ type Conn interface {
 	Binding() ([]byte, error)
 }
 
-// trySender is a Conn that can send without waiting.
-type trySender interface {
+// TrySender is a Conn that can send without waiting.
+type TrySender interface {
 	// TrySend is Send for one who may not wait. It reports whether it has sent the packet; if not, it
 	// has done nothing. It may be a Conn that never can.
 	TrySend(p []byte) (bool, error)
 }
 
-// readAheadConn is a Conn that knows what it has read ahead.
-type readAheadConn interface {
+// ReadAheadConn is a Conn that knows what it has read ahead.
+type ReadAheadConn interface {
 	// Buffered reports whether the next Receive returns without waiting. The goroutine that calls
 	// Receive asks.
 	Buffered() bool
 }
 
-// livenessConn is a Conn that knows of each sign of life, even of a part of a packet. Its methods may be called by any
+// LivenessConn is a Conn that knows of each sign of life, even of a part of a packet. Its methods may be called by any
 // goroutine.
-type livenessConn interface {
+type LivenessConn interface {
 	// BytesReceived returns how many bytes have been read, a number that changes with each read.
 	BytesReceived() uint64
 	// Unread reports whether something has come in, or the connection has ended, that Receive has yet to find.
 	Unread() bool
 }
 
-// packetLimiter is a Conn that can bound the packets that it receives.
-type packetLimiter interface {
+// PacketLimiter is a Conn that can bound the packets that it receives.
+type PacketLimiter interface {
 	// LimitMessage sets the length of the longest packet to come. The goroutine that calls Receive calls it.
 	LimitMessage(n int)
 }
 
 // limitPackets bounds the packets that c receives from now on, if it can.
 func limitPackets(c Conn, n int) {
-	if l, ok := c.(packetLimiter); ok {
+	if l, ok := c.(PacketLimiter); ok {
 		l.LimitMessage(n)
 	}
 }
 
-// congestionConn is a Conn that knows how much is in flight.
-type congestionConn interface {
+// CongestionConn is a Conn that knows how much is in flight.
+type CongestionConn interface {
 	// Congested reports whether bulk had better wait, so that what is sent next is not delayed by it.
 	Congested() bool
 	// OnUncongested sets what the goroutine in Receive calls when Congested begins to report false. It is called

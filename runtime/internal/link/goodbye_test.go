@@ -16,9 +16,9 @@ import (
 	"github.com/rpcmesh/rpcmesh/runtime/internal/link/linktest"
 )
 
-// TestGoodbyeNamesWhatWasTaken: calls that have reached an end before it says goodbye may have started;
+// TestGoodbyeCountsAccepted: calls that have reached an end before it says goodbye may have started;
 // those that are still on their way have not, and never do.
-func TestGoodbyeNamesWhatWasTaken(t *testing.T) {
+func TestGoodbyeCountsAccepted(t *testing.T) {
 	for _, relays := range []int{0, 1} {
 		for _, taken := range []int{0, 1, 3} {
 			t.Run(fmt.Sprintf("%d relays, %d taken", relays, taken), func(t *testing.T) {
@@ -80,7 +80,7 @@ func TestGoodbyeCountsRefusals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMesh(t, 1, link.Limits{MaxCalls: 2})
 		m.nodes[0].serve = func(c *link.ServerCall) { <-c.Context().Done() }
-		p, l := stranger(m, 0)
+		p, l := rawPeer(m, 0)
 		opens := []*linkv1.Open{openTo(0), openTo(0), openTo(7), openTo(0)}
 		for i, open := range opens {
 			p.frames(&linkv1.Frame{Call: []uint32{1, 3, 1, 1}[i], Hops: 5, Open: open})
@@ -114,7 +114,7 @@ func TestGoodbyeCountsRefusals(t *testing.T) {
 func TestGoodbyeOfOldNode(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMesh(t, 1, link.Limits{})
-		p, l := stranger(m, 0)
+		p, l := rawPeer(m, 0)
 		m.nodes[0].next[1] = l.accept
 		c := m.open(t.Context(), 0, 1, link.Open{})
 		if err := c.Send(nil); err != nil {
@@ -128,14 +128,14 @@ func TestGoodbyeOfOldNode(t *testing.T) {
 	})
 }
 
-// TestGoodbyeWaitsForTheOtherEnd: the connection is read until the peer has hung up, for a second at most, and closed
+// TestGoodbyeWaitsForPeer: the connection is read until the peer has hung up, for a second at most, and closed
 // then.
-func TestGoodbyeWaitsForTheOtherEnd(t *testing.T) {
+func TestGoodbyeWaitsForPeer(t *testing.T) {
 	for _, late := range []time.Duration{0, 300 * time.Millisecond, time.Hour} {
 		t.Run(late.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m := newMesh(t, 1, link.Limits{})
-				p, l := stranger(m, 0)
+				p, l := rawPeer(m, 0)
 				synctest.Wait() // it runs
 				closed := make(chan time.Duration, 1)
 				begin := time.Now()
@@ -234,19 +234,19 @@ func TestCloseOfSessionThatIsNotRun(t *testing.T) {
 	})
 }
 
-// TestCloseWhileBulkWaits: bulk that a crowded connection holds back does not hold up Close.
+// TestCloseWhileBulkWaits: bulk that a congested connection holds back does not hold up Close.
 func TestCloseWhileBulkWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMesh(t, 2, link.Limits{})
 		near, far := linktest.Pipe()
-		conn := &paced{NonblockingConn: linktest.NonblockingConn{Conn: near}}
+		conn := &congestedConn{NonblockingConn: linktest.NonblockingConn{Conn: near}}
 		l := &testLink{from: 0, to: 1, near: near, far: far}
 		if err := m.linkConns(l, conn, linktest.NonblockingConn{Conn: far}); err != nil {
 			t.Fatal(err)
 		}
 		m.nodes[0].next[1] = l.dialler
 		m.nodes[1].serve = echoUnary
-		conn.crowded.Store(true)
+		conn.congested.Store(true)
 		failed := make(chan error, 1)
 		go func() {
 			_, err := unary(m.open(t.Context(), 0, 1, link.Open{}), bytes.Repeat([]byte("bulk"), 25_000))
@@ -265,11 +265,11 @@ func TestCloseWhileBulkWaits(t *testing.T) {
 	})
 }
 
-// TestGoodbyeTakesTooMuch: a number beyond what was opened says nothing of what is opened later.
-func TestGoodbyeTakesTooMuch(t *testing.T) {
+// TestGoodbyeCountsTooMany: a number beyond what was opened says nothing of what is opened later.
+func TestGoodbyeCountsTooMany(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMesh(t, 1, link.Limits{})
-		p, l := stranger(m, 0)
+		p, l := rawPeer(m, 0)
 		m.nodes[0].next[1] = l.accept
 		c := m.open(t.Context(), 0, 1, link.Open{})
 		_ = c.Send(nil)

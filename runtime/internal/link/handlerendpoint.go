@@ -71,7 +71,7 @@ func (s *Session) serveCall(f *frame.Frame, in *Incoming, to *Route) error {
 
 // isSingleRequest reports whether an open comes with all of a single request, and nothing else.
 func isSingleRequest(f *frame.Frame, in *Incoming) bool {
-	return f.Fields == frame.FieldOpen|frame.FieldData|frame.FieldCloseSend && !f.Has(frame.FieldMore) && in.StreamType&connect.StreamTypeClient == 0
+	return f.Fields == frame.FieldOpen|frame.FieldData|frame.FieldCloseSend && in.StreamType&connect.StreamTypeClient == 0
 }
 
 // acceptRequestLocked is acceptLocked for a single request that came whole, which is handed over with the call. It
@@ -98,9 +98,9 @@ func (r *Route) newCall() (*ServerCall, CallHandler) {
 // admitCallLocked accepts an open whose call takes cost bytes of memory, or refuses it. It fails as acceptOpenLocked
 // does.
 func (s *Session) admitCallLocked(f *frame.Frame, cost int) (ok bool, err error) {
-	taken, err := s.acceptOpenLocked(f.Call)
+	accepted, err := s.acceptOpenLocked(f.Call)
 	switch {
-	case !taken:
+	case !accepted:
 		return false, err
 	case s.handlers >= s.cfg.Limits.MaxCalls:
 		s.refuseOpenLocked(f.Call, s.errHandlers())

@@ -24,9 +24,9 @@ func listenerProof(macs ...[]byte) *linkv1.Control {
 	return &linkv1.Control{Body: &linkv1.Control_Proof{Proof: &linkv1.Proof{Macs: macs}}}
 }
 
-// TestStrangeListener: whoever answers without the secret gets nothing from the dialler by which it could
+// TestUntrustedListener: whoever answers without the secret gets nothing from the dialler by which it could
 // guess at it.
-func TestStrangeListener(t *testing.T) {
+func TestUntrustedListener(t *testing.T) {
 	many := make([][]byte, 100)
 	for name, says := range map[string][]*linkv1.Control{
 		"nothing":                 {},
@@ -69,8 +69,8 @@ func TestStrangeListener(t *testing.T) {
 	}
 }
 
-// TestStrangeDialler: the listener's own proof is of no use to the one who gets it.
-func TestStrangeDialler(t *testing.T) {
+// TestUntrustedDialler: the listener's own proof is of no use to the one who gets it.
+func TestUntrustedDialler(t *testing.T) {
 	for name, answer := range map[string]func(p *linkv1.Proof) *linkv1.Proof{
 		"repeats it":           func(p *linkv1.Proof) *linkv1.Proof { return p },
 		"takes its mac":        func(p *linkv1.Proof) *linkv1.Proof { return &linkv1.Proof{Mac: p.GetMacs()[0]} },
@@ -109,14 +109,14 @@ func TestStrangeDialler(t *testing.T) {
 	}
 }
 
-// tap is somebody between two ends, who sees and may change each packet.
-type tap struct {
+// interceptor is somebody between two ends, who sees and may change each packet.
+type interceptor struct {
 	said [][]byte // in the order in which it went through
 }
 
 // intercept has a dialler and a listener meet through a tap. change is given the number of each packet, from
 // either end in turn of arrival, and returns what goes on.
-func intercept(t testing.TB, dial, accept link.Config, bindings [2]string, change func(n int, packet []byte) []byte) (*tap, error, error) {
+func intercept(t testing.TB, dial, accept link.Config, bindings [2]string, change func(n int, packet []byte) []byte) (*interceptor, error, error) {
 	near, nearTap := linktest.Pipe()
 	farTap, far := linktest.Pipe()
 	for i, c := range []*linktest.Conn{near, far} {
@@ -124,7 +124,7 @@ func intercept(t testing.TB, dial, accept link.Config, bindings [2]string, chang
 			c.SetBinding([]byte(bindings[i]))
 		}
 	}
-	tp := new(tap)
+	tp := new(interceptor)
 	turns := make(chan int, 1)
 	turns <- 0
 	pass := func(from, to *linktest.Conn) {

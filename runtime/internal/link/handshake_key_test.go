@@ -29,33 +29,33 @@ func publicOf(key ed25519.PrivateKey) ed25519.PublicKey {
 
 // TestKey: each end learns the key of the other one, where that has one.
 func TestKey(t *testing.T) {
-	anyone := func(g *greeting) {
+	anyone := func(g *handshakeCase) {
 		for _, cfg := range []*link.Config{&g.dialConfig, &g.acceptConfig} {
 			cfg.Secret, cfg.AcceptAnyone = nil, true
 		}
 	}
 	for name, c := range map[string]struct {
 		dial, accept ed25519.PrivateKey
-		change       func(*greeting)
+		change       func(*handshakeCase)
 	}{
-		"both":           {keyOf(0), keyOf(1), func(*greeting) {}},
-		"dialler alone":  {keyOf(0), nil, func(*greeting) {}},
-		"listener alone": {nil, keyOf(1), func(*greeting) {}},
-		"neither":        {nil, nil, func(*greeting) {}},
+		"both":           {keyOf(0), keyOf(1), func(*handshakeCase) {}},
+		"dialler alone":  {keyOf(0), nil, func(*handshakeCase) {}},
+		"listener alone": {nil, keyOf(1), func(*handshakeCase) {}},
+		"neither":        {nil, nil, func(*handshakeCase) {}},
 		"without secret": {keyOf(0), keyOf(1), anyone},
-		"bound to the channel": {keyOf(0), keyOf(1), func(g *greeting) {
+		"bound to the channel": {keyOf(0), keyOf(1), func(g *handshakeCase) {
 			g.dialConn.SetBinding([]byte("exported"))
 			g.listenConn.SetBinding([]byte("exported"))
 		}},
 		// A proxy ends TLS: the ends share no channel. With a secret that is refused.
-		"without secret, TLS at one end": {keyOf(0), keyOf(1), func(g *greeting) {
+		"without secret, TLS at one end": {keyOf(0), keyOf(1), func(g *handshakeCase) {
 			anyone(g)
 			g.dialConn.SetBinding([]byte("exported"))
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				g := greet(func(g *greeting) {
+				g := newHandshakeCase(func(g *handshakeCase) {
 					g.dialConfig.Key, g.acceptConfig.Key = c.dial, c.accept
 					c.change(g)
 				})
@@ -83,7 +83,7 @@ func TestForeignKey(t *testing.T) {
 	} {
 		for _, dials := range []bool{true, false} {
 			synctest.Test(t, func(t *testing.T) {
-				g := greet(func(g *greeting) {
+				g := newHandshakeCase(func(g *handshakeCase) {
 					if dials {
 						g.dialConfig.Key = key
 					} else {

@@ -19,8 +19,8 @@ import (
 	"github.com/rpcmesh/rpcmesh/runtime/internal/link/linktest"
 )
 
-// oldEnd is an end of before there was the second order of proofs, as it was.
-type oldEnd struct {
+// oldPeer is an end of before there was the second order of proofs, as it was.
+type oldPeer struct {
 	conn    *linktest.Conn
 	secret  []byte // nil: it accepts anyone
 	dialler bool
@@ -28,7 +28,7 @@ type oldEnd struct {
 	mine, theirs []byte
 }
 
-func (o *oldEnd) send(c *linkv1.Control) error {
+func (o *oldPeer) send(c *linkv1.Control) error {
 	raw, err := proto.Marshal(&linkv1.Packet{Controls: []*linkv1.Control{c}})
 	if err != nil {
 		return err
@@ -36,7 +36,7 @@ func (o *oldEnd) send(c *linkv1.Control) error {
 	return o.conn.Send(append(make([]byte, link.HeadRoom), raw...))
 }
 
-func (o *oldEnd) receive() (*linkv1.Control, error) {
+func (o *oldPeer) receive() (*linkv1.Control, error) {
 	raw, err := o.conn.Receive()
 	if err != nil {
 		return nil, err
@@ -51,7 +51,7 @@ func (o *oldEnd) receive() (*linkv1.Control, error) {
 	return packet.GetControls()[0], nil
 }
 
-func (o *oldEnd) sendHello() error {
+func (o *oldPeer) sendHello() error {
 	id := nodeID(9)
 	h := &linkv1.Hello{Version: 1, Node: id[:], Incarnation: 1, Nonce: make([]byte, 32)}
 	_, _ = rand.Read(h.GetNonce()) // never fails
@@ -62,7 +62,7 @@ func (o *oldEnd) sendHello() error {
 	return o.send(&linkv1.Control{Body: &linkv1.Control_Hello{Hello: h}})
 }
 
-func (o *oldEnd) receiveHello() error {
+func (o *oldPeer) receiveHello() error {
 	c, err := o.receive()
 	if err != nil {
 		return err
@@ -74,7 +74,7 @@ func (o *oldEnd) receiveHello() error {
 	return err
 }
 
-func (o *oldEnd) sendProof() error {
+func (o *oldPeer) sendProof() error {
 	p := new(linkv1.Proof)
 	if o.secret != nil {
 		p.Mac = o.mac(o.dialler)
@@ -82,7 +82,7 @@ func (o *oldEnd) sendProof() error {
 	return o.send(&linkv1.Control{Body: &linkv1.Control_Proof{Proof: p}})
 }
 
-func (o *oldEnd) receiveProof() error {
+func (o *oldPeer) receiveProof() error {
 	c, err := o.receive()
 	switch {
 	case err != nil:
@@ -97,7 +97,7 @@ func (o *oldEnd) receiveProof() error {
 	return nil
 }
 
-func (o *oldEnd) mac(dialler bool) []byte {
+func (o *oldPeer) mac(dialler bool) []byte {
 	label, first, second := "rpcmesh link 1 listener", o.theirs, o.mine
 	if o.dialler {
 		first, second = o.mine, o.theirs
@@ -115,9 +115,9 @@ func (o *oldEnd) mac(dialler bool) []byte {
 	return m.Sum(nil)
 }
 
-func (o *oldEnd) sendJoin() error { return o.send(join(func(*linkv1.Join) {})) }
+func (o *oldPeer) sendJoin() error { return o.send(join(func(*linkv1.Join) {})) }
 
-func (o *oldEnd) receiveJoin() error {
+func (o *oldPeer) receiveJoin() error {
 	c, err := o.receive()
 	if err == nil && c.GetJoin() == nil {
 		err = errors.New("no Join")
@@ -126,7 +126,7 @@ func (o *oldEnd) receiveJoin() error {
 }
 
 // shake runs the handshake and closes the connection if it fails.
-func (o *oldEnd) shake() error {
+func (o *oldPeer) shake() error {
 	steps := []func() error{o.receiveHello, o.sendHello, o.receiveProof, o.sendProof, o.receiveJoin, o.sendJoin}
 	if o.dialler {
 		steps = []func() error{o.sendHello, o.receiveHello, o.sendProof, o.receiveProof, o.sendJoin, o.receiveJoin}
@@ -197,7 +197,7 @@ func meet(t *testing.T, dialler, listener end) (dialErr, acceptErr error) {
 
 func (e end) accept(t *testing.T, conn *linktest.Conn) error {
 	if e.old {
-		return (&oldEnd{conn: conn, secret: first(e.list())}).shake()
+		return (&oldPeer{conn: conn, secret: first(e.list())}).shake()
 	}
 	cfg := newNode(1, link.Limits{}).cfg
 	cfg.Key = keyOf(1)
@@ -208,7 +208,7 @@ func (e end) accept(t *testing.T, conn *linktest.Conn) error {
 
 func (e end) dial(t *testing.T, conn *linktest.Conn) error {
 	if e.old {
-		return (&oldEnd{conn: conn, secret: first(e.list()), dialler: true}).shake()
+		return (&oldPeer{conn: conn, secret: first(e.list()), dialler: true}).shake()
 	}
 	cfg := newNode(0, link.Limits{}).cfg
 	cfg.Key = keyOf(0)

@@ -17,8 +17,8 @@ import (
 	"github.com/rpcmesh/rpcmesh/runtime/internal/link/linktest"
 )
 
-// greeting is the outcome of a handshake between two ends.
-type greeting struct {
+// handshakeCase is the outcome of a handshake between two ends.
+type handshakeCase struct {
 	dialler, listener        *link.Session
 	dialErr, acceptErr       error
 	answered                 bool
@@ -26,9 +26,9 @@ type greeting struct {
 	dialConfig, acceptConfig link.Config
 }
 
-// greet runs a handshake after change has had its way with it.
-func greet(change func(*greeting)) *greeting {
-	g := new(greeting)
+// newHandshakeCase runs a handshake after change has had its way with it.
+func newHandshakeCase(change func(*handshakeCase)) *handshakeCase {
+	g := new(handshakeCase)
 	g.dialConn, g.listenConn = linktest.Pipe()
 	g.dialConfig, g.acceptConfig = newNode(0, link.Limits{}).cfg, newNode(1, link.Limits{}).cfg
 	change(g)
@@ -50,14 +50,14 @@ func greet(change func(*greeting)) *greeting {
 }
 
 func TestHandshake(t *testing.T) {
-	for name, change := range map[string]func(*greeting){
-		"secret": func(*greeting) {},
-		"anyone": func(g *greeting) {
+	for name, change := range map[string]func(*handshakeCase){
+		"secret": func(*handshakeCase) {},
+		"anyone": func(g *handshakeCase) {
 			for _, cfg := range []*link.Config{&g.dialConfig, &g.acceptConfig} {
 				cfg.Secret, cfg.AcceptAnyone = nil, true
 			}
 		},
-		"binding": func(g *greeting) {
+		"binding": func(g *handshakeCase) {
 			g.dialConn.SetBinding([]byte("exported"))
 			g.listenConn.SetBinding([]byte("exported"))
 		},
@@ -68,8 +68,8 @@ func TestHandshake(t *testing.T) {
 	}
 }
 
-func testHandshake(t *testing.T, change func(*greeting)) {
-	g := greet(func(g *greeting) {
+func testHandshake(t *testing.T, change func(*handshakeCase)) {
+	g := newHandshakeCase(func(g *handshakeCase) {
 		change(g)
 		g.dialConfig.Features, g.dialConfig.Limits.Window = []string{"f", "g"}, 1234
 		g.dialConfig.Incarnation = 77
@@ -187,8 +187,8 @@ func join(change func(*linkv1.Join)) *linkv1.Control {
 	return &linkv1.Control{Body: &linkv1.Control_Join{Join: j}}
 }
 
-// TestAcceptStrangers has a listener meet diallers that do not keep to the rules.
-func TestAcceptStrangers(t *testing.T) {
+// TestAcceptUntrusted has a listener meet diallers that do not keep to the rules.
+func TestAcceptUntrusted(t *testing.T) {
 	fine := func(*linkv1.Hello) {}
 	for name, test := range map[string]struct {
 		say  func(p *peer)

@@ -23,20 +23,20 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // node is one node of a test mesh: its index is its id, and it knows for each other node the session
 // that leads there.
 type node struct {
-	index   int
-	cfg     link.Config
-	workers *link.Workers
-	opens   atomic.Int32 // that have come in
-	serve   func(*link.ServerCall)
-	routing func()                  // what Route does first; nil: nothing
-	made    func() link.CallHandler // in place of serve; may be nil
-	ended   func()                  // called by Ended
+	index      int
+	cfg        link.Config
+	workers    *link.Workers
+	opens      atomic.Int32 // that have come in
+	serve      func(*link.ServerCall)
+	onRoute    func()                  // what Route does first; nil: nothing
+	newHandler func() link.CallHandler // in place of serve; may be nil
+	onEnded    func()                  // called by Ended
 
-	mu     sync.Mutex
-	next   map[int]*link.Session
-	tables []*linkv1.Table // what PullTable is to return
-	taking func()          // what Table does first; nil: nothing
-	told   []*linkv1.Table // what Table was given
+	mu      sync.Mutex
+	next    map[int]*link.Session
+	tables  []*linkv1.Table // what PullTable is to return
+	onTable func()          // what Table does first; nil: nothing
+	told    []*linkv1.Table // what Table was given
 }
 
 func nodeID(i int) link.NodeID { return link.NodeID{15: byte(i + 1)} }
@@ -54,13 +54,13 @@ func newNode(i int, limits link.Limits) *node {
 
 func (n *node) Route(in *link.Incoming) link.Route {
 	n.opens.Add(1)
-	if n.routing != nil {
-		n.routing()
+	if n.onRoute != nil {
+		n.onRoute()
 	}
 	to := int(in.Origin[15]) - 1
 	if to == n.index {
-		if n.made != nil {
-			return link.Route{Serve: func(*link.ServerCall) { panic("not to be called") }, NewHandler: n.made}
+		if n.newHandler != nil {
+			return link.Route{Serve: func(*link.ServerCall) { panic("not to be called") }, NewHandler: n.newHandler}
 		}
 		return link.Route{Serve: n.serve}
 	}
@@ -74,8 +74,8 @@ func (n *node) Route(in *link.Incoming) link.Route {
 }
 
 func (n *node) Table(t *linkv1.Table) error {
-	if n.taking != nil {
-		n.taking()
+	if n.onTable != nil {
+		n.onTable()
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -87,8 +87,8 @@ func (n *node) Table(t *linkv1.Table) error {
 }
 
 func (n *node) Ended(*link.Ended) {
-	if n.ended != nil {
-		n.ended()
+	if n.onEnded != nil {
+		n.onEnded()
 	}
 }
 
@@ -105,13 +105,13 @@ func (n *node) PullTable() (*linkv1.Table, bool) {
 
 // mesh is some nodes and the links between them.
 type mesh struct {
-	tb    testing.TB
-	tight bool // calls may fail for want of memory
-	try   bool // every connection can send without waiting; otherwise every other one
-	pipe  int  // how many bytes a connection holds
-	nodes []*node
-	links []*testLink
-	runs  sync.WaitGroup
+	tb     testing.TB
+	scarce bool // calls may fail for want of memory
+	try    bool // every connection can send without waiting; otherwise every other one
+	pipe   int  // how many bytes a connection holds
+	nodes  []*node
+	links  []*testLink
+	runs   sync.WaitGroup
 }
 
 type testLink struct {

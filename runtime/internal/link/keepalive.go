@@ -99,7 +99,7 @@ func (s *Session) checkAlive(k *keepalive) bool {
 	s.out.shrinkLocked()
 	countUnchanged(&k.silentOut, &k.lastSends, s.out.sends)
 	if k.silentIn >= 2 || k.silentOut >= 2 {
-		s.out.pingDue = true
+		s.out.due |= duePing
 		s.wakeWriterLocked()
 	}
 	return true

@@ -23,8 +23,8 @@ func (c *limitedConn) LimitMessage(n int) {
 	c.limits = append(c.limits, n)
 }
 
-// TestShortPacketsBeforeTheProof: who has proven nothing cannot make an end hold a long packet.
-func TestShortPacketsBeforeTheProof(t *testing.T) {
+// TestPacketLimitBeforeProof: who has proven nothing cannot make an end hold a long packet.
+func TestPacketLimitBeforeProof(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMesh(t, 2, link.Limits{})
 		near, far := linktest.Pipe()

@@ -10,7 +10,7 @@ const probeInterval = 5 * time.Millisecond
 func (s *Session) Probe(limit time.Duration) bool {
 	before := s.receivedCount()
 	s.mu.Lock()
-	s.out.pingDue = true
+	s.out.due |= duePing
 	s.wakeWriterLocked()
 	s.mu.Unlock()
 	timeout := time.NewTimer(limit)

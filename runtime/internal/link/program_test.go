@@ -47,7 +47,7 @@ func runProgram(t *testing.T, seed uint64) {
 			limits.Memory = 1 << r.IntN(22)
 		}
 		m := newMesh(t, 1+r.IntN(8), limits)
-		if m.tight = tight; tight {
+		if m.scarce = tight; tight {
 			m.shareBudgets(1 << r.IntN(22))
 		}
 		m.try = r.IntN(2) == 0
@@ -171,7 +171,7 @@ func (p *program) run(t *testing.T, m *mesh) {
 	sender.Wait()
 	_ = c.Close()
 	switch {
-	case m.tight && outOfMemory(err):
+	case m.scarce && outOfMemory(err):
 	case p.cancelAfter >= 0:
 		if code := connect.CodeOf(err); !errors.Is(err, io.EOF) && code != connect.CodeCanceled {
 			t.Errorf("%+v: ended with %v", p, err)

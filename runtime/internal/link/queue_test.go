@@ -31,7 +31,7 @@ func TestBufferClasses(t *testing.T) {
 	}
 }
 
-func TestOwnBufferIsLeftAlone(t *testing.T) {
+func TestWrappedBufferIsLeftAlone(t *testing.T) {
 	b := WrapBuffer(make([]byte, 1<<minBufferBits)) // as long as one of a pool
 	b.Free()
 	if len(b.B) != 1<<minBufferBits {
@@ -39,9 +39,9 @@ func TestOwnBufferIsLeftAlone(t *testing.T) {
 	}
 }
 
-// TestQueueMakesRoomOnce has a message come of which it is said how long it is: with ample memory its bytes are
+// TestQueueGrowsOnce has a message come of which it is said how long it is: with ample memory its bytes are
 // put into one buffer of about that length, and are not moved again.
-func TestQueueMakesRoomOnce(t *testing.T) {
+func TestQueueGrowsOnce(t *testing.T) {
 	for _, size := range []int{64<<10 + 4, 300 << 10, 1<<20 + 4, 4<<20 + 4} {
 		var q queue
 		msg := make([]byte, size)

@@ -129,7 +129,8 @@ func (s *Session) handleControl(body []byte) *Ended {
 		}
 	case *linkv1.Control_Ping:
 		s.mu.Lock()
-		s.out.pongDue, s.out.pongToken = true, b.Ping.GetToken()
+		s.out.due |= duePong
+		s.out.pongToken = b.Ping.GetToken()
 		s.mu.Unlock()
 	case *linkv1.Control_Goodbye:
 		return &Ended{
@@ -205,11 +206,11 @@ func (s *Session) handleOpen(f *frame.Frame) error {
 	if err := in.Open.Parse(f.Open, &s.reader.opens); err != nil {
 		return s.refuseOpen(f.Call, connect.NewError(connect.CodeInvalidArgument, err.Error()))
 	}
-	said := in.Caller
+	caller := in.Caller
 	route := s.handler.Route(in)
 	switch {
 	case route.Next != nil:
-		return s.relayCall(f, in, &route, said)
+		return s.relayCall(f, in, &route, caller)
 	case route.Serve != nil:
 		return s.serveCall(f, in, &route)
 	default:
@@ -219,7 +220,7 @@ func (s *Session) handleOpen(f *frame.Frame) error {
 
 // acceptOpenLocked counts an open, which is to get an endpoint here, or a refusal, before the lock is released. It
 // reports false where the goodbye has left the call out, and fails where the peer may not open it.
-func (s *Session) acceptOpenLocked(id uint32) (taken bool, err error) {
+func (s *Session) acceptOpenLocked(id uint32) (accepted bool, err error) {
 	i, _ := idSlot(id)
 	if slot := s.peerCalls.at(i); slot.endpoint != nil || slot.endPacket > s.out.lastBegun {
 		err = frame.Malformed("open for a call that is open")
@@ -238,8 +239,8 @@ func (s *Session) acceptOpenLocked(id uint32) (taken bool, err error) {
 func (s *Session) refuseOpen(id uint32, err *connect.Error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	taken, violated := s.acceptOpenLocked(id)
-	if taken {
+	accepted, violated := s.acceptOpenLocked(id)
+	if accepted {
 		s.refuseOpenLocked(id, err)
 	}
 	return violated

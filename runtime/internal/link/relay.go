@@ -14,13 +14,13 @@ import (
 // relay is a relayed call.
 type relay struct{ upstream, downstream relayEndpoint }
 
-// relayCall forwards a call that the peer opens, which said who made it.
-func (s *Session) relayCall(f *frame.Frame, in *Incoming, to *Route, said *Caller) error {
+// relayCall forwards a call that the peer opens. caller is who made it, as the peer says.
+func (s *Session) relayCall(f *frame.Frame, in *Incoming, to *Route, caller *Caller) error {
 	r, err := s.acceptRelay(f, in)
 	if r == nil {
 		return err
 	}
-	if to.Namespace != in.Namespace || to.Origin != in.Origin || to.OriginNamespace != in.OriginNamespace || in.Caller != said {
+	if to.Namespace != in.Namespace || to.Origin != in.Origin || to.OriginNamespace != in.OriginNamespace || in.Caller != caller {
 		f.Raw = f.Readdress(&Callee{Namespace: to.Namespace, Origin: to.Origin, OriginNamespace: to.OriginNamespace}, in.Caller)
 	}
 	frame.SetHops(f.Raw, in.Hops-1)

@@ -17,14 +17,14 @@ import (
 	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
 )
 
-// served is a call within something of its handler's own.
-type served struct {
+// embeddedHandler is a call within something of its handler's own.
+type embeddedHandler struct {
 	call  link.ServerCall
-	serve func(*served)
+	serve func(*embeddedHandler)
 }
 
-func (s *served) Call() *link.ServerCall { return &s.call }
-func (s *served) Serve()                 { s.serve(s) }
+func (s *embeddedHandler) Call() *link.ServerCall { return &s.call }
+func (s *embeddedHandler) Serve()                 { s.serve(s) }
 
 // TestRequestWithItsCall has a stranger open calls in all the ways that a request can come. It is handed over with the
 // call where it came whole and short, and received where it did not; either way the caller gets its answer.
@@ -82,8 +82,8 @@ func TestRequestWithItsCall(t *testing.T) {
 				}
 				m := newMesh(t, 1, limits)
 				var got, handed []byte
-				m.nodes[0].made = func() link.CallHandler {
-					return &served{serve: func(s *served) {
+				m.nodes[0].newHandler = func() link.CallHandler {
+					return &embeddedHandler{serve: func(s *embeddedHandler) {
 						c := &s.call
 						if b := c.TakeRequest(); b != nil {
 							handed = bytes.Clone(b.B)
@@ -105,7 +105,7 @@ func TestRequestWithItsCall(t *testing.T) {
 						}
 					}}
 				}
-				p, l := stranger(m, 0)
+				p, l := rawPeer(m, 0)
 				for range 3 { // with what the call before has left
 					got, handed = nil, nil
 					open := openTo(0)
@@ -142,8 +142,8 @@ func TestReplyLastBesideReceive(t *testing.T) {
 		m := newMesh(t, 1, link.Limits{})
 		var left error
 		received, answer := make(chan struct{}), make(chan struct{})
-		m.nodes[0].made = func() link.CallHandler {
-			return &served{serve: func(s *served) {
+		m.nodes[0].newHandler = func() link.CallHandler {
+			return &embeddedHandler{serve: func(s *embeddedHandler) {
 				go func() {
 					_, left = s.call.Receive()
 					close(received)
@@ -156,7 +156,7 @@ func TestReplyLastBesideReceive(t *testing.T) {
 				<-received
 			}}
 		}
-		p, l := stranger(m, 0)
+		p, l := rawPeer(m, 0)
 		p.frames(&linkv1.Frame{Call: 1, Hops: 5, Open: openTo(0)})
 		synctest.Wait()
 		close(answer)
@@ -182,9 +182,9 @@ func TestDrainedWaitsForAnOpen(t *testing.T) {
 					<-answer
 					_ = c.Reply(nil, nil, nil)
 				}
-				p, l := stranger(m, 0)
+				p, l := rawPeer(m, 0)
 				var drained <-chan struct{}
-				m.nodes[0].routing = func() {
+				m.nodes[0].onRoute = func() {
 					drained = l.accept.Drained()
 					if isClosed(drained) || l.accept.CloseIdle(nil) {
 						t.Error("nothing seems to be open while a call is being taken in")
@@ -223,15 +223,15 @@ func isClosed(c <-chan struct{}) bool {
 	}
 }
 
-// TestGoodbyeWhileTakingIn: a goodbye that is due while a call's way is being decided waits for the call to be taken in
+// TestGoodbyeWhileOpening: a goodbye that is due while a call's way is being decided waits for the call to be taken in
 // and counts it.
-func TestGoodbyeWhileTakingIn(t *testing.T) {
+func TestGoodbyeWhileOpening(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMesh(t, 1, link.Limits{})
 		m.nodes[0].serve = func(c *link.ServerCall) { <-c.Context().Done() }
-		p, l := stranger(m, 0)
+		p, l := rawPeer(m, 0)
 		var closing sync.WaitGroup
-		m.nodes[0].routing = func() {
+		m.nodes[0].onRoute = func() {
 			closing.Go(func() { l.accept.Close(nil) })
 			time.Sleep(time.Millisecond) // fake time
 			if p.conn.Buffered() > 0 {
@@ -257,9 +257,9 @@ func TestGoodbyeWhileTakingIn(t *testing.T) {
 	})
 }
 
-// TestRelaysAreUsedAgain has callers let go of calls through a relay just as their answers come, and others beside them:
+// TestRelaysAreRecycled has callers let go of calls through a relay just as their answers come, and others beside them:
 // each gets its own answer or none.
-func TestRelaysAreUsedAgain(t *testing.T) {
+func TestRelaysAreRecycled(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	synctest.Test(t, func(t *testing.T) {

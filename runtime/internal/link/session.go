@@ -38,10 +38,10 @@ type Peer struct {
 // Session is a link that has been started. Its methods may be called concurrently.
 type Session struct {
 	conn        Conn
-	nonblocking trySender      // conn, if it can send without waiting
-	readAhead   readAheadConn  // conn, if it knows what it has read ahead
-	congestion  congestionConn // conn, if it knows how much is in flight
-	liveness    livenessConn   // conn, if it knows of each sign of life
+	nonblocking TrySender      // conn, if it can send without waiting
+	readAhead   ReadAheadConn  // conn, if it knows what it has read ahead
+	congestion  CongestionConn // conn, if it knows how much is in flight
+	liveness    LivenessConn   // conn, if it knows of each sign of life
 	cfg         Config
 	dialler     bool
 	peer        Peer
@@ -120,10 +120,10 @@ func newSession(c Conn, cfg Config, dialler bool, peer Peer) *Session {
 	s.peerCalls.limit = cfg.Limits.MaxCalls
 	s.out = outbox{buf: make([]byte, HeadRoom, minOutBuffer), packet: 1}
 	s.writer.L = &s.mu
-	s.nonblocking, _ = c.(trySender)
-	s.readAhead, _ = c.(readAheadConn)
-	s.liveness, _ = c.(livenessConn)
-	s.congestion, _ = c.(congestionConn)
+	s.nonblocking, _ = c.(TrySender)
+	s.readAhead, _ = c.(ReadAheadConn)
+	s.liveness, _ = c.(LivenessConn)
+	s.congestion, _ = c.(CongestionConn)
 	if s.congestion != nil {
 		s.congestion.OnUncongested(s.wakeWriter)
 	}
@@ -194,7 +194,9 @@ func (s *Session) beginCloseLocked(bye *linkv1.Goodbye) (first bool) {
 	if first {
 		s.closing = bye
 		s.advanceLocked(phaseClosing)
-		s.out.tableDue = s.out.tableDue || s.running // which says whether one is coming
+		if s.running {
+			s.out.due |= dueTable // PullTable says whether one is coming
+		}
 	}
 	s.writer.Signal()
 	return first

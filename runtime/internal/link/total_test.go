@@ -13,9 +13,9 @@ import (
 	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
 )
 
-// TestSaidLength has a peer say, rightly or not, or not at all, how long a message is that comes in pieces. The
+// TestAnnouncedLength has a peer say, rightly or not, or not at all, how long a message is that comes in pieces. The
 // pieces count, unless it is said to be longer than is taken: that is told at once.
-func TestSaidLength(t *testing.T) {
+func TestAnnouncedLength(t *testing.T) {
 	const size, most = 100_000, 1 << 20
 	for _, said := range []uint32{0, 1, 40_000, size, size + 1, 500_000, most, most + 1, 1<<31 - 1, 1 << 31, 1<<32 - 1} {
 		synctest.Test(t, func(t *testing.T) {
@@ -31,7 +31,7 @@ func TestSaidLength(t *testing.T) {
 				}
 				_ = c.End(nil, nil)
 			}
-			p, _ := stranger(m, 0)
+			p, _ := rawPeer(m, 0)
 			msg := bytes.Repeat([]byte("0123456789"), size/10)
 			p.frames(&linkv1.Frame{Call: 1, Open: openTo(0), Hops: 5, Data: msg[:chunk], More: true, Total: said})
 			if said > most {
@@ -58,9 +58,9 @@ func TestSaidLength(t *testing.T) {
 	}
 }
 
-// TestSaidLengthTakesNoMemory has a peer begin many messages that it says are long. What is held for that is
+// TestAnnouncedLengthTakesNoMemory has a peer begin many messages that it says are long. What is held for that is
 // counted, is a part of the link's memory and of the node's at most, and leaves room for others' calls.
-func TestSaidLengthTakesNoMemory(t *testing.T) {
+func TestAnnouncedLengthTakesNoMemory(t *testing.T) {
 	const memory, most, calls = 8 << 20, 4 << 20, 200
 	for name, limit := range map[string]func(*link.Config){
 		"link":      func(cfg *link.Config) { cfg.Limits.Memory = memory },
@@ -72,7 +72,7 @@ func TestSaidLengthTakesNoMemory(t *testing.T) {
 				m := newMesh(t, 1, link.Limits{MaxMessage: most})
 				limit(&m.nodes[0].cfg)
 				m.nodes[0].serve = wait
-				p, l := stranger(m, 0)
+				p, l := rawPeer(m, 0)
 				for i := range uint32(calls) {
 					p.frames(&linkv1.Frame{Call: 2*i + 1, Open: openTo(0), Hops: 5, Data: make([]byte, 2000), More: true, Total: most})
 					synctest.Wait()

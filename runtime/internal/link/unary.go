@@ -146,7 +146,7 @@ func (u *Unary) ToClientCall(ctx context.Context, o Open, c *ClientCall) {
 // completesUnaryLocked reports whether a frame is a whole answer for the endpoint's Unary, and short.
 func (e *callerEndpoint) completesUnaryLocked(f *frame.Frame) bool {
 	n := len(f.Data)
-	return f.Fields == frame.FieldData|frame.FieldEnd && !f.Has(frame.FieldMore) && len(f.End) == 0 && !e.answered &&
+	return f.Fields == frame.FieldData|frame.FieldEnd && len(f.End) == 0 && !e.answered &&
 		n <= min(maxLanePerCall, e.limits.MaxMessage) && (n <= smallInbox || e.s.fitsMemory(0, n))
 }
 

@@ -45,7 +45,7 @@ func runUnaryProgram(t *testing.T, seed uint64) {
 		for range 1 + r.IntN(20) {
 			own := rand.New(rand.NewPCG(r.Uint64(), 0))
 			callers.Go(func() {
-				u, w := link.NewUnary(), m.way(0, to)
+				u, w := link.NewUnary(), m.prepare(0, to)
 				for range 20 {
 					newShortProgram(own).run(t, u, w, to)
 				}
@@ -128,7 +128,7 @@ func (p *shortProgram) run(t *testing.T, u *link.Unary, w *link.PreparedCall, to
 	}
 	start := time.Now()
 	request := p.request()
-	progress, got := short(ctx, u, w, to, timeout, request)
+	progress, got := callAsUnary(ctx, u, w, to, timeout, request)
 	letGo := p.cancel > 0 && time.Since(start) >= p.cancel
 	want := string(request)
 	if p.how == 5 {
@@ -150,9 +150,9 @@ func (p *shortProgram) run(t *testing.T, u *link.Unary, w *link.PreparedCall, to
 	}
 }
 
-// TestUnaryJustThen has calls whose answer comes just as their context ends, each with another after it by the same
+// TestUnaryRaces has calls whose answer comes just as their context ends, each with another after it by the same
 // Unary: either end of the first leaves nothing behind that would keep the other from being answered.
-func TestUnaryJustThen(t *testing.T) {
+func TestUnaryRaces(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := chain(t, 2, link.Limits{})
 		var ends sync.Map // of a context, by the request of the call that has it
@@ -171,19 +171,19 @@ func TestUnaryJustThen(t *testing.T) {
 		var answered, canceled atomic.Int64
 		for i := range 10 {
 			callers.Go(func() {
-				u, w := link.NewUnary(), m.way(0, 1)
+				u, w := link.NewUnary(), m.prepare(0, 1)
 				for j := range 50 {
 					ctx, cancel := context.WithCancel(t.Context())
 					request := fmt.Sprint(i, j)
 					ends.Store(request, cancel)
-					if progress, _ := short(ctx, u, w, 1, 0, []byte(request)); progress == link.Answered {
+					if progress, _ := callAsUnary(ctx, u, w, 1, 0, []byte(request)); progress == link.Answered {
 						answered.Add(1)
 					} else {
 						canceled.Add(1)
 					}
 					cancel()
 					ends.Delete(request)
-					if progress, got := short(t.Context(), u, w, 1, 0, []byte(request)); progress != link.Answered || got.reply != request {
+					if progress, got := callAsUnary(t.Context(), u, w, 1, 0, []byte(request)); progress != link.Answered || got.reply != request {
 						t.Errorf("progress %v, %v", progress, got)
 					}
 				}
@@ -197,14 +197,14 @@ func TestUnaryJustThen(t *testing.T) {
 	})
 }
 
-// afterSend is a connection that does something, once, after it has sent a packet.
-type afterSend struct {
+// hookedConn is a connection that does something, once, after it has sent a packet.
+type hookedConn struct {
 	linktest.NonblockingConn
 	then func()
 }
 
 // TrySend sends as its Conn does.
-func (c *afterSend) TrySend(p []byte) (bool, error) {
+func (c *hookedConn) TrySend(p []byte) (bool, error) {
 	sent, err := c.NonblockingConn.TrySend(p)
 	if then := c.then; then != nil {
 		c.then = nil
@@ -219,20 +219,20 @@ func TestUnaryAnsweredAndEnded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMesh(t, 2, link.Limits{})
 		near, far := linktest.Pipe()
-		conn := &afterSend{NonblockingConn: linktest.NonblockingConn{Conn: near}}
+		conn := &hookedConn{NonblockingConn: linktest.NonblockingConn{Conn: near}}
 		l := &testLink{from: 0, to: 1, near: near, far: far}
 		if err := m.linkConns(l, conn, far); err != nil {
 			t.Fatal(err)
 		}
 		m.nodes[0].next[1], m.nodes[1].serve = l.dialler, echoUnary
 		synctest.Wait()
-		u, w := link.NewUnary(), m.way(0, 1)
+		u, w := link.NewUnary(), m.prepare(0, 1)
 		for i := range 50 {
 			ctx, cancel := context.WithCancel(t.Context())
 			if i%2 == 0 {
 				conn.then = func() { cancel(); synctest.Wait() }
 			}
-			if progress, got := short(ctx, u, w, 1, 0, []byte{byte(i)}); progress != link.Answered || got.reply != string([]byte{byte(i)}) {
+			if progress, got := callAsUnary(ctx, u, w, 1, 0, []byte{byte(i)}); progress != link.Answered || got.reply != string([]byte{byte(i)}) {
 				t.Errorf("call %d: progress %v, %v", i, progress, got)
 			}
 			cancel()

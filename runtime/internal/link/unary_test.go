@@ -17,8 +17,8 @@ import (
 	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
 )
 
-// verdict is how a unary call ended, as its caller can know.
-type verdict struct {
+// callResult is how a unary call ended, as its caller can know.
+type callResult struct {
 	reply     string
 	err       string
 	code      connect.Code
@@ -27,8 +27,8 @@ type verdict struct {
 	failure   string
 }
 
-func verdictOf(c *link.ClientCall, reply []byte, err error) verdict {
-	v := verdict{reply: string(reply)}
+func resultOf(c *link.ClientCall, reply []byte, err error) callResult {
+	v := callResult{reply: string(reply)}
 	if err != nil {
 		ce, _ := errors.AsType[*connect.Error](err)
 		v.err, v.code, v.remote = err.Error(), connect.CodeOf(err), ce != nil && ce.IsRemote()
@@ -45,8 +45,8 @@ func openOf(to int) link.Open {
 	return link.Open{Namespace: "default", Procedure: "/test.v1.Test/Call", Origin: nodeID(to), Hops: 16, CallerBlocks: true}
 }
 
-// way is the way from one node to another.
-func (m *mesh) way(from, to int) *link.PreparedCall {
+// prepare is the way from one node to another.
+func (m *mesh) prepare(from, to int) *link.PreparedCall {
 	m.tb.Helper()
 	o := openOf(to)
 	w, err := m.nodes[from].next[to].Prepare(&o)
@@ -56,32 +56,32 @@ func (m *mesh) way(from, to int) *link.PreparedCall {
 	return w
 }
 
-// short makes a unary call in one go, or what it can of it. timeout 0 is none.
-func short(ctx context.Context, u *link.Unary, w *link.PreparedCall, to int, timeout time.Duration, msg []byte) (link.UnaryResult, verdict) {
+// callAsUnary makes a unary call in one go, or what it can of it. timeout 0 is none.
+func callAsUnary(ctx context.Context, u *link.Unary, w *link.PreparedCall, to int, timeout time.Duration, msg []byte) (link.UnaryResult, callResult) {
 	o := openOf(to)
 	if timeout > 0 {
 		o.Deadline = time.Now().Add(timeout)
 	}
 	switch progress := u.Do(ctx, w, o.Deadline, timeout, msg); progress {
 	case link.Answered:
-		return progress, verdict{reply: string(u.Answer())}
+		return progress, callResult{reply: string(u.Answer())}
 	case link.Unfinished:
 		var c link.ClientCall
 		o.ResponseHeader, o.ResponseTrailer = new(connect.Header), new(connect.Header)
 		u.ToClientCall(ctx, o, &c)
 		defer c.Close()
 		if c.Send(msg) == nil {
-			return progress, verdict{err: "the call takes a second request"}
+			return progress, callResult{err: "the call takes a second request"}
 		}
 		reply, err := receiveOnly(&c)
-		return progress, verdictOf(&c, reply, err)
+		return progress, resultOf(&c, reply, err)
 	default:
-		return progress, verdict{}
+		return progress, callResult{}
 	}
 }
 
-// long makes the same call in the other way.
-func (m *mesh) long(ctx context.Context, from, to int, timeout time.Duration, msg []byte) verdict {
+// callAsClientCall makes the same call in the other way.
+func (m *mesh) callAsClientCall(ctx context.Context, from, to int, timeout time.Duration, msg []byte) callResult {
 	o := openOf(to)
 	if timeout > 0 {
 		o.Deadline = time.Now().Add(timeout)
@@ -90,10 +90,10 @@ func (m *mesh) long(ctx context.Context, from, to int, timeout time.Duration, ms
 	c := m.open(ctx, from, to, o)
 	defer c.Close()
 	if err := c.Send(msg); err != nil && !errors.Is(err, io.EOF) {
-		return verdictOf(c, nil, err)
+		return resultOf(c, nil, err)
 	}
 	reply, err := receiveOnly(c)
-	return verdictOf(c, reply, err)
+	return resultOf(c, reply, err)
 }
 
 var errMore = errors.New("more than one response")
@@ -151,18 +151,18 @@ func declined() *rpcmeshv1.CallFailure {
 	return &rpcmeshv1.CallFailure{Certainty: rpcmeshv1.CallFailure_CERTAINTY_NOT_STARTED, ByHandler: true}
 }
 
-// TestUnaryAsAnyOther: whatever becomes of a call, it is the same in one go as in the other way, and each Unary is
+// TestUnaryLikeAnyCall: whatever becomes of a call, it is the same in one go as in the other way, and each Unary is
 // as good as new after it.
-func TestUnaryAsAnyOther(t *testing.T) {
+func TestUnaryLikeAnyCall(t *testing.T) {
 	for relays := range 2 {
 		synctest.Test(t, func(t *testing.T) {
 			m := chain(t, 2+relays, link.Limits{Window: 50_000})
-			u, w := link.NewUnary(), m.way(0, 1+relays)
+			u, w := link.NewUnary(), m.prepare(0, 1+relays)
 			for name, answer := range answers {
 				m.nodes[1+relays].serve = answer.serve
 				for range 2 {
-					progress, got := short(t.Context(), u, w, 1+relays, time.Hour, []byte("request"))
-					want := m.long(t.Context(), 0, 1+relays, time.Hour, []byte("request"))
+					progress, got := callAsUnary(t.Context(), u, w, 1+relays, time.Hour, []byte("request"))
+					want := m.callAsClientCall(t.Context(), 0, 1+relays, time.Hour, []byte("request"))
 					if progress != answer.want || got != want {
 						t.Errorf("%s, %d relays: progress %v, %.200v\nwant %v, %.200v", name, relays, progress, got, answer.want, want)
 					}
@@ -175,8 +175,8 @@ func TestUnaryAsAnyOther(t *testing.T) {
 	}
 }
 
-// arrival is what a handler finds of a call.
-type arrival struct {
+// unaryArrival is what a handler finds of a call.
+type unaryArrival struct {
 	callee  link.Callee
 	caller  string
 	timeout time.Duration
@@ -186,9 +186,9 @@ type arrival struct {
 func TestUnaryArrives(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := chain(t, 2, link.Limits{})
-		arrived := make(chan arrival, 1)
+		arrived := make(chan unaryArrival, 1)
 		m.nodes[1].serve = func(c *link.ServerCall) {
-			a := arrival{callee: *c.Callee(), caller: fmt.Sprintf("%+v", c.Caller())}
+			a := unaryArrival{callee: *c.Callee(), caller: fmt.Sprintf("%+v", c.Caller())}
 			a.callee.Cached = false
 			if deadline, limited := c.Context().Deadline(); limited {
 				a.timeout = time.Until(deadline)
@@ -232,7 +232,7 @@ func TestUnaryUnsent(t *testing.T) {
 		m.nodes[1].cfg.Limits.MaxCalls = 1
 		m.linkRow()
 		m.nodes[1].serve = wait
-		u, w := link.NewUnary(), m.way(0, 1)
+		u, w := link.NewUnary(), m.prepare(0, 1)
 		unsent := func(why string, msg []byte) {
 			t.Helper()
 			if progress := u.Do(t.Context(), w, time.Time{}, 0, msg); progress != link.Unsent {
@@ -248,7 +248,7 @@ func TestUnaryUnsent(t *testing.T) {
 		_ = c.Close()
 		synctest.Wait()
 		m.nodes[1].serve = echoUnary
-		if progress, got := short(t.Context(), u, w, 1, 0, []byte("x")); progress != link.Answered || got.reply != "x" {
+		if progress, got := callAsUnary(t.Context(), u, w, 1, 0, []byte("x")); progress != link.Answered || got.reply != "x" {
 			t.Errorf("after all that: %v, %v", progress, got)
 		}
 		opens := m.opens()
@@ -270,9 +270,9 @@ func TestUnaryMemory(t *testing.T) {
 		s := m.nodes[0].next[1]
 		held := make(chan int, 1)
 		m.nodes[1].serve = func(c *link.ServerCall) { _ = c.Reply(nil, make([]byte, 5000), nil) }
-		u, w := link.NewUnary(), m.way(0, 1)
+		u, w := link.NewUnary(), m.prepare(0, 1)
 		for range 3 {
-			if progress, _ := short(t.Context(), u, w, 1, 0, nil); progress != link.Answered {
+			if progress, _ := callAsUnary(t.Context(), u, w, 1, 0, nil); progress != link.Answered {
 				t.Error(progress)
 			}
 			held <- s.Held()
@@ -281,7 +281,7 @@ func TestUnaryMemory(t *testing.T) {
 			}
 		}
 		s.Hold(1<<20 - 4000)
-		if progress, got := short(t.Context(), u, w, 1, 0, nil); progress != link.Unsent {
+		if progress, got := callAsUnary(t.Context(), u, w, 1, 0, nil); progress != link.Unsent {
 			t.Errorf("without room for a window: %v, %v", progress, got)
 		}
 		m.nodes[1].serve = func(c *link.ServerCall) {
@@ -289,7 +289,7 @@ func TestUnaryMemory(t *testing.T) {
 			_ = c.Reply(nil, make([]byte, 5000), nil)
 		}
 		s.Hold(-(1<<20 - 4000))
-		if progress, got := short(t.Context(), u, w, 1, 0, nil); progress != link.Unfinished || got.code != connect.CodeResourceExhausted {
+		if progress, got := callAsUnary(t.Context(), u, w, 1, 0, nil); progress != link.Unfinished || got.code != connect.CodeResourceExhausted {
 			t.Errorf("without memory for the answer: %v, %v", progress, got)
 		}
 		s.Hold(-(1<<20 - 4000))
@@ -314,10 +314,10 @@ func TestUnaryReceiveAfterCancel(t *testing.T) {
 			got <- err
 			_ = c.Reply(nil, msg, nil)
 		}
-		u, w := link.NewUnary(), m.way(0, 1)
+		u, w := link.NewUnary(), m.prepare(0, 1)
 		for range 3 {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-			progress, v := short(ctx, u, w, 1, 0, []byte("request"))
+			progress, v := callAsUnary(ctx, u, w, 1, 0, []byte("request"))
 			if progress != link.Unfinished || v.code != connect.CodeDeadlineExceeded || v.reply != "" {
 				t.Errorf("the caller has %v, %v", progress, v)
 			}
@@ -327,7 +327,7 @@ func TestUnaryReceiveAfterCancel(t *testing.T) {
 			cancel()
 		}
 		m.nodes[1].serve = echoUnary
-		if progress, v := short(t.Context(), u, w, 1, 0, []byte("x")); progress != link.Answered || v.reply != "x" {
+		if progress, v := callAsUnary(t.Context(), u, w, 1, 0, []byte("x")); progress != link.Answered || v.reply != "x" {
 			t.Errorf("after that: %v, %v", progress, v)
 		}
 		synctest.Wait()
@@ -345,15 +345,15 @@ func TestUnaryLost(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				var got [2]verdict
+				var got [2]callResult
 				for i := range got {
 					m := chain(t, 2, link.Limits{})
 					m.nodes[1].serve = wait
 					time.AfterFunc(time.Second, func() { end(m) })
 					if i > 0 {
-						got[i] = m.long(t.Context(), 0, 1, 0, nil)
+						got[i] = m.callAsClientCall(t.Context(), 0, 1, 0, nil)
 					} else {
-						_, got[i] = short(t.Context(), link.NewUnary(), m.way(0, 1), 1, 0, nil)
+						_, got[i] = callAsUnary(t.Context(), link.NewUnary(), m.prepare(0, 1), 1, 0, nil)
 					}
 					synctest.Wait()
 					m.close()
@@ -388,10 +388,10 @@ func FuzzAnswer(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, said []byte, cut int) {
 		synctest.Test(t, func(t *testing.T) {
-			var got [2]verdict
+			var got [2]callResult
 			for i := range got {
 				m := newMesh(t, 1, link.Limits{Window: 100})
-				p, l := stranger(m, 0)
+				p, l := rawPeer(m, 0)
 				m.nodes[0].next[7] = l.accept
 				time.AfterFunc(time.Second, func() {
 					if cut > 0 && cut < len(said) {
@@ -404,9 +404,9 @@ func FuzzAnswer(f *testing.F) {
 					p.conn.Close(nil)
 				})
 				if i > 0 {
-					got[i] = m.long(t.Context(), 0, 7, 0, []byte("request"))
+					got[i] = m.callAsClientCall(t.Context(), 0, 7, 0, []byte("request"))
 				} else {
-					_, got[i] = short(t.Context(), link.NewUnary(), m.way(0, 7), 7, 0, []byte("request"))
+					_, got[i] = callAsUnary(t.Context(), link.NewUnary(), m.prepare(0, 7), 7, 0, []byte("request"))
 				}
 				time.Sleep(time.Minute) // fake time
 				m.close()

@@ -15,8 +15,8 @@ import (
 	"github.com/rpcmesh/rpcmesh/runtime/internal/link/linktest"
 )
 
-// stranger dials a node of m and then says what it likes.
-func stranger(m *mesh, to int) (*peer, *testLink) {
+// rawPeer dials a node of m and then says what it likes.
+func rawPeer(m *mesh, to int) (*peer, *testLink) {
 	near, far := linktest.PipeSize(16 << 20)
 	l := &testLink{from: -1, to: to, near: near, far: far}
 	p := &peer{m.tb, near}
@@ -76,7 +76,7 @@ func TestOpenBeforeTheEnd(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m := chain(t, 2, link.Limits{Window: 1000})
 				m.nodes[to].serve = echo
-				p, l := stranger(m, 0)
+				p, l := rawPeer(m, 0)
 				open := &linkv1.Frame{Call: 1, Open: openTo(to), Hops: 5}
 				p.frames(open, &linkv1.Frame{Call: 1, Cancel: 1}, open)
 				ends, closed := p.ends()
@@ -191,7 +191,7 @@ func TestViolations(t *testing.T) {
 					if holds[name] {
 						m.nodes[to].serve = func(c *link.ServerCall) { <-c.Context().Done() }
 					}
-					p, l := stranger(m, 0)
+					p, l := rawPeer(m, 0)
 					test.say(p, to)
 					ends, closed := p.ends()
 					switch {
@@ -248,7 +248,7 @@ func TestBadAnswers(t *testing.T) {
 			t.Run(name+[]string{" at the caller", " at a relay"}[relays], func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					m := chain(t, 1+relays, link.Limits{Window: 1000})
-					p, l := stranger(m, relays)
+					p, l := rawPeer(m, relays)
 					m.nodes[0].next[7] = l.accept
 					if relays > 0 {
 						m.nodes[0].next[7], m.nodes[1].next[7] = m.session(0, 1), l.accept
@@ -296,7 +296,7 @@ func TestWindowIsForOneLink(t *testing.T) {
 			}
 			_ = c.End(nil, nil)
 		}
-		p, _ := stranger(m, 0)
+		p, _ := rawPeer(m, 0)
 		p.frames(&linkv1.Frame{Call: 1, Hops: 1, Open: openTo(1), Window: 1 << 30, Data: []byte("x")})
 		ends, closed := p.ends()
 		if end := ends[1]; closed != nil || end == nil || end.GetCode() != 0 {
@@ -325,7 +325,7 @@ func TestHandlerDeadline(t *testing.T) {
 			}
 			_ = c.End(asError(err), nil)
 		}
-		p, _ := stranger(m, 0)
+		p, _ := rawPeer(m, 0)
 		open := openTo(0)
 		open.Timeout = int64(120 * time.Millisecond)
 		p.frames(&linkv1.Frame{Call: 1, Open: open})
@@ -355,7 +355,7 @@ func TestRapidReset(t *testing.T) {
 			running--
 			m.nodes[0].mu.Unlock()
 		}
-		p, _ := stranger(m, 0)
+		p, _ := rawPeer(m, 0)
 		exhausted := 0
 		for range 100 {
 			p.frames(&linkv1.Frame{Call: 1, Open: openTo(0)}, &linkv1.Frame{Call: 1, Cancel: 1})
@@ -380,7 +380,7 @@ func TestRapidReset(t *testing.T) {
 func TestControlFlood(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMesh(t, 1, link.Limits{})
-		p, l := stranger(m, 0)
+		p, l := rawPeer(m, 0)
 		p.conn.Pause()
 		ping := &linkv1.Control{Body: &linkv1.Control_Ping{Ping: &linkv1.Ping{Token: 7}}}
 		many := make([]*linkv1.Control, 10_000)
@@ -423,7 +423,7 @@ func FuzzSession(f *testing.F) {
 	f.Fuzz(func(t *testing.T, said []byte, cut int) {
 		m := chain(t, 2, link.Limits{Window: 100, MaxCalls: 100})
 		m.nodes[0].serve, m.nodes[1].serve = echo, echo
-		p, l := stranger(m, 0)
+		p, l := rawPeer(m, 0)
 		m.nodes[0].next[7] = l.accept
 		c := m.open(t.Context(), 0, 7, link.Open{})
 		_ = c.SendHeaders()

@@ -49,12 +49,19 @@ type outbox struct {
 	grants    []windowGrant
 
 	sends        uint64 // packets, for the keepalive goroutine
-	tableDue     bool   // PullTable is to be asked
+	due          dueControls
 	tablePending bool   // PullTable said that a table is coming
-	pingDue      bool
-	pongDue      bool
 	pongToken    uint64 // of the pong
 }
+
+// dueControls is the set of controls that the writer is to send.
+type dueControls uint8
+
+const (
+	dueTable dueControls = 1 << iota // PullTable is to be asked
+	duePing
+	duePong
+)
 
 // windowGrant is receive window to be granted again on another session.
 type windowGrant struct {
@@ -92,14 +99,14 @@ func (s *Session) writerNeededLocked() bool { return s.controlDueLocked() || s.c
 // waiting.
 func (s *Session) controlDueLocked() bool {
 	o := &s.out
-	return o.unsent != nil || o.pingDue || o.pongDue || o.tableDue
+	return o.unsent != nil || o.due != 0
 }
 
 // goodbyeDueLocked reports whether it is time for the goodbye: all else has been sent, and each call that came in has
 // its endpoint here or its refusal sent.
 func (s *Session) goodbyeDueLocked() bool {
 	o := &s.out
-	return s.closing != nil && len(o.buf) == HeadRoom && o.bulk.empty() && !o.tableDue && !o.tablePending && !s.opening.Load()
+	return s.closing != nil && len(o.buf) == HeadRoom && o.bulk.empty() && o.due&dueTable == 0 && !o.tablePending && !s.opening.Load()
 }
 
 // canWriteLocked reports whether a goroutine may begin to write.
@@ -254,15 +261,15 @@ func (s *Session) sendUnsentLocked() {
 	if o.unsent == nil {
 		return
 	}
-	late := o.unsent
+	unsent := o.unsent
 	o.unsent = nil
 	var err error
-	s.unlockWhileLocked(func() { _, err = s.sendFrames(late, sendBlocking) })
+	s.unlockWhileLocked(func() { _, err = s.sendFrames(unsent, sendBlocking) })
 	switch {
 	case err != nil:
 		s.failWritesLocked(err)
-	case o.spare == nil && cap(late) <= maxOutBuffer:
-		o.spare = late[:HeadRoom]
+	case o.spare == nil && cap(unsent) <= maxOutBuffer:
+		o.spare = unsent[:HeadRoom]
 	}
 }
 
@@ -299,17 +306,17 @@ func (o *outbox) appendBulkLocked(bounded bool) {
 
 // popControlsLocked returns the controls that are due.
 func (o *outbox) popControlsLocked() []*linkv1.Control {
-	if !o.pingDue && !o.pongDue {
+	if o.due&(duePing|duePong) == 0 {
 		return nil
 	}
 	var controls []*linkv1.Control
-	if o.pongDue {
+	if o.due&duePong != 0 {
 		controls = append(controls, &linkv1.Control{Body: &linkv1.Control_Pong{Pong: &linkv1.Pong{Token: o.pongToken}}})
 	}
-	if o.pingDue {
+	if o.due&duePing != 0 {
 		controls = append(controls, &linkv1.Control{Body: &linkv1.Control_Ping{Ping: &linkv1.Ping{Token: o.sends}}})
 	}
-	o.pingDue, o.pongDue = false, false
+	o.due &^= duePing | duePong
 	return controls
 }
 
@@ -321,16 +328,17 @@ func (s *Session) sendControlLocked() {
 	if o.writeErr == nil && len(controls) > 0 {
 		s.sendControlsLocked(controls...)
 	}
-	if o.writeErr != nil || !o.tableDue {
+	if o.writeErr != nil || o.due&dueTable == 0 {
 		return
 	}
-	o.tableDue, o.tablePending = false, true
+	o.due &^= dueTable
+	o.tablePending = true
 	var t *linkv1.Table
 	var coming bool
 	s.unlockWhileLocked(func() { t, coming = s.handler.PullTable() })
 	o.tablePending = o.tablePending && coming
 	if t != nil {
-		o.tableDue = true
+		o.due |= dueTable
 		s.sendControlsLocked(&linkv1.Control{Body: &linkv1.Control_Table{Table: t}})
 	}
 }
@@ -422,7 +430,7 @@ func (s *Session) TableUnchanged() {
 // TableChanged makes the writer pull the table again. It never blocks.
 func (s *Session) TableChanged() {
 	s.mu.Lock()
-	s.out.tableDue = true
+	s.out.due |= dueTable
 	s.wakeWriterLocked()
 	s.mu.Unlock()
 }
