@@ -1,6 +1,3 @@
-// Durations is a vet tool that finds arithmetic on a time.Duration which may wrap around: sums, products and
-// shifts of what is no constant. Package duration does them up to the longest duration. Tests, and package duration, are
-// left alone, and lines that end with `// short: reason`.
 package main
 
 import (
@@ -10,27 +7,30 @@ import (
 	"strings"
 
 	"golang.org/x/tools/go/analysis"
-	"golang.org/x/tools/go/analysis/unitchecker"
 )
 
-func main() {
-	unitchecker.Main(&analysis.Analyzer{Name: "durations", Doc: "finds sums and products of durations that may wrap around", Run: run})
+// durations finds arithmetic on a time.Duration which may wrap around: sums, products and shifts of what is no
+// constant. Package duration does them up to the longest duration. Tests, and package duration, are left alone,
+// and lines that end with `// short: reason`.
+var durations = &analysis.Analyzer{
+	Name: "durations",
+	Doc:  "finds sums and products of durations that may wrap around",
+	Run:  findDurations,
 }
 
 var risky = map[token.Token]bool{
 	token.ADD: true, token.MUL: true, token.SHL: true, token.ADD_ASSIGN: true, token.MUL_ASSIGN: true, token.SHL_ASSIGN: true,
 }
 
-func run(pass *analysis.Pass) (any, error) {
+func findDurations(pass *analysis.Pass) (any, error) {
 	if strings.HasSuffix(pass.Pkg.Path(), "/internal/duration") {
 		return nil, nil
 	}
 	for _, file := range pass.Files {
-		name := pass.Fset.Position(file.Pos()).Filename
-		if strings.HasSuffix(name, "_test.go") || strings.Contains(name, "test/") {
+		if isTest(pass, file) {
 			continue
 		}
-		excused := excuses(pass, file)
+		excused := excuses(pass, file, "// short: ")
 		check := func(at token.Pos, e ast.Expr) {
 			v := pass.TypesInfo.Types[e]
 			if v.Value == nil && isDuration(v.Type) && !excused[pass.Fset.Position(at).Line] {
@@ -61,19 +61,6 @@ func isMore(pass *analysis.Pass, sum *ast.BinaryExpr) bool {
 		return ok && e.Op == token.QUO && pass.TypesInfo.Types[more].Value != nil
 	}
 	return sum.Op == token.ADD && (is(sum.X, sum.Y) || is(sum.Y, sum.X))
-}
-
-// excuses returns the lines that say why a result is short.
-func excuses(pass *analysis.Pass, file *ast.File) map[int]bool {
-	lines := map[int]bool{}
-	for _, group := range file.Comments {
-		for _, c := range group.List {
-			if strings.HasPrefix(c.Text, "// short: ") {
-				lines[pass.Fset.Position(c.Pos()).Line] = true
-			}
-		}
-	}
-	return lines
 }
 
 func isDuration(t types.Type) bool {
