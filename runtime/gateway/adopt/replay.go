@@ -72,30 +72,30 @@ func (s *source) Close() error {
 	return err
 }
 
-// fillLocked has more read, on a goroutine of its own, which ends with the source: an attempt that is closed does not wait
-// for it.
-func (s *source) fillLocked() {
-	s.reading = true
-	go func() {
-		b := make([]byte, 16<<10)
-		n, err := s.from.Read(b)
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.reading = false
-		s.kept = append(s.kept, b[:n]...)
-		s.noteLocked(err)
-	}()
+// fill reads more for an attempt, on a goroutine of its own, which ends with the source: an attempt that is closed does
+// not wait for it.
+func (s *source) fill() {
+	b := make([]byte, 16<<10)
+	n, err := s.from.Read(b)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reading = false
+	s.kept = append(s.kept, b[:n]...)
+	s.noteLocked(err)
 }
 
-// throughLocked reads what nobody else will want, and lets go of the lock meanwhile.
-func (s *source) throughLocked(p []byte) int {
-	s.reading = true
-	s.mu.Unlock()
+// readOn reads what no other attempt will want.
+func (s *source) readOn(p []byte) int {
 	n, err := s.from.Read(p)
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.reading = false
 	s.start += n
 	s.noteLocked(err)
+	if s.ctx.Err() != nil {
+		return 0
+	}
+	s.current.at += n
 	return n
 }
 
@@ -119,6 +119,20 @@ type attempt struct {
 }
 
 func (a *attempt) Read(p []byte) (int, error) {
+	for {
+		n, mayReadOn, err := a.readKept(p)
+		if mayReadOn {
+			n = a.source.readOn(p)
+		}
+		if n > 0 || err != nil {
+			return n, err
+		}
+	}
+}
+
+// readKept reads what was read before, or waits for it. It reports mayReadOn where the attempt is to read what comes
+// next itself.
+func (a *attempt) readKept(p []byte) (n int, mayReadOn bool, err error) {
 	s := a.source
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -126,27 +140,26 @@ func (a *attempt) Read(p []byte) (int, error) {
 		rest := s.kept[min(max(a.at-s.start, 0), len(s.kept)):]
 		switch {
 		case a.closed:
-			return 0, io.ErrClosedPipe
+			return 0, false, io.ErrClosedPipe
 		case s.ctx.Err() != nil:
-			return 0, s.ctx.Err()
+			return 0, false, s.ctx.Err()
 		case len(rest) > 0:
-			n := copy(p, rest)
+			n = copy(p, rest)
 			a.at += n
 			s.dropLocked(a.at)
-			return n, nil
+			return n, false, nil
 		case s.err != nil:
-			return 0, s.err
+			return 0, false, s.err
 		case s.reading:
 			s.cond.Wait()
 		case !s.once:
-			s.fillLocked()
+			s.reading = true
+			go s.fill()
 		case s.current != a:
-			return 0, io.ErrClosedPipe
+			return 0, false, io.ErrClosedPipe
 		default:
-			if n := s.throughLocked(p); n > 0 && s.ctx.Err() == nil {
-				a.at += n
-				return n, nil
-			}
+			s.reading = true
+			return 0, true, nil
 		}
 	}
 }
