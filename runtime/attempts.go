@@ -349,7 +349,7 @@ func (a *attempts) openLocalLocked(call *link.ClientCall) error {
 func (a *attempts) openParams(t *mesh.Target) link.Open {
 	return link.Open{
 		Namespace: t.LinkNamespace, Procedure: a.spec.Procedure,
-		Origin: NodeID(t.Node), OriginNamespace: t.Namespace,
+		Origin: t.Node, OriginNamespace: t.Namespace,
 		Hops: link.MaxHops, StreamType: a.spec.StreamType, Deadline: a.deadline.at,
 		CallerBlocks: a.callerBlocks, Completion: a.completion, Caller: a.caller,
 		Header: a.info.RequestHeader(), ResponseHeader: a.info.ResponseHeader(), ResponseTrailer: a.info.ResponseTrailer(),

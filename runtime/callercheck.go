@@ -62,7 +62,7 @@ func (s *session) checkClaim(table *mesh.Snapshot, c callerClaim) *link.Caller {
 		return nil
 	}
 	// The claim must not use the name of a node that is elsewhere, whatever the id.
-	if named := NodeID(idOf(said.Name)); named != NodeID(said.Node) {
+	if named := idOf(said.Name); named != said.Node {
 		if _, ok := table.Behind(c.namespace, from, named); !ok {
 			return nil
 		}

@@ -46,7 +46,7 @@ func (t *table) handleEventLocked(e mesh.Event) {
 	case mesh.MemberChanged, mesh.FunctionAdded, mesh.FunctionWithdrawn:
 	}
 	t.notifyWatchersLocked(Event{
-		Kind: eventKinds[e.Kind], Time: time.Now(), Namespace: e.Namespace, Node: NodeID(e.Node), NodeName: e.Name,
+		Kind: eventKinds[e.Kind], Time: time.Now(), Namespace: e.Namespace, Node: e.Node, NodeName: e.Name,
 		Procedure: e.Procedure, Cause: e.Cause,
 	})
 }

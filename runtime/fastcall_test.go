@@ -144,7 +144,8 @@ func TestUnaryFollows(t *testing.T) {
 					}
 					switch name := names[r.IntN(len(names))]; {
 					case r.IntN(5) == 0:
-						if c.Restart(name); name == holder {
+						c.Restart(name)
+						if name == holder {
 							origin = nil
 						}
 					case origin == nil:

@@ -33,7 +33,7 @@ func newIdentity(cfg *Config, key ed25519.PrivateKey, named, proxy bool) *identi
 	if !named || proxy {
 		i.id = randomID()
 	}
-	i.caller = link.Caller{Node: NodeID(i.id), Name: link.CallerText(i.name)}
+	i.caller = link.Caller{Node: i.id, Name: link.CallerText(i.name)}
 	return i
 }
 
@@ -49,7 +49,7 @@ func (i *identity) newJoin(namespaces []*linkv1.LinkNamespace) *linkv1.Join {
 // openTemplate is what calls of this node's have in common that go to a target over a link.
 func (i *identity) openTemplate(t *mesh.Target, procedure string) *link.Open {
 	o := &link.Open{
-		Namespace: t.LinkNamespace, Procedure: procedure, Origin: NodeID(t.Node), OriginNamespace: t.Namespace,
+		Namespace: t.LinkNamespace, Procedure: procedure, Origin: t.Node, OriginNamespace: t.Namespace,
 		Hops: link.MaxHops,
 	}
 	if !i.proxy {

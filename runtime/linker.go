@@ -108,7 +108,7 @@ func (l *linker) authenticatePeer(ctx context.Context, peer link.Peer, conn link
 	}
 	err := guard.Call(l.log.Logger, "Config.Authenticate", func() error {
 		return l.cfg.Authenticate(ctx, Peer{
-			ID: NodeID(peer.Node), Name: peer.Join.GetInfo().GetName(), Addr: conn.Addr(),
+			ID: peer.Node, Name: peer.Join.GetInfo().GetName(), Addr: conn.Addr(),
 			Namespaces: names, Proxy: peer.Join.GetProxy(), TLS: conn.TLS(),
 		})
 	})
@@ -160,7 +160,7 @@ func (l *linker) evictEarlierStart(peer link.Peer) bool {
 
 func (l *linker) linkConfig() link.Config {
 	cfg := link.Config{
-		Node: NodeID(l.identity.id), Name: l.identity.name, Incarnation: l.identity.incarnation,
+		Node: l.identity.id, Name: l.identity.name, Incarnation: l.identity.incarnation,
 		AcceptAnyone: true, AcceptOldProofs: l.cfg.AcceptOldProofs, Key: l.identity.key,
 		Limits:            l.linkLimits(),
 		Budget:            l.budget,

@@ -71,7 +71,7 @@ func (ns *Namespace) Route(procedure string) []Hop {
 	}
 	target := choice.Targets[0]
 	path := table.Path(target)
-	names := map[NodeID]string{NodeID(ns.node.identity.id): ns.node.identity.name, target.Node: target.Name}
+	names := map[NodeID]string{ns.node.identity.id: ns.node.identity.name, target.Node: target.Name}
 	for m := range table.Members() {
 		if slices.Contains(path, m.ID) {
 			names[m.ID] = m.Info.GetName()

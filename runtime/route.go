@@ -31,7 +31,7 @@ func (rt *router) routeIncoming(in *link.Incoming) (r link.Route, lasting bool) 
 	if reserved(in.Procedure) {
 		return rt.routeSchema(in), false
 	}
-	d := rt.table.snapshot.Load().Route(in.Namespace, NodeID(in.Origin), in.OriginNamespace, in.Procedure)
+	d := rt.table.snapshot.Load().Route(in.Namespace, in.Origin, in.OriginNamespace, in.Procedure)
 	switch d.Action {
 	case mesh.Local:
 		if m := rt.origins.lookup(d.Namespace, in.Procedure); m != nil && !rt.origins.draining.Load() {

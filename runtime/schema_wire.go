@@ -42,7 +42,7 @@ func (rt *router) routeSchema(in *link.Incoming) link.Route {
 			connect.CodeUnimplemented, "the node serves no such function")
 	}
 	procedure := header.Get(schemaFunction)
-	d := rt.table.snapshot.Load().RouteLead(in.Namespace, NodeID(in.Origin), in.OriginNamespace, procedure)
+	d := rt.table.snapshot.Load().RouteLead(in.Namespace, in.Origin, in.OriginNamespace, procedure)
 	switch d.Action {
 	case mesh.Local:
 		if m := rt.origins.lookup(d.Namespace, procedure); m != nil {

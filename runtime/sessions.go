@@ -22,7 +22,7 @@ func (t *table) checkPeer(peer link.Peer) error {
 // meshPeer describes a peer to the routing core. local is what this end's Join said about the link.
 func meshPeer(peer link.Peer, local []*linkv1.LinkNamespace) mesh.Peer {
 	return mesh.Peer{
-		ID: NodeID(peer.Node), Incarnation: peer.Incarnation, Key: peer.Key, Info: peer.Join.GetInfo(),
+		ID: peer.Node, Incarnation: peer.Incarnation, Key: peer.Key, Info: peer.Join.GetInfo(),
 		Observer: peer.Join.GetProxy(), Local: local, Remote: peer.Join.GetNamespaces(),
 		Acknowledges: slices.Contains(peer.Features, featureTableAck),
 	}

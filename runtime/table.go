@@ -54,7 +54,7 @@ func newTable(i *identity, life *lifetime, log *logger, links *linkSet) *table {
 		namespaces:   map[string]*Namespace{},
 		watchers:     map[*watcher]struct{}{},
 		core: mesh.New(mesh.Config{
-			ID: NodeID(i.id), Incarnation: i.incarnation, Key: i.key[ed25519.PrivateKeySize-ed25519.PublicKeySize:],
+			ID: i.id, Incarnation: i.incarnation, Key: i.key[ed25519.PrivateKeySize-ed25519.PublicKeySize:],
 			Info: i.info(), Observer: i.proxy,
 		}),
 	}

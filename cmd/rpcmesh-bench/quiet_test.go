@@ -51,7 +51,8 @@ func TestQuietWaits(t *testing.T) {
 		var times machine.Times
 		q := quiet{share: 0.5, look: time.Millisecond, now: func() (machine.Times, error) {
 			times.All += time.Second
-			if looks++; looks-1 <= test.loud {
+			looks++
+			if looks-1 <= test.loud {
 				times.Busy += time.Second
 			}
 			return times, nil

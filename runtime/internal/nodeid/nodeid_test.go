@@ -14,7 +14,8 @@ func TestID(t *testing.T) {
 	if got := b.Short(); got != "ab00000000000001" {
 		t.Errorf("Short: %s", got)
 	}
-	if a.Compare(b) != -1 || b.Compare(a) != 1 || a.Compare(a) != 0 {
-		t.Errorf("Compare: %d, %d, %d", a.Compare(b), b.Compare(a), a.Compare(a))
+	same := a
+	if a.Compare(b) != -1 || b.Compare(a) != 1 || a.Compare(same) != 0 {
+		t.Errorf("Compare: %d, %d, %d", a.Compare(b), b.Compare(a), a.Compare(same))
 	}
 }
