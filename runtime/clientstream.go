@@ -10,7 +10,7 @@ import (
 	"github.com/rpcmesh/rpcmesh/runtime/internal/link"
 )
 
-// clientStream is one call as its caller's stub sees it. It implements [connect.ClientStream] and [HeaderReceiver].
+// clientStream is one call as its caller's stub sees it. It implements [connect.ClientStream] and [rawcall.HeaderReceiver].
 type clientStream struct {
 	attempts attempts
 	result   error // how the call has ended, once Receive has reported it; of Receive's goroutine only
@@ -98,7 +98,7 @@ func (s *clientStream) CloseSend() error {
 	return s.attempts.end(call, err)
 }
 
-// ReceiveHeaders implements [HeaderReceiver].
+// ReceiveHeaders implements [rawcall.HeaderReceiver].
 func (s *clientStream) ReceiveHeaders() bool {
 	call, err := s.attempts.call()
 	if err != nil || !call.ReceiveHeaders() {

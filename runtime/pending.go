@@ -2,7 +2,7 @@ package rpcmesh
 
 import "sync/atomic"
 
-// pendingCount is a call's entry in the count of calls under way to one origin, which [LeastPending] goes by. The zero
+// pendingCount is a call's entry in the count of calls under way to one origin, which [PolicyLeastPending] goes by. The zero
 // value counts nowhere. Its owner's lock guards it.
 type pendingCount struct{ counter *atomic.Int64 }
 

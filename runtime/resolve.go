@@ -15,7 +15,7 @@ import (
 type route struct {
 	table   *mesh.Snapshot
 	target  mesh.Target
-	pending *atomic.Int64 // the target's counter, for [LeastPending]
+	pending *atomic.Int64 // the target's counter, for [PolicyLeastPending]
 }
 
 // resolve picks the origin for a call of spec, other than at the nodes in but. It fails with errAbsent where there is

@@ -106,7 +106,7 @@ func decodeRequest(b []byte, msg any) error {
 	return nil
 }
 
-// StopReceiving implements [ReceiveStopper].
+// StopReceiving implements [rawcall.ReceiveStopper].
 func (s *serverStream) StopReceiving() { s.call.StopReceiving() }
 
 func (s *serverStream) SendHeaders() error {
