@@ -14,6 +14,15 @@ import (
 	"google.golang.org/protobuf/types/descriptorpb"
 
 	"github.com/rpcmesh/rpcmesh/runtime/internal/rawcall"
+	descriptors "github.com/rpcmesh/rpcmesh/runtime/internal/schema"
+)
+
+const (
+	// maxNesting bounds how many messages may lie in one another in the encoding of a schema.
+	maxNesting = 100
+	// maxExpansion bounds how many bytes the names in a schema may have, for each that its encoding may have. Names
+	// that lie in long names are what makes a schema of a few kilobytes one of gigabytes.
+	maxExpansion = 16
 )
 
 // schema is what a server has.
@@ -46,8 +55,8 @@ func buildSchema(set *descriptorpb.FileDescriptorSet, names []string, limits *Li
 	if len(set.GetFile()) > limits.MaxFiles {
 		return nil, connect.Errorf(connect.CodeInvalidArgument, "adopt: the schema has %d files: set Limits.MaxFiles of %d higher", len(set.GetFile()), limits.MaxFiles)
 	}
-	if err := checkLimits(set, limits.MaxDescriptors); err != nil {
-		return nil, err
+	if err := descriptors.CheckDefinitions(set, limits.MaxDescriptors*maxExpansion); err != nil {
+		return nil, connect.Errorf(connect.CodeInvalidArgument, "adopt: the schema is too large when it is built: %v", err)
 	}
 	files, err := protodesc.NewFiles(set)
 	if err != nil {

@@ -18,7 +18,7 @@ func check(files *descriptorpb.FileDescriptorSet) (names int, err error) {
 	case n > MaxFiles:
 		return 0, &LimitError{What: "files", Limit: MaxFiles}
 	}
-	ck := checker{files: map[string]*imports{}}
+	ck := checker{files: map[string]*imports{}, maxNames: MaxNames}
 	for _, f := range files.GetFile() {
 		if err := ck.file(f); err != nil {
 			return 0, err
@@ -27,10 +27,27 @@ func check(files *descriptorpb.FileDescriptorSet) (names int, err error) {
 	return ck.names, nil
 }
 
+// CheckDefinitions enforces the limits of definitions and of their names, for files in any order: what builds them takes
+// no more than their size lets expect. maxNames bounds the bytes of all names. Errors: *LimitError, and others where a
+// type's name is not a full one.
+func CheckDefinitions(files *descriptorpb.FileDescriptorSet, maxNames int) error {
+	ck := checker{maxNames: maxNames}
+	for _, f := range files.GetFile() {
+		if len(f.GetPackage()) > MaxName {
+			return errName
+		}
+		if err := ck.definitions(f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 type checker struct {
-	files map[string]*imports
-	names int // bytes of full names
-	steps int // of resolving public imports
+	files    map[string]*imports
+	names    int // bytes of full names
+	maxNames int
+	steps    int // of resolving public imports
 }
 
 // imports is what a file contributes to the limits of those that import it.
@@ -106,8 +123,8 @@ func (ck *checker) name(scope int, name string) (int, error) {
 // count counts bytes of names.
 func (ck *checker) count(n int) error {
 	ck.names += n
-	if ck.names > MaxNames {
-		return &LimitError{What: "bytes in all names", Limit: MaxNames}
+	if ck.names > ck.maxNames {
+		return &LimitError{What: "bytes in all names", Limit: ck.maxNames}
 	}
 	return nil
 }
@@ -135,7 +152,7 @@ func reference(name string) error {
 func (ck *checker) definitions(f *descriptorpb.FileDescriptorProto) error {
 	scope := len(f.GetPackage())
 	for _, m := range f.GetMessageType() {
-		if err := ck.message(scope, m); err != nil {
+		if err := ck.message(scope, m, 1); err != nil {
 			return err
 		}
 	}
@@ -155,7 +172,10 @@ func (ck *checker) definitions(f *descriptorpb.FileDescriptorProto) error {
 	return nil
 }
 
-func (ck *checker) message(scope int, m *descriptorpb.DescriptorProto) error {
+func (ck *checker) message(scope int, m *descriptorpb.DescriptorProto, depth int) error {
+	if depth > MaxNesting {
+		return &LimitError{What: "messages in one another", Limit: MaxNesting}
+	}
 	scope, err := ck.name(scope, m.GetName())
 	if err != nil {
 		return err
@@ -180,7 +200,7 @@ func (ck *checker) message(scope int, m *descriptorpb.DescriptorProto) error {
 		}
 	}
 	for _, n := range m.GetNestedType() {
-		if err := ck.message(scope, n); err != nil {
+		if err := ck.message(scope, n, depth+1); err != nil {
 			return err
 		}
 	}
