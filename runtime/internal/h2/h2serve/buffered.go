@@ -106,7 +106,7 @@ func (r *Request) Respond(resp *Response) {
 	if len(c.out) >= maxOutput {
 		// Answers without bodies have no window to wait for. Held, they keep their streams, of which there are
 		// only so many.
-		st.heldResponse = &Response{Head: slices.Clone(resp.Head), Body: [][]byte{bytes.Join(resp.Body, nil)}, Kept: true, Trailer: slices.Clone(resp.Trailer)}
+		st.heldResponse = &Response{Head: slices.Clone(resp.Head), Body: resp.keptBody(), Kept: true, Trailer: slices.Clone(resp.Trailer)}
 		c.heldResponses = append(c.heldResponses, st)
 		return
 	}
@@ -116,13 +116,13 @@ func (r *Request) Respond(resp *Response) {
 // respondLocked puts what goes of an answer, and has the rest wait.
 func (c *Conn) respondLocked(st *stream, resp *Response) {
 	c.putHeadersLocked(st.id, resp.Head, false)
-	rest := c.putBodyLocked(st, resp)
-	if rest == nil {
+	data, rest := c.putBodyLocked(st, resp)
+	if data == nil {
 		c.putHeadersLocked(st.id, resp.Trailer, true)
 		c.removeStreamLocked(st)
 		return
 	}
-	c.queuePendingLocked(st, pendingWrite{data: rest, trailer: slices.Clone(resp.Trailer)})
+	c.queuePendingLocked(st, pendingWrite{data: data, rest: rest, trailer: slices.Clone(resp.Trailer)})
 }
 
 // respondHeldLocked answers those that were held, while there is room.
@@ -137,8 +137,16 @@ func (c *Conn) respondHeldLocked() {
 	}
 }
 
-// putBodyLocked puts what goes of a body, and returns the rest, to be kept, nil if there is none.
-func (c *Conn) putBodyLocked(st *stream, resp *Response) []byte {
+// keptBody returns the body to be kept.
+func (r *Response) keptBody() [][]byte {
+	if r.Kept {
+		return slices.Clone(r.Body)
+	}
+	return [][]byte{bytes.Join(r.Body, nil)}
+}
+
+// putBodyLocked puts what goes of a body, and returns what is left, to be kept: data and then rest. No data is none.
+func (c *Conn) putBodyLocked(st *stream, resp *Response) (data, rest []byte) {
 	pieces := resp.Body
 	left, from := 0, 0 // what has gone of the first piece
 	for _, p := range pieces {
@@ -162,11 +170,16 @@ func (c *Conn) putBodyLocked(st *stream, resp *Response) []byte {
 			}
 		}
 	}
+	for left > 0 && from == len(pieces[0]) {
+		pieces, from = pieces[1:], 0 // an empty one
+	}
 	switch {
 	case left == 0:
-		return nil
+		return nil, nil
 	case resp.Kept && len(pieces) == 1:
-		return pieces[0][from:]
+		return pieces[0][from:], nil
+	case resp.Kept && len(pieces) == 2:
+		return pieces[0][from:], pieces[1]
 	}
-	return bytes.Join(pieces, nil)[from:]
+	return bytes.Join(pieces, nil)[from:], nil
 }

@@ -11,13 +11,14 @@ import (
 // pendingWrite is the rest of a response, which waits for windows. Nobody waits with it.
 type pendingWrite struct {
 	data    []byte
+	rest    []byte              // goes after data
 	trailer []hpack.HeaderField // empty: the last DATA ends the stream
 }
 
 func (c *Conn) queuePendingLocked(st *stream, w pendingWrite) {
 	st.pending = &w
 	c.pending = append(c.pending, st)
-	st.startWindowTimerLocked(len(w.data))
+	st.startWindowTimerLocked(len(w.data) + len(w.rest))
 }
 
 // dropPendingLocked gives up what waits of a stream, if something does. Its place goes at once: a client could take new
@@ -42,8 +43,12 @@ func (c *Conn) sendPendingLocked() {
 		stuck++
 		if n > 0 {
 			stuck = 0
-			c.putDataLocked(st.id, w.data[:n], n == len(w.data) && len(w.trailer) == 0)
+			c.putDataLocked(st.id, w.data[:n], n == len(w.data) && len(w.rest) == 0 && len(w.trailer) == 0)
 			w.data = w.data[n:]
+		}
+		if len(w.data) == 0 {
+			w.data = w.rest
+			w.rest = nil
 		}
 		if len(w.data) == 0 {
 			c.pending = c.pending[:len(c.pending)-1]
