@@ -76,9 +76,10 @@ const (
 )
 
 // Link dials the node at rawURL, an http or https URL with the path under which that node is mounted or
-// unix:///PATH for a node that serves a Unix domain socket, and keeps the link up until it or the node is closed. The link carries namespaces, of which this
-// node becomes a member; none stands for [DefaultNamespace]. It returns before the link is up: see
-// [Link.Ready]. A malformed URL or namespace is invalid_argument.
+// unix:///PATH for a node that serves a Unix domain socket, and keeps the link up until it or the node is
+// closed. The link carries namespaces, of which this node becomes a member; none stands for
+// [DefaultNamespace]. It returns before the link is up: see [Link.Ready]. A malformed URL or namespace is
+// invalid_argument.
 func (n *Node) Link(rawURL string, namespaces ...string) (*Link, error) {
 	u, err := parseURL(rawURL)
 	if err != nil {

@@ -38,7 +38,8 @@ type Gateway struct {
 	dropHeaders *headerSet // callers' headers that are dropped
 }
 
-// New returns a gateway to namespaces of node, as a handler for a server of your own; [Mount] has the node serve it. It fails with invalid_argument where cfg has a mistake.
+// New returns a gateway to namespaces of node, as a handler for a server of your own; [Mount] has the node serve it.
+// It fails with invalid_argument where cfg has a mistake.
 //
 // The server that it is part of decides on TLS, versions of HTTP and the size of headers. A middleware
 // between must not hide the deadlines and the flushing of [http.ResponseController] (an Unwrap method

@@ -40,7 +40,8 @@
 //
 // A call that cannot be passed on, or whose connection breaks, ends with unavailable and says how far it
 // had come ([rpcmesh.FailureOf]). One that the server has certainly not begun with goes to another origin of
-// its function where there is one, and one of unknown outcome where its method allows that. A server that is silent for [Config.ProbeTimeout] while it is asked for
-// its health counts as down, and its connections are closed. What the server says is not trusted: its
-// schema has limits ([Limits]) and must build, its messages have a length, and redirects are not followed.
+// its function where there is one, and one of unknown outcome where its method allows that. A server that is
+// silent for [Config.ProbeTimeout] while it is asked for its health counts as down, and its connections are
+// closed. What the server says is not trusted: its schema has limits ([Limits]) and must build, its messages
+// have a length, and redirects are not followed.
 package adopt
