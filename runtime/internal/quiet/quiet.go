@@ -69,7 +69,7 @@ func (q *Logger) count(k kind, now time.Time) (left int, ok bool) {
 	c := q.kinds[k]
 	if c == nil {
 		if len(q.kinds) >= maxKinds {
-			q.forget(now)
+			q.forgetLocked(now)
 		}
 		if len(q.kinds) >= maxKinds {
 			k = kind{msg: k.msg}
@@ -95,8 +95,8 @@ func (q *Logger) count(k kind, now time.Time) (left int, ok bool) {
 	return left, true
 }
 
-// forget drops the kinds of which there has been none for a while. mu is held.
-func (q *Logger) forget(now time.Time) {
+// forgetLocked drops the kinds of which there has been none for a while.
+func (q *Logger) forgetLocked(now time.Time) {
 	for k, c := range q.kinds {
 		if now.Sub(c.began) >= window {
 			delete(q.kinds, k)
