@@ -34,17 +34,17 @@ func failure(cause error, code connect.Code, format string, args ...any) error {
 	return connect.Errorf(code, format, args...).WithCause(cause)
 }
 
-// Explain returns an error that explains why a link failed on o, where that follows from what the peer sent instead of
+// Explain returns an error that explains why a link failed on c, where that follows from what the peer sent instead of
 // one. An error that comes from a node, and any other, is returned as it is.
-func (o Conn) Explain(err error) error {
-	if ce, ok := errors.AsType[*connect.Error](err); ok && ce.IsRemote() || o.Stage() == h2link.ResponseReceived {
+func (c Conn) Explain(err error) error {
+	if ce, ok := errors.AsType[*connect.Error](err); ok && ce.IsRemote() || c.Stage() == h2link.ResponseReceived {
 		return err
 	}
-	return o.attempt.explain(err, o.Stage())
+	return c.attempt.explain(err, c.Stage())
 }
 
-// Waiting returns a text: what a link on o that is not up yet waits for, and what to do if that lasts.
-func (o Conn) Waiting() string { return o.attempt.waiting(o.Stage()) }
+// Waiting returns a text: what a link on c that is not up yet waits for, and what to do if that lasts.
+func (c Conn) Waiting() string { return c.attempt.waiting(c.Stage()) }
 
 // explain explains why a call that had come to stage failed.
 func (a *attempt) explain(err error, stage h2link.Stage) error {

@@ -30,9 +30,9 @@ type Conn struct {
 }
 
 // Addr returns the other end's address: the one dialled, or the one it dialled from.
-func (o Conn) Addr() string { return o.addr }
+func (c Conn) Addr() string { return c.addr }
 
-// AcceptedConn makes an Own of a connection that an h2link.Listener hands out.
+// AcceptedConn returns the Conn of a connection that an h2link.Listener hands out.
 func AcceptedConn(c *h2link.Conn) Conn { return Conn{Conn: c, addr: c.RemoteAddr().String()} }
 
 // SchemeUnix is that of the URL of a Unix domain socket, whose path is the socket's. HTTP is spoken in
@@ -41,7 +41,7 @@ const SchemeUnix = "unix"
 
 // Open opens a stream to the node at base, an http or https URL whose path is where that node is
 // mounted, or one of [SchemeUnix]. ctx bounds the connecting. The code of an error shows whether trying again may
-// help, as with [Own.Explain]. The caller closes the result.
+// help, as with [Conn.Explain]. The caller closes the result.
 func (d Dialer) Open(ctx context.Context, base *url.URL) (Conn, error) {
 	dial := d.Dial
 	if dial == nil {

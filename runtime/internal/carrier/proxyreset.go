@@ -36,17 +36,17 @@ func (e *ProxyResetError) Error() string {
 	return fmt.Sprintf("the stream was reset after %d bytes: %s (nginx: client_max_body_size 0)", e.Sent, why)
 }
 
-// Receive returns the next packet, which is valid until the next Receive. The cause of its error is a *CutError
+// Receive returns the next packet, which is valid until the next Receive. The cause of its error is a *ProxyResetError
 // where it is that.
-func (o Conn) Receive() ([]byte, error) {
-	p, err := o.Conn.Receive()
-	if err == nil || o.attempt == nil || o.Stage() != h2link.ResponseReceived {
+func (c Conn) Receive() ([]byte, error) {
+	p, err := c.Conn.Receive()
+	if err == nil || c.attempt == nil || c.Stage() != h2link.ResponseReceived {
 		return p, err
 	}
 	reset, ok := errors.AsType[*h2link.ResetError](err)
 	if !ok || reset.Code != http2.ErrCodeInternal {
 		return p, err
 	}
-	cut := &ProxyResetError{Sent: o.Sent()}
+	cut := &ProxyResetError{Sent: c.Sent()}
 	return nil, connect.NewError(connect.CodeUnavailable, cut.Error()).WithCause(cut)
 }
