@@ -25,10 +25,11 @@ type ReadLimits struct {
 // goroutine. Its errors are connection errors ([*ConnError]), stream errors ([http2.StreamError]), and those of the
 // input.
 type FrameReader struct {
-	in          *netio.Input
-	framer      *http2.Framer
-	limits      ReadLimits
-	gotSettings bool // the peer's first SETTINGS frame has begun
+	in            *netio.Input
+	framer        *http2.Framer
+	limits        ReadLimits
+	gotSettings   bool // the peer's first SETTINGS frame has begun
+	settingsAcked bool // the peer has acknowledged ours
 }
 
 // NewFrameReader returns a FrameReader of in, from which others may read between frames.
@@ -88,8 +89,24 @@ func (r *FrameReader) Payload(fh http2.FrameHeader) (http2.Frame, error) {
 	if err != nil {
 		return nil, r.framerError(f, err)
 	}
-	if s, ok := f.(*http2.SettingsFrame); ok && s.NumSettings() > maxSettings {
-		return nil, ConnErrorf(http2.ErrCodeEnhanceYourCalm, "%d settings in a frame", s.NumSettings())
+	if s, ok := f.(*http2.SettingsFrame); ok {
+		if err := r.checkSettings(s); err != nil {
+			return nil, err
+		}
 	}
 	return f, nil
+}
+
+// checkSettings refuses a second acknowledgement, as an endpoint sends SETTINGS once, and more settings than there is use
+// for.
+func (r *FrameReader) checkSettings(f *http2.SettingsFrame) error {
+	switch {
+	case f.IsAck() && r.settingsAcked:
+		return ConnErrorf(http2.ErrCodeProtocol, "acknowledgement of SETTINGS that were not sent")
+	case f.IsAck():
+		r.settingsAcked = true
+	case f.NumSettings() > maxSettings:
+		return ConnErrorf(http2.ErrCodeEnhanceYourCalm, "%d settings in a frame", f.NumSettings())
+	}
+	return nil
 }

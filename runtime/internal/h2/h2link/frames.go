@@ -169,13 +169,8 @@ func (c *Conn) wasOpened(stream uint32) bool {
 }
 
 func (c *Conn) settingsFrame(f *http2.SettingsFrame) error {
-	r := &c.reading
 	if f.IsAck() {
-		if r.settingsAcked {
-			return h2core.ConnErrorf(http2.ErrCodeProtocol, "acknowledgement of SETTINGS that were not sent")
-		}
-		r.settingsAcked = true
-		r.streamInflow.Acked()
+		c.reading.streamInflow.Acked()
 		return c.countIdleFrame()
 	}
 	c.stage.CompareAndSwap(int32(RequestSent), int32(SettingsReceived))

@@ -22,7 +22,6 @@ type reader struct {
 	frames        h2core.FrameReader
 	err           error // why Receive is over
 	controlQueued bool  // control frames have been queued since the last flush
-	settingsAcked bool  // the peer has acknowledged ours
 
 	recv    recvState
 	request *head // server: what opened the call

@@ -11,10 +11,6 @@ import (
 func (c *Conn) settings(f *http2.SettingsFrame) error {
 	r := &c.reading
 	if f.IsAck() {
-		if r.settingsAcked {
-			return h2core.ConnErrorf(http2.ErrCodeProtocol, "acknowledgement of SETTINGS that were not sent")
-		}
-		r.settingsAcked = true
 		return c.countIdleFrame()
 	}
 	if r.handshaking {

@@ -14,11 +14,10 @@ import (
 
 // reader belongs to the goroutine that reads.
 type reader struct {
-	in            netio.Input
-	frames        h2core.FrameReader
-	buffered      map[BufferedHandlers]BufferedHandler
-	handshaking   bool // the client's first SETTINGS have not come
-	settingsAcked bool // it has acknowledged ours
+	in          netio.Input
+	frames      h2core.FrameReader
+	buffered    map[BufferedHandlers]BufferedHandler
+	handshaking bool // the client's first SETTINGS have not come
 
 	retryOnTimeout bool // reading can go on after a deadline
 	hasDeadline    bool // the connection has one for the streams that are being buffered

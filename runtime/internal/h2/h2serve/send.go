@@ -25,13 +25,12 @@ func (st *stream) putBody(p []byte) (rest, output []byte, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for {
-		output = st.awaitOutputLocked()
-		if output != nil {
-			return p, output, nil
-		}
-		if err := st.sendErrLocked(); err != nil {
+		output, err = st.awaitOutputLocked()
+		if err != nil {
 			st.stopWindowTimerLocked()
-			return nil, nil, err
+		}
+		if output != nil || err != nil {
+			return p, output, err
 		}
 		n := c.takeWindowLocked(st, len(p))
 		switch {
@@ -51,16 +50,16 @@ func (st *stream) putBody(p []byte) (rest, output []byte, err error) {
 }
 
 // awaitOutputLocked waits while too much waits to be written and the stream can send. It returns output that is to be
-// written before, where nobody else does that.
-func (st *stream) awaitOutputLocked() (output []byte) {
+// written before, where nobody else does that, or what keeps the handler from sending.
+func (st *stream) awaitOutputLocked() (output []byte, err error) {
 	c := st.c
 	for len(c.out) >= maxOutput && !c.broken && st.sendErrLocked() == nil {
 		if !c.writing {
-			return c.claimOutputLocked()
+			return c.claimOutputLocked(), nil
 		}
 		c.cond.Wait()
 	}
-	return nil
+	return nil, st.sendErrLocked()
 }
 
 // sendHead puts headers of a handler's, with the end of the stream if they are the last.
@@ -79,12 +78,9 @@ func (st *stream) putHead(fields []hpack.HeaderField, end bool) (output []byte, 
 	c := st.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	output = st.awaitOutputLocked()
-	if output != nil {
-		return output, nil
-	}
-	if err := st.sendErrLocked(); err != nil {
-		return nil, err
+	output, err = st.awaitOutputLocked()
+	if output != nil || err != nil {
+		return output, err
 	}
 	informational := fields[0].Name == ":status" && fields[0].Value < "2"
 	if informational && st.headSent {
@@ -115,12 +111,9 @@ func (st *stream) putLast(p []byte, trailer []hpack.HeaderField) (output []byte,
 	c := st.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	output = st.awaitOutputLocked()
-	if output != nil {
-		return output, nil
-	}
-	if err := st.sendErrLocked(); err != nil {
-		return nil, err
+	output, err = st.awaitOutputLocked()
+	if output != nil || err != nil {
+		return output, err
 	}
 	n := c.takeWindowLocked(st, len(p))
 	complete := n == len(p)

@@ -99,23 +99,32 @@ func parseHeader(b []byte, h *connect.Header) error {
 // eachBytes calls f with each field of a message that is bytes, a string or a message.
 func eachBytes(b []byte, f func(protowire.Number, []byte) error) error {
 	for len(b) > 0 {
-		num, typ, n := protowire.ConsumeTag(b)
-		if n < 0 {
-			return Malformed("truncated")
-		}
-		size := protowire.ConsumeFieldValue(num, typ, b[n:])
-		if size < 0 {
-			return Malformed("truncated")
+		num, typ, value, rest, err := nextField(b)
+		if err != nil {
+			return err
 		}
 		if typ == protowire.BytesType {
-			v, _ := protowire.ConsumeBytes(b[n:])
+			v, _ := protowire.ConsumeBytes(value)
 			if err := f(num, v); err != nil {
 				return err
 			}
 		}
-		b = b[n+size:]
+		b = rest
 	}
 	return nil
+}
+
+// nextField takes apart the first field of a message, value being its encoding without the tag.
+func nextField(b []byte) (num protowire.Number, typ protowire.Type, value, rest []byte, err error) {
+	num, typ, n := protowire.ConsumeTag(b)
+	if n < 0 {
+		return 0, 0, nil, nil, Malformed("truncated")
+	}
+	size := protowire.ConsumeFieldValue(num, typ, b[n:])
+	if size < 0 {
+		return 0, 0, nil, nil, Malformed("truncated")
+	}
+	return num, typ, b[n : n+size], b[n+size:], nil
 }
 
 // DecodeHeaders returns the headers in raw, the body of a Headers; nil if there are none.

@@ -183,18 +183,14 @@ func (o *Open) Parse(b []byte, cache *OpenCache) error {
 
 func (o *Open) parseFields(b []byte, cache *OpenCache) error {
 	for len(b) > 0 {
-		num, typ, n := protowire.ConsumeTag(b)
-		if n < 0 {
-			return Malformed("truncated")
-		}
-		size := protowire.ConsumeFieldValue(num, typ, b[n:])
-		if size < 0 {
-			return Malformed("truncated")
-		}
-		if err := o.parseField(num, typ, b[n:n+size], cache); err != nil {
+		num, typ, value, rest, err := nextField(b)
+		if err != nil {
 			return err
 		}
-		b = b[n+size:]
+		if err := o.parseField(num, typ, value, cache); err != nil {
+			return err
+		}
+		b = rest
 	}
 	return nil
 }
