@@ -93,7 +93,7 @@ var faults = map[string]struct {
 			cfg.DialTLS = &tls.Config{InsecureSkipVerify: true, VerifyConnection: func(tls.ConnectionState) error { panic(password) }}
 		},
 		meet: func(t *testing.T, c *rpcmeshtest.Cluster) error {
-			server, _ := certificate(t)
+			server, _ := certificate()
 			c.Node("b", func(cfg *rpcmesh.Config) { cfg.TLS = server }).Namespace("public")
 			l, err := c.Node("a").Link("https://b", "public")
 			if err != nil {

@@ -369,7 +369,7 @@ func TestShortSecretListening(t *testing.T) {
 
 // TestCleartextWarning: once a node, where a link leaves the host without TLS.
 func TestCleartextWarning(t *testing.T) {
-	certified, trusting := certificate(t)
+	certified, trusting := certificate()
 	for name, c := range map[string]struct {
 		addr string
 		tls  bool

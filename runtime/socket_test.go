@@ -2,15 +2,10 @@ package rpcmesh_test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"io"
 	"log/slog"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -26,32 +21,15 @@ import (
 	greetv1 "github.com/rpcmesh/rpcmesh/gen/example/greet/v1"
 	"github.com/rpcmesh/rpcmesh/gen/example/greet/v1/greetv1rpcmesh"
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/certtest"
 )
 
 // The tests of this file use real sockets on loopback, and real time.
 
 // certificate returns a certificate for 127.0.0.1 and who trusts it.
-func certificate(t testing.TB) (server, client *tls.Config) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	leaf, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	roots := x509.NewCertPool()
-	roots.AddCert(leaf)
-	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}}}, &tls.Config{RootCAs: roots}
+func certificate() (server, client *tls.Config) {
+	cert, roots := certtest.New()
+	return &tls.Config{Certificates: []tls.Certificate{cert}}, &tls.Config{RootCAs: roots}
 }
 
 // listen returns a listener on loopback.
@@ -168,7 +146,7 @@ func exchange(t *testing.T, a, b *rpcmesh.Node) {
 
 // TestServe: a node serves itself, with TLS or without, and answers HTTP beside its links.
 func TestServe(t *testing.T) {
-	server, client := certificate(t)
+	server, client := certificate()
 	for name, config := range map[string]*tls.Config{"cleartext": nil, "TLS": server} {
 		t.Run(name, func(t *testing.T) {
 			a, aURL := serveNode(t, rpcmesh.Config{Name: "a", Secret: "s", TLS: config})
@@ -223,7 +201,7 @@ func TestServeWithoutCertificate(t *testing.T) {
 
 // TestMount: a node on a mux of the user's own, under any path, beside other handlers, with and without TLS.
 func TestMount(t *testing.T) {
-	certified, client := certificate(t)
+	certified, client := certificate()
 	servers := map[string]func(t *testing.T, h http.Handler) string{
 		"cleartext": func(t *testing.T, h http.Handler) string {
 			p := h2c()
@@ -301,7 +279,7 @@ func TestMountOutlivesTimeouts(t *testing.T) {
 
 // TestReverseProxy: a link goes through a reverse proxy that speaks HTTP/2 on both sides.
 func TestReverseProxy(t *testing.T) {
-	certified, client := certificate(t)
+	certified, client := certificate()
 	a, backend := serveNode(t, rpcmesh.Config{Name: "a", Secret: "s"})
 	a.Namespace("public")
 	target, err := url.Parse(backend)
@@ -344,10 +322,10 @@ func TestReverseProxy(t *testing.T) {
 // TestManInTheMiddle: whoever ends the TLS of both ends, and passes on what they say, gets no link: the proofs are
 // bound to the channel.
 func TestManInTheMiddle(t *testing.T) {
-	certified, trusting := certificate(t)
+	certified, trusting := certificate()
 	a, aURL := serveNode(t, rpcmesh.Config{Name: "a", Secret: "s", TLS: certified})
 	a.Namespace("public")
-	between, trustingBoth := certificate(t)
+	between, trustingBoth := certificate()
 	trustingBoth.RootCAs.AddCert(certified.Certificates[0].Leaf)
 	l := listen(t)
 	var passing sync.WaitGroup
@@ -421,8 +399,8 @@ func intercept(conn net.Conn, server, client *tls.Config, addr string) {
 
 // TestPeerCertificate: the hook sees the other end's TLS, and can go by its certificate.
 func TestPeerCertificate(t *testing.T) {
-	certified, trusting := certificate(t)
-	identity, _ := certificate(t)
+	certified, trusting := certificate()
+	identity, _ := certificate()
 	clients := x509.NewCertPool()
 	clients.AddCert(identity.Certificates[0].Leaf)
 	certified.ClientAuth, certified.ClientCAs = tls.VerifyClientCertIfGiven, clients
@@ -460,7 +438,7 @@ func TestPeerCertificate(t *testing.T) {
 
 // TestUntrustedCertificate: a listener whose certificate is not trusted is not linked to, and the link says why.
 func TestUntrustedCertificate(t *testing.T) {
-	certified, _ := certificate(t)
+	certified, _ := certificate()
 	a, aURL := serveNode(t, rpcmesh.Config{Name: "a", Secret: "s", TLS: certified})
 	a.Namespace("public")
 	b := mustNode(t, rpcmesh.Config{Name: "b", Secret: "s"})

@@ -2,16 +2,10 @@ package adopt_test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"io"
 	"log/slog"
-	"math/big"
-	"net"
 	"net/http"
 	"slices"
 	"testing"
@@ -27,6 +21,7 @@ import (
 	"github.com/rpcmesh/rpcmesh/gen/example/greet/v1/greetv1rpcmesh"
 	rpcmesh "github.com/rpcmesh/rpcmesh/runtime"
 	"github.com/rpcmesh/rpcmesh/runtime/gateway/adopt"
+	"github.com/rpcmesh/rpcmesh/runtime/internal/certtest"
 	"github.com/rpcmesh/rpcmesh/runtime/internal/rawcall"
 	"github.com/rpcmesh/rpcmesh/runtime/rpcmeshtest"
 )
@@ -143,27 +138,9 @@ func wantCertainty(t *testing.T, err error, certainty rpcmesh.Certainty) {
 	}
 }
 
-func certificate(t *testing.T) (server, client *tls.Config) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool := x509.NewCertPool()
-	pool.AddCert(cert)
-	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}, &tls.Config{RootCAs: pool}
+func certificate() (server, client *tls.Config) {
+	cert, pool := certtest.New()
+	return &tls.Config{Certificates: []tls.Certificate{cert}}, &tls.Config{RootCAs: pool}
 }
 
 // greeterSet is the Greeter as `buf build -o` would write it.
@@ -182,7 +159,7 @@ func greeterSet(t *testing.T) []byte {
 // TestKinds: calls of all kinds reach a stock server through two relays, by each protocol over each HTTP that it
 // has, and everything of them arrives.
 func TestKinds(t *testing.T) {
-	serverTLS, clientTLS := certificate(t)
+	serverTLS, clientTLS := certificate()
 	for _, test := range []struct {
 		name     string
 		protocol adopt.Protocol

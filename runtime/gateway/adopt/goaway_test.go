@@ -53,7 +53,7 @@ func TestGracefulStop(t *testing.T) {
 // TestGracefulStopOfReplicas: the servers of two nodes stop in order and start again, one after the other. No
 // call is lost, though none may be repeated that has begun.
 func TestGracefulStopOfReplicas(t *testing.T) {
-	secure, trusting := certificate(t)
+	secure, trusting := certificate()
 	for name, cfg := range map[string]*tls.Config{"cleartext": nil, "TLS": secure} {
 		t.Run(name, func(t *testing.T) {
 			c := rpcmeshtest.New(t)
